@@ -1,0 +1,1 @@
+"""FHIR R4 server for the French shared medical record."""

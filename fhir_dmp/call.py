@@ -1,0 +1,154 @@
+"""The travelling values: what is asked, by whom, with what, what shall change, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from fhir_dmp.access.model import Action, Rule, Subject
+from fhir_dmp.clock import Clock, Ids
+from fhir_dmp.definitions.model import Definitions
+from fhir_dmp.errors import FhirError, Issue
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.settings import Limits
+from fhir_dmp.store.change import Change, Lock, Stored
+from fhir_dmp.store.port import Extract, Store
+
+Params = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One FHIR interaction as it was asked. https://hl7.org/fhir/R4/http.html#3.1.0.
+
+    ``name`` is the code of http://hl7.org/fhir/restful-interaction. ``body`` is what was sent (bytes), or the resource
+    of a bundle's entry (parsed). ``params`` are the query's names and values in their order, decoded. ``criteria`` is the
+    query of a conditional interaction (``If-None-Exist``, or the search part of the URL).
+    """
+
+    name: str
+    type: str | None = None
+    id: str | None = None
+    version: str | None = None
+    params: Params = ()
+    body: bytes | Mapping[str, Any] | None = None
+    criteria: str | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+    if_modified_since: str | None = None
+    strict: bool = False
+    prefer: Literal["minimal", "representation", "OperationOutcome"] = "representation"
+
+    @property
+    def ref(self) -> Ref:
+        """The resource that the call names; only for calls that name one."""
+        if self.type is None or self.id is None:
+            raise ValueError(f"{self.name} names no resource")
+        return Ref(self.type, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, why, from where and when.
+
+    ``subject`` is None for a caller that nobody knows, who reaches nothing but a refusal. ``url`` is method and URL as sent,
+    for the audit; ``address`` the network address of the client; ``base_url`` that of the FHIR endpoint.
+    """
+
+    subject: Subject | None
+    now: datetime
+    request_id: str
+    base_url: str
+    address: str = ""
+    url: str = ""
+    purpose: str = "TREAT"
+
+
+Validate = Callable[[str, Mapping[str, Any]], Sequence[Issue]]
+"""Given the type that is expected and a parsed resource, return what is wrong with it (empty: nothing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """What interactions work with; made once by the composition root.
+
+    ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
+    """
+
+    store: Store
+    definitions: Definitions
+    validate: Validate
+    extract: Extract
+    clock: Clock
+    ids: Ids
+    limits: Limits
+    seal: Callable[[bytes], str]
+    unseal: Callable[[str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the caller of one perform may do: the rules for each action, read twice by ``decide`` and ``narrow``."""
+
+    rules: Callable[[Action], tuple[Rule, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A resource that an act touched, for its event. ``patients`` are ids (``Patient/p``) of the records concerned."""
+
+    ref: Ref
+    version: int | None
+    patients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an interaction answers, before HTTP renders it.
+
+    ``outcome`` is a fact that ``http`` gives a status. ``body`` is JSON as bytes (never parsed again). ``entities`` are what
+    was disclosed or changed; ``query`` is what a search asked, as the server understood it. ``entries`` are the acts of
+    a bundle's entries, each with its own outcome.
+    """
+
+    outcome: Literal["ok", "created", "no-content", "not-modified", "accepted"]
+    body: bytes | None = None
+    ref: Ref | None = None
+    version: int | None = None
+    updated: int | None = None
+    entities: tuple[Entity, ...] = ()
+    query: str | None = None
+    entries: tuple[Act, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One call and how it ended: what an event describes."""
+
+    call: Call
+    result: Result | None = None
+    error: FhirError | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a writer would change, and how it answers once that is done.
+
+    Writers are pure: the same call, store state and ids give the same Plan. ``relied_on`` are versions that were read.
+    ``finish`` makes the Result from the committed versions, in the order of ``changes``. ``entities`` and ``entries`` describe
+    the Plan for the event, which is part of the same commit. ``issues`` are warnings to return.
+    """
+
+    changes: tuple[Change, ...]
+    finish: Callable[[Sequence[Stored]], Result]
+    locks: tuple[Lock, ...] = ()
+    relied_on: Mapping[Ref, int] = field(default_factory=dict)
+    entities: tuple[Entity, ...] = ()
+    entries: tuple[Act, ...] = ()
+
+
+Interaction = Callable[[Call, Context, Grant, Env], Result | Plan]
+"""The one shape of every interaction: readers return what they found, writers what they would change."""

@@ -1,0 +1,79 @@
+"""Time and ids as arguments, so that a test can hold them still."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is."""
+
+    def now(self) -> datetime:
+        """Return the present instant in UTC."""
+        ...
+
+    def micros(self) -> int:
+        """Return microseconds since 1970-01-01T00:00:00Z."""
+        ...
+
+
+class Ids(Protocol):
+    """Ids that nobody has had before."""
+
+    def new(self) -> str:
+        """Return a new FHIR id: lower-case UUID version 7, so that later ids sort later."""
+        ...
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def now(self) -> datetime:
+        """Return the present instant in UTC."""
+        return datetime.now(UTC)
+
+    def micros(self) -> int:
+        """Return microseconds since the Unix epoch."""
+        return time.time_ns() // 1000
+
+
+class RandomIds:
+    """UUID version 7 (RFC 9562, 5.7): 48 bits of milliseconds, 74 random bits."""
+
+    def new(self) -> str:
+        """Return a new id."""
+        millis = time.time_ns() // 1_000_000
+        value = (millis << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+        text = f"{value:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class FixedClock:
+    """A clock that moves only when told, for tests."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        """Return the instant that was set."""
+        return self._now
+
+    def micros(self) -> int:
+        """Return the instant that was set, in microseconds."""
+        return int(self._now.timestamp() * 1_000_000)
+
+    def set(self, instant: datetime) -> None:
+        """Move to ``instant``."""
+        with self._lock:
+            self._now = instant
+
+
+def instant(micros: int) -> str:
+    """Return a FHIR instant of fixed width, in UTC with microseconds. https://hl7.org/fhir/R4/datatypes.html#instant."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"

@@ -1,0 +1,131 @@
+"""What the tables hold: types, search parameters and compartments as frozen values.
+
+``scripts/build_definitions.py`` writes them, ``definitions.loader`` reads them, and everything that parses,
+validates, indexes, searches or describes the server is driven by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+SearchType = Literal[
+    "number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step into the JSON of a resource.
+
+    ``name`` is a JSON property: a choice is already resolved (``valueQuantity``). ``where`` keeps the items whose
+    property equals the value, as in ``telecom.where(system='phone')``. ``resolves_to`` keeps references to that
+    resource type, as in ``where(resolve() is Patient)``. ``index`` keeps the item at that place.
+    """
+
+    name: str
+    where: tuple[str, str] | None = None
+    resolves_to: str | None = None
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One alternative of an expression: the steps from the resource (or the composite's root) to the values.
+
+    ``type`` is the FHIR datatype of what is found there (``CodeableConcept``, ``dateTime``, ``Reference``, ``id``...).
+    ``present_is_true`` stands for ``x.exists() and x != false``: a boolean counts as itself, anything else as true.
+    """
+
+    steps: tuple[Step, ...]
+    type: str
+    present_is_true: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One part of a composite parameter; ``paths`` start at an item of the composite's own paths."""
+
+    code: str
+    type: SearchType
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParam:
+    """A search parameter as it applies to one resource type. https://hl7.org/fhir/R4/searchparameter.html.
+
+    A composite has ``components``, each read from every item that ``paths`` find. ``targets`` are the resource
+    types a reference may point at. ``url`` is the canonical of the SearchParameter.
+    """
+
+    code: str
+    type: SearchType
+    url: str
+    paths: tuple[Path, ...]
+    targets: tuple[str, ...] = ()
+    components: tuple[Component, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Compartment:
+    """A compartment: for each resource type the codes of the reference parameters that make it a member.
+
+    https://hl7.org/fhir/R4/compartmentdefinition.html. The code ``{def}`` of the definitions (the resource itself) is kept.
+    """
+
+    code: str
+    members: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A search parameter that the tables name and the server does not index, with the reason."""
+
+    type: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ElementDef:
+    """One element of a type, as JSON shows it. https://hl7.org/fhir/R4/elementdefinition.html.
+
+    ``name`` is the JSON property; the alternatives of a choice are elements of their own that share ``choice``
+    (``value[x]``). ``type`` is a primitive (``code``), a complex type (``Period``), a backbone
+    (``Patient.contact``), or ``Resource``. ``maximum`` is None for ``*``. ``codes`` are those of a required
+    binding that stands in the tables, ``targets`` the types a Reference may point at (empty: any).
+    """
+
+    name: str
+    type: str
+    minimum: int
+    maximum: int | None
+    array: bool
+    choice: str | None = None
+    codes: frozenset[str] | None = None
+    targets: tuple[str, ...] = ()
+    summary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TypeDef:
+    """A resource, complex type or backbone element and its elements by JSON property."""
+
+    name: str
+    kind: Literal["resource", "complex-type", "backbone"]
+    elements: Mapping[str, ElementDef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """All tables. ``search_params`` maps a resource type to its parameters by code, the common ones included."""
+
+    version: str
+    resource_types: tuple[str, ...]
+    types: Mapping[str, TypeDef]
+    search_params: Mapping[str, Mapping[str, SearchParam]]
+    compartments: Mapping[str, Compartment]
+    unsupported: tuple[Unsupported, ...]

@@ -1,0 +1,1 @@
+"""The words of the standard, free of storage, rights and HTTP."""

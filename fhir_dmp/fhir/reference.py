@@ -1,0 +1,54 @@
+"""References between resources. https://hl7.org/fhir/R4/references.html."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
+_LITERAL = re.compile(
+    r"(?:(?P<base>https?://.+)/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
+    r"(?:/_history/(?P<version>[A-Za-z0-9\-.]{1,64}))?\Z"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The identity of a resource on this server."""
+
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A literal reference taken apart; ``base`` is None for a relative one."""
+
+    base: str | None
+    type: str
+    id: str
+    version: str | None
+
+    @property
+    def ref(self) -> Ref:
+        """The identity without base and version."""
+        return Ref(self.type, self.id)
+
+
+def parse_literal(text: str) -> Literal | None:
+    """Return the parts of ``[base/]Type/id[/_history/version]``, or None for anything else (urn:, #fragment, canonical)."""
+    found = _LITERAL.match(text)
+    if found is None:
+        return None
+    return Literal(found["base"], found["type"], found["id"], found["version"])
+
+
+def local(text: str, base_url: str) -> Ref | None:
+    """Return the Ref that ``text`` names on this server (relative, or absolute under ``base_url``), else None."""
+    literal = parse_literal(text)
+    if literal is None or literal.base not in (None, base_url):
+        return None
+    return literal.ref

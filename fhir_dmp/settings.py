@@ -1,0 +1,82 @@
+"""Settings: the only reader of the environment.
+
+Each field of ``Settings`` is the variable ``DMP_`` + its name in capitals; the README lists them all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one request (bytes, counts, seconds)."""
+
+    body: int = 32 * 1024 * 1024
+    bundle_entries: int = 5000
+    resource: int = 8 * 1024 * 1024
+    index_entries: int = 5000
+    page: int = 1000
+    default_page: int = 50
+    included: int = 1000
+    chain: int = 10_000
+    clauses: int = 100
+    page_token_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this server is set up.
+
+    ``mongodb_uri`` empty means the embedded database under ``data_dir``. ``public_url`` is where clients reach us (scheme, host, port):
+    FHIR is at ``/fhir`` below it. ``secret_file`` holds 32 bytes or more that protect page tokens and stored keys; it is made under
+    ``data_dir`` if absent. ``trusted_proxies`` counts the proxies whose ``X-Forwarded-For`` is believed.
+    """
+
+    mongodb_uri: str = ""
+    mongodb_database: str = "fhir_dmp"
+    data_dir: Path = Path("var")
+    public_url: str = "http://127.0.0.1:8000"
+    secret_file: str = ""
+    token_seconds: int = 300
+    trusted_proxies: int = 0
+    anonymous_per_minute: int = 600
+    audit_timeout_seconds: float = 2.0
+    commit_timeout_seconds: float = 5.0
+    threads: int = 64
+    metrics_port: int = 0
+    log_level: str = "info"
+    demo: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Return the settings that ``DMP_*`` variables state; limits are ``DMP_LIMIT_*``.
+
+        Raises ``ValueError`` naming the variable that cannot be read.
+        """
+        environ = os.environ if environ is None else environ
+        values = {
+            each.name: _read(environ, f"DMP_{each.name.upper()}", each.default)
+            for each in fields(cls)
+            if each.name != "limits"
+        }
+        limits = {
+            each.name: _read(environ, f"DMP_LIMIT_{each.name.upper()}", each.default) for each in fields(Limits)
+        }
+        return cls(**values, limits=Limits(**limits))  # type: ignore[arg-type]
+
+
+def _read(environ: Mapping[str, str], name: str, default: object) -> object:
+    text = environ.get(name)
+    if text is None:
+        return default
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "false": False, "0": False, "": False}[text.lower()]
+        return type(default)(text)  # type: ignore[call-arg]
+    except (ValueError, KeyError):
+        raise ValueError(f"{name} cannot be read as {type(default).__name__}: {text!r}") from None

@@ -1,0 +1,101 @@
+"""What a writer wants changed: values that one commit applies all together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.store.query import Query
+
+Index = Mapping[str, Any]
+
+STAMP = b"0000-00-00T00:00:00.000000Z"
+"""Stands in a body for ``meta.lastUpdated`` until the commit knows the moment; no valid instant, and as wide as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of a resource as the store holds it.
+
+    ``body`` is the JSON as it goes out, None for a deletion. ``index`` holds the fields that ``store.query`` names.
+    ``lu`` and ``co`` are opaque strings that sort by time; ``updated`` is ``lu`` in microseconds since 1970.
+    """
+
+    ref: Ref
+    version: int
+    lu: str
+    co: str
+    updated: int
+    body: bytes | None
+    index: Index = field(default_factory=dict)
+
+    @property
+    def deleted(self) -> bool:
+        """Tell whether this version is a deletion."""
+        return self.body is None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One new version of one resource.
+
+    ``before`` is the version it replaces: None for a resource that never was (a tombstone for one that comes back). The commit fails
+    as stale if the store holds anything else by then. ``body`` carries ``STAMP`` where ``meta.lastUpdated`` goes, and is
+    None for a deletion. ``index`` lacks ``_id``, ``ty``, ``v``, ``lu``, ``co``, which the store fills in.
+    """
+
+    ref: Ref
+    version: int
+    before: Stored | None
+    body: bytes | None
+    index: Index = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Literal["create", "update", "delete"]:
+        """Return what the change does to the resource as its readers see it."""
+        if self.body is None:
+            return "delete"
+        return "create" if self.before is None or self.before.deleted else "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A conditional key: within the commit the query must still find exactly these, and nobody else may hold the key.
+
+    ``key`` is the canonical text of the criteria.
+    """
+
+    key: str
+    query: Query
+    found: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the audit log: an act, a refusal or a fault, with all the entries it touched.
+
+    ``id`` is chosen before sending, so that a repeated send is recognised. ``body`` is canonical JSON; ``index`` holds
+    the few fields that AuditEvents are searched by (``t`` tokens, ``pt``). The chain fields are given at the flush.
+    """
+
+    id: str
+    recorded: int
+    body: bytes
+    index: Index = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Changes and events that become durable together.
+
+    ``relied_on`` are the versions that were read to make the changes: ref to version number (0: absent). The commit is stale if one
+    of them has moved on. ``marks`` (a load that was done) are remembered in the same transaction.
+    """
+
+    changes: tuple[Change, ...] = ()
+    events: tuple[Event, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    relied_on: Mapping[Ref, int] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()

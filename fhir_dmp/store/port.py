@@ -1,0 +1,159 @@
+"""The store as its users see it: no FHIR syntax, no rights, no HTTP.
+
+Everything that is read is committed by a majority; everything that is acknowledged is journaled by one.
+Methods raise ``errors.Unavailable`` when the database does not answer in time and ``errors.Stale`` when a commit's
+Plan is out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.store.change import Commit, Event, Stored
+from fhir_dmp.store.query import EVERYTHING, Query
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One sort key.
+
+    ``field`` is a scalar (``co``, ``lu``, ``ds``, ``_id``) or a key within a list: ``t:Patient.family=`` sorts by the smallest
+    (descending: the largest) token with that prefix, ``r:Observation.date`` by the range's ``lo`` (descending: ``hi``).
+    A row without a value comes last, in either direction.
+    """
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A window on a list: ``limit`` rows after the keys of the row that ``after`` names.
+
+    ``order`` always ends in ``co``, which is unique. ``bound`` leaves out rows created after it. ``with_index`` returns
+    ``t`` as well, for whoever follows references.
+    """
+
+    limit: int
+    order: tuple[Order, ...] = (Order("co"),)
+    after: tuple[Any, ...] | None = None
+    bound: str | None = None
+    with_index: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows, and whether more follow. ``last`` are the sort keys of the last row, for the next page."""
+
+    rows: tuple[Stored, ...]
+    more: bool
+    last: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose history: of one resource, of a type, or of all (both None). ``allowed`` narrows by the rules."""
+
+    type: str | None = None
+    id: str | None = None
+    allowed: Query = EVERYTHING
+    since: int | None = None
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A window on a history, newest first: ``limit`` rows below the ``lu`` ``before``; ``horizon`` leaves out later ones."""
+
+    limit: int
+    before: str | None = None
+
+
+class Store(Protocol):
+    """A place for resources and for the events about them."""
+
+    def find_current(self, ref: Ref) -> Stored | None:
+        """Return the present row of ``ref`` (a tombstone if deleted), or None if it never was.
+
+        Calls that wait together share one query; each is answered by a query sent after it began.
+        """
+        ...
+
+    def find_many(self, refs: Sequence[Ref]) -> Mapping[Ref, Stored]:
+        """Return the present rows of those of ``refs`` that exist, in one query."""
+        ...
+
+    def find_version(self, ref: Ref, version: int) -> Stored | None:
+        """Return one version, whether present or superseded."""
+        ...
+
+    def search(self, query: Query, page: Page) -> Found:
+        """Return a page of present rows that meet the query; deletions never do."""
+        ...
+
+    def count(self, query: Query, limit: int | None = None) -> int:
+        """Return how many present rows meet the query, counting no further than ``limit``."""
+        ...
+
+    def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
+        """Return up to ``limit`` values of the rows that meet the query: their ``_id``, or their ``t`` items with ``prefix`` (cut off).
+
+        This is the first step of a chain or ``_has``. It asks for one more than the caller's cap to see that it is exceeded.
+        """
+        ...
+
+    def history(self, scope: Scope, page: HistoryPage) -> Found:
+        """Return versions, newest first, each exactly once however they move while one pages."""
+        ...
+
+    def history_count(self, scope: Scope) -> int:
+        """Return how many versions the scope holds."""
+        ...
+
+    def horizon(self) -> int:
+        """Return the moment (microseconds) before which no commit can still appear."""
+        ...
+
+    def newest(self) -> str:
+        """Return a ``co`` that bounds what exists now: rows created later are greater."""
+        ...
+
+    def commit(self, commit: Commit) -> tuple[Stored, ...]:
+        """Make all changes and events durable (majority, journaled) or none, and return the new versions in order.
+
+        Raises ``Stale`` when a version, lock or relied-on row is no longer as the Plan saw it.
+        """
+        ...
+
+    def record(self, event: Event) -> None:
+        """Make one event durable, in a group with those that wait beside it; returns when it is acknowledged."""
+        ...
+
+    def find_event(self, event_id: str) -> Event | None:
+        """Return one row of the audit log."""
+        ...
+
+    def search_events(self, query: Query, page: Page) -> tuple[tuple[Event, ...], tuple[Any, ...] | None]:
+        """Return a page of the audit log, newest first by default, and the keys to go on from (None at the end)."""
+        ...
+
+    def count_events(self, query: Query) -> int:
+        """Return how many rows of the audit log meet the query."""
+        ...
+
+    def has_mark(self, mark: str) -> bool:
+        """Tell whether a commit carried this mark (a load that was done)."""
+        ...
+
+    def ready(self) -> bool:
+        """Tell whether the database takes a durable write now."""
+        ...
+
+
+Extract = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Given a type and a parsed resource, return its index part: ``t``, ``r``, ``pt``, ``ds``, ``w``, ``sec``, ``ca``."""
+
+

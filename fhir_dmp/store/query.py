@@ -1,0 +1,166 @@
+"""The algebra that searches, rules and conditional keys are written in, and its meaning over a row.
+
+A row is a mapping of index fields:
+
+==========  ===========================================================================================
+``_id``     ``Type/id``
+``ty``      resource type
+``v``       version number
+``lu``      moment of the last change, unique (``Stamp``)
+``co``      moment of creation: the ``lu`` of version 1, which never changes
+``t``       tokens: the type's own name, ``Type.param=value`` strings, ``@Patient/p`` for compartments
+``r``       ranges: ``{k: "Type.param", lo, hi}`` for dates (microseconds), numbers and quantities (Decimal)
+``pt``      ids of the patients (``Patient/p``) whose record holds the row
+``ds``      the main date (start, microseconds), or absent
+``w``       words for ``_text`` and ``_content``
+``au``      who wrote version 1: ``client`` and structure, stamped by the server
+``sec``     security labels (``system|code``)
+``ca``      category of the record's matrix
+``del``     True for a deleted resource: no body, ``t`` empty
+==========  ===========================================================================================
+
+The adapter compiles a Query to the database's filter; ``matches`` says what it must mean. A contract test holds the two
+together. An empty ``Or`` or ``In`` matches nothing, an empty ``And`` everything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+Scalar = str | int | bool | Decimal
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Eq:
+    """The field is the value, or a list field holds it."""
+
+    field: str
+    value: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """The field is one of the values, or a list field holds one of them."""
+
+    field: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """``low <= x < high`` for the field, or for one and the same item of a list field; None is open."""
+
+    field: str
+    low: Scalar | None = None
+    high: Scalar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """One item of a list of strings starts with ``prefix`` and holds ``part`` (plain text) after it."""
+
+    field: str
+    prefix: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """One item of ``r`` has the key and both ends within half-open bounds: ``low[0] <= lo < low[1]``, likewise ``high``."""
+
+    key: str
+    low: tuple[int | Decimal | None, int | Decimal | None] = (None, None)
+    high: tuple[int | Decimal | None, int | Decimal | None] = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All parts hold."""
+
+    parts: tuple[Query, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """At least one part holds."""
+
+    parts: tuple[Query, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: Query
+
+
+Query = Eq | In | Between | Like | Range | And | Or | Not
+
+EVERYTHING = And(())
+NOTHING = Or(())
+
+
+def both(*parts: Query) -> Query:
+    """Return the conjunction, flattened, without parts that always hold; NOTHING if one never does."""
+    flat: list[Query] = []
+    for part in parts:
+        flat.extend(part.parts if isinstance(part, And) else (part,))
+    if NOTHING in flat:
+        return NOTHING
+    return flat[0] if len(flat) == 1 else And(tuple(flat))
+
+
+def either(parts: Sequence[Query]) -> Query:
+    """Return the disjunction, flattened, without parts that never hold; EVERYTHING if one always does."""
+    flat: list[Query] = []
+    for part in parts:
+        flat.extend(part.parts if isinstance(part, Or) else (part,))
+    if EVERYTHING in flat:
+        return EVERYTHING
+    return flat[0] if len(flat) == 1 else Or(tuple(flat))
+
+
+def prefix(field: str, text: str) -> Between:
+    """Return the query for values that start with ``text``."""
+    return Between(field, text, text[:-1] + chr(ord(text[-1]) + 1))
+
+
+def matches(query: Query, row: Row) -> bool:  # noqa: PLR0911 - one line for each word of the algebra
+    """Tell whether the row meets the query."""
+    match query:
+        case Eq(field, value):
+            return any(value == item for item in _items(row, field))
+        case In(field, values):
+            return any(item in values for item in _items(row, field))
+        case Between(field, low, high):
+            return any(_within(item, low, high) for item in _items(row, field))
+        case Like(field, start, part):
+            pattern = re.compile(re.escape(start) + ".*" + re.escape(part), re.DOTALL)
+            return any(pattern.match(item) for item in _items(row, field))
+        case Range(key, low, high):
+            return any(
+                item["k"] == key and _within(item["lo"], *low) and _within(item["hi"], *high)
+                for item in row.get("r") or ()
+            )
+        case And(parts):
+            return all(matches(part, row) for part in parts)
+        case Or(parts):
+            return any(matches(part, row) for part in parts)
+        case Not(part):
+            return not matches(part, row)
+
+
+def _items(row: Row, field: str) -> Sequence[Any]:
+    value = row.get(field)
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _within(item: Any, low: Any, high: Any) -> bool:
+    return (low is None or item >= low) and (high is None or item < high)
