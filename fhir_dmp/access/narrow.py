@@ -1,0 +1,14 @@
+"""Which rows may be listed? The same rules as ``decide``, as a query: any permit and no refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fhir_dmp.access.model import Rule
+from fhir_dmp.store.query import Not, Query, both, either
+
+
+def narrow(rules: Sequence[Rule]) -> Query:
+    """Return the query that finds exactly the rows that ``decide`` permits."""
+    permits = either([rule.where for rule in rules if rule.permit])
+    return both(permits, *(Not(rule.where) for rule in rules if not rule.permit))

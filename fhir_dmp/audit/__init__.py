@@ -1,0 +1,1 @@
+"""What is written about every act, and how the log is kept."""

@@ -1,0 +1,69 @@
+"""Bundles as joined bytes: a stored body is never parsed to be sent. https://hl7.org/fhir/R4/bundle.html."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fhir_dmp.fhir import codec
+
+STATUS = {
+    "ok": "200 OK",
+    "created": "201 Created",
+    "no-content": "204 No Content",
+    "not-modified": "304 Not Modified",
+    "accepted": "202 Accepted",
+}
+"""The words of ``Bundle.entry.response.status`` for the outcomes of a Result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry: ``body`` is a resource as bytes; the other parts are small documents."""
+
+    full_url: str | None = None
+    body: bytes | None = None
+    search_mode: str | None = None
+    request: Mapping[str, Any] | None = None
+    response: Mapping[str, Any] | None = None
+
+
+def bundle(
+    kind: str,
+    entries: Iterable[Entry],
+    *,
+    links: Mapping[str, str] | None = None,
+    total: int | None = None,
+    updated: str | None = None,
+    bundle_id: str | None = None,
+) -> bytes:
+    """Return a Bundle of the type ``kind``; ``links`` are relation to URL, ``updated`` is ``meta.lastUpdated``."""
+    head: dict[str, Any] = {"resourceType": "Bundle"}
+    if bundle_id:
+        head["id"] = bundle_id
+    if updated:
+        head["meta"] = {"lastUpdated": updated}
+    head["type"] = kind
+    if total is not None:
+        head["total"] = total
+    if links:
+        head["link"] = [{"relation": relation, "url": url} for relation, url in links.items()]
+    parts = [_entry(entry) for entry in entries]
+    start = codec.dumps(head)[:-1]
+    return start + b',"entry":[' + b",".join(parts) + b"]}" if parts else start + b"}"
+
+
+def _entry(entry: Entry) -> bytes:
+    parts = []
+    if entry.full_url is not None:
+        parts.append(b'"fullUrl":' + codec.dumps(entry.full_url))
+    if entry.body is not None:
+        parts.append(b'"resource":' + entry.body)
+    if entry.search_mode is not None:
+        parts.append(b'"search":{"mode":"' + entry.search_mode.encode() + b'"}')
+    if entry.request is not None:
+        parts.append(b'"request":' + codec.dumps(entry.request))
+    if entry.response is not None:
+        parts.append(b'"response":' + codec.dumps(entry.response))
+    return b"{" + b",".join(parts) + b"}"

@@ -1,0 +1,1 @@
+"""HTTP: parse, call, render; the only place that knows Flask and statuses."""

@@ -1,0 +1,1 @@
+"""OAuth 2.0 and SMART, one module for each RFC, free of HTTP frameworks."""

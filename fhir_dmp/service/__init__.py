@@ -1,0 +1,1 @@
+"""The doors: every FHIR call and every token passes here."""

@@ -1,0 +1,1 @@
+"""Adapters of the store port: the only place that names a database."""
