@@ -42,6 +42,13 @@ class Call:
     prefer: Literal["minimal", "representation", "OperationOutcome"] = "representation"
 
     @property
+    def resource_type(self) -> str:
+        """The type that the call names; only for calls that name one."""
+        if self.type is None:
+            raise ValueError(f"{self.name} names no type")
+        return self.type
+
+    @property
     def ref(self) -> Ref:
         """The resource that the call names; only for calls that name one."""
         if self.type is None or self.id is None:

@@ -1,0 +1,33 @@
+"""FHIR vread: one version of one resource, present or past. https://hl7.org/fhir/R4/http.html#vread."""
+
+from __future__ import annotations
+
+from fhir_dmp.access.decide import decide
+from fhir_dmp.call import Call, Context, Env, Grant, Result
+from fhir_dmp.errors import Gone, NotFound
+from fhir_dmp.interactions.write import disclosed
+
+
+def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return that version. It is judged by its own row and by the present one: the stricter wins."""
+    del context
+    version = call.version or ""
+    current = env.store.find_current(call.ref)
+    if current is None or not version.isdigit() or not 0 < int(version) <= current.version:
+        raise NotFound(f"{call.ref} has no version {version}.", reasons=("absent",))
+    row = current if int(version) == current.version else env.store.find_version(call.ref, int(version))
+    rules = grant.rules("read")
+    decisions = [decide(rules, each.index) for each in (current, row) if each is not None]
+    refusals = tuple(reason for each in decisions if not each.permit for reason in each.reasons)
+    if row is None or refusals:
+        raise NotFound(f"{call.ref} has no version {version}.", reasons=refusals or ("absent",))
+    if row.deleted:
+        raise Gone(f"{call.ref} version {version} is its deletion.")
+    return Result(
+        outcome="ok",
+        body=row.body,
+        ref=row.ref,
+        version=row.version,
+        updated=row.updated,
+        entities=(disclosed(row),),
+    )

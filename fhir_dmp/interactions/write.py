@@ -1,0 +1,116 @@
+"""What interactions share: a resource on its way in, versions and ETags, what an event says of a row. https://hl7.org/fhir/R4/resource.html#Meta."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fhir_dmp.call import Call, Context, Entity, Env
+from fhir_dmp.errors import Invalid, InvalidStructure, TooLong, VersionMismatch
+from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.reference import ID, Ref
+from fhir_dmp.store.change import STAMP, Change, Stored
+
+_STAMP = STAMP.decode()
+_SERVER_META = ("versionId", "lastUpdated")
+
+
+def resource_of(call: Call) -> dict[str, Any]:
+    """Return the resource that was sent, which must be of the type that the path names.
+
+    Raises ``Invalid`` for what is not JSON or not of that type.
+    """
+    if call.body is None or call.body == b"":
+        raise Invalid("The request has no body: send the resource as application/fhir+json.")
+    tree = codec.loads_object(call.body) if isinstance(call.body, bytes) else dict(call.body)
+    named = tree.get("resourceType")
+    if named != call.type:
+        raise Invalid(f"The body is a {named!r}, the path asks for {call.type}.", expression="resourceType")
+    return tree
+
+
+def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env) -> Change:
+    """Return the Change that makes ``tree`` the next version of ``ref``.
+
+    Id and version are the server's; what else ``meta`` holds (tags, labels, profiles) is the client's. Raises
+    ``InvalidStructure`` with every issue, ``TooLong`` above the limit of one resource.
+    """
+    problems = tuple(issue for issue in env.validate(ref.type, tree) if issue.severity in ("error", "fatal"))
+    if problems:
+        raise InvalidStructure("The resource breaks the structure of its type.", issues=problems)
+    if not ID.match(ref.id):
+        raise Invalid(f"{ref.id!r} is no FHIR id.", expression=f"{ref.type}.id")
+    version = before.version + 1 if before else 1
+    body = codec.dumps(_with_meta(ref, version, tree))
+    if len(body) > env.limits.resource:
+        raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
+    index = dict(env.extract(ref.type, tree))
+    index["au"] = before.index.get("au", []) if before else author(context)
+    return Change(ref, version, before, body, index)
+
+
+def tombstone(before: Stored) -> Change:
+    """Return the Change that deletes ``before``: no body, nothing to find it by, its record still known."""
+    kept = {name: before.index[name] for name in ("pt", "au", "sec", "ca") if name in before.index}
+    return Change(before.ref, before.version + 1, before, None, {**kept, "t": []})
+
+
+def author(context: Context) -> list[str]:
+    """Return who writes: client and structure, as the token says; never what the body claims."""
+    subject = context.subject
+    if subject is None:
+        return []
+    return [f"client|{subject.client}", *([subject.organization] if subject.organization else [])]
+
+
+def entity(change: Change) -> Entity:
+    """Return what the event says of a change: the version it makes and whose records it touches."""
+    patients = change.index.get("pt") or (change.before.index.get("pt") if change.before else None) or ()
+    if change.ref.type == "Patient" and str(change.ref) not in patients:
+        patients = (*patients, str(change.ref))
+    return Entity(change.ref, change.version, tuple(patients))
+
+
+def disclosed(row: Stored) -> Entity:
+    """Return what the event says of a version that leaves."""
+    return Entity(row.ref, row.version, tuple(row.index.get("pt") or ()))
+
+
+def require_version(call: Call, before: Stored | None) -> None:
+    """Hold the call to its ``If-Match`` and ``If-None-Match``. https://hl7.org/fhir/R4/http.html#concurrency."""
+    present = before is not None and not before.deleted
+    if call.if_match is not None:
+        expected = etag_versions(call.if_match)
+        if before is None or not present or (expected is not None and str(before.version) not in expected):
+            actual = f"version {before.version}" if before is not None and present else "absent"
+            raise VersionMismatch(f"If-Match names {call.if_match}, the resource is {actual}.")
+    if call.if_none_match is not None and present:
+        unwanted = etag_versions(call.if_none_match)
+        if unwanted is None or (before is not None and str(before.version) in unwanted):
+            raise VersionMismatch("If-None-Match does not hold: the resource exists.")
+
+
+def etag_versions(header: str) -> frozenset[str] | None:
+    """Return the versions that an ETag header names, or None for ``*``.
+
+    Raises ``Invalid`` for anything but ``*`` or a list of ``W/"1"`` and ``"1"``.
+    """
+    if header.strip() == "*":
+        return None
+    versions = set()
+    for part in header.split(","):
+        tag = part.strip().removeprefix("W/")
+        if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"':
+            raise Invalid(f'{part.strip()!r} is no version: write W/"3".')
+        versions.add(tag[1:-1])
+    return frozenset(versions)
+
+
+def _with_meta(ref: Ref, version: int, tree: Mapping[str, Any]) -> dict[str, Any]:
+    given = tree.get("meta") or {}
+    meta = {"versionId": str(version), "lastUpdated": _STAMP}
+    meta.update((key, value) for key, value in given.items() if key.lstrip("_") not in _SERVER_META)
+    head = {"resourceType": ref.type, "id": ref.id, "meta": meta}
+    head.update((key, value) for key, value in tree.items() if key not in head and key != "_id")
+    return head
+
