@@ -13,7 +13,7 @@ from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Issue
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Limits
-from fhir_dmp.store.change import Change, Lock, Stored
+from fhir_dmp.store.change import Change, Event, Lock, Stored
 from fhir_dmp.store.port import Extract, Store
 
 Params = tuple[tuple[str, str], ...]
@@ -146,7 +146,8 @@ class Plan:
 
     Writers are pure: the same call, store state and ids give the same Plan. ``relied_on`` are versions that were read.
     ``finish`` makes the Result from the committed versions, in the order of ``changes``. ``entities`` and ``entries`` describe
-    the Plan for the event, which is part of the same commit. ``issues`` are warnings to return.
+    the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one, ``marks`` are
+    remembered with the commit.
     """
 
     changes: tuple[Change, ...]
@@ -155,6 +156,8 @@ class Plan:
     relied_on: Mapping[Ref, int] = field(default_factory=dict)
     entities: tuple[Entity, ...] = ()
     entries: tuple[Act, ...] = ()
+    events: tuple[Event, ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 Interaction = Callable[[Call, Context, Grant, Env], Result | Plan]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action, Rule, Subject
 from fhir_dmp.access.scopes import parse_scope
+from fhir_dmp.errors import Refused
 from fhir_dmp.store.query import EVERYTHING, Eq, In, Not
 
 _NO_ROLE_MAY = "role {role}: clinical content is not for this role"
@@ -40,3 +44,20 @@ def _role_limits(subject: Subject) -> tuple[Rule, ...]:
 
 def _only(subject: Subject, types: tuple[str, ...]) -> Rule:
     return Rule(permit=False, where=Not(In("ty", types)), reason=_NO_ROLE_MAY.format(role=subject.role))
+
+
+def require_scope(rules: Sequence[Rule], resource_type: str | None, action: Action) -> None:
+    """Refuse at once what no rule could permit for the type, whatever the resource holds.
+
+    Without a type (the whole system) it is enough that anything is permitted: the query is narrowed.
+    """
+    if resource_type is None:
+        if any(rule.permit for rule in rules):
+            return
+    elif decide(rules, {"ty": resource_type}).permit:
+        return
+    raise Refused(
+        f"This token does not allow to {action} {resource_type or 'anything'}.",
+        reasons=decide(rules, {"ty": resource_type}).reasons,
+        headers=(("WWW-Authenticate", 'Bearer error="insufficient_scope"'),),
+    )

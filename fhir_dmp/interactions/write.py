@@ -35,9 +35,7 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     Id and version are the server's; what else ``meta`` holds (tags, labels, profiles) is the client's. Raises
     ``InvalidStructure`` with every issue, ``TooLong`` above the limit of one resource.
     """
-    problems = tuple(issue for issue in env.validate(ref.type, tree) if issue.severity in ("error", "fatal"))
-    if problems:
-        raise InvalidStructure("The resource breaks the structure of its type.", issues=problems)
+    require_valid(ref.type, tree, env)
     if not ID.match(ref.id):
         raise Invalid(f"{ref.id!r} is no FHIR id.", expression=f"{ref.type}.id")
     version = before.version + 1 if before else 1
@@ -47,6 +45,15 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     index = dict(env.extract(ref.type, tree))
     index["au"] = before.index.get("au", []) if before else author(context)
     return Change(ref, version, before, body, index)
+
+
+def require_valid(resource_type: str, tree: Mapping[str, Any], env: Env) -> None:
+    """Raise ``InvalidStructure`` with every issue of a resource that breaks the structure of its type."""
+    problems = tuple(
+        issue for issue in env.validate(resource_type, tree) if issue.severity in ("error", "fatal")
+    )
+    if problems:
+        raise InvalidStructure("The resource breaks the structure of its type.", issues=problems)
 
 
 def tombstone(before: Stored) -> Change:

@@ -1,0 +1,52 @@
+"""From a Result to an HTTP response: the bytes leave as they are stored. https://hl7.org/fhir/R4/http.html#3.1.0.1.5."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+from flask import Response
+
+from fhir_dmp.call import Call, Context, Result
+from fhir_dmp.errors import Issue
+from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.http.errors import JSON
+
+_STATUS = {"ok": 200, "created": 201, "accepted": 202, "no-content": 204, "not-modified": 304}
+_WRITES = ("create", "update", "patch", "delete")
+_DONE = {
+    "created": "The resource was created.",
+    "ok": "The resource is as you sent it.",
+    "no-content": "The resource is deleted.",
+}
+
+
+def render(call: Call, context: Context, result: Result, *, pretty: bool = False) -> Response:
+    """Return the response: status, ETag, Last-Modified, Location, and the body that was preferred."""
+    status = _STATUS[result.outcome]
+    body = _body(call, result)
+    if body is not None and status == _STATUS["no-content"]:
+        status = _STATUS["ok"]
+    response = Response(codec.pretty(body) if pretty and body else body, status)
+    headers = response.headers
+    headers["Content-Type"] = JSON
+    headers["X-Request-Id"] = context.request_id
+    headers["Cache-Control"] = "no-store"
+    headers["X-Content-Type-Options"] = "nosniff"
+    if result.version is not None:
+        headers["ETag"] = f'W/"{result.version}"'
+    if result.updated is not None:
+        headers["Last-Modified"] = formatdate(result.updated // 1_000_000, usegmt=True)
+    if result.outcome == "created" and result.ref is not None:
+        headers["Location"] = f"{context.base_url}/{result.ref}/_history/{result.version}"
+    return response
+
+
+def _body(call: Call, result: Result) -> bytes | None:
+    if result.outcome == "not-modified":
+        return None
+    if call.name in _WRITES and call.prefer == "minimal":
+        return None
+    if call.name in _WRITES and call.prefer == "OperationOutcome":
+        return codec.dumps(outcome([Issue("informational", _DONE[result.outcome], severity="information")]))
+    return result.body

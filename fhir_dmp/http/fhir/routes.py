@@ -1,0 +1,202 @@
+"""The FHIR endpoint: each route parses, calls the door, renders. https://hl7.org/fhir/R4/http.html."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from flask import Response, request
+from flask_smorest import Blueprint
+from werkzeug.exceptions import HTTPException
+
+from fhir_dmp.call import Call, Context, Env, Result
+from fhir_dmp.errors import FhirError, UnknownType
+from fhir_dmp.fhir import codec
+from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
+from fhir_dmp.http.fhir.negotiate import form_params, json_body, preferences, require_acceptable
+from fhir_dmp.http.fhir.render import render
+from fhir_dmp.http.middleware import Reception, raw_bearer
+from fhir_dmp.service.perform import perform
+from fhir_dmp.service.refusals import Refusals
+from fhir_dmp.service.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What the routes work with; made once by the composition root. ``documents`` are the anonymous answers by name."""
+
+    env: Env
+    tokens: Tokens
+    reception: Reception
+    refusals: Refusals
+    documents: dict[str, Callable[[], bytes]]
+
+    def enter(self, parse: Callable[[], Call]) -> Response:
+        """Know the caller, parse, pass the door, render; whatever is refused on the way leaves its event."""
+        context = self.reception.stranger(request)
+        call = Call(request.method.lower())
+        try:
+            context = replace(context, subject=self.tokens.verify_bearer(raw_bearer(request)))
+            require_acceptable(request)
+            call = self._known(parse())
+        except HTTPException as fault:
+            return self._turn_away(call, from_werkzeug(fault), context)
+        except FhirError as error:
+            return self._turn_away(call, error, context)
+        return self._answer(call, context)
+
+    def turn_away(self, error: FhirError) -> Response:
+        """Answer a request that no route takes: nobody learns even that without a token."""
+
+        def refuse() -> Call:
+            raise error
+
+        return self.enter(refuse)
+
+    def _known(self, call: Call) -> Call:
+        if call.type is not None and call.type not in self.env.definitions.search_params:
+            raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.")
+        strict, prefer = preferences(request)
+        return replace(call, strict=strict, prefer=prefer)
+
+    def _answer(self, call: Call, context: Context) -> Response:
+        try:
+            result: Result = perform(call, context, self.env)
+        except FhirError as error:
+            return render_error(error, context.request_id)
+        return render(call, context, result, pretty=request.args.get("_pretty") == "true")
+
+    def _turn_away(self, call: Call, error: FhirError, context: Context) -> Response:
+        try:
+            error = self.refusals.turn_away(call, error, context)
+        except FhirError as unavailable:
+            error = unavailable
+        return render_error(error, context.request_id)
+
+
+def fhir_blueprint(endpoint: Endpoint) -> Blueprint:
+    """Return the routes of the FHIR endpoint, to be mounted at the base URL's path."""
+    routes = Blueprint("fhir", __name__, description="FHIR R4 RESTful API")
+    _system(routes, endpoint)
+    _type(routes, endpoint)
+    _instance(routes, endpoint)
+    return routes
+
+
+def _params() -> tuple[tuple[str, str], ...]:
+    return tuple(request.args.items(multi=True))
+
+
+def _system(routes: Blueprint, endpoint: Endpoint) -> None:
+    def document(name: str, content_type: str) -> Response:
+        body = endpoint.documents[name]()
+        if request.args.get("_pretty") == "true":
+            body = codec.pretty(body)
+        return Response(body, content_type=content_type)
+
+    @routes.get("/metadata")
+    def capabilities() -> Response:
+        """FHIR capabilities: what this server does. https://hl7.org/fhir/R4/http.html#capabilities."""
+        try:
+            require_acceptable(request)
+        except FhirError as error:
+            return render_error(error, endpoint.reception.stranger(request).request_id)
+        return document("capabilities", JSON)
+
+    @routes.get("/.well-known/smart-configuration")
+    def smart_configuration() -> Response:
+        """SMART configuration: where tokens come from. https://hl7.org/fhir/smart-app-launch/STU2.2/conformance.html."""
+        return document("smart-configuration", "application/json")
+
+    @routes.post("", strict_slashes=False)
+    @routes.post("/", strict_slashes=False)
+    def system_post() -> Response:
+        """FHIR batch or transaction. https://hl7.org/fhir/R4/http.html#transaction."""
+        return endpoint.enter(lambda: Call("bundle", body=json_body(request)))
+
+    @routes.get("", strict_slashes=False)
+    @routes.get("/", strict_slashes=False)
+    def search_system() -> Response:
+        """FHIR search over all types. https://hl7.org/fhir/R4/http.html#search."""
+        return endpoint.enter(lambda: Call("search-system", params=_params()))
+
+    @routes.get("/_history")
+    def history_system() -> Response:
+        """FHIR history of the whole system. https://hl7.org/fhir/R4/http.html#history."""
+        return endpoint.enter(lambda: Call("history-system", params=_params()))
+
+
+def _type(routes: Blueprint, endpoint: Endpoint) -> None:
+    @routes.get("/<resource_type>")
+    def search_type(resource_type: str) -> Response:
+        """FHIR search of one type. https://hl7.org/fhir/R4/http.html#search."""
+        return endpoint.enter(lambda: Call("search-type", resource_type, params=_params()))
+
+    @routes.post("/<resource_type>/_search")
+    def search_type_post(resource_type: str) -> Response:
+        """FHIR search of one type by POST: what is asked stays out of URLs. https://hl7.org/fhir/R4/http.html#search."""
+        return endpoint.enter(lambda: Call("search-type", resource_type, params=form_params(request)))
+
+    @routes.post("/<resource_type>")
+    def create(resource_type: str) -> Response:
+        """FHIR create. https://hl7.org/fhir/R4/http.html#create."""
+        return endpoint.enter(
+            lambda: Call(
+                "create",
+                resource_type,
+                body=json_body(request),
+                criteria=request.headers.get("If-None-Exist"),
+            )
+        )
+
+    @routes.get("/<resource_type>/_history")
+    def history_type(resource_type: str) -> Response:
+        """FHIR history of one type. https://hl7.org/fhir/R4/http.html#history."""
+        return endpoint.enter(lambda: Call("history-type", resource_type, params=_params()))
+
+
+def _instance(routes: Blueprint, endpoint: Endpoint) -> None:
+    @routes.get("/<resource_type>/<resource_id>")
+    def read(resource_type: str, resource_id: str) -> Response:
+        """FHIR read. https://hl7.org/fhir/R4/http.html#read."""
+        return endpoint.enter(
+            lambda: Call(
+                "read",
+                resource_type,
+                resource_id,
+                params=_params(),
+                if_none_match=request.headers.get("If-None-Match"),
+                if_modified_since=request.headers.get("If-Modified-Since"),
+            )
+        )
+
+    @routes.put("/<resource_type>/<resource_id>")
+    def update(resource_type: str, resource_id: str) -> Response:
+        """FHIR update, and update as create. https://hl7.org/fhir/R4/http.html#update."""
+        return endpoint.enter(
+            lambda: Call(
+                "update",
+                resource_type,
+                resource_id,
+                body=json_body(request),
+                if_match=request.headers.get("If-Match"),
+                if_none_match=request.headers.get("If-None-Match"),
+            )
+        )
+
+    @routes.delete("/<resource_type>/<resource_id>")
+    def delete(resource_type: str, resource_id: str) -> Response:
+        """FHIR delete. https://hl7.org/fhir/R4/http.html#delete."""
+        return endpoint.enter(
+            lambda: Call("delete", resource_type, resource_id, if_match=request.headers.get("If-Match"))
+        )
+
+    @routes.get("/<resource_type>/<resource_id>/_history")
+    def history_instance(resource_type: str, resource_id: str) -> Response:
+        """FHIR history of one resource. https://hl7.org/fhir/R4/http.html#history."""
+        return endpoint.enter(lambda: Call("history-instance", resource_type, resource_id, params=_params()))
+
+    @routes.get("/<resource_type>/<resource_id>/_history/<version>")
+    def vread(resource_type: str, resource_id: str, version: str) -> Response:
+        """FHIR vread. https://hl7.org/fhir/R4/http.html#vread."""
+        return endpoint.enter(lambda: Call("vread", resource_type, resource_id, version, params=_params()))
