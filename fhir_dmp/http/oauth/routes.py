@@ -1,0 +1,81 @@
+"""The OAuth endpoints.
+
+Each route parses, calls the door, renders. https://www.rfc-editor.org/rfc/rfc6749#section-3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Response, request
+from flask_smorest import Blueprint
+from werkzeug.exceptions import HTTPException
+
+from fhir_dmp.call import Context
+from fhir_dmp.errors import FhirError
+from fhir_dmp.fhir import codec
+from fhir_dmp.http.errors import render_error
+from fhir_dmp.http.middleware import Reception
+from fhir_dmp.service.tokens import TokenAnswer, TokenRequest, Tokens
+
+MOST_BYTES = 64 * 1024
+PUBLISHED_SECONDS = 60
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""All methods reach the door, so that each refusal leaves its event."""
+
+
+def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
+    """Return the routes of the OAuth endpoints, to be mounted at ``/oauth``."""
+    routes = Blueprint("oauth", __name__, description="OAuth 2.0, as SMART Backend Services use it")
+
+    def enter(door: Callable[[TokenRequest, Context], TokenAnswer]) -> Response:
+        context = reception.stranger(request)
+        sent = TokenRequest(request.method, request.headers.get("Content-Type", ""), _body())
+        return _render(door(sent, context), context.request_id)
+
+    @routes.route("/token", methods=METHODS)
+    def token() -> Response:
+        """Token endpoint.
+
+        Client_credentials, authenticated by private_key_jwt.
+        https://www.rfc-editor.org/rfc/rfc6749#section-3.2.
+        """
+        return enter(tokens.issue_token)
+
+    @routes.route("/revoke", methods=METHODS)
+    def revoke() -> Response:
+        """Revocation of a token by its client. https://www.rfc-editor.org/rfc/rfc7009."""
+        return enter(tokens.revoke_token)
+
+    @routes.get("/jwks")
+    def jwks() -> Response:
+        """Public keys that check our tokens. https://www.rfc-editor.org/rfc/rfc7517#section-5."""
+        try:
+            body = tokens.jwks()
+        except FhirError as error:
+            return render_error(error, reception.stranger(request).request_id)
+        headers = {"Cache-Control": f"public, max-age={PUBLISHED_SECONDS}"}
+        return Response(body, headers=headers, content_type="application/jwk-set+json")
+
+    return routes
+
+
+def _body() -> bytes:
+    """Return the body, or more than the door takes if it is longer than we read."""
+    request.max_content_length = MOST_BYTES
+    try:
+        return request.get_data()
+    except HTTPException:
+        return b" " * (MOST_BYTES + 1)
+
+
+def _render(answer: TokenAnswer, request_id: str) -> Response:
+    response = Response(codec.dumps(answer.document), answer.status, content_type="application/json")
+    headers = response.headers
+    headers["Cache-Control"] = "no-store"
+    headers["Pragma"] = "no-cache"
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Request-Id"] = request_id
+    for name, value in answer.headers:
+        headers[name] = value
+    return response

@@ -1,0 +1,36 @@
+"""What happened at an OAuth door, for its event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fhir_dmp.access.model import Subject
+from fhir_dmp.call import Context
+
+Kind = Literal["token", "revoke", "operator-token", "client-add", "client-list", "client-remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAct:
+    """One OAuth call and how it ended.
+
+    ``client_id`` is what the caller said, proven only if ``error`` is None. ``error`` is the OAuth code of a
+    refusal and ``why`` its description. ``subject`` is whom a token was made for; its ``token_id`` is the
+    token's ``jti``.
+    """
+
+    kind: Kind
+    client_id: str = ""
+    error: str | None = None
+    why: str = ""
+    scopes: tuple[str, ...] = ()
+    subject: Subject | None = None
+
+
+Announce = Callable[[TokenAct, Context], None]
+"""Makes the event of an act durable before the answer leaves.
+
+Raises ``Unavailable`` if it cannot, ``TooMany`` in a flood.
+"""

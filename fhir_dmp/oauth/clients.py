@@ -1,0 +1,148 @@
+"""What a client must be to be registered. https://www.rfc-editor.org/rfc/rfc6749#section-2.
+
+Clients prove who they are by their key or, if public, not at all: the server keeps no client secret.
+Insurers, mutual funds and employers have no role here: nothing leads to one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from fhir_dmp.access.scopes import parse_scope
+from fhir_dmp.errors import Invalid
+from fhir_dmp.oauth.jwks import JwksError, is_loopback, parse_jwks, require_secure_url
+from fhir_dmp.store.grants import Client
+
+KINDS = ("backend", "confidential", "public")
+ROLES = ("ehr", "lab", "insurance-feed", "auditor", "samu", "app", "admin")
+LEVELS = {"backend": ("system",), "confidential": ("patient", "user"), "public": ("patient", "user")}
+"""The levels of resource scopes that each kind of client may be registered for."""
+
+LAUNCH_SCOPES = (
+    "openid",
+    "fhirUser",
+    "profile",
+    "launch",
+    "launch/patient",
+    "offline_access",
+    "online_access",
+)
+"""What clients that act for people may be registered for besides.
+
+Https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html.
+"""
+
+MOST_SCOPES = 200
+MOST_REDIRECTS = 20
+SCOPE_LENGTH = 256
+URL_LENGTH = 500
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}\Z")
+_ORGANIZATION = re.compile(r"[^\s|]{1,200}\|[^\s|]{1,100}\Z")
+
+
+def require_registrable(client: Client) -> None:
+    """Raise ``Invalid`` naming the first thing that keeps the client from being registered."""
+    if not _ID.match(client.id):
+        raise Invalid(
+            "A client id is 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first."
+        )
+    _one_of(client.kind, KINDS, "kind")
+    _one_of(client.role, ROLES, "role")
+    if client.organization is not None and not _ORGANIZATION.match(client.organization):
+        raise Invalid("An organization is written SYSTEM|VALUE.")
+    _require_scopes(client)
+    _require_keys(client)
+    _require_redirects(client)
+
+
+def public_jwks(text: str) -> str:
+    """Return the text of a key set in its shortest form; raise ``Invalid`` if it cannot be used."""
+    try:
+        parse_jwks(text)
+    except JwksError as error:
+        raise Invalid(str(error)) from None
+    return json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def require_no_restriction(scopes: Iterable[str]) -> None:
+    """Raise ``Invalid`` for a scope with a search restriction.
+
+    To leave the restriction out would widen it.
+    """
+    for scope in scopes:
+        if "?" in scope:
+            raise Invalid(
+                f"The scope {scope[:100]!r} has a search restriction, which this server does not take."
+            )
+
+
+def _one_of(value: str, known: tuple[str, ...], what: str) -> None:
+    if value not in known:
+        raise Invalid(f"There is no {what} {value[:64]!r}: a client's {what} is one of {', '.join(known)}.")
+
+
+def _require_scopes(client: Client) -> None:
+    require_no_restriction(client.scopes)
+    if not client.scopes:
+        raise Invalid("A client needs at least one scope, such as system/Patient.rs.")
+    if len(client.scopes) > MOST_SCOPES or any(len(scope) > SCOPE_LENGTH for scope in client.scopes):
+        raise Invalid(f"A client has at most {MOST_SCOPES} scopes of {SCOPE_LENGTH} characters.")
+    levels = LEVELS[client.kind]
+    for text in client.scopes:
+        if text in LAUNCH_SCOPES and client.kind != "backend":
+            continue
+        scope = parse_scope(text)
+        if scope is None:
+            raise Invalid(
+                f"{text[:100]!r} is no scope of this server; write {levels[0]}/Patient.rs or the like."
+            )
+        if scope.level not in levels:
+            raise Invalid(f"A {client.kind} client has scopes of {' or '.join(levels)}/, not {text[:100]!r}.")
+
+
+def _require_keys(client: Client) -> None:
+    given = [each for each in (client.jwks, client.jwks_url) if each]
+    if client.kind == "public":
+        if given:
+            raise Invalid("A public client has no key: leave the key set out.")
+        return
+    if len(given) != 1:
+        raise Invalid(
+            f"A {client.kind} client needs its public key set: the set itself or its URL, one of the two."
+        )
+    try:
+        if client.jwks:
+            parse_jwks(client.jwks)
+        else:
+            require_secure_url(client.jwks_url or "")
+    except JwksError as error:
+        raise Invalid(str(error)) from None
+
+
+def _require_redirects(client: Client) -> None:
+    if client.kind == "backend":
+        if client.redirect_uris:
+            raise Invalid("A backend client is never redirected to: leave the redirect URI out.")
+        return
+    if not client.redirect_uris or len(client.redirect_uris) > MOST_REDIRECTS:
+        raise Invalid(f"A {client.kind} client needs 1 to {MOST_REDIRECTS} redirect URIs.")
+    for uri in client.redirect_uris:
+        _require_redirect(uri)
+
+
+def _require_redirect(uri: str) -> None:
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError:
+        raise Invalid(f"{uri[:100]!r} is no URI.") from None
+    plain = len(uri) <= URL_LENGTH and all(" " < char <= "~" for char in uri)
+    if not plain or not host or parts.fragment or "*" in uri:
+        raise Invalid(
+            f"{uri[:100]!r} is no redirect URI: an absolute https URL, without fragment and without wildcard."
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise Invalid("A redirect URI is https (http on the loopback of the machine alone).")

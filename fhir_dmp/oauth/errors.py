@@ -1,0 +1,59 @@
+"""The errors of OAuth 2.0, one class for each code. https://www.rfc-editor.org/rfc/rfc6749#section-5.2."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+_ALLOWED = frozenset(range(0x20, 0x7F)) - {0x22, 0x5C}
+DESCRIPTION_LENGTH = 300
+
+
+class OAuthError(Exception):
+    """A refusal by its RFC code; ``description`` is for the developer of the client.
+
+    Characters that RFC 6749 does not allow in a description become ``?``.
+    """
+
+    error: ClassVar[str] = "server_error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, description: str) -> None:
+        text = "".join(char if ord(char) in _ALLOWED else "?" for char in description)
+        self.description = text[:DESCRIPTION_LENGTH]
+        super().__init__(self.description)
+
+
+class InvalidRequest(OAuthError):  # noqa: N818 - the code of the RFC
+    """A parameter is missing, repeated or malformed."""
+
+    error, status = "invalid_request", 400
+
+
+class InvalidClient(OAuthError):  # noqa: N818 - the code of the RFC
+    """The client is unknown or did not prove who it is."""
+
+    error, status = "invalid_client", 401
+
+
+class InvalidGrant(OAuthError):  # noqa: N818 - the code of the RFC
+    """The grant is invalid, expired, revoked, or somebody else's."""
+
+    error, status = "invalid_grant", 400
+
+
+class UnauthorizedClient(OAuthError):  # noqa: N818 - the code of the RFC
+    """The client is known and may not use this kind of grant."""
+
+    error, status = "unauthorized_client", 400
+
+
+class UnsupportedGrantType(OAuthError):  # noqa: N818 - the code of the RFC
+    """The server does not take this kind of grant."""
+
+    error, status = "unsupported_grant_type", 400
+
+
+class InvalidScope(OAuthError):  # noqa: N818 - the code of the RFC
+    """The scope is malformed, not supported, or more than the client is registered for."""
+
+    error, status = "invalid_scope", 400

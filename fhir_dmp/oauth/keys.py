@@ -1,0 +1,123 @@
+"""Signing keys: made here, kept sealed, replaced in time. https://www.rfc-editor.org/rfc/rfc7517.
+
+The database holds each key sealed by the server's secret, and no public half beside it: a key that was not
+sealed by that secret signs nothing and verifies nothing. A new key is published a while before it signs,
+longer than a worker waits before it looks again, so that no worker meets a token it cannot check.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc.jwk import ECKey, KeySet
+
+from fhir_dmp.clock import Clock
+from fhir_dmp.oauth.tokens import ALGORITHM
+from fhir_dmp.seal import BrokenSealError, Seal
+from fhir_dmp.store.grants import Grants, Key
+
+DAY = 86_400_000_000
+SIGNS = 30 * DAY
+KEPT = DAY
+PUBLISHED_BEFORE = 120_000_000
+LOOKS_AGAIN = 30_000_000
+LOOKS_AGAIN_FOR_UNKNOWN = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """The keys as they were read at one moment."""
+
+    at: int
+    generation: int
+    rows: tuple[Key, ...]
+    keys: Mapping[str, ECKey]
+    public: KeySet
+
+
+class Keys:
+    """The signing keys that all workers share."""
+
+    def __init__(self, grants: Grants, seal: Seal, clock: Clock) -> None:
+        self._grants = grants
+        self._seal = seal
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ring: _Ring | None = None
+
+    def signing(self) -> ECKey:
+        """Return the key that signs now; make one if there is none, and the next one when its time comes."""
+        now = self._clock.micros()
+        ring = self._fresh(LOOKS_AGAIN)
+        newest = ring.rows[-1] if ring.rows else None
+        if newest is None or newest.signs_until - PUBLISHED_BEFORE <= now:
+            self._make(ring, now)
+            ring = self._fresh(0)
+        row = next(row for row in reversed(ring.rows) if row.signs_from <= now or row is ring.rows[0])
+        return ring.keys[row.kid]
+
+    def rotate(self) -> None:
+        """Make the next key at once; it signs once all workers have had time to see it."""
+        self._make(self._fresh(0), self._clock.micros())
+        self._fresh(0)
+
+    def public(self, *, wanted: bool = False) -> KeySet:
+        """Return the public keys.
+
+        ``wanted`` looks again, at most once a second, for one that was not among them.
+        """
+        return self._fresh(LOOKS_AGAIN_FOR_UNKNOWN if wanted else LOOKS_AGAIN).public
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public key set as it is published; there is always a key that signs."""
+        self.signing()
+        ring = self._fresh(LOOKS_AGAIN)
+        return {"keys": [_public(key) for key in ring.keys.values()]}
+
+    def _make(self, ring: _Ring, now: int) -> None:
+        key = ECKey.generate_key("P-256")
+        kid = key.thumbprint()
+        content = json.dumps({**key.as_dict(private=True), "kid": kid}).encode()
+        starts = now + PUBLISHED_BEFORE if ring.rows else now
+        ends = starts + SIGNS
+        self._grants.add_key(
+            Key(ring.generation + 1, kid, self._seal.seal(content), starts, ends, ends + KEPT)
+        )
+
+    def _fresh(self, age: int) -> _Ring:
+        ring = self._ring
+        if ring is not None and self._clock.micros() - ring.at < age:
+            return ring
+        with self._lock:
+            if self._ring is None or self._ring is ring or age == 0:
+                self._ring = self._read(self._ring)
+            return self._ring
+
+    def _read(self, known: _Ring | None) -> _Ring:
+        at = self._clock.micros()
+        listed = self._grants.list_keys()
+        rows = tuple(row for row in listed if row.expires > at)
+        have = known.keys if known else {}
+        keys = {row.kid: have.get(row.kid) or self._opened(row) for row in rows}
+        public = KeySet([ECKey.import_key(_public(key)) for key in keys.values()])
+        return _Ring(at, listed[-1].generation if listed else 0, rows, keys, public)
+
+    def _opened(self, row: Key) -> ECKey:
+        try:
+            content = json.loads(self._seal.open(row.sealed))
+        except BrokenSealError:
+            content = {}
+        if content.get("kid") != row.kid:
+            raise ValueError(
+                f"The signing key {row.kid} was sealed by another secret: "
+                "give the server the one that it was first started with."
+            )
+        return ECKey.import_key(content)
+
+
+def _public(key: ECKey) -> dict[str, Any]:
+    return {**key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}

@@ -1,0 +1,146 @@
+"""Access tokens: short-lived signed JWTs. https://www.rfc-editor.org/rfc/rfc9068.
+
+They are signed by ES256: of the algorithms that are quick to check (measured: RS256 59 µs, ES256 99, Ed25519
+119) it has the least cost over a token's life (signing: 415, 45 and 49 µs) and the short signature that each
+request carries. Organization and role travel as IHE IUA's extension.
+https://profiles.ihe.net/ITI/IUA/index.html.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import InvalidKeyIdError, JoseError
+from joserfc.jwk import ECKey, KeySet
+
+from fhir_dmp.access.model import Subject
+from fhir_dmp.errors import Unauthenticated
+
+ALGORITHM = "ES256"
+TYPE = "at+jwt"
+TOKEN_LENGTH = 16 * 1024
+_INVALID = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
+_UNREADABLE = (JoseError, ValueError, TypeError, AttributeError, KeyError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says once its signature has been checked; ``expires`` in seconds since 1970."""
+
+    client_id: str
+    registration: str
+    scopes: tuple[str, ...]
+    token_id: str
+    expires: int
+    operator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who signs, and for how long.
+
+    ``url`` is where clients reach us, with the FHIR endpoint at ``/fhir`` below it.
+    """
+
+    url: str
+    seconds: int = 300
+
+    @property
+    def audience(self) -> str:
+        """The resource server that tokens are for: the FHIR endpoint."""
+        return f"{self.url}/fhir"
+
+    def mint(self, subject: Subject, registration: str, key: ECKey, now: int) -> str:
+        """Return a signed token for the subject, whose ``token_id`` becomes the ``jti``.
+
+        ``now`` in seconds since 1970.
+        """
+        claims: dict[str, Any] = {
+            "iss": self.url,
+            "aud": self.audience,
+            "sub": subject.client,
+            "client_id": subject.client,
+            "scope": " ".join(subject.scopes),
+            "jti": subject.token_id,
+            "iat": now,
+            "exp": now + self.seconds,
+            "registration": registration,
+            "extensions": _extensions(subject),
+        }
+        if subject.operator:
+            claims["operator"] = subject.operator
+        header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
+        return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
+
+    def verify(self, raw: str, keys: KeySet) -> Claims:
+        """Return the claims of a token whose signature, type, issuer and audience hold; not its time.
+
+        Raises ``Unauthenticated``, and ``InvalidKeyIdError`` for a key that is not in the set.
+        """
+        try:
+            token = jwt.decode(raw, keys, algorithms=[ALGORITHM])
+            if token.header.get("typ") != TYPE:
+                raise invalid_token("This is no access token.")
+            return self._claims(token.claims)
+        except InvalidKeyIdError:
+            raise
+        except _UNREADABLE:
+            raise invalid_token("The token does not hold.") from None
+
+    def _claims(self, claims: Mapping[str, Any]) -> Claims:
+        if claims["iss"] != self.url or claims["aud"] != self.audience:
+            raise invalid_token("The token was made by or for another server.")
+        return Claims(
+            client_id=claims["client_id"],
+            registration=claims["registration"],
+            scopes=tuple(claims["scope"].split()),
+            token_id=claims["jti"],
+            expires=int(claims["exp"]),
+            operator=claims.get("operator"),
+        )
+
+
+def _extensions(subject: Subject) -> dict[str, Any]:
+    iua: dict[str, Any] = {"subject_role": [{"system": "urn:fhir-dmp:client-role", "code": subject.role}]}
+    if subject.organization:
+        iua["subject_organization_id"] = subject.organization
+    return {"ihe_iua": iua}
+
+
+def invalid_token(text: str) -> Unauthenticated:
+    """Return the refusal of a token. https://www.rfc-editor.org/rfc/rfc6750#section-3.1."""
+    return Unauthenticated(text, headers=_INVALID)
+
+
+class CheckedSignatures:
+    """Remembers, by SHA-256, the claims of tokens whose signature was checked, and nothing else.
+
+    The least recently used is forgotten first; the token itself is not kept.
+    """
+
+    def __init__(self, check: Callable[[str], Claims], most: int = 10_000) -> None:
+        self._check = check
+        self._most = most
+        self._claims: OrderedDict[bytes, Claims] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def claims(self, raw: str) -> Claims:
+        """Return the claims of the token; raises what the check raises, and remembers no failure."""
+        digest = hashlib.sha256(raw.encode()).digest()
+        with self._lock:
+            found = self._claims.get(digest)
+            if found is not None:
+                self._claims.move_to_end(digest)
+                return found
+        claims = self._check(raw)
+        with self._lock:
+            self._claims[digest] = claims
+            if len(self._claims) > self._most:
+                self._claims.popitem(last=False)
+        return claims

@@ -1,0 +1,108 @@
+"""The port of clients, keys and tokens: what OAuth asks of a database. https://www.rfc-editor.org/rfc/rfc6749.
+
+Everything that is acknowledged is durable (majority, journaled); everything that is read is committed.
+Methods raise ``errors.Unavailable`` when the database does not answer in time. Times are microseconds since
+1970.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client as it was registered. https://www.rfc-editor.org/rfc/rfc6749#section-2.
+
+    ``kind`` is ``backend``, ``confidential`` or ``public``; ``role`` that of ``access.model.Subject``;
+    ``organization`` the structure it acts for (``system|value``). ``jwks`` is the text of its public key set.
+    ``registration`` is new each time that an id is registered: tokens name it, so that those of an earlier
+    registration do not hold.
+    """
+
+    id: str
+    registration: str
+    kind: str
+    role: str
+    scopes: tuple[str, ...]
+    registered: int
+    organization: str | None = None
+    jwks: str | None = None
+    jwks_url: str | None = None
+    redirect_uris: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds of a token's client and of the token itself at this moment."""
+
+    registration: str
+    role: str
+    organization: str | None
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A signing key: the private half is sealed, and nothing but the sealed half is stored.
+
+    ``generation`` counts from 1 and is unique. The key signs from ``signs_from`` until ``signs_until`` and is
+    kept until ``expires``, when the last token that it signed is long gone.
+    """
+
+    generation: int
+    kid: str
+    sealed: str
+    signs_from: int
+    signs_until: int
+    expires: int
+
+
+class Grants(Protocol):
+    """A place for clients, signing keys, used assertions and revoked tokens."""
+
+    def add_client(self, client: Client) -> bool:
+        """Register the client; return False if its id is taken."""
+        ...
+
+    def find_client(self, client_id: str) -> Client | None:
+        """Return the client as it is registered now."""
+        ...
+
+    def list_clients(self) -> tuple[Client, ...]:
+        """Return all clients by id."""
+        ...
+
+    def remove_client(self, client_id: str) -> bool:
+        """Forget the client.
+
+        Return False if nobody has that id. Reads that begin later do not see it, on any worker.
+        """
+        ...
+
+    def find_standing(self, client_id: str, token_id: str) -> Standing | None:
+        """Return what holds now of the client and its token, or None if there is no such client.
+
+        Calls that wait together share one query; each is answered by a query sent after it began.
+        """
+        ...
+
+    def use_assertion(self, client_id: str, jti: str, expires: int) -> bool:
+        """Remember for good (until ``expires`` is well past) that the client used ``jti``.
+
+        Return False if it had before.
+        """
+        ...
+
+    def revoke_token(self, token_id: str, expires: int) -> None:
+        """Remember until ``expires`` that the token does not hold any more."""
+        ...
+
+    def list_keys(self) -> tuple[Key, ...]:
+        """Return the signing keys that are kept, by generation."""
+        ...
+
+    def add_key(self, key: Key) -> bool:
+        """Keep a signing key; return False if its generation exists."""
+        ...

@@ -1,0 +1,69 @@
+"""Readers that wait together share one query, and each is answered by a query that was sent after it began.
+
+One query of a kind is under way at a time. Whoever asks meanwhile joins the next one; the first of them sends
+it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Flight(Generic[K, V]):
+    """One query to come: who joined, and what it brought."""
+
+    __slots__ = ("error", "found", "keys", "landed")
+
+    def __init__(self) -> None:
+        self.keys: set[K] = set()
+        self.found: Mapping[K, V] = {}
+        self.error: Exception | None = None
+        self.landed = threading.Event()
+
+
+class Together(Generic[K, V]):
+    """Makes single look-ups out of one ``fetch`` of many keys; ``fetch`` returns those that exist."""
+
+    def __init__(self, fetch: Callable[[Sequence[K]], Mapping[K, V]], most: int = 1000) -> None:
+        self._fetch = fetch
+        self._most = most
+        self._next: _Flight[K, V] | None = None
+        self._joining = threading.Lock()
+        self._flying = threading.Lock()
+
+    def find(self, key: K) -> V | None:
+        """Return the value of the key, or None; an error of the fetch reaches all who waited for it."""
+        flight, leads = self._join(key)
+        if leads:
+            self._fly(flight)
+        else:
+            flight.landed.wait()
+        if flight.error is not None:
+            raise flight.error
+        return flight.found.get(key)
+
+    def _join(self, key: K) -> tuple[_Flight[K, V], bool]:
+        with self._joining:
+            flight = self._next
+            leads = flight is None or len(flight.keys) >= self._most
+            if flight is None or leads:
+                flight = self._next = _Flight()
+            flight.keys.add(key)
+            return flight, leads
+
+    def _fly(self, flight: _Flight[K, V]) -> None:
+        with self._flying:
+            with self._joining:
+                if self._next is flight:
+                    self._next = None
+            try:
+                flight.found = self._fetch(tuple(flight.keys))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to all who joined
+                flight.error = error
+            finally:
+                flight.landed.set()
