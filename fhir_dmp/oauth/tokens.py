@@ -132,6 +132,8 @@ class CheckedSignatures:
 
     def claims(self, raw: str) -> Claims:
         """Return the claims of the token; raises what the check raises, and remembers no failure."""
+        if len(raw) > TOKEN_LENGTH or not raw.isascii():
+            raise invalid_token("The token does not hold.")
         digest = hashlib.sha256(raw.encode()).digest()
         with self._lock:
             found = self._claims.get(digest)

@@ -24,7 +24,7 @@ from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.metadata import smart_configuration, token_url
 from fhir_dmp.oauth.rfc7523 import read_assertion, require_proof
-from fhir_dmp.oauth.tokens import TOKEN_LENGTH, CheckedSignatures, Claims, Issuer, invalid_token
+from fhir_dmp.oauth.tokens import CheckedSignatures, Claims, Issuer, invalid_token
 from fhir_dmp.store.grants import Client, Grants
 
 T = TypeVar("T")
@@ -106,8 +106,6 @@ class Tokens:
         The signature alone is remembered: the client's registration and the token's revocation are read each
         time.
         """
-        if len(raw) > TOKEN_LENGTH:
-            raise invalid_token("The token is too long.")
         claims = self._checked.claims(raw)
         if claims.expires <= self._clock.micros() // _SECOND:
             raise invalid_token("The token has expired.")

@@ -1,0 +1,162 @@
+"""What the tests of tokens stand on: key pairs, a worker on a real database, and what was announced."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from flask import Flask
+from joserfc.jwk import ECKey, RSAKey
+from pymongo import MongoClient
+
+from fhir_dmp.call import Context
+from fhir_dmp.clock import FixedClock, RandomIds
+from fhir_dmp.http.middleware import Reception
+from fhir_dmp.http.oauth.routes import oauth_blueprint
+from fhir_dmp.oauth.jwks import FetchedKeys
+from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.rfc7523 import ASSERTION_TYPE, make_assertion
+from fhir_dmp.oauth.tokens import Issuer
+from fhir_dmp.seal import Seal
+from fhir_dmp.service.clients import Clients, NewClient
+from fhir_dmp.service.tokens import Tokens
+from fhir_dmp.stores.mongo.grants import MongoGrants
+
+PUBLIC_URL = "http://127.0.0.1:8000"
+TOKEN_URL = f"{PUBLIC_URL}/oauth/token"
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOW = int(NOON.timestamp())
+FORM = "application/x-www-form-urlencoded"
+
+
+@cache
+def key_pair(kind="EC", kid="key-1"):
+    """Return a private JWK; the same for all tests of a run, since RSA keys are slow to make."""
+    key = ECKey.generate_key("P-384") if kind == "EC" else RSAKey.generate_key(2048)
+    return {**key.as_dict(private=True), "kid": kid}
+
+
+def public(private):
+    """Return the public half of a JWK."""
+    return {
+        name: value for name, value in private.items() if name in ("kty", "crv", "x", "y", "n", "e", "kid")
+    }
+
+
+def jwks(*privates):
+    """Return the text of the public key set of these keys."""
+    return json.dumps({"keys": [public(each) for each in privates]})
+
+
+def context(**changed):
+    """Return the Context of a caller that nobody knows."""
+    return Context(
+        **{"subject": None, "now": NOON, "request_id": "req-1", "base_url": f"{PUBLIC_URL}/fhir", **changed}
+    )
+
+
+def form(assertion, **changed):
+    """Return the body of a token request; a parameter that is None is left out."""
+    fields = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": assertion,
+        **changed,
+    }
+    return urlencode({name: value for name, value in fields.items() if value is not None})
+
+
+@dataclass
+class World:
+    """One database, a clock that stands still, and as many workers as a test wants."""
+
+    uri: str
+    database: str
+    clock: FixedClock = field(default_factory=lambda: FixedClock(NOON))
+    acts: list = field(default_factory=list)
+    fail: Exception | None = None
+    fetch: object = None
+    opened: list = field(default_factory=list)
+
+    def announce(self, act, said_in):
+        """Remember the act, or fail as the audit would."""
+        if self.fail is not None:
+            raise self.fail
+        self.acts.append(act)
+
+    def grants(self):
+        """Return the port on a connection of its own."""
+        client = MongoClient(self.uri)
+        self.opened.append(client)
+        grants = MongoGrants(client[self.database])
+        grants.prepare()
+        return grants
+
+    def worker(self, secret=b"s" * 32, **issuer):
+        """Return the door of one more worker, which shares nothing with the others but the database."""
+        grants = self.grants()
+        return Tokens(
+            grants=grants,
+            keys=Keys(grants, Seal(secret, "keys"), self.clock),
+            issuer=Issuer(PUBLIC_URL, **issuer),
+            clock=self.clock,
+            ids=RandomIds(),
+            announce=self.announce,
+            fetched=FetchedKeys(self.clock, self.fetch) if self.fetch else None,
+        )
+
+    def clients(self):
+        """Return the door of registration."""
+        return Clients(self.grants(), self.clock, RandomIds(), self.announce)
+
+    def register(self, client_id="ehr-one", **changed):
+        """Register a backend client and return it."""
+        values = {
+            "kind": "backend",
+            "role": "ehr",
+            "scopes": ("system/*.cruds",),
+            "organization": "urn:oid:1.2|42",
+        }
+        if "jwks_url" not in changed:
+            values["jwks"] = jwks(key_pair(), key_pair("RSA", "key-2"))
+        client = self.clients().add(NewClient(client_id, **{**values, **changed}), context())
+        self.acts.clear()
+        return client
+
+    def assertion(self, client_id="ehr-one", key=None, **claims):
+        """Return a fresh assertion at the world's time."""
+        now = int(self.clock.now().timestamp())
+        claims = {"iat": now, "exp": now + 300, **claims}
+        return make_assertion(key or key_pair(), client_id, TOKEN_URL, **claims)
+
+    def http(self, worker=None):
+        """Return an HTTP client of a worker."""
+        worker = worker or self.worker()
+        app = Flask("token-world")
+        app.register_blueprint(
+            oauth_blueprint(worker, Reception(f"{PUBLIC_URL}/fhir", self.clock, RandomIds())),
+            url_prefix="/oauth",
+        )
+        return app.test_client()
+
+    def close(self):
+        """Drop the database and let the connections go."""
+        self.opened.append(MongoClient(self.uri))
+        self.opened[-1].drop_database(self.database)
+        for each in self.opened:
+            each.close()
+
+
+@contextmanager
+def opened_world(uri):
+    """An empty database of its own, dropped afterwards."""
+    made = World(uri, f"oauth_{uuid4().hex}")
+    try:
+        yield made
+    finally:
+        made.close()
