@@ -18,7 +18,7 @@ from authlib.oauth2.rfc7523 import private_key_jwt_sign
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, import_key
-from joserfc.jws import extract_compact
+from joserfc.jws import JWSRegistry, extract_compact
 
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest
 from fhir_dmp.oauth.jwks import ALGORITHMS, FetchedKeys, JwksError, parse_jwks
@@ -31,6 +31,16 @@ LONGEST_SECONDS = 300
 SKEW_SECONDS = 5
 _FAR = 1 << 53
 _UNREADABLE = (JoseError, ValueError, TypeError, AttributeError, RecursionError)
+
+
+class _Registry(JWSRegistry):
+    """Passes over header parameters that it does not know (RFC 7515, 4), a certificate chain for one."""
+
+    max_header_length = ASSERTION_LENGTH
+    max_signature_length = ASSERTION_LENGTH
+
+
+_REGISTRY = _Registry(algorithms=list(ALGORITHMS), strict_check_header=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ def read_assertion(form: Mapping[str, str]) -> Assertion:
     if len(raw) > ASSERTION_LENGTH:
         raise InvalidRequest(f"client_assertion is longer than {ASSERTION_LENGTH} characters.")
     try:
-        parts = extract_compact(raw.encode())
+        parts = extract_compact(raw.encode(), _REGISTRY)
         header, claims = parts.headers(), json.loads(parts.payload)
     except _UNREADABLE:
         raise InvalidClient("client_assertion is no signed JWT.") from None
@@ -82,7 +92,7 @@ def require_proof(
     if key.key_type != ALGORITHMS[algorithm]:
         raise InvalidClient(f"The key of this kid does not sign {algorithm}.")
     try:
-        claims = jwt.decode(assertion.raw, key, algorithms=[algorithm]).claims
+        claims = jwt.decode(assertion.raw, key, algorithms=[algorithm], registry=_REGISTRY).claims
     except _UNREADABLE:
         raise InvalidClient("The signature of client_assertion does not hold.") from None
     return _judge(claims, client, audience, now)

@@ -8,6 +8,8 @@ import json
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jws import JWSRegistry
+from joserfc.registry import HeaderParameter
 
 from fhir_dmp.clock import FixedClock
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest
@@ -34,7 +36,10 @@ def signed(claims=None, key=None, **header):
     algorithm = header.get("alg") or ("RS384" if private["kty"] == "RSA" else "ES384")
     header = {"alg": algorithm, "kid": private["kid"], "typ": "JWT", **header}
     imported = (RSAKey if private["kty"] == "RSA" else ECKey).import_key(private)
-    return jwt.encode(header, {**GOOD, **(claims or {})}, imported, algorithms=[algorithm])
+    known = {"foo": HeaderParameter("known to the signer", "str")}
+    lenient = JWSRegistry(header_registry=known, algorithms=[algorithm])
+    lenient.max_header_length = 4096
+    return jwt.encode(header, {**GOOD, **(claims or {})}, imported, algorithms=[algorithm], registry=lenient)
 
 
 def without(name):
@@ -51,6 +56,13 @@ def test_an_assertion_signed_by_a_registered_key_proves_the_client(key):
     proof = prove(make_assertion(key, "ehr-one", TOKEN_URL, exp=NOW + 60, iat=NOW, jti="once"))
 
     assert (proof.client, proof.jti, proof.expires) == (CLIENT, "once", NOW + 60)
+
+
+def test_header_parameters_that_nobody_knows_are_passed_over():
+    """RFC 7515, 4: unless ``crit`` names them."""
+    assert prove(signed(foo="x" * 600)).jti == "j-1"
+    with pytest.raises(InvalidClient):
+        prove(signed(foo="x", crit=["foo"]))
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS384"])
