@@ -71,7 +71,7 @@ def read_assertion(form: Mapping[str, str]) -> Assertion:
     if len(raw) > ASSERTION_LENGTH:
         raise InvalidRequest(f"client_assertion is longer than {ASSERTION_LENGTH} characters.")
     try:
-        parts = extract_compact(raw.encode(), _REGISTRY)
+        parts = extract_compact(raw.encode(), registry=_REGISTRY)
         header, claims = parts.headers(), json.loads(parts.payload)
     except _UNREADABLE:
         raise InvalidClient("client_assertion is no signed JWT.") from None
