@@ -7,7 +7,7 @@ it writes them.
 =============  =======================================================================================================
 ``id``         the row's id, chosen before it is sent
 ``recorded``   FHIR instant, microseconds, UTC
-``act``        code of http://hl7.org/fhir/restful-interaction, or ``token`` for an OAuth call
+``act``        code of http://hl7.org/fhir/restful-interaction, or the name of an OAuth act (``token``)
 ``on``         ``Type``, ``Type/id`` or ``Type/id/version``; absent for the whole system
 ``outcome``    code of http://terminology.hl7.org/CodeSystem/audit-event-outcome: 0, 4, 8 or 12
 ``error``      issue code and HTTP status of what went wrong
@@ -25,8 +25,10 @@ it writes them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Act, Call, Context, Entity, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError
@@ -76,27 +78,38 @@ def describe(act: Act, context: Context, event_id: str, recorded: int) -> Event:
     return Event(event_id, recorded, codec.dumps(row), _index(call, outcome, context, touched, result))
 
 
-def describe_token(
-    context: Context, event_id: str, recorded: int, *, client: str, error: str | None, scopes: Sequence[str]
+def describe_token(  # noqa: PLR0913 - the facts of one row, each by its name
+    context: Context,
+    event_id: str,
+    recorded: int,
+    *,
+    act: str,
+    client: str,
+    subject: Subject | None,
+    error: str | None,
+    why: str,
+    scopes: Sequence[str],
 ) -> Event:
-    """Return the row for one call of the token endpoint; ``error`` is the OAuth code of a refusal."""
+    """Return the row for one OAuth act (``token``, ``revoke``, ``client-add``...); ``error`` is the code of a refusal."""
     outcome = "8" if error else "0"
-    row: dict[str, Any] = {"id": event_id, "recorded": instant(recorded), "act": "token"}
-    agent = {"client": client[:200]} if client else {}
+    client = client[:64]
+    who = replace(context, subject=subject) if subject else context
+    row: dict[str, Any] = {"id": event_id, "recorded": instant(recorded), "act": act}
     row.update(
         _given(
             outcome=outcome,
             error={"code": error} if error else None,
-            agent={**agent, **_agent(context)},
+            why=[why[:200]] if why else None,
+            agent={**_given(client=client), **_agent(who)},
             **{"from": context.address},
             request=context.url[:REQUEST_LENGTH],
             scopes=list(scopes),
             requestId=context.request_id,
         )
     )
-    tokens = ["AuditEvent.action=E", f"AuditEvent.outcome={outcome}", "AuditEvent.subtype=token"]
+    tokens = ["AuditEvent.action=E", f"AuditEvent.outcome={outcome}", f"AuditEvent.subtype={act}"]
     if client:
-        tokens.append(f"AuditEvent.agent={client[:200]}")
+        tokens.append(f"AuditEvent.agent={client}")
     return Event(event_id, recorded, codec.dumps(row), {"t": tokens, "pt": []})
 
 

@@ -34,16 +34,23 @@ class Refusals:
 
     def turn_away(self, call: Call, error: FhirError, context: Context) -> FhirError:
         """Make the refusal durable and return the error to answer with: ``TooMany`` within a flood."""
+        try:
+            self.admit(context)
+        except TooMany as flood:
+            return flood
+        turn_away(call, error, context, self._env)
+        return error
+
+    def admit(self, context: Context) -> None:
+        """Count a refused request of an unknown caller; raise ``TooMany`` if its own event would be one too many."""
         if context.subject is not None:
-            turn_away(call, error, context, self._env)
-            return error
+            return
         refused, ended = self._count(context)
         for window in ended:
             self._tell(window)
-        if refused <= self._per_minute:
-            turn_away(call, error, context, self._env)
-            return error
-        return TooMany("Too many refused requests from this address; wait a minute.", headers=(("Retry-After", "60"),))
+        if refused > self._per_minute:
+            wait = (("Retry-After", "60"),)
+            raise TooMany("Too many refused requests from this address; wait a minute.", headers=wait)
 
     def _count(self, context: Context) -> tuple[int, list[_Window]]:
         now = self._env.clock.micros()

@@ -1,0 +1,146 @@
+"""The composition root: the only module that knows the database, the doors and HTTP at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flask import Flask, Response, request
+from flask_smorest import Api
+from werkzeug.exceptions import HTTPException
+
+from fhir_dmp import log
+from fhir_dmp.call import Call, Context, Env, Result
+from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
+from fhir_dmp.definitions.loader import load
+from fhir_dmp.errors import Invalid
+from fhir_dmp.http.docs import CONFIG, docs_blueprint
+from fhir_dmp.http.errors import from_werkzeug
+from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
+from fhir_dmp.http.health import health_blueprint
+from fhir_dmp.http.middleware import Reception
+from fhir_dmp.http.oauth.routes import oauth_blueprint
+from fhir_dmp.interactions.capabilities import capability_statement
+from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.tokens import Issuer
+from fhir_dmp.seal import BrokenSealError, Seal, read_secret
+from fhir_dmp.search.extract import build_extract
+from fhir_dmp.service.announce import announcer
+from fhir_dmp.service.clients import Clients
+from fhir_dmp.service.perform import perform
+from fhir_dmp.service.refusals import Refusals
+from fhir_dmp.service.tokens import Tokens
+from fhir_dmp.settings import Settings
+from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.grants import MongoGrants
+from fhir_dmp.stores.mongo.store import MongoStore
+from fhir_dmp.validation.structure import build_validator
+
+FHIR_PATH = "/fhir"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The parts of one process, put together: what HTTP and the command line stand on."""
+
+    settings: Settings
+    env: Env
+    store: MongoStore
+    tokens: Tokens
+    clients: Clients
+    refusals: Refusals
+
+    @property
+    def base_url(self) -> str:
+        """The URL of the FHIR endpoint."""
+        return self.settings.public_url.rstrip("/") + FHIR_PATH
+
+    def perform(self, call: Call, context: Context) -> Result:
+        """Pass the one door."""
+        return perform(call, context, self.env)
+
+    def close(self) -> None:
+        """Let go of the database; what waits to be written is written first."""
+        self.store.close()
+
+
+def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Server:
+    """Return the parts, connected to the database that the settings name (the embedded one of ``data_dir`` by default)."""
+    log.configure(settings.log_level)
+    clock, ids = clock or SystemClock(), ids or RandomIds()
+    secret = read_secret(Path(settings.secret_file) if settings.secret_file else settings.data_dir / "secret")
+    base_url = settings.public_url.rstrip("/") + FHIR_PATH
+    definitions = load()
+    uri = settings.mongodb_uri or embedded.uri(settings.data_dir)
+    store = MongoStore.connect(uri, settings.mongodb_database, clock=clock, settings=settings)
+    pages = Seal(secret, "page")
+    env = Env(
+        store=store,
+        definitions=definitions,
+        validate=build_validator(definitions),
+        extract=build_extract(definitions, base_url, settings.limits),
+        clock=clock,
+        ids=ids,
+        limits=settings.limits,
+        seal=pages.seal,
+        unseal=_opener(pages),
+    )
+    refusals = Refusals(env, settings.anonymous_per_minute)
+    announce = announcer(env, refusals)
+    grants = MongoGrants(store.database)
+    tokens = Tokens(
+        grants=grants,
+        keys=Keys(grants, Seal(secret, "keys"), clock),
+        issuer=Issuer(settings.public_url.rstrip("/"), settings.token_seconds),
+        clock=clock,
+        ids=ids,
+        announce=announce,
+    )
+    return Server(settings, env, store, tokens, Clients(grants, clock, ids, announce), refusals)
+
+
+def create_app(settings: Settings, server: Server | None = None) -> Flask:
+    """Return the WSGI application on the server's parts."""
+    server = server or create_server(settings)
+    app = Flask("fhir_dmp", static_folder=None)
+    app.config.update(CONFIG, MAX_CONTENT_LENGTH=settings.limits.body, PROPAGATE_EXCEPTIONS=False)
+    app.url_map.strict_slashes = False
+    app.extensions["fhir_dmp"] = server
+    endpoint = _endpoint(server)
+    api = Api(app)
+    api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
+    api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")
+    app.register_blueprint(docs_blueprint())
+    app.register_blueprint(health_blueprint(server.store.ready))
+
+    @app.errorhandler(HTTPException)
+    def no_route(fault: HTTPException) -> Response | HTTPException:
+        return endpoint.turn_away(from_werkzeug(fault)) if request.path.startswith(FHIR_PATH) else fault
+
+    return app
+
+
+def _endpoint(server: Server) -> Endpoint:
+    env, settings = server.env, server.settings
+    return Endpoint(
+        env=env,
+        tokens=server.tokens,
+        reception=Reception(server.base_url, env.clock, env.ids, settings.trusted_proxies),
+        refusals=server.refusals,
+        documents={
+            "capabilities": cache(lambda: capability_statement(env.definitions, settings.public_url, env.limits)),
+            "smart-configuration": server.tokens.smart_configuration,
+        },
+    )
+
+
+def _opener(pages: Seal) -> Callable[[str], bytes]:
+    def unseal(text: str) -> bytes:
+        try:
+            return pages.open(text)
+        except BrokenSealError:
+            raise Invalid("This page token is not one of ours: repeat the search.", expression="_page") from None
+
+    return unseal

@@ -1,0 +1,30 @@
+"""How OAuth acts and the registration of clients reach the audit: one row for each."""
+
+from __future__ import annotations
+
+from fhir_dmp.audit.event import describe_token
+from fhir_dmp.call import Context, Env
+from fhir_dmp.oauth.act import Announce, TokenAct
+from fhir_dmp.service.refusals import Refusals
+
+
+def announcer(env: Env, refusals: Refusals) -> Announce:
+    """Return the function that makes an OAuth act durable before its answer leaves."""
+
+    def announce(act: TokenAct, context: Context) -> None:
+        if act.error:
+            refusals.admit(context)
+        event = describe_token(
+            context,
+            env.ids.new(),
+            env.clock.micros(),
+            act=act.kind,
+            client=act.client_id,
+            subject=act.subject,
+            error=act.error,
+            why=act.why,
+            scopes=act.scopes,
+        )
+        env.store.record(event)
+
+    return announce

@@ -1,0 +1,373 @@
+"""The two committers of a process: one for the events of reads, one for writes with theirs.
+
+Each keeps one flush in flight. A write flush is one MongoDB transaction (snapshot, majority, journaled) of all that waited:
+locks first, then the new rows of ``current``, what they supersede, the events. A member that is out of date is dropped alone;
+the others fly again at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from fhir_dmp.clock import Clock, instant
+from fhir_dmp.errors import Stale, Unavailable
+from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, Stored
+from fhir_dmp.store.query import Eq, Not, both
+from fhir_dmp.stores.mongo.chain import Chain
+from fhir_dmp.stores.mongo.compile import compile_query, to_row
+from fhir_dmp.stores.mongo.documents import AuditRow, audit_collection, prepare_collection
+from fhir_dmp.stores.mongo.flights import Flights, Member
+
+DURABLE = WriteConcern("majority", j=True)
+GROUP = 200
+"""Changes that one transaction carries; a bundle above it commits alone."""
+
+WAITING = 4000
+_KEPT = ("ty", "v", "lu", "co", "pt", "au", "sec", "ca")
+_DUPLICATE = 11000
+_Row = dict[str, Any]
+
+
+class Stamps:
+    """Moments that this process alone gives, each once: 13 hex digits of microseconds and 4 of the process's number."""
+
+    def __init__(self, clock: Clock, number: int) -> None:
+        self._clock = clock
+        self._suffix = f"{number % 0x10000:04x}"
+        self._last = 0
+
+    def next(self) -> tuple[int, str]:
+        """Return a moment later than all before, in microseconds and as ``lu``."""
+        self._last = max(self._last + 1, self._clock.micros())
+        return self._last, f"{self._last:013x}{self._suffix}"
+
+
+class Months:
+    """Sees that the month's collection of rows is there before a row is sent to it."""
+
+    def __init__(self, database: Database[_Row]) -> None:
+        self._database = database
+        self._ready: set[str] = set()
+
+    def insert(self, rows: Sequence[_Row], session: ClientSession | None = None) -> None:
+        """Insert the rows where they belong."""
+        by_month: dict[str, list[_Row]] = {}
+        for row in rows:
+            by_month.setdefault(audit_collection(row["rec"]), []).append(row)
+        for name, part in by_month.items():
+            collection = self._database.get_collection(name, write_concern=DURABLE if session is None else None)
+            collection.insert_many(part, ordered=session is not None, session=session)
+
+    def prepare(self, moments: Iterable[int]) -> None:
+        """Make the collections for these moments."""
+        for name in {audit_collection(micros) for micros in moments} - self._ready:
+            prepare_collection(self._database, AuditRow, name)
+            self._ready.add(name)
+
+    def stored(self, rows: Sequence[_Row]) -> set[str]:
+        """Return the ids of those rows that are stored."""
+        found: set[str] = set()
+        for name in {audit_collection(row["rec"]) for row in rows}:
+            ids = [row["_id"] for row in rows]
+            majority = self._database.get_collection(name, read_concern=ReadConcern("majority"))
+            found.update(row["_id"] for row in majority.find({"_id": {"$in": ids}}, {"_id": 1}))
+        return found
+
+
+class EventCommitter:
+    """Makes the events of reads durable, in groups; ``seconds`` bounds how long one waits."""
+
+    def __init__(self, months: Months, chain: Chain, seconds: float) -> None:
+        self._months = months
+        self._chain = chain
+        self._seconds = seconds
+        self._flights = Flights(self._flush, heaviest=1000, most=WAITING, seconds=seconds)
+
+    def record(self, event: Event) -> None:
+        """Return when the event is durable."""
+        self._flights.join(event)
+
+    def _flush(self, members: Sequence[Member[Event]]) -> None:
+        ends = time.monotonic() + self._seconds
+        rows = self._chain.rows([member.item for member in members])
+        left = rows
+        while left:
+            try:
+                self._months.prepare(row["rec"] for row in left)
+                self._months.insert(left)
+                left = []
+            except BulkWriteError as fault:
+                failed = {error["op"]["_id"] for error in fault.details.get("writeErrors", ())}
+                if any(error.get("code") != _DUPLICATE for error in fault.details.get("writeErrors", ())) or not failed:
+                    self._give_up(fault)
+                left = self._missing(left)
+            except PyMongoError as fault:
+                if time.monotonic() > ends:
+                    self._give_up(fault)
+                left = self._missing_if_known(left)
+        self._chain.advance(rows)
+        for member in members:
+            member.result = True
+
+    def _missing(self, rows: list[_Row]) -> list[_Row]:
+        stored = self._months.stored(rows)
+        return [row for row in rows if row["_id"] not in stored]
+
+    def _missing_if_known(self, rows: list[_Row]) -> list[_Row]:
+        try:
+            return self._missing(rows)
+        except PyMongoError:
+            return rows
+
+    def _give_up(self, fault: PyMongoError) -> None:
+        self._chain.break_off()
+        raise Unavailable("The log cannot be written; nothing was disclosed.", reasons=(type(fault).__name__,)) from fault
+
+
+class _Losers(Exception):  # noqa: N818 - a fact about some members of a group
+    def __init__(self, members: Iterable[Member[Commit]]) -> None:
+        super().__init__()
+        self.members = list(members)
+
+
+class _OvertakenError(Exception):
+    """A row that the group replaces is not the version that its Plan saw."""
+
+
+class WriteCommitter:
+    """Makes commits durable, in groups; ``seconds`` is the age above which a commit is given up."""
+
+    def __init__(self, database: Database[_Row], months: Months, chain: Chain, stamps: Stamps, seconds: float) -> None:
+        self._database = database
+        self._months = months
+        self._chain = chain
+        self._stamps = stamps
+        self._seconds = seconds
+        self._flights = Flights(self._flush, heaviest=GROUP, most=WAITING, seconds=seconds * 2)
+
+    def commit(self, commit: Commit) -> tuple[Stored, ...]:
+        """Return the new versions once they are durable; raise ``Stale`` if the Plan is out of date."""
+        touches = frozenset([*(change.ref for change in commit.changes), *(lock.key for lock in commit.locks), *commit.marks])
+        stored: tuple[Stored, ...] = self._flights.join(commit, touches, max(len(commit.changes), 1))
+        return stored
+
+    def _flush(self, members: Sequence[Member[Commit]]) -> None:
+        self._months.prepare(event.recorded for member in members for event in member.item.events)
+        left = list(members)
+        ends = time.monotonic() + self._seconds * 2
+        while left:
+            try:
+                self._transact(left)
+                return
+            except _Losers as losers:
+                left = _without(left, losers.members)
+            except _OvertakenError:
+                left = _without(left, self._outdated(left))
+            except ServerSelectionTimeoutError as fault:
+                raise Unavailable("The database does not answer.", reasons=(type(fault).__name__,)) from fault
+            except PyMongoError as fault:
+                if time.monotonic() > ends:
+                    raise Unavailable("The change could not be made in time.", reasons=(type(fault).__name__,)) from fault
+                if not fault.has_error_label("TransientTransactionError"):
+                    self._one_by_one(left, fault)
+                    return
+                time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - to part two workers, not to hide anything
+
+    def _one_by_one(self, members: Sequence[Member[Commit]], fault: PyMongoError) -> None:
+        """Find whose fault it is; a single member that meets a row that is there already is out of date."""
+        if len(members) > 1:
+            for member in members:
+                try:
+                    self._flush([member])
+                except Exception as error:  # noqa: BLE001 - it belongs to this member alone
+                    member.error = error
+            return
+        if _is_duplicate(fault):
+            members[0].error = Stale()
+        else:
+            raise Unavailable("The change could not be made.", reasons=(type(fault).__name__,)) from fault
+
+    def _transact(self, members: Sequence[Member[Commit]]) -> None:
+        started = time.monotonic()
+        stored = [self._stamped(member.item) for member in members]
+        rows = self._chain.rows([event for member in members for event in member.item.events])
+        with self._database.client.start_session() as session:
+            session.start_transaction(
+                read_concern=ReadConcern("snapshot"),
+                write_concern=DURABLE,
+                max_commit_time_ms=int(self._seconds * 1000),
+            )
+            try:
+                self._write(members, stored, rows, session)
+                if time.monotonic() - started > self._seconds:
+                    raise Unavailable("The change took too long; nothing was stored.")  # noqa: TRY301
+            except BaseException:
+                _abort(session)
+                raise
+            self._settle(session, rows)
+        self._chain.advance(rows)
+        for member, versions in zip(members, stored, strict=True):
+            member.result = versions
+
+    def _write(
+        self,
+        members: Sequence[Member[Commit]],
+        stored: Sequence[tuple[Stored, ...]],
+        rows: list[_Row],
+        session: ClientSession,
+    ) -> None:
+        self._lock(members, session)
+        self._require_relied_on(members, session)
+        changes = [change for member in members for change in member.item.changes]
+        new = [version for versions in stored for version in versions]
+        if changes:
+            writes: list[InsertOne[_Row] | ReplaceOne[_Row]] = [
+                _write_of(change, version) for change, version in zip(changes, new, strict=True)
+            ]
+            done = self._database["current"].bulk_write(writes, ordered=False, session=session)
+            replaced = [change for change in changes if change.before]
+            if done.matched_count != len(replaced):
+                raise _OvertakenError
+            if replaced:
+                superseded = [_superseded(change.before) for change in replaced if change.before]
+                self._database["versions"].insert_many(superseded, ordered=False, session=session)
+        marks = [mark for member in members for mark in member.item.marks]
+        if marks:
+            self._database["loads"].insert_many([{"_id": mark} for mark in marks], session=session)
+        if rows:
+            self._months.insert(rows, session)
+
+    def _lock(self, members: Sequence[Member[Commit]], session: ClientSession) -> None:
+        locks = [(member, lock) for member in members for lock in member.item.locks]
+        if not locks:
+            return
+        moment = self._stamps.next()[1]
+        keys = [UpdateOne({"_id": _lock_id(lock)}, {"$set": {"at": moment}}, upsert=True) for _, lock in locks]
+        self._database["locks"].bulk_write(keys, ordered=False, session=session)
+        losers = [member for member, lock in locks if not self._still(lock, session)]
+        if losers:
+            raise _Losers(dict.fromkeys(losers))
+
+    def _still(self, lock: Lock, session: ClientSession) -> bool:
+        """Tell whether the criteria find within this snapshot exactly what the Plan found."""
+        present = compile_query(both(lock.query, Not(Eq("del", True))))
+        rows = self._database["current"].find(present, {"_id": 1}, limit=len(lock.found) + 1, session=session)
+        return {row["_id"] for row in rows} == {str(ref) for ref in lock.found}
+
+    def _require_relied_on(self, members: Sequence[Member[Commit]], session: ClientSession) -> None:
+        relied = {str(ref) for member in members for ref in member.item.relied_on}
+        if not relied:
+            return
+        versions = self._versions(relied, session)
+        losers = [
+            member
+            for member in members
+            if any(versions.get(str(ref), 0) != version for ref, version in member.item.relied_on.items())
+        ]
+        if losers:
+            raise _Losers(losers)
+
+    def _outdated(self, members: Sequence[Member[Commit]]) -> list[Member[Commit]]:
+        """Return the members whose Plan another commit has overtaken, as seen outside the transaction that met it."""
+        versions = self._versions({str(change.ref) for member in members for change in member.item.changes})
+        return [
+            member
+            for member in members
+            if any(
+                change.before is not None and versions.get(str(change.ref)) != change.before.version
+                for change in member.item.changes
+            )
+        ]
+
+    def _versions(self, ids: Iterable[str], session: ClientSession | None = None) -> Mapping[str, int]:
+        concern = None if session else ReadConcern("majority")
+        current = self._database.get_collection("current", read_concern=concern)
+        rows = current.find({"_id": {"$in": list(ids)}}, {"v": 1}, session=session)
+        return {row["_id"]: row["v"] for row in rows}
+
+    def _settle(self, session: ClientSession, rows: Sequence[_Row]) -> None:
+        """Commit; where its outcome is unknown, look whether the rows are stored."""
+        try:
+            session.commit_transaction()
+        except PyMongoError as fault:
+            if not fault.has_error_label("UnknownTransactionCommitResult"):
+                raise
+            try:
+                if rows and rows[0]["_id"] in self._months.stored(rows[:1]):
+                    return
+            except PyMongoError:
+                pass
+            self._chain.break_off()
+            raise Unavailable("Whether the change was stored is not known yet; read before you repeat it.") from fault
+
+    def _stamped(self, commit: Commit) -> tuple[Stored, ...]:
+        return tuple(self._version(change) for change in commit.changes)
+
+    def _version(self, change: Change) -> Stored:
+        micros, lu = self._stamps.next()
+        body = change.body.replace(STAMP, instant(micros).encode(), 1) if change.body is not None else None
+        co = change.before.co if change.before else lu
+        index = {**change.index, "_id": str(change.ref), "ty": change.ref.type}
+        return Stored(change.ref, change.version, lu, co, micros, body, index)
+
+
+def _without(members: Sequence[Member[Commit]], losers: Sequence[Member[Commit]]) -> list[Member[Commit]]:
+    for member in losers:
+        member.error = Stale()
+    return [member for member in members if member.error is None]
+
+
+def _write_of(change: Change, version: Stored) -> InsertOne[_Row] | ReplaceOne[_Row]:
+    row = {
+        **to_row(version.index),
+        "v": version.version,
+        "lu": version.lu,
+        "co": version.co,
+    }
+    if version.body is None:
+        row["del"] = True
+    else:
+        row["b"] = version.body
+    if change.before is None:
+        return InsertOne(row)
+    return ReplaceOne({"_id": row["_id"], "v": change.before.version}, row)
+
+
+def _superseded(before: Stored) -> _Row:
+    row = {name: before.index[name] for name in _KEPT if name in before.index}
+    row.update(_id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co)
+    if before.body is None:
+        row["del"] = True
+    else:
+        row["b"] = before.body
+    return row
+
+
+def _lock_id(lock: Lock) -> str:
+    return hashlib.sha256(lock.key.encode()).hexdigest()
+
+
+def _is_duplicate(fault: PyMongoError) -> bool:
+    if not isinstance(fault, OperationFailure):
+        return False
+    details = fault.details or {}
+    codes = {error.get("code") for error in details.get("writeErrors", ())}
+    return fault.code == _DUPLICATE or _DUPLICATE in codes
+
+
+def _abort(session: ClientSession) -> None:
+    try:
+        session.abort_transaction()
+    except PyMongoError:
+        return

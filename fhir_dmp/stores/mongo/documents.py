@@ -1,0 +1,148 @@
+"""The collections and their indexes, declared once. Rows are written and read through pymongo, with the commit's session.
+
+Each index answers for a kind of question: ``t`` searches in order of creation, ``r`` ranges, ``pt`` a patient's rows by
+main date, ``lu`` histories. A row without ranges or without a patient costs those indexes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from mongoengine import Document
+from mongoengine.fields import (
+    BinaryField,
+    BooleanField,
+    DictField,
+    DynamicField,
+    IntField,
+    ListField,
+    LongField,
+    StringField,
+)
+from pymongo.database import Database
+
+
+class Current(Document):  # type: ignore[misc] # mongoengine carries no types
+    """The present version of every resource, or its tombstone; fields as ``store.query`` says."""
+
+    meta = {  # noqa: RUF012 - mongoengine reads it so
+        "collection": "current",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["t", "co"]},
+            {"fields": ["r.k", "r.lo", "r.hi"], "sparse": True, "name": "ranges"},
+            {"fields": ["pt", "ty", "-ds", "co"], "partialFilterExpression": {"pt": {"$exists": True}}},
+            {"fields": ["ty", "lu"]},
+            {"fields": ["lu"]},
+        ],
+    }
+    id = StringField(primary_key=True)
+    ty = StringField()
+    v = IntField()
+    lu = StringField()
+    co = StringField()
+    b = BinaryField()
+    t = ListField(StringField())
+    r = ListField(DictField())
+    pt = ListField(StringField())
+    ds = LongField()
+    w = ListField(StringField())
+    au = ListField(StringField())
+    sec = ListField(StringField())
+    ca = StringField()
+    gone = BooleanField(db_field="del")
+
+
+class Version(Document):  # type: ignore[misc] # mongoengine carries no types
+    """What ``current`` held before, with the fields that rules narrow by; ``_id`` is ``Type/id/version``."""
+
+    meta = {  # noqa: RUF012 - mongoengine reads it so
+        "collection": "versions",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["ty", "lu"]}, {"fields": ["lu"]}],
+    }
+    id = StringField(primary_key=True)
+    ty = StringField()
+    v = IntField()
+    lu = StringField()
+    co = StringField()
+    b = BinaryField()
+    pt = ListField(StringField())
+    au = ListField(StringField())
+    sec = ListField(StringField())
+    ca = StringField()
+    gone = BooleanField(db_field="del")
+
+
+class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types
+    """One act, refusal or fault; a collection for each month. Chain: writer, epoch, number, previous hash, hash."""
+
+    meta = {  # noqa: RUF012 - mongoengine reads it so
+        "collection": "audit",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["t", "-rec"]},
+            {"fields": ["pt", "-rec"]},
+            {"fields": ["-rec", "_id"]},
+            {"fields": ["w", "e", "n"], "unique": True},
+        ],
+    }
+    id = StringField(primary_key=True)
+    rec = LongField()
+    b = BinaryField()
+    t = ListField(StringField())
+    pt = ListField(StringField())
+    w = StringField()
+    e = StringField()
+    n = LongField()
+    p = BinaryField()
+    h = BinaryField()
+
+
+class Lock(Document):  # type: ignore[misc] # mongoengine carries no types
+    """The key of conditional criteria, written first by whoever relies on them."""
+
+    meta = {"collection": "locks", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = StringField(primary_key=True)
+    at = StringField()
+
+
+class Mark(Document):  # type: ignore[misc] # mongoengine carries no types
+    """A load that was done."""
+
+    meta = {"collection": "loads", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = StringField(primary_key=True)
+    at = StringField()
+
+
+class Writer(Document):  # type: ignore[misc] # mongoengine carries no types
+    """A process that writes, by its number; the row ``numbers`` counts them."""
+
+    meta = {"collection": "writers", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = StringField(primary_key=True)
+    n = LongField()
+    since = DynamicField()
+
+
+AUDIT_PREFIX = "audit_"
+
+
+def audit_collection(micros: int) -> str:
+    """Return the name of the month's collection of audit rows."""
+    return f"{AUDIT_PREFIX}{datetime.fromtimestamp(micros / 1_000_000, UTC):%Y_%m}"
+
+
+def ensure_indexes(database: Database[dict[str, Any]]) -> None:
+    """Make the collections and indexes that are not there yet; harmless if they are."""
+    for document in (Current, Version, Lock, Mark, Writer):
+        prepare_collection(database, document, document._meta["collection"])  # noqa: SLF001 - the declared schema
+
+
+def prepare_collection(database: Database[dict[str, Any]], document: type[Document], name: str) -> None:
+    """Make one collection with the indexes of its document."""
+    if name not in database.list_collection_names(filter={"name": name}):
+        database.create_collection(name, check_exists=False)
+    for index in document._meta["index_specs"]:  # noqa: SLF001 - the schema's indexes, for this database
+        options = {option: value for option, value in index.items() if option not in ("fields", "cls")}
+        database[name].create_index(index["fields"], **options)

@@ -1,0 +1,23 @@
+"""The driver's errors, translated once: a database that does not answer is ``Unavailable``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymongo.errors import DuplicateKeyError, ExecutionTimeout, PyMongoError
+
+from fhir_dmp.errors import TooCostly, Unavailable
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Raise ``Unavailable`` for a database that does not answer, ``TooCostly`` for a query that ran out of time."""
+    try:
+        yield
+    except DuplicateKeyError:
+        raise
+    except ExecutionTimeout:
+        raise TooCostly("This query takes longer than one request may: narrow it.") from None
+    except PyMongoError as fault:
+        raise Unavailable("The database does not answer.", reasons=(type(fault).__name__,)) from fault

@@ -1,0 +1,114 @@
+"""Group commit: what waits together flies together, and nobody's fault is another's.
+
+One flight of a kind is under way at a time. Whoever comes meanwhile joins the next one; the first of them leads it. A
+member that touches what another member of the flight touches takes a later one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+from fhir_dmp.errors import TooMany, Unavailable
+
+T = TypeVar("T")
+
+
+class Member(Generic[T]):
+    """One who waits: what is to be done, what it touches, how heavy it is, and how it ended."""
+
+    __slots__ = ("done", "error", "item", "result", "touches", "weight")
+
+    def __init__(self, item: T, touches: frozenset[Hashable], weight: int) -> None:
+        self.item = item
+        self.touches = touches
+        self.weight = weight
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = threading.Event()
+
+
+class _Flight(Generic[T]):
+    __slots__ = ("members", "touches", "weight")
+
+    def __init__(self) -> None:
+        self.members: list[Member[T]] = []
+        self.touches: set[Hashable] = set()
+        self.weight = 0
+
+
+class Flights(Generic[T]):
+    """Runs ``fly`` on groups of members; ``fly`` sets each member's ``result`` or ``error``.
+
+    ``heaviest`` is the weight that one flight carries; a member above it flies alone. ``most`` bounds how many wait.
+    """
+
+    def __init__(
+        self, fly: Callable[[Sequence[Member[T]]], None], *, heaviest: int, most: int, seconds: float
+    ) -> None:
+        self._fly = fly
+        self._heaviest = heaviest
+        self._most = most
+        self._seconds = seconds
+        self._waiting: list[_Flight[T]] = []
+        self._joining = threading.Lock()
+        self._flying = threading.Lock()
+
+    def join(self, item: T, touches: frozenset[Hashable] = frozenset(), weight: int = 1) -> Any:
+        """Do the item in some flight and return its result; raise its error.
+
+        Raises ``TooMany`` when too many wait, ``Unavailable`` when its turn does not come in time.
+        """
+        member = Member(item, touches, weight)
+        flight, leads = self._board(member)
+        if leads:
+            self._lead(flight)
+        elif not member.done.wait(self._seconds * 2):
+            raise Unavailable("The database is too slow to make this durable in time.")
+        if member.error is not None:
+            raise member.error
+        return member.result
+
+    def _board(self, member: Member[T]) -> tuple[_Flight[T], bool]:
+        with self._joining:
+            if sum(len(flight.members) for flight in self._waiting) >= self._most:
+                raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
+            flight = self._seat(member)
+            leads = flight is None
+            if flight is None:
+                flight = _Flight()
+                self._waiting.append(flight)
+            flight.members.append(member)
+            flight.touches |= member.touches
+            flight.weight += member.weight
+            return flight, leads
+
+    def _seat(self, member: Member[T]) -> _Flight[T] | None:
+        """Return a flight that has room, and comes after every flight that touches the same."""
+        last = next(
+            (place for place in range(len(self._waiting) - 1, -1, -1) if self._waiting[place].touches & member.touches),
+            -1,
+        )
+        for flight in self._waiting[last + 1 :]:
+            if flight.weight + member.weight <= self._heaviest:
+                return flight
+        return None
+
+    def _lead(self, flight: _Flight[T]) -> None:
+        in_time = self._flying.acquire(timeout=self._seconds)
+        try:
+            with self._joining:
+                self._waiting.remove(flight)
+            if not in_time:
+                raise Unavailable("The database is too slow to make this durable in time.")  # noqa: TRY301
+            self._fly(flight.members)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who have no answer yet
+            for member in flight.members:
+                if member.result is None and member.error is None:
+                    member.error = error
+        finally:
+            if in_time:
+                self._flying.release()
+            for member in flight.members:
+                member.done.set()

@@ -1,0 +1,318 @@
+"""The store port on MongoDB. https://www.mongodb.com/docs/manual/core/transactions/.
+
+Reads are of what a majority has; by-id reads that wait together share one query; lists page by keys, never by skipping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pymongo
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from fhir_dmp.clock import Clock
+from fhir_dmp.errors import Unavailable
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.settings import Settings
+from fhir_dmp.store.change import Commit, Event, Stored
+from fhir_dmp.store.port import Found, HistoryPage, Order, Page, Scope
+from fhir_dmp.store.query import Query
+from fhir_dmp.stores.mongo.chain import Chain
+from fhir_dmp.stores.mongo.commit import DURABLE, EventCommitter, Months, Stamps, WriteCommitter
+from fhir_dmp.stores.mongo.compile import compile_query, from_row
+from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX, ensure_indexes
+from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
+from fhir_dmp.stores.mongo.together import Together
+
+SKEW_SECONDS = 1.0
+"""The most by which the clocks of two workers are believed to differ."""
+
+QUERY_SECONDS = 10.0
+_PRESENT = {"del": {"$exists": False}}
+_NEWEST = "f" * 17
+_Row = dict[str, Any]
+
+
+class MongoStore:
+    """``store.port.Store`` on one MongoDB database; made once for each process, after any fork."""
+
+    def __init__(self, client: MongoClient[_Row], name: str, clock: Clock, settings: Settings) -> None:
+        self.database: Database[_Row] = client.get_database(name, write_concern=DURABLE)
+        self._client = client
+        self._clock = clock
+        self._commit_seconds = settings.commit_timeout_seconds
+        majority = ReadConcern("majority")
+        self._current = self.database.get_collection("current", read_concern=majority)
+        self._versions = self.database.get_collection("versions", read_concern=majority)
+        self._together = Together(self._fetch)
+        number = self._number()
+        months = Months(self.database)
+        self._months = months
+        self._events = EventCommitter(months, Chain(f"{number}r"), settings.audit_timeout_seconds)
+        stamps = Stamps(clock, number)
+        self._writes = WriteCommitter(self.database, months, Chain(f"{number}w"), stamps, self._commit_seconds)
+
+    @classmethod
+    def connect(cls, uri: str, name: str, *, clock: Clock, settings: Settings) -> MongoStore:
+        """Return the store at the URI, with its indexes; raise ``Unavailable`` saying what is wrong with the database."""
+        client: MongoClient[_Row] = MongoClient(
+            uri,
+            maxPoolSize=settings.threads + 16,
+            serverSelectionTimeoutMS=2000,
+            connectTimeoutMS=2000,
+            socketTimeoutMS=int(QUERY_SECONDS * 2000),
+            w="majority",
+            journal=True,
+            tz_aware=True,
+        )
+        with answering():
+            hello = client.admin.command("hello")
+        if "setName" not in hello:
+            raise Unavailable(
+                "The MongoDB at DMP_MONGODB_URI is a standalone. Records, versions and their evidence are written in one "
+                "transaction, and only a replica set has those: start mongod with --replSet rs0 and run rs.initiate() once "
+                "(one node is enough), or leave DMP_MONGODB_URI empty for the embedded database."
+            )
+        with answering():
+            ensure_indexes(client.get_database(name, write_concern=DURABLE))
+            return cls(client, name, clock, settings)
+
+    def close(self) -> None:
+        """Close the connections; nobody waits for an answer any more."""
+        self._client.close()
+
+    def find_current(self, ref: Ref) -> Stored | None:
+        """Return the present row of ``ref``, by a query shared with those who wait."""
+        return self._together.find(str(ref))
+
+    def find_many(self, refs: Sequence[Ref]) -> Mapping[Ref, Stored]:
+        """Return the present rows of those of ``refs`` that exist, in one query."""
+        return {stored.ref: stored for stored in self._fetch([str(ref) for ref in refs]).values()}
+
+    def find_version(self, ref: Ref, version: int) -> Stored | None:
+        """Return one version, whether present or superseded."""
+        current = self.find_current(ref)
+        if current is not None and current.version == version:
+            return current
+        with answering():
+            row = self._versions.find_one({"_id": f"{ref}/{version}"})
+        return _stored(row, ref) if row else None
+
+    def search(self, query: Query, page: Page) -> Found:
+        """Return a page of present rows that meet the query."""
+        wanted = {**_present(query)}
+        if page.bound is not None:
+            wanted = {"$and": [wanted, {"co": {"$lte": page.bound}}]}
+        fields = {} if page.with_index else {"t": 0, "r": 0, "w": 0}
+        order = _ordered(page.order)
+        with answering():
+            rows = list(
+                self._find(wanted, order, page, fields)
+                if plain_sort(order)
+                else self._aggregate(wanted, order, page, fields)
+            )
+        shown = rows[: page.limit]
+        last = _keys(shown[-1], order) if shown else None
+        return Found(tuple(_stored(row) for row in shown), len(rows) > page.limit, last)
+
+    def count(self, query: Query, limit: int | None = None) -> int:
+        """Return how many present rows meet the query."""
+        with answering():
+            options: dict[str, Any] = {"maxTimeMS": int(QUERY_SECONDS * 1000)}
+            if limit is not None:
+                options["limit"] = limit
+            return self._current.count_documents(_present(query), **options)
+
+    def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
+        """Return up to ``limit`` ids of the rows that meet the query, or of their tokens with the prefix."""
+        projection = {"_id": 1} if prefix is None else {"t": 1}
+        found: dict[str, None] = {}
+        with answering():
+            for row in self._current.find(_present(query), projection, max_time_ms=int(QUERY_SECONDS * 1000)):
+                if prefix is None:
+                    found[row["_id"]] = None
+                else:
+                    found.update((item[len(prefix) :], None) for item in row["t"] if item.startswith(prefix))
+                if len(found) >= limit:
+                    break
+        return tuple(found)[:limit]
+
+    def history(self, scope: Scope, page: HistoryPage) -> Found:
+        """Return versions, newest first. ``current`` is read before ``versions``, so that none is missed as it moves."""
+        limit = page.limit + 1
+        rows: dict[str, _Row] = {}
+        with answering():
+            for collection, ids in ((self._current, _current_ids(scope)), (self._versions, _version_ids(scope))):
+                wanted = {"$and": [compile_query(scope.allowed), ids, _moments(scope, page)]}
+                found = collection.find(wanted, {"t": 0, "r": 0, "w": 0}).sort("lu", -1).limit(limit)
+                for row in found.max_time_ms(int(QUERY_SECONDS * 1000)):
+                    rows.setdefault(row["lu"], row)
+        newest = sorted(rows.values(), key=lambda row: str(row["lu"]), reverse=True)
+        shown = newest[: page.limit]
+        stored = tuple(_stored(row, _ref(row)) for row in shown)
+        return Found(stored, len(newest) > page.limit, (shown[-1]["lu"],) if shown else None)
+
+    def history_count(self, scope: Scope) -> int:
+        """Return how many versions the scope holds."""
+        everything = HistoryPage(0)
+        with answering():
+            return sum(
+                collection.count_documents(
+                    {"$and": [compile_query(scope.allowed), ids, _moments(scope, everything)]},
+                    maxTimeMS=int(QUERY_SECONDS * 1000),
+                )
+                for collection, ids in ((self._current, _current_ids(scope)), (self._versions, _version_ids(scope)))
+            )
+
+    def horizon(self) -> int:
+        """Return the moment before which no commit can still appear."""
+        return self._clock.micros() - int((self._commit_seconds * 2 + SKEW_SECONDS) * 1_000_000)
+
+    def newest(self) -> str:
+        """Return a ``co`` that bounds what exists now."""
+        return f"{self._clock.micros():013x}ffff"
+
+    def commit(self, commit: Commit) -> tuple[Stored, ...]:
+        """Make all changes and events durable or none, and return the new versions in order."""
+        return self._writes.commit(commit)
+
+    def record(self, event: Event) -> None:
+        """Make one event durable, in a group with those that wait beside it."""
+        self._events.record(event)
+
+    def find_event(self, event_id: str) -> Event | None:
+        """Return one row of the audit log."""
+        with answering():
+            for name in self._audit_collections():
+                row = self._log(name).find_one({"_id": event_id})
+                if row:
+                    return _event(row)
+        return None
+
+    def search_events(self, query: Query, page: Page) -> tuple[tuple[Event, ...], tuple[Any, ...] | None]:
+        """Return a page of the audit log, newest first, and the keys to go on from."""
+        wanted: _Row = compile_query(query)
+        if page.after is not None:
+            recorded, event_id = page.after
+            later = [{"rec": {"$lt": recorded}}, {"rec": recorded, "_id": {"$gt": event_id}}]
+            wanted = {"$and": [wanted, {"$or": later}]}
+        rows: list[_Row] = []
+        with answering():
+            for name in self._audit_collections():
+                found = self._log(name).find(wanted).sort([("rec", -1), ("_id", 1)])
+                rows.extend(found.limit(page.limit + 1 - len(rows)).max_time_ms(int(QUERY_SECONDS * 1000)))
+                if len(rows) > page.limit:
+                    break
+        shown = rows[: page.limit]
+        last = (shown[-1]["rec"], shown[-1]["_id"]) if len(rows) > page.limit else None
+        return tuple(_event(row) for row in shown), last
+
+    def count_events(self, query: Query) -> int:
+        """Return how many rows of the audit log meet the query."""
+        with answering():
+            return sum(
+                self._log(name).count_documents(compile_query(query), maxTimeMS=int(QUERY_SECONDS * 1000))
+                for name in self._audit_collections()
+            )
+
+    def has_mark(self, mark: str) -> bool:
+        """Tell whether a commit carried this mark."""
+        with answering():
+            return self.database["loads"].find_one({"_id": mark}) is not None
+
+    def ready(self) -> bool:
+        """Tell whether the database takes a durable write now."""
+        try:
+            self.database["writers"].update_one({"_id": "probe"}, {"$set": {"at": self._clock.now()}}, upsert=True)
+        except PyMongoError:
+            return False
+        return True
+
+    def _number(self) -> int:
+        row = self.database["writers"].find_one_and_update(
+            {"_id": "numbers"}, {"$inc": {"n": 1}}, upsert=True, return_document=pymongo.ReturnDocument.AFTER
+        )
+        return int(row["n"]) if row else 0
+
+    def _fetch(self, ids: Sequence[str]) -> Mapping[str, Stored]:
+        with answering():
+            rows = self._current.find({"_id": {"$in": list(ids)}}, batch_size=len(ids) + 1)
+            return {row["_id"]: _stored(row) for row in rows.max_time_ms(int(QUERY_SECONDS * 1000))}
+
+    def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
+        if page.after is not None:
+            wanted = {"$and": [wanted, after_filter(order, page.after)]}
+        keys = [(each.field, -1 if each.descending else 1) for each in order]
+        found = self._current.find(wanted, fields or None).sort(keys).limit(page.limit + 1)
+        return found.max_time_ms(int(QUERY_SECONDS * 1000))
+
+    def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
+        stages = [{"$match": wanted}, *sort_stages(order, page.after), {"$limit": page.limit + 1}]
+        if fields:
+            stages.append({"$project": fields})
+        return self._current.aggregate(stages, maxTimeMS=int(QUERY_SECONDS * 1000))
+
+    def _audit_collections(self) -> list[str]:
+        """Return the months of the log, newest first."""
+        return sorted(self.database.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}}), reverse=True)
+
+    def _log(self, name: str) -> Any:
+        return self.database.get_collection(name, read_concern=ReadConcern("majority"))
+
+
+def _present(query: Query) -> _Row:
+    wanted = compile_query(query)
+    return {**wanted, **_PRESENT} if "del" not in wanted else {"$and": [wanted, _PRESENT]}
+
+
+def _ordered(order: tuple[Order, ...]) -> tuple[Order, ...]:
+    return order if order and order[-1].field == "co" else (*order, Order("co"))
+
+
+def _keys(row: _Row, order: tuple[Order, ...]) -> tuple[Any, ...]:
+    computed = row.get("_k")
+    if computed is not None:
+        return tuple(computed)
+    return tuple(row.get(each.field) for each in order)
+
+
+def _current_ids(scope: Scope) -> _Row:
+    if scope.id is not None:
+        return {"_id": f"{scope.type}/{scope.id}"}
+    return {"ty": scope.type} if scope.type else {}
+
+
+def _version_ids(scope: Scope) -> _Row:
+    if scope.id is not None:
+        return {"_id": {"$gte": f"{scope.type}/{scope.id}/", "$lt": f"{scope.type}/{scope.id}0"}}
+    return {"ty": scope.type} if scope.type else {}
+
+
+def _moments(scope: Scope, page: HistoryPage) -> _Row:
+    bounds: _Row = {}
+    if scope.since is not None:
+        bounds["$gte"] = f"{scope.since:013x}"
+    if page.before is not None:
+        bounds["$lt"] = page.before
+    return {"lu": bounds} if bounds else {}
+
+
+def _ref(row: _Row) -> Ref:
+    parts = row["_id"].split("/")
+    return Ref(parts[0], parts[1])
+
+
+def _stored(row: _Row, ref: Ref | None = None) -> Stored:
+    body = row.pop("b", None)
+    return Stored(
+        ref or _ref(row), row["v"], row["lu"], row["co"], int(row["lu"][:13], 16), body, from_row(row)
+    )
+
+
+def _event(row: _Row) -> Event:
+    return Event(row["_id"], row["rec"], row["b"], {"t": row.get("t", []), "pt": row.get("pt", [])})
