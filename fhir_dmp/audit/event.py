@@ -199,6 +199,12 @@ def _index(
     entities = set(patients)
     if call.name not in LISTS:
         entities.update(name.rpartition("/")[0] for names in touched.values() for name in names)
-        entities.add(f"{call.type}/{call.id[:64]}" if call.type and call.id else str(result.ref) if result and result.ref else "")
+        entities.add(
+            f"{call.type}/{call.id[:64]}"
+            if call.type and call.id
+            else str(result.ref)
+            if result and result.ref
+            else ""
+        )
     tokens.extend(f"AuditEvent.entity={entity}" for entity in sorted(entities) if entity)
     return {"t": tokens, "pt": patients}

@@ -11,12 +11,19 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.store.change import Event
 
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
-_TYPE = {"system": "http://terminology.hl7.org/CodeSystem/audit-event-type", "code": "rest", "display": "RESTful Operation"}
+_TYPE = {
+    "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
+    "code": "rest",
+    "display": "RESTful Operation",
+}
 _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ENTITY = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 _ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
 _PURPOSE = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
-_XREQUEST = {"system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType", "code": "XrequestId"}
+_XREQUEST = {
+    "system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType",
+    "code": "XrequestId",
+}
 _QUERIES = ("search-type", "search-system", "history-instance", "history-type", "history-system")
 _AGENTS = {
     "R": ("110152", "110153"),
@@ -65,7 +72,12 @@ def _submitted(event: Event, row: Mapping[str, Any]) -> dict[str, Any]:
     resource = row["resource"]
     meta = {**resource.get("meta", {}), "versionId": "1", "lastUpdated": row["recorded"]}
     meta["source"] = f"urn:fhir-dmp:client:{row['agent'].get('client', '')}"
-    return {"resourceType": "AuditEvent", "id": event.id, "meta": meta, **_without(resource, "id", "meta", "resourceType")}
+    return {
+        "resourceType": "AuditEvent",
+        "id": event.id,
+        "meta": meta,
+        **_without(resource, "id", "meta", "resourceType"),
+    }
 
 
 def _without(tree: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -113,7 +125,11 @@ def _entities(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "query": base64.b64encode(row.get("request", "").encode()).decode(),
         }
     else:
-        named = {name for names in touched.values() for name in names} or {row["on"]} - {None} if "on" in row else set()
+        named = (
+            {name for names in touched.values() for name in names} or {row["on"]} - {None}
+            if "on" in row
+            else set()
+        )
         for name in sorted(named):
             yield {
                 "what": {"reference": _versioned(name)},

@@ -56,5 +56,3 @@ def raw_bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not token or not all(_LOWEST < ord(char) <= _HIGHEST for char in token):
         raise Unauthenticated("The Authorization header must be: Bearer, a space, a token.", headers=_INVALID)
     return token
-
-

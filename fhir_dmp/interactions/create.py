@@ -15,7 +15,9 @@ from fhir_dmp.store.change import Stored
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan for a new resource; with criteria, only if nothing matches them (conditional create)."""
     tree = resource_of(call)
-    matched = match(call.resource_type, call.criteria, context, grant, env) if call.criteria is not None else None
+    matched = (
+        match(call.resource_type, call.criteria, context, grant, env) if call.criteria is not None else None
+    )
     if matched is not None and matched.found:
         return _existing(matched)
     change = prepare(Ref(call.resource_type, env.ids.new()), None, tree, context, env)

@@ -16,12 +16,17 @@ def update(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     tree = resource_of(call)
     if tree.get("id") != call.id:
         raise Invalid(
-            f"The body's id {tree.get('id')!r} must be the id in the path, {call.id!r}.", expression=f"{call.type}.id"
+            f"The body's id {tree.get('id')!r} must be the id in the path, {call.id!r}.",
+            expression=f"{call.type}.id",
         )
     before = env.store.find_current(call.ref)
     require_version(call, before)
     change = prepare(call.ref, before, tree, context, env)
-    return Plan(changes=(change,), finish=_created if change.kind == "create" else _updated, entities=(entity(change),))
+    return Plan(
+        changes=(change,),
+        finish=_created if change.kind == "create" else _updated,
+        entities=(entity(change),),
+    )
 
 
 def _created(stored: Sequence[Stored]) -> Result:

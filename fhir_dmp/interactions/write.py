@@ -120,4 +120,3 @@ def _with_meta(ref: Ref, version: int, tree: Mapping[str, Any]) -> dict[str, Any
     head = {"resourceType": ref.type, "id": ref.id, "meta": meta}
     head.update((key, value) for key, value in tree.items() if key not in head and key != "_id")
     return head
-

@@ -146,7 +146,9 @@ def _date(value: str, context: Context) -> Query:
         "le": Between("rec", None, high),
     }
     if prefix not in bounds:
-        raise NotSupported(f"The prefix {prefix!r} is not supported for the date of AuditEvents.", expression="date")
+        raise NotSupported(
+            f"The prefix {prefix!r} is not supported for the date of AuditEvents.", expression="date"
+        )
     return bounds[prefix]
 
 
@@ -187,7 +189,8 @@ def _page(
     if token:
         links["next"] = f"{base}?{urlencode({'_page': token})}"
     entries = [
-        Entry(f"{base}/{row.id}", codec.dumps(render(row, context.base_url)), search_mode="match") for row in rows
+        Entry(f"{base}/{row.id}", codec.dumps(render(row, context.base_url)), search_mode="match")
+        for row in rows
     ]
     return Result("ok", bundle("searchset", entries, links=links, total=total), query=urlencode(asked.params))
 

@@ -70,7 +70,9 @@ def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
 
 def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if call.name == "batch":
-        return _recorded(call, batch(call, context, env, partial(_entry, context=context, env=env)), context, env)
+        return _recorded(
+            call, batch(call, context, env, partial(_entry, context=context, env=env)), context, env
+        )
     grant = Grant(cache(partial(rules_for, context.subject)))
     action, interaction = _interaction(call)
     if action is not None:
@@ -82,7 +84,9 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         _judge(answer.changes, grant)
         with suppress(Stale):
             return _committed(call, answer, context, env)
-    raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
+    raise Conflict(
+        "Others changed the same resources at the same time; read them again and repeat the request."
+    )
 
 
 def _entry(call: Call, context: Context, env: Env) -> Act:
@@ -112,11 +116,17 @@ def _judge(changes: Iterable[Change], grant: Grant) -> None:
         for row in rows:
             decision = decide(rules, row)
             if not decision.permit:
-                raise Refused(f"This token does not allow to {change.kind} {change.ref.type}.", reasons=decision.reasons)
+                raise Refused(
+                    f"This token does not allow to {change.kind} {change.ref.type}.", reasons=decision.reasons
+                )
 
 
 def _committed(call: Call, plan: Plan, context: Context, env: Env) -> Result:
-    planned = Result("ok", ref=plan.entities[0].ref, version=plan.entities[0].version) if len(plan.changes) == 1 else Result("ok")
+    planned = (
+        Result("ok", ref=plan.entities[0].ref, version=plan.entities[0].version)
+        if len(plan.changes) == 1
+        else Result("ok")
+    )
     described = replace(planned, entities=plan.entities, entries=plan.entries)
     event = _described(Act(call, described), context, env)
     if not plan.changes and not plan.marks and not plan.events:

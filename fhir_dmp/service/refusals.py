@@ -70,4 +70,9 @@ class Refusals:
         untold = window.refused - self._per_minute
         if untold > 0 and window.context is not None:
             reason = f"{untold} further refused requests from this address within a minute"
-            turn_away(Call("flood"), TooMany("Too many refused requests.", reasons=(reason,)), window.context, self._env)
+            turn_away(
+                Call("flood"),
+                TooMany("Too many refused requests.", reasons=(reason,)),
+                window.context,
+                self._env,
+            )

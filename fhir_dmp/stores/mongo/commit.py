@@ -66,7 +66,9 @@ class Months:
         for row in rows:
             by_month.setdefault(audit_collection(row["rec"]), []).append(row)
         for name, part in by_month.items():
-            collection = self._database.get_collection(name, write_concern=DURABLE if session is None else None)
+            collection = self._database.get_collection(
+                name, write_concern=DURABLE if session is None else None
+            )
             collection.insert_many(part, ordered=session is not None, session=session)
 
     def prepare(self, moments: Iterable[int]) -> None:
@@ -109,7 +111,10 @@ class EventCommitter:
                 left = []
             except BulkWriteError as fault:
                 failed = {error["op"]["_id"] for error in fault.details.get("writeErrors", ())}
-                if any(error.get("code") != _DUPLICATE for error in fault.details.get("writeErrors", ())) or not failed:
+                if (
+                    any(error.get("code") != _DUPLICATE for error in fault.details.get("writeErrors", ()))
+                    or not failed
+                ):
                     self._give_up(fault)
                 left = self._missing(left)
             except PyMongoError as fault:
@@ -132,7 +137,9 @@ class EventCommitter:
 
     def _give_up(self, fault: PyMongoError) -> None:
         self._chain.break_off()
-        raise Unavailable("The log cannot be written; nothing was disclosed.", reasons=(type(fault).__name__,)) from fault
+        raise Unavailable(
+            "The log cannot be written; nothing was disclosed.", reasons=(type(fault).__name__,)
+        ) from fault
 
 
 class _Losers(Exception):  # noqa: N818 - a fact about some members of a group
@@ -148,7 +155,9 @@ class _OvertakenError(Exception):
 class WriteCommitter:
     """Makes commits durable, in groups; ``seconds`` is the age above which a commit is given up."""
 
-    def __init__(self, database: Database[_Row], months: Months, chain: Chain, stamps: Stamps, seconds: float) -> None:
+    def __init__(
+        self, database: Database[_Row], months: Months, chain: Chain, stamps: Stamps, seconds: float
+    ) -> None:
         self._database = database
         self._months = months
         self._chain = chain
@@ -158,7 +167,9 @@ class WriteCommitter:
 
     def commit(self, commit: Commit) -> tuple[Stored, ...]:
         """Return the new versions once they are durable; raise ``Stale`` if the Plan is out of date."""
-        touches = frozenset([*(change.ref for change in commit.changes), *(lock.key for lock in commit.locks), *commit.marks])
+        touches = frozenset(
+            [*(change.ref for change in commit.changes), *(lock.key for lock in commit.locks), *commit.marks]
+        )
         stored: tuple[Stored, ...] = self._flights.join(commit, touches, max(len(commit.changes), 1))
         return stored
 
@@ -178,7 +189,9 @@ class WriteCommitter:
                 raise Unavailable("The database does not answer.", reasons=(type(fault).__name__,)) from fault
             except PyMongoError as fault:
                 if time.monotonic() > ends:
-                    raise Unavailable("The change could not be made in time.", reasons=(type(fault).__name__,)) from fault
+                    raise Unavailable(
+                        "The change could not be made in time.", reasons=(type(fault).__name__,)
+                    ) from fault
                 if not fault.has_error_label("TransientTransactionError"):
                     self._one_by_one(left, fault)
                     return
@@ -253,7 +266,9 @@ class WriteCommitter:
         if not locks:
             return
         moment = self._stamps.next()[1]
-        keys = [UpdateOne({"_id": _lock_id(lock)}, {"$set": {"at": moment}}, upsert=True) for _, lock in locks]
+        keys = [
+            UpdateOne({"_id": _lock_id(lock)}, {"$set": {"at": moment}}, upsert=True) for _, lock in locks
+        ]
         self._database["locks"].bulk_write(keys, ordered=False, session=session)
         losers = [member for member, lock in locks if not self._still(lock, session)]
         if losers:
@@ -309,7 +324,9 @@ class WriteCommitter:
             except PyMongoError:
                 pass
             self._chain.break_off()
-            raise Unavailable("Whether the change was stored is not known yet; read before you repeat it.") from fault
+            raise Unavailable(
+                "Whether the change was stored is not known yet; read before you repeat it."
+            ) from fault
 
     def _stamped(self, commit: Commit) -> tuple[Stored, ...]:
         return tuple(self._version(change) for change in commit.changes)
@@ -346,7 +363,9 @@ def _write_of(change: Change, version: Stored) -> InsertOne[_Row] | ReplaceOne[_
 
 def _superseded(before: Stored) -> _Row:
     row = {name: before.index[name] for name in _KEPT if name in before.index}
-    row.update(_id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co)
+    row.update(
+        _id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co
+    )
     if before.body is None:
         row["del"] = True
     else:

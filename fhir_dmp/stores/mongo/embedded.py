@@ -209,7 +209,9 @@ def _packaged() -> Path | None:
 
 def _version(binary: Path) -> tuple[int, ...]:
     try:
-        told = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - a mongod that we found
+        told = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout  # noqa: S603 - a mongod that we found
     except (OSError, subprocess.SubprocessError):
         return ()
     number = re.search(r"v(\d+)\.(\d+)\.(\d+)", told)
@@ -228,7 +230,11 @@ def _start(folder: Folder) -> Place:
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
     ]
     process = subprocess.Popen(  # noqa: S603 - a mongod that we found
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     place = Place(process.pid, port)
     moved = folder.last_port() not in (None, port)
@@ -275,7 +281,9 @@ def _wait_until_primary(folder: Folder, place: Place) -> None:
                 if "setName" not in hello:
                     _initiate(place, open_door)
             except OperationFailure as refusal:
-                raise DatabaseError(f"The database on {folder.root} does not know our password: {refusal.details}") from refusal
+                raise DatabaseError(
+                    f"The database on {folder.root} does not know our password: {refusal.details}"
+                ) from refusal
             except PyMongoError:
                 pass
             time.sleep(0.02)
@@ -348,7 +356,10 @@ def _reap(pid: int) -> None:
 
 
 def _secret(path: Path, content: bytes) -> None:
-    with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with (
+        contextlib.suppress(FileExistsError),
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+    ):
         file.write(content)
 
 

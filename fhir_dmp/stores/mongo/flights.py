@@ -87,7 +87,11 @@ class Flights(Generic[T]):
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""
         last = next(
-            (place for place in range(len(self._waiting) - 1, -1, -1) if self._waiting[place].touches & member.touches),
+            (
+                place
+                for place in range(len(self._waiting) - 1, -1, -1)
+                if self._waiting[place].touches & member.touches
+            ),
             -1,
         )
         for flight in self._waiting[last + 1 :]:

@@ -1,7 +1,7 @@
 """Paging by keys: the next page begins after the last row's keys, however deep it is.
 
 Sorts on fields of the row use its indexes. A sort on tokens or ranges computes each row's key first: the smallest (ascending)
-or largest (descending) of its values. A row without a value comes last in either direction.
+or largest (descending) of its values, the long intervals of a date (``key~``) among them. A row without a value comes last in either direction.
 """
 
 from __future__ import annotations
@@ -79,7 +79,13 @@ def _key(order: Order) -> Any:
         begins = {"$eq": [{"$indexOfBytes": ["$$x", prefix]}, 0]}
         return {pick: {"$filter": {"input": {"$ifNull": ["$t", []]}, "as": "x", "cond": begins}}}
     if kind == "r" and prefix:
-        own = {"$filter": {"input": {"$ifNull": ["$r", []]}, "as": "x", "cond": {"$eq": ["$$x.k", prefix]}}}
+        own = {
+            "$filter": {
+                "input": {"$ifNull": ["$r", []]},
+                "as": "x",
+                "cond": {"$in": ["$$x.k", [prefix, prefix + "~"]]},
+            }
+        }
         end = "$$y.hi" if order.descending else "$$y.lo"
         return {pick: {"$map": {"input": own, "as": "y", "in": end}}}
     return f"${order.field}"

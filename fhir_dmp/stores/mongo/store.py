@@ -55,7 +55,9 @@ class MongoStore:
         self._months = months
         self._events = EventCommitter(months, Chain(f"{number}r"), settings.audit_timeout_seconds)
         stamps = Stamps(clock, number)
-        self._writes = WriteCommitter(self.database, months, Chain(f"{number}w"), stamps, self._commit_seconds)
+        self._writes = WriteCommitter(
+            self.database, months, Chain(f"{number}w"), stamps, self._commit_seconds
+        )
 
     @classmethod
     def connect(cls, uri: str, name: str, *, clock: Clock, settings: Settings) -> MongoStore:
@@ -147,7 +149,10 @@ class MongoStore:
         limit = page.limit + 1
         rows: dict[str, _Row] = {}
         with answering():
-            for collection, ids in ((self._current, _current_ids(scope)), (self._versions, _version_ids(scope))):
+            for collection, ids in (
+                (self._current, _current_ids(scope)),
+                (self._versions, _version_ids(scope)),
+            ):
                 wanted = {"$and": [compile_query(scope.allowed), ids, _moments(scope, page)]}
                 found = collection.find(wanted, {"t": 0, "r": 0, "w": 0}).sort("lu", -1).limit(limit)
                 for row in found.max_time_ms(int(QUERY_SECONDS * 1000)):
@@ -166,7 +171,10 @@ class MongoStore:
                     {"$and": [compile_query(scope.allowed), ids, _moments(scope, everything)]},
                     maxTimeMS=int(QUERY_SECONDS * 1000),
                 )
-                for collection, ids in ((self._current, _current_ids(scope)), (self._versions, _version_ids(scope)))
+                for collection, ids in (
+                    (self._current, _current_ids(scope)),
+                    (self._versions, _version_ids(scope)),
+                )
             )
 
     def horizon(self) -> int:
@@ -228,7 +236,9 @@ class MongoStore:
     def ready(self) -> bool:
         """Tell whether the database takes a durable write now."""
         try:
-            self.database["writers"].update_one({"_id": "probe"}, {"$set": {"at": self._clock.now()}}, upsert=True)
+            self.database["writers"].update_one(
+                {"_id": "probe"}, {"$set": {"at": self._clock.now()}}, upsert=True
+            )
         except PyMongoError:
             return False
         return True
@@ -259,7 +269,9 @@ class MongoStore:
 
     def _audit_collections(self) -> list[str]:
         """Return the months of the log, newest first."""
-        return sorted(self.database.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}}), reverse=True)
+        return sorted(
+            self.database.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}}), reverse=True
+        )
 
     def _log(self, name: str) -> Any:
         return self.database.get_collection(name, read_concern=ReadConcern("majority"))

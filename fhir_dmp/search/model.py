@@ -1,0 +1,93 @@
+"""What a search asks, taken apart but not yet compiled. https://hl7.org/fhir/R4/search.html."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from fhir_dmp.definitions.model import Definitions, SearchParam
+from fhir_dmp.errors import Issue
+from fhir_dmp.settings import Limits
+from fhir_dmp.store.query import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One parameter on one type: any of ``values`` is enough. ``values`` are as sent, still escaped."""
+
+    type: str
+    param: SearchParam
+    modifier: str | None
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """``subject:Patient.name=…``: rows whose reference points at a row of ``target`` that meets ``inner``."""
+
+    type: str
+    param: SearchParam
+    inner: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """``_has:Observation:patient:code=…``: rows that a row of ``source`` which meets ``inner`` points at."""
+
+    type: str
+    source: str
+    param: SearchParam
+    inner: Criterion
+
+
+Criterion = Clause | Chain | Has
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One ``_sort`` key."""
+
+    param: SearchParam
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """``_include`` or ``_revinclude``: from ``source`` by the codes (None: all) to ``target`` (None: any)."""
+
+    source: str
+    params: tuple[SearchParam, ...]
+    target: str | None
+    iterate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole search. ``used`` are the parameters that were understood, ``ignored`` what the caller is told of the others."""
+
+    type: str
+    criteria: tuple[Criterion, ...]
+    sort: tuple[Sort, ...]
+    count: int
+    count_only: bool
+    total: bool
+    includes: tuple[Include, ...]
+    revincludes: tuple[Include, ...]
+    used: tuple[tuple[str, str], ...]
+    ignored: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What compiling needs beside the request.
+
+    ``lookup`` is ``Store.keys``: query, prefix, limit. ``allowed`` narrows each hop of a chain by the caller's rules.
+    """
+
+    definitions: Definitions
+    base_url: str
+    now: datetime
+    limits: Limits
+    lookup: Callable[[Query, str | None, int], tuple[str, ...]]
+    allowed: Callable[[str], Query]

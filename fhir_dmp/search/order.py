@@ -1,0 +1,28 @@
+"""``_sort`` as keys that the store can order by. https://hl7.org/fhir/R4/search.html#sort."""
+
+from __future__ import annotations
+
+from fhir_dmp.definitions.model import Definitions
+from fhir_dmp.search.extract import main_date
+from fhir_dmp.search.model import Request, Sort
+from fhir_dmp.store.port import Order
+
+_FIELDS = {"_id": "_id", "_lastUpdated": "lu"}
+_RANGES = ("date", "number", "quantity")
+
+
+def orders(request: Request, definitions: Definitions) -> tuple[Order, ...]:
+    """Return the sort keys of a request; creation comes last, and alone if nothing else was asked."""
+    main = main_date(definitions, request.type)
+    keys = tuple(_order(request.type, sort, main.code if main else None) for sort in request.sort)
+    return (*keys, Order("co"))
+
+
+def _order(resource_type: str, sort: Sort, main: str | None) -> Order:
+    code = sort.param.code
+    if code in _FIELDS:
+        return Order(_FIELDS[code], sort.descending)
+    if code == main:
+        return Order("ds", sort.descending)
+    name = f"{resource_type}.{code}"
+    return Order(f"r:{name}" if sort.param.type in _RANGES else f"t:{name}=", sort.descending)

@@ -1,0 +1,50 @@
+"""Where the next page goes on: an opaque token that only its owner can use, for a while. https://hl7.org/fhir/R4/http.html#paging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from fhir_dmp.errors import Invalid
+
+Params = tuple[tuple[str, str], ...]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What a token holds: whose it is, what was asked and where, the last keys, the bound of the snapshot, and its end.
+
+    ``keys`` are those of the page's last row; a Decimal among them is kept as ``["d", digits]``.
+    """
+
+    owner: str
+    path: str
+    params: Params
+    keys: tuple[Any, ...]
+    bound: str
+    ends: int
+
+
+def seal_place(place: Place, seal: Callable[[bytes], str]) -> str:
+    """Return the token of a place."""
+    keys = tuple(["d", str(key)] if isinstance(key, Decimal) else key for key in place.keys)
+    return seal(msgspec.json.encode(msgspec.structs.replace(place, keys=keys)))
+
+
+def open_place(token: str, unseal: Callable[[str], bytes], *, owner: str, path: str, now: int) -> Place:
+    """Return the place; raise ``Invalid`` for a token that is another's, another search's, too old or not ours."""
+    try:
+        place = msgspec.json.decode(unseal(token), type=Place)
+    except msgspec.DecodeError:
+        raise Invalid("This page token is not one of ours: repeat the search.", expression="_page") from None
+    if place.owner != owner or place.path != path:
+        raise Invalid("This page token belongs to another caller or another search.", expression="_page")
+    if place.ends < now:
+        raise Invalid("This page token is too old: repeat the search.", expression="_page")
+    return msgspec.structs.replace(place, keys=tuple(map(_key, place.keys)))
+
+
+def _key(key: Any) -> Any:
+    return Decimal(key[1]) if isinstance(key, Sequence) and not isinstance(key, str) else key

@@ -1,0 +1,180 @@
+"""From the parameters of a URL to a Request. https://hl7.org/fhir/R4/search.html.
+
+What is not understood never widens a result in silence: strict handling refuses it, lenient handling says so in the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fhir_dmp.definitions.model import Definitions, SearchParam
+from fhir_dmp.errors import Invalid, Issue, NotSupported
+from fhir_dmp.search.model import Chain, Clause, Criterion, Has, Include, Request, Sort
+from fhir_dmp.search.types.values import split
+from fhir_dmp.settings import Limits
+
+Params = Sequence[tuple[str, str]]
+_RENDERING = frozenset({"_format", "_pretty", "_page"})
+_DEEPEST = 5
+_LONGEST = 10_000
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What has been read so far."""
+
+    criteria: list[Criterion] = field(default_factory=list)
+    sort: list[Sort] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    revincludes: list[Include] = field(default_factory=list)
+    controls: dict[str, str] = field(default_factory=dict)
+    used: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[Issue] = field(default_factory=list)
+
+
+def parse(
+    resource_type: str, params: Params, definitions: Definitions, limits: Limits, *, strict: bool
+) -> Request:
+    """Return the Request; raise ``Invalid`` for values that do not parse and, if ``strict``, for unknown parameters."""
+    parts = _Parts()
+    reader = _Reader(definitions)
+    for name, value in params:
+        if name in _RENDERING:
+            continue
+        try:
+            reader.read(resource_type, name, value, parts)
+            parts.used.append((name, value))
+        except NotSupported as unknown:
+            if strict:
+                raise
+            parts.ignored.append(
+                Issue("not-supported", str(unknown), expression=name[:64], severity="warning")
+            )
+    if len(parts.criteria) > limits.clauses:
+        raise Invalid(f"A search may have {limits.clauses} criteria.")
+    count, count_only = _count(parts.controls, limits)
+    return Request(
+        type=resource_type,
+        criteria=tuple(parts.criteria),
+        sort=tuple(parts.sort),
+        count=count,
+        count_only=count_only,
+        total=parts.controls.get("_total") == "accurate" or count_only,
+        includes=tuple(parts.includes),
+        revincludes=tuple(parts.revincludes),
+        used=tuple(parts.used),
+        ignored=tuple(parts.ignored),
+    )
+
+
+def _count(controls: dict[str, str], limits: Limits) -> tuple[int, bool]:
+    text = controls.get("_count")
+    if text is not None and (not text.isdecimal() or not text.isascii()):
+        raise Invalid(f"_count {text[:20]!r} is no number of rows.", expression="_count")
+    number = limits.default_page if text is None else min(int(text[:9]), limits.page)
+    return number, number == 0 or controls.get("_summary") == "count"
+
+
+class _Reader:
+    """Reads one parameter after the other, by the definitions."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+
+    def read(self, resource_type: str, name: str, value: str, parts: _Parts) -> None:
+        """Add what the parameter says; raise ``NotSupported`` if it is unknown."""
+        if len(value) > _LONGEST:
+            raise Invalid(f"The value of {name[:64]} is longer than {_LONGEST} characters.")
+        if name in ("_count", "_total", "_summary"):
+            self._control(name, value, parts)
+        elif name == "_sort":
+            parts.sort.extend(self._sort(resource_type, key) for key in value.split(",") if key)
+        elif name.partition(":")[0] == "_include":
+            parts.includes.append(self._include(name, value, resource_type))
+        elif name.partition(":")[0] == "_revinclude":
+            parts.revincludes.append(self._include(name, value, None))
+        elif value == "":
+            raise NotSupported(f"{name[:64]} has no value.")
+        else:
+            parts.criteria.append(self._criterion(resource_type, name, value, 0))
+
+    def _control(self, name: str, value: str, parts: _Parts) -> None:
+        if name == "_total" and value not in ("none", "estimate", "accurate"):
+            raise Invalid(f"_total is none, estimate or accurate, not {value[:20]!r}.", expression=name)
+        if name == "_summary" and value not in ("count", "false"):
+            raise NotSupported(f"_summary={value[:20]} is not supported: count or false.")
+        parts.controls[name] = value
+
+    def _criterion(self, resource_type: str, name: str, value: str, depth: int) -> Criterion:
+        if depth > _DEEPEST:
+            raise Invalid(f"A chain may have {_DEEPEST} steps.")
+        if name.startswith("_has:"):
+            return self._has(resource_type, name, value, depth)
+        head, dot, rest = name.partition(".")
+        code, _, modifier = head.partition(":")
+        param = self._param(resource_type, code)
+        if dot:
+            return self._chain(resource_type, param, modifier, rest, value, depth)
+        return Clause(resource_type, param, modifier or None, tuple(split(value, ",")))
+
+    def _chain(  # noqa: PLR0913 - the parts of one name
+        self, resource_type: str, param: SearchParam, target: str, rest: str, value: str, depth: int
+    ) -> Chain:
+        if param.type != "reference":
+            raise Invalid(
+                f"{param.code} is no reference: nothing can be chained to it.", expression=param.code
+            )
+        targets = (target,) if target else param.targets
+        if target and target not in param.targets:
+            raise Invalid(f"{param.code} does not point at {target[:64]!r}.", expression=param.code)
+        inner = tuple(found for each in targets if (found := self._try(each, rest, value, depth + 1)))
+        if not inner:
+            raise NotSupported(f"Nothing that {param.code} points at is searched by {rest[:64]!r}.")
+        return Chain(resource_type, param, inner)
+
+    def _try(self, target: str, rest: str, value: str, depth: int) -> Criterion | None:
+        try:
+            return self._criterion(target, rest, value, depth)
+        except NotSupported:
+            return None
+
+    def _has(self, resource_type: str, name: str, value: str, depth: int) -> Has:
+        parts = name.split(":", 3)
+        if len(parts) != len(("_has", "type", "code", "rest")):
+            raise Invalid("_has is written _has:Type:reference:parameter=value.", expression="_has")
+        _, source, code, rest = parts
+        if source not in self._definitions.search_params:
+            raise Invalid(f"_has names no resource type: {source[:64]!r}.", expression="_has")
+        param = self._param(source, code)
+        if param.type != "reference" or resource_type not in param.targets:
+            raise Invalid(f"{source}.{code} does not point at {resource_type}.", expression="_has")
+        return Has(resource_type, source, param, self._criterion(source, rest, value, depth + 1))
+
+    def _param(self, resource_type: str, code: str) -> SearchParam:
+        param = self._definitions.search_params[resource_type].get(code)
+        if param is None or param.type == "special" or code in ("_text", "_content"):
+            raise NotSupported(f"{resource_type} is not searched by {code[:64]!r}.")
+        return param
+
+    def _sort(self, resource_type: str, key: str) -> Sort:
+        param = self._param(resource_type, key.removeprefix("-"))
+        if param.type == "composite":
+            raise Invalid(f"There is no order by the composite {param.code}.", expression="_sort")
+        return Sort(param, key.startswith("-"))
+
+    def _include(self, name: str, value: str, resource_type: str | None) -> Include:
+        source, _, rest = value.partition(":")
+        code, _, target = rest.partition(":")
+        if value == "*" and resource_type:
+            source, code = resource_type, "*"
+        if source not in self._definitions.search_params:
+            raise Invalid(f"{name} names no resource type: {value[:64]!r}.", expression=name)
+        params = tuple(
+            param
+            for param in self._definitions.search_params[source].values()
+            if param.type == "reference" and code in ("*", param.code)
+        )
+        if not params:
+            raise Invalid(f"{source} has no reference parameter {code[:64]!r}.", expression=name)
+        return Include(source, params, target or None, name.endswith((":iterate", ":recurse")))
