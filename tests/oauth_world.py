@@ -93,9 +93,7 @@ class World:
         """Return the port on a connection of its own."""
         client = MongoClient(self.uri)
         self.opened.append(client)
-        grants = MongoGrants(client[self.database])
-        grants.prepare()
-        return grants
+        return MongoGrants(client[self.database])
 
     def worker(self, secret=b"s" * 32, **issuer):
         """Return the door of one more worker, which shares nothing with the others but the database."""

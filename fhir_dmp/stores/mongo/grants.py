@@ -28,6 +28,7 @@ from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.grants import Client, Key, Standing
+from fhir_dmp.stores.mongo.documents import prepare_collection
 from fhir_dmp.stores.mongo.together import Together
 
 KEPT_LONGER = timedelta(hours=1)
@@ -76,13 +77,8 @@ class MongoGrants:
         )
         self._timeout = timeout
         self._standings = Together(self._fetch_standings)
-
-    def prepare(self) -> None:
-        """Make the collection's indexes; harmless if they are there."""
         with _answering():
-            for index in Grant._meta["index_specs"]:  # noqa: SLF001 - the schema's indexes, for this database
-                options = {name: value for name, value in index.items() if name != "fields"}
-                self._collection.create_index(index["fields"], **options)
+            prepare_collection(database, Grant, self._collection.name)
 
     def add_client(self, client: Client) -> bool:
         """Register the client; return False if its id is taken."""
@@ -176,6 +172,7 @@ class MongoGrants:
 
 @contextmanager
 def _answering() -> Iterator[None]:
+    """Raise ``Unavailable`` for whatever fails: no look-up here is long by its caller's fault."""
     try:
         yield
     except DuplicateKeyError:
