@@ -28,6 +28,7 @@ from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
 from fhir_dmp.search.extract import build_extract
 from fhir_dmp.service.announce import announcer
+from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
 from fhir_dmp.service.clients import Clients
 from fhir_dmp.service.perform import perform
 from fhir_dmp.service.refusals import Refusals
@@ -134,6 +135,12 @@ def _endpoint(server: Server) -> Endpoint:
             "smart-configuration": server.tokens.smart_configuration,
         },
     )
+
+
+def _capabilities(server: Server) -> bytes:
+    env, settings = server.env, server.settings
+    started = env.clock.now().date().isoformat()
+    return capability_statement(env.definitions, settings.public_url, env.limits, tuple(AUDIT_PARAMS), started)
 
 
 def _opener(pages: Seal) -> Callable[[str], bytes]:

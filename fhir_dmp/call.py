@@ -25,7 +25,8 @@ class Call:
 
     ``name`` is the code of http://hl7.org/fhir/restful-interaction. ``body`` is what was sent (bytes), or the resource
     of a bundle's entry (parsed). ``params`` are the query's names and values in their order, decoded. ``criteria`` is the
-    query of a conditional interaction (``If-None-Exist``, or the search part of the URL).
+    query of a conditional interaction (``If-None-Exist``, or the search part of the URL). ``mark`` is remembered with the
+    commit, so that a load is known to be done.
     """
 
     name: str
@@ -39,7 +40,8 @@ class Call:
     if_none_match: str | None = None
     if_modified_since: str | None = None
     strict: bool = False
-    prefer: Literal["minimal", "representation", "OperationOutcome"] = "representation"
+    prefer: Literal["minimal", "representation", "OperationOutcome"] | None = None
+    mark: str | None = None
 
     @property
     def resource_type(self) -> str:
@@ -145,19 +147,21 @@ class Plan:
     """What a writer would change, and how it answers once that is done.
 
     Writers are pure: the same call, store state and ids give the same Plan. ``relied_on`` are versions that were read.
-    ``finish`` makes the Result from the committed versions, in the order of ``changes``. ``entities`` and ``entries`` describe
+    ``finish`` makes the Result from the committed versions, in the order of ``changes``, and from what became of
+    ``reads``, which pass the door by themselves once the commit is done. ``entities`` and ``entries`` describe
     the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one, ``marks`` are
     remembered with the commit.
     """
 
     changes: tuple[Change, ...]
-    finish: Callable[[Sequence[Stored]], Result]
+    finish: Callable[[Sequence[Stored], Sequence[Act]], Result]
     locks: tuple[Lock, ...] = ()
     relied_on: Mapping[Ref, int] = field(default_factory=dict)
     entities: tuple[Entity, ...] = ()
     entries: tuple[Act, ...] = ()
     events: tuple[Event, ...] = ()
     marks: tuple[str, ...] = ()
+    reads: tuple[Call, ...] = ()
 
 
 Interaction = Callable[[Call, Context, Grant, Env], Result | Plan]

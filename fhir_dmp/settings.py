@@ -64,9 +64,7 @@ class Settings:
             for each in fields(cls)
             if each.name != "limits"
         }
-        limits = {
-            each.name: _read(environ, f"DMP_LIMIT_{each.name.upper()}", each.default) for each in fields(Limits)
-        }
+        limits = {each.name: _read(environ, f"DMP_LIMIT_{each.name.upper()}", each.default) for each in fields(Limits)}
         return cls(**values, limits=Limits(**limits))  # type: ignore[arg-type]
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from fhir_dmp.access.model import Action
 
-_SCOPE = re.compile(r"(?P<level>patient|user|system)/(?P<type>\*|[A-Z][A-Za-z]+)\.(?P<rights>read|write|\*|c?r?u?d?s?)\Z")
+_SCOPE = re.compile(
+    r"(?P<level>patient|user|system)/(?P<type>\*|[A-Z][A-Za-z]+)\.(?P<rights>read|write|\*|c?r?u?d?s?)\Z"
+)
 _V1: dict[str, frozenset[Action]] = {
     "read": frozenset({"read", "search"}),
     "write": frozenset({"create", "update", "delete"}),
@@ -42,11 +44,7 @@ def parse_scope(text: str) -> Scope | None:
 
 def covers(granted: Scope, asked: Scope) -> bool:
     """Tell whether everything that ``asked`` allows is allowed by ``granted`` as well."""
-    return (
-        granted.level == asked.level
-        and granted.type in (None, asked.type)
-        and asked.actions <= granted.actions
-    )
+    return granted.level == asked.level and granted.type in (None, asked.type) and asked.actions <= granted.actions
 
 
 def cut(asked: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:

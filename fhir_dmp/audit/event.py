@@ -200,11 +200,7 @@ def _index(
     if call.name not in LISTS:
         entities.update(name.rpartition("/")[0] for names in touched.values() for name in names)
         entities.add(
-            f"{call.type}/{call.id[:64]}"
-            if call.type and call.id
-            else str(result.ref)
-            if result and result.ref
-            else ""
+            f"{call.type}/{call.id[:64]}" if call.type and call.id else str(result.ref) if result and result.ref else ""
         )
     tokens.extend(f"AuditEvent.entity={entity}" for entity in sorted(entities) if entity)
     return {"t": tokens, "pt": patients}

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-SearchType = Literal[
-    "number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"
-]
+SearchType = Literal["number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"]
 
 
 @dataclass(frozen=True, slots=True)

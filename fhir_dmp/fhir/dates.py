@@ -76,9 +76,7 @@ def of_value(value: Any, datatype: str) -> list[Interval]:
         return _period(value)
     if datatype == "Timing":
         bounds = (value.get("repeat") or {}).get("boundsPeriod") or {}
-        return [
-            found for event in value.get("event", ()) for found in of_value(event, "dateTime")
-        ] or _period(bounds)
+        return [found for event in value.get("event", ()) for found in of_value(event, "dateTime")] or _period(bounds)
     try:
         return [interval(value)] if isinstance(value, str) else []
     except ValueError:

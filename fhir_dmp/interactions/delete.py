@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from fhir_dmp.call import Call, Context, Env, Grant, Plan, Result
-from fhir_dmp.interactions.write import entity, require_version, tombstone
-from fhir_dmp.store.change import Stored
+from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.interactions.conditional import match, only
+from fhir_dmp.interactions.write import entity, removal
+from fhir_dmp.store.change import Lock, Stored
 
 
 def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan for a deletion; what is absent or already deleted needs none, and the answer is the same."""
-    del context, grant
-    before = env.store.find_current(call.ref)
-    require_version(call, before)
-    if before is None or before.deleted:
-        return Plan(changes=(), finish=lambda _: Result("no-content", ref=call.ref))
-    change = tombstone(before)
-    return Plan(changes=(change,), finish=_deleted, entities=(entity(change),))
+    locks: tuple[Lock, ...] = ()
+    if call.id is None:
+        matched = match(call.resource_type, call.criteria or "", context, grant, env)
+        found = only(matched)
+        if found is None:
+            return Plan(changes=(), finish=lambda *_: Result("no-content"))
+        call, locks = replace(call, id=found.ref.id), (matched.lock,)
+    change = removal(call, env.store.find_current(call.ref))
+    if change is None:
+        return Plan(changes=(), finish=lambda *_: Result("no-content", ref=call.ref))
+    return Plan(changes=(change,), finish=_deleted, locks=locks, entities=(entity(change),))
 
 
-def _deleted(stored: Sequence[Stored]) -> Result:
+def _deleted(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
     row = stored[0]
     return Result("no-content", None, row.ref, row.version, row.updated)

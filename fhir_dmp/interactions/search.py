@@ -5,7 +5,6 @@ The caller's rules are part of the query, so that totals, pages and order know n
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -20,7 +19,7 @@ from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.include import included
 from fhir_dmp.search.model import Request, Setting
 from fhir_dmp.search.order import orders
-from fhir_dmp.search.paging import Place, open_place, seal_place
+from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
@@ -37,16 +36,12 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         return _answer(request, Found((), more=False), (), env.store.count(query), None, context)
     bound = place.bound if place else env.store.newest()
     follows = bool(request.includes or request.revincludes)
-    page = Page(
-        request.count, orders(request, env.definitions), place.keys if place else None, bound, follows
-    )
+    page = Page(request.count, orders(request, env.definitions), place.keys if place else None, bound, follows)
     found = env.store.search(query, page)
     total = len(found.rows) if place is None and not found.more else None
     if request.total and total is None:
         total = env.store.count(query)
-    extra = included(
-        request, found.rows, _reader(grant), narrow(grant.rules("search")), env.store, env.limits
-    )
+    extra = included(request, found.rows, _reader(grant), narrow(grant.rules("search")), env.store, env.limits)
     token = _token(call, context, params, found, bound, env) if found.more else None
     return _answer(request, found, extra, total, token, context)
 
@@ -97,26 +92,17 @@ def _entry(row: Stored, mode: str, context: Context) -> Entry:
     return Entry(f"{context.base_url}/{row.ref}", row.body, search_mode=mode)
 
 
-def owner(context: Context) -> str:
-    """Return whose a page is: the client, its structure and its scopes, as one digest."""
-    subject = context.subject
-    if subject is None:
-        return ""
-    text = "\n".join((subject.client, subject.organization or "", *sorted(subject.scopes)))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def _resume(call: Call, context: Context, env: Env) -> Place | None:
     token = dict(call.params).get("_page")
     if token is None:
         return None
     now = env.clock.micros() // 1_000_000
-    return open_place(token, env.unseal, owner=owner(context), path=call.resource_type, now=now)
+    return open_place(token, env.unseal, owner=owner(context.subject), path=call.resource_type, now=now)
 
 
 def _token(  # noqa: PLR0913 - the parts of one place
     call: Call, context: Context, params: Params, found: Found, bound: str, env: Env
 ) -> str:
     ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-    place = Place(owner(context), call.resource_type, params, found.last or (), bound, ends)
+    place = Place(owner(context.subject), call.resource_type, params, found.last or (), bound, ends)
     return seal_place(place, env.seal)

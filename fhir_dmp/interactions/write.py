@@ -49,9 +49,7 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
 
 def require_valid(resource_type: str, tree: Mapping[str, Any], env: Env) -> None:
     """Raise ``InvalidStructure`` with every issue of a resource that breaks the structure of its type."""
-    problems = tuple(
-        issue for issue in env.validate(resource_type, tree) if issue.severity in ("error", "fatal")
-    )
+    problems = tuple(issue for issue in env.validate(resource_type, tree) if issue.severity in ("error", "fatal"))
     if problems:
         raise InvalidStructure("The resource breaks the structure of its type.", issues=problems)
 
@@ -60,6 +58,22 @@ def tombstone(before: Stored) -> Change:
     """Return the Change that deletes ``before``: no body, nothing to find it by, its record still known."""
     kept = {name: before.index[name] for name in ("pt", "au", "sec", "ca") if name in before.index}
     return Change(before.ref, before.version + 1, before, None, {**kept, "t": []})
+
+
+def next_version(call: Call, tree: Mapping[str, Any], before: Stored | None, context: Context, env: Env) -> Change:
+    """Return the Change that an update makes of ``before``; the body's id must be the one that the call names."""
+    if tree.get("id") != call.id:
+        raise Invalid(
+            f"The body's id {tree.get('id')!r} must be the id in the path, {call.id!r}.", expression=f"{call.type}.id"
+        )
+    require_version(call, before)
+    return prepare(call.ref, before, tree, context, env)
+
+
+def removal(call: Call, before: Stored | None) -> Change | None:
+    """Return the Change that a delete makes of ``before``, or None where nothing is there any more."""
+    require_version(call, before)
+    return None if before is None or before.deleted else tombstone(before)
 
 
 def author(context: Context) -> list[str]:

@@ -29,9 +29,7 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
     if len(body) > FORM_LENGTH:
         raise InvalidRequest(f"The form is longer than {FORM_LENGTH} bytes.")
     try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
-        )
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
     except ValueError:
         raise InvalidRequest(f"The body is no form of at most {MOST_FIELDS} parameters.") from None
     names = [name for name, _ in pairs]

@@ -46,9 +46,7 @@ _ORGANIZATION = re.compile(r"[^\s|]{1,200}\|[^\s|]{1,100}\Z")
 def require_registrable(client: Client) -> None:
     """Raise ``Invalid`` naming the first thing that keeps the client from being registered."""
     if not _ID.match(client.id):
-        raise Invalid(
-            "A client id is 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first."
-        )
+        raise Invalid("A client id is 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first.")
     _one_of(client.kind, KINDS, "kind")
     _one_of(client.role, ROLES, "role")
     if client.organization is not None and not _ORGANIZATION.match(client.organization):
@@ -74,9 +72,7 @@ def require_no_restriction(scopes: Iterable[str]) -> None:
     """
     for scope in scopes:
         if "?" in scope:
-            raise Invalid(
-                f"The scope {scope[:100]!r} has a search restriction, which this server does not take."
-            )
+            raise Invalid(f"The scope {scope[:100]!r} has a search restriction, which this server does not take.")
 
 
 def _one_of(value: str, known: tuple[str, ...], what: str) -> None:
@@ -96,9 +92,7 @@ def _require_scopes(client: Client) -> None:
             continue
         scope = parse_scope(text)
         if scope is None:
-            raise Invalid(
-                f"{text[:100]!r} is no scope of this server; write {levels[0]}/Patient.rs or the like."
-            )
+            raise Invalid(f"{text[:100]!r} is no scope of this server; write {levels[0]}/Patient.rs or the like.")
         if scope.level not in levels:
             raise Invalid(f"A {client.kind} client has scopes of {' or '.join(levels)}/, not {text[:100]!r}.")
 
@@ -110,9 +104,7 @@ def _require_keys(client: Client) -> None:
             raise Invalid("A public client has no key: leave the key set out.")
         return
     if len(given) != 1:
-        raise Invalid(
-            f"A {client.kind} client needs its public key set: the set itself or its URL, one of the two."
-        )
+        raise Invalid(f"A {client.kind} client needs its public key set: the set itself or its URL, one of the two.")
     try:
         if client.jwks:
             parse_jwks(client.jwks)

@@ -84,9 +84,7 @@ class Keys:
         content = json.dumps({**key.as_dict(private=True), "kid": kid}).encode()
         starts = now + PUBLISHED_BEFORE if ring.rows else now
         ends = starts + SIGNS
-        self._grants.add_key(
-            Key(ring.generation + 1, kid, self._seal.seal(content), starts, ends, ends + KEPT)
-        )
+        self._grants.add_key(Key(ring.generation + 1, kid, self._seal.seal(content), starts, ends, ends + KEPT))
 
     def _fresh(self, age: int) -> _Ring:
         ring = self._ring

@@ -80,9 +80,7 @@ def read_assertion(form: Mapping[str, str]) -> Assertion:
     return Assertion(raw, header, _text(claims, "sub"))
 
 
-def require_proof(
-    assertion: Assertion, client: Client, keys: FetchedKeys, audience: str, now: float
-) -> Proof:
+def require_proof(assertion: Assertion, client: Client, keys: FetchedKeys, audience: str, now: float) -> Proof:
     """Return the proof that the assertion gives; raise ``InvalidClient`` saying why it gives none.
 
     The caller still has to see that ``jti`` was not used before.

@@ -49,9 +49,7 @@ def _capped(query: Query, start: str | None, setting: Setting) -> Sequence[str]:
     most = setting.limits.chain
     found = setting.lookup(query, start, most + 1)
     if len(found) > most:
-        raise TooCostly(
-            f"A chain may pass through {most} resources; this one meets more. Narrow its inner part."
-        )
+        raise TooCostly(f"A chain may pass through {most} resources; this one meets more. Narrow its inner part.")
     return found
 
 
@@ -90,16 +88,14 @@ def _typed(  # noqa: PLR0911 - one line for each type
             raise Invalid(f"The parameter {name} is not supported.", expression=name)
 
 
-def _composite(
-    name: str, param: SearchParam, values: tuple[str, ...], modifier: str | None, setting: Setting
-) -> Query:
+def _composite(name: str, param: SearchParam, values: tuple[str, ...], modifier: str | None, setting: Setting) -> Query:
     if modifier is not None:
         raise Invalid(f"The modifier :{modifier} is not supported for {name}.", expression=name)
     resource_type = name.partition(".")[0]
 
     def on_resource(part: Component, value: str) -> Query:
-        own = SearchParam(part.code, part.type, "", part.paths, _targets(resource_type, part, setting))
-        return _typed(f"{resource_type}.{part.code}", own, (value,), None, setting)
+        own = _same_paths(resource_type, part, setting)
+        return _typed(f"{resource_type}.{own.code}", own, (value,), None, setting)
 
     def on_range(part: Component, value: str, key: str) -> Query:
         own = SearchParam(part.code, part.type, "", part.paths)
@@ -108,9 +104,14 @@ def _composite(
     return composite.compile_values(name, param, values, on_resource, on_range)
 
 
-def _targets(resource_type: str, part: Component, setting: Setting) -> tuple[str, ...]:
-    param = setting.definitions.search_params[resource_type].get(part.code)
-    return param.targets if param else ()
+def _same_paths(resource_type: str, part: Component, setting: Setting) -> SearchParam:
+    """Return the parameter that reads just what the part reads on the resource itself: ``code`` for ``combo-code``."""
+    params = setting.definitions.search_params[resource_type].values()
+    wanted = set(part.paths)
+    found = [param for param in params if param.type == part.type and wanted <= set(param.paths)]
+    if not found:
+        raise Invalid(f"The part {part.code} of this composite is not indexed.", expression=part.code)
+    return min(found, key=lambda param: len(param.paths))
 
 
 def _missing(name: str, clause: Clause) -> Query:

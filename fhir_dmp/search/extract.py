@@ -114,9 +114,7 @@ class _Type:
     def __init__(self, definitions: Definitions, resource_type: str, base_url: str) -> None:
         self._name = resource_type
         self._plans: dict[str, list[_Plan]] = {}
-        members = {
-            code: set(each.members.get(resource_type, ())) for code, each in definitions.compartments.items()
-        }
+        members = {code: set(each.members.get(resource_type, ())) for code, each in definitions.compartments.items()}
         for param in definitions.search_params[resource_type].values():
             if param.code not in _SKIPPED and param.type != "special":
                 inside = tuple(code for code, codes in members.items() if param.code in codes)
@@ -144,9 +142,7 @@ class _Type:
             tokens.append(f"@{self._name}/{tree['id']}")
         return self._index(tree, tokens, ranges)
 
-    def _index(
-        self, tree: Mapping[str, Any], tokens: list[str], ranges: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _index(self, tree: Mapping[str, Any], tokens: list[str], ranges: list[dict[str, Any]]) -> dict[str, Any]:
         unique = list(dict.fromkeys(tokens))
         index: dict[str, Any] = {"t": unique}
         patients = [each[1:] for each in unique if each.startswith("@Patient/")]
@@ -154,17 +150,11 @@ class _Type:
             index["pt"] = patients
         if ranges:
             index["r"] = _unique(ranges)
-        starts = [
-            span[0]
-            for steps, kind in self._main
-            for item in walk(tree, steps)
-            for span in of_value(item, kind)
-        ]
+        starts = [span[0] for steps, kind in self._main for item in walk(tree, steps) for span in of_value(item, kind)]
         if starts:
             index["ds"] = min(starts)
         labels = [
-            f"{each.get('system', '')}|{each.get('code', '')}"
-            for each in (tree.get("meta") or {}).get("security", ())
+            f"{each.get('system', '')}|{each.get('code', '')}" for each in (tree.get("meta") or {}).get("security", ())
         ]
         if labels:
             index["sec"] = labels
@@ -221,9 +211,7 @@ def _add_reference(  # noqa: PLR0913 - called for each reference: no object is m
             tokens.append("@" + entry.partition("=")[2])
 
 
-def _add_composite(
-    name: str, param: SearchParam, value: Any, tokens: list[str], ranges: list[dict[str, Any]]
-) -> None:
+def _add_composite(name: str, param: SearchParam, value: Any, tokens: list[str], ranges: list[dict[str, Any]]) -> None:
     found = composite.entries(name, param, value, lambda item, path: walk(item, path.steps))
     tokens.extend(found.tokens)
     ranges.extend(found.ranges)

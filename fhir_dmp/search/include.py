@@ -33,20 +33,14 @@ def included(  # noqa: PLR0913 - what is asked, from where, under which rules
         includes = [each for each in request.includes if first or each.iterate]
         revincludes = [each for each in request.revincludes if first or each.iterate]
         refs = [ref for ref in dict.fromkeys(_targets(includes, fresh)) if ref not in known]
-        rows = (
-            [row for row in store.find_many(refs).values() if not row.deleted and readable(row)]
-            if refs
-            else []
-        )
+        rows = [row for row in store.find_many(refs).values() if not row.deleted and readable(row)] if refs else []
         for each in revincludes:
             rows.extend(row for row in _pointing(each, fresh, allowed, store, limits) if readable(row))
         fresh = [row for row in {row.ref: row for row in rows}.values() if row.ref not in known]
         known.update(row.ref for row in fresh)
         found.extend(fresh)
         if len(found) > limits.included:
-            raise TooCostly(
-                f"A page may include {limits.included} resources; this one needs more. Ask for fewer rows."
-            )
+            raise TooCostly(f"A page may include {limits.included} resources; this one needs more. Ask for fewer rows.")
         first = False
     return tuple(found)
 

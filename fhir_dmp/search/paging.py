@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,6 +26,33 @@ class Place(msgspec.Struct, frozen=True):
     keys: tuple[Any, ...]
     bound: str
     ends: int
+
+
+class Owner(Protocol):
+    """Who a page belongs to: what of a subject a token is bound to."""
+
+    @property
+    def client(self) -> str:
+        """The OAuth client id."""
+        ...
+
+    @property
+    def organization(self) -> str | None:
+        """The structure it acts for."""
+        ...
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What was granted."""
+        ...
+
+
+def owner(subject: Owner | None) -> str:
+    """Return whose a page is: client, structure and scopes, as one digest."""
+    if subject is None:
+        return ""
+    text = "\n".join((subject.client, subject.organization or "", *sorted(subject.scopes)))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def seal_place(place: Place, seal: Callable[[bytes], str]) -> str:

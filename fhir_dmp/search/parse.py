@@ -33,9 +33,7 @@ class _Parts:
     ignored: list[Issue] = field(default_factory=list)
 
 
-def parse(
-    resource_type: str, params: Params, definitions: Definitions, limits: Limits, *, strict: bool
-) -> Request:
+def parse(resource_type: str, params: Params, definitions: Definitions, limits: Limits, *, strict: bool) -> Request:
     """Return the Request; raise ``Invalid`` for values that do not parse and, if ``strict``, for unknown parameters."""
     parts = _Parts()
     reader = _Reader(definitions)
@@ -48,9 +46,7 @@ def parse(
         except NotSupported as unknown:
             if strict:
                 raise
-            parts.ignored.append(
-                Issue("not-supported", str(unknown), expression=name[:64], severity="warning")
-            )
+            parts.ignored.append(Issue("not-supported", str(unknown), expression=name[:64], severity="warning"))
     if len(parts.criteria) > limits.clauses:
         raise Invalid(f"A search may have {limits.clauses} criteria.")
     count, count_only = _count(parts.controls, limits)
@@ -122,9 +118,7 @@ class _Reader:
         self, resource_type: str, param: SearchParam, target: str, rest: str, value: str, depth: int
     ) -> Chain:
         if param.type != "reference":
-            raise Invalid(
-                f"{param.code} is no reference: nothing can be chained to it.", expression=param.code
-            )
+            raise Invalid(f"{param.code} is no reference: nothing can be chained to it.", expression=param.code)
         targets = (target,) if target else param.targets
         if target and target not in param.targets:
             raise Invalid(f"{param.code} does not point at {target[:64]!r}.", expression=param.code)

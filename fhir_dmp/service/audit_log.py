@@ -42,9 +42,7 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     event = env.store.find_event(call.id or "")
     if event is None or not decide(grant.rules("read"), {"ty": "AuditEvent"}).permit:
         raise NotFound(f"AuditEvent/{call.id} is not known here.", reasons=("absent",))
-    return Result(
-        "ok", codec.dumps(render(event, context.base_url)), Ref("AuditEvent", event.id), 1, event.recorded
-    )
+    return Result("ok", codec.dumps(render(event, context.base_url)), Ref("AuditEvent", event.id), 1, event.recorded)
 
 
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
@@ -57,7 +55,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     body = codec.dumps(render(event, context.base_url))
     return Plan(
         changes=(),
-        finish=lambda _: Result("created", body, ref, 1, event.recorded),
+        finish=lambda *_: Result("created", body, ref, 1, event.recorded),
         entities=(Entity(ref, 1, tuple(event.index["pt"])),),
         events=(event,),
     )
@@ -102,10 +100,10 @@ _CONTROLS = ("_count", "_total", "_summary", "_format", "_pretty", "_page")
 
 
 def _clause(name: str, value: str, context: Context) -> Query:
-    compile_value = _PARAMS.get(name)
+    compile_value = PARAMS.get(name)
     if compile_value is None:
         raise NotSupported(
-            f"AuditEvent is searched by {', '.join(sorted(_PARAMS))}; not by {name!r}.", expression=name[:64]
+            f"AuditEvent is searched by {', '.join(sorted(PARAMS))}; not by {name!r}.", expression=name[:64]
         )
     return compile_value(value, context)
 
@@ -146,13 +144,11 @@ def _date(value: str, context: Context) -> Query:
         "le": Between("rec", None, high),
     }
     if prefix not in bounds:
-        raise NotSupported(
-            f"The prefix {prefix!r} is not supported for the date of AuditEvents.", expression="date"
-        )
+        raise NotSupported(f"The prefix {prefix!r} is not supported for the date of AuditEvents.", expression="date")
     return bounds[prefix]
 
 
-_PARAMS: Mapping[str, Callable[[str, Context], Query]] = {
+PARAMS: Mapping[str, Callable[[str, Context], Query]] = {
     "_id": lambda value, _: In("_id", tuple(value.split(","))),
     "_lastUpdated": _date,
     "date": _date,
@@ -181,16 +177,13 @@ def _token(last: tuple[Any, ...], params: Params, context: Context, env: Env) ->
     return env.seal(msgspec.json.encode(_Place(client, list(params), list(last))))
 
 
-def _page(
-    rows: tuple[Event, ...], asked: _Asked, total: int | None, token: str | None, context: Context
-) -> Result:
+def _page(rows: tuple[Event, ...], asked: _Asked, total: int | None, token: str | None, context: Context) -> Result:
     base = f"{context.base_url}/AuditEvent"
     links = {"self": f"{base}?{urlencode(asked.params)}" if asked.params else base}
     if token:
         links["next"] = f"{base}?{urlencode({'_page': token})}"
     entries = [
-        Entry(f"{base}/{row.id}", codec.dumps(render(row, context.base_url)), search_mode="match")
-        for row in rows
+        Entry(f"{base}/{row.id}", codec.dumps(render(row, context.base_url)), search_mode="match") for row in rows
     ]
     return Result("ok", bundle("searchset", entries, links=links, total=total), query=urlencode(asked.params))
 

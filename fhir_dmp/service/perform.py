@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -15,7 +15,7 @@ from fhir_dmp.access.rules import require_scope, rules_for
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Interaction, Plan, Result
 from fhir_dmp.errors import Conflict, FhirError, Invalid, MethodNotAllowed, Refused, Stale, Unavailable
-from fhir_dmp.interactions.bundle import batch, transaction
+from fhir_dmp.interactions.bundle import batch, named, transaction
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.history import history
@@ -70,9 +70,7 @@ def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
 
 def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if call.name == "batch":
-        return _recorded(
-            call, batch(call, context, env, partial(_entry, context=context, env=env)), context, env
-        )
+        return _recorded(call, batch(call, context, env, partial(_entry, context=context, env=env)), context, env)
     grant = Grant(cache(partial(rules_for, context.subject)))
     action, interaction = _interaction(call)
     if action is not None:
@@ -84,9 +82,15 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         _judge(answer.changes, grant)
         with suppress(Stale):
             return _committed(call, answer, context, env)
-    raise Conflict(
-        "Others changed the same resources at the same time; read them again and repeat the request."
-    )
+    raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
+
+
+def _batch(call: Call, context: Context, env: Env) -> Result:
+    def refuse(entry: Call, error: FhirError) -> Act:
+        turn_away(entry, error, context, env)
+        return Act(entry, error=error)
+
+    return batch(call, context, env, partial(_entry, context=context, env=env), refuse)
 
 
 def _entry(call: Call, context: Context, env: Env) -> Act:
@@ -131,10 +135,15 @@ def _committed(call: Call, plan: Plan, context: Context, env: Env) -> Result:
     event = _described(Act(call, described), context, env)
     if not plan.changes and not plan.marks and not plan.events:
         env.store.record(event)
-        return plan.finish(())
+        return plan.finish((), _read_after(plan, context, env))
     events = (*plan.events, event)
     stored = env.store.commit(Commit(plan.changes, events, plan.locks, plan.relied_on, plan.marks))
-    return plan.finish(stored)
+    return plan.finish(stored, _read_after(plan, context, env))
+
+
+def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
+    """Pass the reads of a transaction through the door, now that they see what it did."""
+    return [_entry(call, context, env) for call in plan.reads]
 
 
 def _recorded(call: Call, result: Result, context: Context, env: Env) -> Result:

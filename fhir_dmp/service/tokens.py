@@ -177,9 +177,7 @@ class Tokens:
         except Exception:  # noqa: BLE001 - a fault is an act too, and says nothing outside
             _log.exception("fault", request_id=context.request_id, act=kind)
             self._tell(kind, told, context, OAuthError.error, "fault")
-            raise OAuthError(
-                f"The server failed; its operator finds the reason under {context.request_id}."
-            ) from None
+            raise OAuthError(f"The server failed; its operator finds the reason under {context.request_id}.") from None
         self._announce(TokenAct(kind, told.client_id, scopes=told.scopes, subject=told.subject), context)
         return done
 
@@ -223,9 +221,7 @@ class Tokens:
         now = self._clock.micros() / _SECOND
         proof = require_proof(assertion, client, self._fetched, self._token_url, now)
         if not self._grants.use_assertion(client.id, proof.jti, int(proof.expires * _SECOND)):
-            raise InvalidClient(
-                "client_assertion was used before: sign a new one, with a new jti, for each request."
-            )
+            raise InvalidClient("client_assertion was used before: sign a new one, with a new jti, for each request.")
         return client
 
     def _client(self, client_id: str) -> Client:

@@ -155,5 +155,3 @@ class Store(Protocol):
 
 Extract = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Given a type and a parsed resource, return its index part: ``t``, ``r``, ``pt``, ``ds``, ``w``, ``sec``, ``ca``."""
-
-

@@ -49,9 +49,10 @@ def form_params(request: Request) -> tuple[tuple[str, str], ...]:
     return (*request.args.items(multi=True), *request.form.items(multi=True))
 
 
-def preferences(request: Request) -> tuple[bool, Literal["minimal", "representation", "OperationOutcome"]]:
-    """Return whether handling is strict, and what a write shall return. https://hl7.org/fhir/R4/http.html#ops."""
-    strict, returns = False, _RETURNS["representation"]
+def preferences(request: Request) -> tuple[bool, Literal["minimal", "representation", "OperationOutcome"] | None]:
+    """Return whether handling is strict, and what a write shall return (None: not said). https://hl7.org/fhir/R4/http.html#ops."""
+    strict = False
+    returns: Literal["minimal", "representation", "OperationOutcome"] | None = None
     for preference in ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(","):
         name, _, value = preference.strip().partition("=")
         value = value.strip('" ')
@@ -59,6 +60,6 @@ def preferences(request: Request) -> tuple[bool, Literal["minimal", "representat
             if value not in ("strict", "lenient"):
                 raise Invalid(f"Prefer: handling={value!r} must be strict or lenient.")
             strict = value == "strict"
-        elif name == "return" and value in _RETURNS:
-            returns = _RETURNS[value]
+        elif name == "return":
+            returns = _RETURNS.get(value)
     return strict, returns

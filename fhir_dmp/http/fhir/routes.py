@@ -87,6 +87,10 @@ def _params() -> tuple[tuple[str, str], ...]:
     return tuple(request.args.items(multi=True))
 
 
+def _query() -> str:
+    return request.query_string.decode(errors="replace")
+
+
 def _system(routes: Blueprint, endpoint: Endpoint) -> None:
     def document(name: str, content_type: str) -> Response:
         body = endpoint.documents[name]()
@@ -148,6 +152,16 @@ def _type(routes: Blueprint, endpoint: Endpoint) -> None:
                 criteria=request.headers.get("If-None-Exist"),
             )
         )
+
+    @routes.put("/<resource_type>")
+    def update_conditional(resource_type: str) -> Response:
+        """FHIR conditional update. https://hl7.org/fhir/R4/http.html#cond-update."""
+        return endpoint.enter(lambda: Call("update", resource_type, body=json_body(request), criteria=_query()))
+
+    @routes.delete("/<resource_type>")
+    def delete_conditional(resource_type: str) -> Response:
+        """FHIR conditional delete of one resource. https://hl7.org/fhir/R4/http.html#3.1.0.7.1."""
+        return endpoint.enter(lambda: Call("delete", resource_type, criteria=_query()))
 
     @routes.get("/<resource_type>/_history")
     def history_type(resource_type: str) -> Response:

@@ -71,9 +71,7 @@ def _range_entries(name: str, part: Component, item: Any, walk: Walk) -> Iterato
             elif part.type == "quantity":
                 yield from quantity.entries(name, value, path.type)
             else:
-                yield from (
-                    {"k": name, "lo": low, "hi": high} for low, high in number.points(value, path.type)
-                )
+                yield from ({"k": name, "lo": low, "hi": high} for low, high in number.points(value, path.type))
 
 
 CompilePart = Callable[[Component, str, str], Query]
@@ -100,9 +98,7 @@ def _one(
 ) -> Query:
     parts = split(value, MARK)
     if len(parts) != len(param.components):
-        raise Invalid(
-            f"{name} takes {len(param.components)} parts with {MARK} between them.", expression=name
-        )
+        raise Invalid(f"{name} takes {len(param.components)} parts with {MARK} between them.", expression=name)
     alternatives: list[Query] = []
     if any(is_root(path) for path in param.paths):
         alternatives.append(And(tuple(map(on_resource, param.components, parts))))
@@ -126,9 +122,7 @@ def _together(name: str, param: SearchParam, parts: list[str], on_range: Compile
 
 def _first_form(part: Component, value: str) -> str:
     query = (
-        token.compile_values("", (value,), None)
-        if part.type == "token"
-        else string.compile_values("", (value,), None)
+        token.compile_values("", (value,), None) if part.type == "token" else string.compile_values("", (value,), None)
     )
     if isinstance(query, Eq):
         return str(query.value)

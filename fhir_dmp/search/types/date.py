@@ -58,9 +58,7 @@ def _widened(span: Interval, now: datetime) -> Interval:
     return span[0] - tenth, span[1] + tenth
 
 
-def _both(
-    name: str, low: Interval | tuple[int | None, int | None], high: tuple[int | None, int | None]
-) -> Query:
+def _both(name: str, low: Interval | tuple[int | None, int | None], high: tuple[int | None, int | None]) -> Query:
     return either([Range(name, low, high), Range(name + LONG, low, high)])
 
 
@@ -74,9 +72,7 @@ def _ne(name: str, start: int, end: int) -> Query:
 
 def _gt(name: str, start: int, end: int) -> Query:
     del start
-    return either(
-        [Range(name, (end - DAY, None), (end + 1, None)), Range(name + LONG, (None, None), (end + 1, None))]
-    )
+    return either([Range(name, (end - DAY, None), (end + 1, None)), Range(name + LONG, (None, None), (end + 1, None))])
 
 
 def _lt(name: str, start: int, end: int) -> Query:

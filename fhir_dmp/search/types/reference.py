@@ -50,9 +50,7 @@ def compile_values(
     if modifier is not None and modifier not in targets:
         raise unsupported(modifier, name)
     wanted = (modifier,) if modifier else targets
-    asked = tuple(
-        f"{name}={form}" for value in values for form in _asked(unescape(value), wanted, modifier, base_url)
-    )
+    asked = tuple(f"{name}={form}" for value in values for form in _asked(unescape(value), wanted, modifier, base_url))
     return Eq("t", asked[0]) if len(asked) == 1 else In("t", asked)
 
 

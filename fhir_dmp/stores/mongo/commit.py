@@ -66,9 +66,7 @@ class Months:
         for row in rows:
             by_month.setdefault(audit_collection(row["rec"]), []).append(row)
         for name, part in by_month.items():
-            collection = self._database.get_collection(
-                name, write_concern=DURABLE if session is None else None
-            )
+            collection = self._database.get_collection(name, write_concern=DURABLE if session is None else None)
             collection.insert_many(part, ordered=session is not None, session=session)
 
     def prepare(self, moments: Iterable[int]) -> None:
@@ -111,10 +109,7 @@ class EventCommitter:
                 left = []
             except BulkWriteError as fault:
                 failed = {error["op"]["_id"] for error in fault.details.get("writeErrors", ())}
-                if (
-                    any(error.get("code") != _DUPLICATE for error in fault.details.get("writeErrors", ()))
-                    or not failed
-                ):
+                if any(error.get("code") != _DUPLICATE for error in fault.details.get("writeErrors", ())) or not failed:
                     self._give_up(fault)
                 left = self._missing(left)
             except PyMongoError as fault:
@@ -155,9 +150,7 @@ class _OvertakenError(Exception):
 class WriteCommitter:
     """Makes commits durable, in groups; ``seconds`` is the age above which a commit is given up."""
 
-    def __init__(
-        self, database: Database[_Row], months: Months, chain: Chain, stamps: Stamps, seconds: float
-    ) -> None:
+    def __init__(self, database: Database[_Row], months: Months, chain: Chain, stamps: Stamps, seconds: float) -> None:
         self._database = database
         self._months = months
         self._chain = chain
@@ -266,9 +259,7 @@ class WriteCommitter:
         if not locks:
             return
         moment = self._stamps.next()[1]
-        keys = [
-            UpdateOne({"_id": _lock_id(lock)}, {"$set": {"at": moment}}, upsert=True) for _, lock in locks
-        ]
+        keys = [UpdateOne({"_id": _lock_id(lock)}, {"$set": {"at": moment}}, upsert=True) for _, lock in locks]
         self._database["locks"].bulk_write(keys, ordered=False, session=session)
         losers = [member for member, lock in locks if not self._still(lock, session)]
         if losers:
@@ -324,9 +315,7 @@ class WriteCommitter:
             except PyMongoError:
                 pass
             self._chain.break_off()
-            raise Unavailable(
-                "Whether the change was stored is not known yet; read before you repeat it."
-            ) from fault
+            raise Unavailable("Whether the change was stored is not known yet; read before you repeat it.") from fault
 
     def _stamped(self, commit: Commit) -> tuple[Stored, ...]:
         return tuple(self._version(change) for change in commit.changes)
@@ -363,9 +352,7 @@ def _write_of(change: Change, version: Stored) -> InsertOne[_Row] | ReplaceOne[_
 
 def _superseded(before: Stored) -> _Row:
     row = {name: before.index[name] for name in _KEPT if name in before.index}
-    row.update(
-        _id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co
-    )
+    row.update(_id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co)
     if before.body is None:
         row["del"] = True
     else:

@@ -31,9 +31,7 @@ def compile_query(query: Query) -> Filter:  # noqa: PLR0911 - one line for each 
             return {field: {"$regex": f"^{re.escape(prefix)}.*{re.escape(part)}", "$options": "s"}}
         case Range(key, low, high):
             item: Filter = {"k": key}
-            item.update(
-                {name: bounds for name, ends in (("lo", low), ("hi", high)) if (bounds := _bounds(*ends))}
-            )
+            item.update({name: bounds for name, ends in (("lo", low), ("hi", high)) if (bounds := _bounds(*ends))})
             return {"r": {"$elemMatch": item}}
         case And(parts):
             return _and([compile_query(part) for part in parts])

@@ -209,9 +209,7 @@ def _packaged() -> Path | None:
 
 def _version(binary: Path) -> tuple[int, ...]:
     try:
-        told = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout  # noqa: S603 - a mongod that we found
+        told = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - a mongod that we found
     except (OSError, subprocess.SubprocessError):
         return ()
     number = re.search(r"v(\d+)\.(\d+)\.(\d+)", told)

@@ -44,9 +44,7 @@ class Flights(Generic[T]):
     ``heaviest`` is the weight that one flight carries; a member above it flies alone. ``most`` bounds how many wait.
     """
 
-    def __init__(
-        self, fly: Callable[[Sequence[Member[T]]], None], *, heaviest: int, most: int, seconds: float
-    ) -> None:
+    def __init__(self, fly: Callable[[Sequence[Member[T]]], None], *, heaviest: int, most: int, seconds: float) -> None:
         self._fly = fly
         self._heaviest = heaviest
         self._most = most
@@ -87,11 +85,7 @@ class Flights(Generic[T]):
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""
         last = next(
-            (
-                place
-                for place in range(len(self._waiting) - 1, -1, -1)
-                if self._waiting[place].touches & member.touches
-            ),
+            (place for place in range(len(self._waiting) - 1, -1, -1) if self._waiting[place].touches & member.touches),
             -1,
         )
         for flight in self._waiting[last + 1 :]:

@@ -118,9 +118,7 @@ class MongoGrants:
 
     def add_key(self, key: Key) -> bool:
         """Keep a signing key; return False if its generation exists."""
-        row = {
-            name: getattr(key, name) for name in ("generation", "kid", "sealed", "signs_from", "signs_until")
-        }
+        row = {name: getattr(key, name) for name in ("generation", "kid", "sealed", "signs_from", "signs_until")}
         return self._insert(f"key/{key.generation}", {**row, "expires": _moment(key.expires)})
 
     @property

@@ -55,9 +55,7 @@ class MongoStore:
         self._months = months
         self._events = EventCommitter(months, Chain(f"{number}r"), settings.audit_timeout_seconds)
         stamps = Stamps(clock, number)
-        self._writes = WriteCommitter(
-            self.database, months, Chain(f"{number}w"), stamps, self._commit_seconds
-        )
+        self._writes = WriteCommitter(self.database, months, Chain(f"{number}w"), stamps, self._commit_seconds)
 
     @classmethod
     def connect(cls, uri: str, name: str, *, clock: Clock, settings: Settings) -> MongoStore:
@@ -236,9 +234,7 @@ class MongoStore:
     def ready(self) -> bool:
         """Tell whether the database takes a durable write now."""
         try:
-            self.database["writers"].update_one(
-                {"_id": "probe"}, {"$set": {"at": self._clock.now()}}, upsert=True
-            )
+            self.database["writers"].update_one({"_id": "probe"}, {"$set": {"at": self._clock.now()}}, upsert=True)
         except PyMongoError:
             return False
         return True
@@ -321,9 +317,7 @@ def _ref(row: _Row) -> Ref:
 
 def _stored(row: _Row, ref: Ref | None = None) -> Stored:
     body = row.pop("b", None)
-    return Stored(
-        ref or _ref(row), row["v"], row["lu"], row["co"], int(row["lu"][:13], 16), body, from_row(row)
-    )
+    return Stored(ref or _ref(row), row["v"], row["lu"], row["co"], int(row["lu"][:13], 16), body, from_row(row))
 
 
 def _event(row: _Row) -> Event:

@@ -1,0 +1,78 @@
+"""Reads the tables that ``scripts/build_definitions.py`` wrote."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from fhir_dmp.definitions.model import (
+    Compartment,
+    Component,
+    Definitions,
+    ElementDef,
+    Path,
+    SearchParam,
+    Step,
+    TypeDef,
+    Unsupported,
+)
+
+
+@cache
+def load() -> Definitions:
+    """Return all tables; they are read once for each process."""
+    packed = files("fhir_dmp.definitions").joinpath("r4.json.gz").read_bytes()
+    tables: dict[str, Any] = msgspec.json.decode(gzip.decompress(packed))
+    codes = [frozenset(each) for each in tables["codes"]]
+    return Definitions(
+        version=tables["version"],
+        resource_types=tuple(tables["resources"]),
+        types={name: _type(name, table, codes) for name, table in tables["types"].items()},
+        search_params={
+            name: {param[0]: _param(param) for param in params} for name, params in tables["params"].items()
+        },
+        compartments={
+            code: Compartment(code, {name: tuple(params) for name, params in members.items()})
+            for code, members in tables["compartments"].items()
+        },
+        unsupported=tuple(Unsupported(*each) for each in tables["unsupported"]),
+    )
+
+
+def _type(name: str, table: dict[str, Any], codes: list[frozenset[str]]) -> TypeDef:
+    return TypeDef(name, table["kind"], {element[0]: _element(element, codes) for element in table["elements"]})
+
+
+def _element(element: list[Any], codes: list[frozenset[str]]) -> ElementDef:
+    name, kind, minimum, maximum, array, choice, place, targets, summary = element
+    return ElementDef(
+        name,
+        kind,
+        minimum,
+        None if maximum < 0 else maximum,
+        array,
+        choice,
+        None if place is None else codes[place],
+        tuple(targets),
+        summary,
+    )
+
+
+def _param(param: list[Any]) -> SearchParam:
+    code, kind, url, paths, targets, components = param
+    parts = tuple(Component(part[0], part[1], tuple(map(_path, part[2]))) for part in components)
+    return SearchParam(code, kind, url, tuple(map(_path, paths)), tuple(targets), parts)
+
+
+def _path(path: list[Any]) -> Path:
+    steps, kind, present = path
+    return Path(tuple(map(_step, steps)), kind, present)
+
+
+def _step(step: dict[str, Any]) -> Step:
+    where = step.get("where")
+    return Step(step["name"], tuple(where) if where else None, step.get("resolves_to"), step.get("index"))

@@ -1,0 +1,57 @@
+"""Criteria instead of an id: what they match, and the lock that holds the answer. https://hl7.org/fhir/R4/http.html#ccreate.
+
+Criteria are judged over what the caller may see. The lock repeats the search within the commit, so that of two callers with the
+same criteria at the same time one creates and the other finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from fhir_dmp.access.narrow import narrow
+from fhir_dmp.access.rules import require_scope
+from fhir_dmp.call import Context, Env, Grant
+from fhir_dmp.errors import Invalid, MultipleMatches
+from fhir_dmp.search.compile import compile_criteria
+from fhir_dmp.search.model import Setting
+from fhir_dmp.search.parse import parse
+from fhir_dmp.store.change import Lock, Stored
+from fhir_dmp.store.port import Page
+from fhir_dmp.store.query import both
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What criteria match now (two rows stand for many), and the lock that makes a commit rely on it."""
+
+    lock: Lock
+    found: tuple[Stored, ...]
+
+
+def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:
+    """Return what the criteria (``identifier=system|value``) match; raise ``Invalid`` if they say nothing."""
+    params = tuple(parse_qsl(criteria.partition("?")[2] or criteria, keep_blank_values=True))
+    request = parse(resource_type, params, env.definitions, env.limits, strict=True)
+    if not request.criteria:
+        raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
+    require_scope(grant.rules("search"), resource_type, "search")
+    setting = Setting(
+        definitions=env.definitions,
+        base_url=context.base_url,
+        now=context.now,
+        limits=env.limits,
+        lookup=env.store.keys,
+        allowed=lambda _: narrow(grant.rules("search")),
+    )
+    query = both(compile_criteria(resource_type, request.criteria, setting), narrow(grant.rules("search")))
+    rows = env.store.search(query, Page(2)).rows
+    key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in sorted(params))
+    return Matched(Lock(key, query, tuple(row.ref for row in rows)), rows)
+
+
+def only(matched: Matched) -> Stored | None:
+    """Return the one row that matches, or None; raise ``MultipleMatches`` for more."""
+    if len(matched.found) > 1:
+        raise MultipleMatches(f"Several resources match {matched.lock.key[:200]!r}; nothing was changed.")
+    return matched.found[0] if matched.found else None

@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+"""Build the tables that drive the server from the official R4 definitions and from ``profiles/``.
+
+``build_definitions.py`` writes ``fhir_dmp/definitions/r4.json.gz``; with ``--check`` it writes nothing and fails if the committed
+file is not what the sources give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import lzma
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "profiles" / "hl7.fhir.r4.core"
+OWN = ROOT / "profiles" / "search-parameters"
+TARGET = ROOT / "fhir_dmp" / "definitions" / "r4.json.gz"
+_PREFIX = "http://hl7.org/fhir/StructureDefinition/"
+_SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
+_COMMON = ("Resource", "DomainResource")
+_MOST_CODES = 400
+
+Json = dict[str, Any]
+
+
+class UnsupportedError(ValueError):
+    """An expression outside the subset that is compiled, with the reason."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a path has come to: the steps so far and the datatype found there."""
+
+    steps: tuple[Json, ...]
+    type: str
+    present: bool = False
+
+
+def main() -> int:
+    """Build or check; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if the committed tables are not what the sources give")
+    check = parser.parse_args().check
+    built = pack(build())
+    if check:
+        if not TARGET.exists() or TARGET.read_bytes() != built:
+            print(f"{TARGET.relative_to(ROOT)} is out of step: run scripts/build_definitions.py")
+            return 1
+        print("definitions are in step")
+        return 0
+    TARGET.write_bytes(built)
+    print(f"wrote {TARGET.relative_to(ROOT)}: {len(built)} bytes")
+    return 0
+
+
+def pack(tables: Json) -> bytes:
+    """Return the tables as bytes that depend on nothing else."""
+    text = json.dumps(tables, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode()
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, filename="") as file:
+        file.write(text)
+    return packed.getvalue()
+
+
+def read(name: str) -> list[Json]:
+    """Return the resources of one official bundle."""
+    with lzma.open(CORE / f"{name}.json.xz") as file:
+        return [entry["resource"] for entry in json.load(file)["entry"]]
+
+
+def build() -> Json:
+    """Return all tables."""
+    structures = [
+        each
+        for each in [*read("profiles-types"), *read("profiles-resources")]
+        if each["resourceType"] == "StructureDefinition" and each.get("derivation") != "constraint"
+    ]
+    codes = Codes([*read("valuesets"), *read("v3-codesystems")])
+    types: dict[str, Json] = {}
+    for structure in structures:
+        if structure["kind"] in ("complex-type", "resource"):
+            types.update(type_tables(structure, codes))
+    resources = sorted(
+        each["name"] for each in structures if each["kind"] == "resource" and not each["abstract"]
+    )
+    params, unsupported = search_tables(resources, types)
+    return {
+        "version": "4.0.1",
+        "resources": resources,
+        "types": types,
+        "codes": codes.tables,
+        "params": params,
+        "compartments": compartments(),
+        "unsupported": unsupported,
+    }
+
+
+class Codes:
+    """The code lists of required bindings, each kept once."""
+
+    def __init__(self, resources: list[Json]) -> None:
+        self.tables: list[list[str]] = []
+        self._by_url = {each["url"]: each for each in resources if "url" in each}
+        self._places: dict[str, int | None] = {}
+
+    def place(self, canonical: str) -> int | None:
+        """Return where the codes of a value set stand in ``tables``, or None if it does not expand from the sources."""
+        url = canonical.partition("|")[0]
+        if url not in self._places:
+            found = self._expand(url)
+            place = None
+            if found is not None and 0 < len(found) <= _MOST_CODES:
+                place = len(self.tables)
+                self.tables.append(sorted(found))
+            self._places[url] = place
+        return self._places[url]
+
+    def _expand(self, url: str) -> set[str] | None:
+        value_set = self._by_url.get(url)
+        if value_set is None or value_set["resourceType"] != "ValueSet" or "exclude" in value_set.get("compose", {}):
+            return None
+        codes: set[str] = set()
+        for include in value_set.get("compose", {}).get("include", []):
+            part = self._include(include)
+            if part is None:
+                return None
+            codes |= part
+        return codes
+
+    def _include(self, include: Json) -> set[str] | None:
+        if "filter" in include:
+            return None
+        if "concept" in include:
+            return {each["code"] for each in include["concept"]}
+        if "valueSet" in include:
+            parts = [self._expand(each.partition("|")[0]) for each in include["valueSet"]]
+            return None if None in parts else set().union(*(part for part in parts if part))
+        system = self._by_url.get(include.get("system", ""))
+        if system is None or system.get("content") != "complete":
+            return None
+        return set(_concepts(system.get("concept", [])))
+
+
+def _concepts(concepts: list[Json]) -> Iterator[str]:
+    for concept in concepts:
+        yield concept["code"]
+        yield from _concepts(concept.get("concept", []))
+
+
+def type_tables(structure: Json, codes: Codes) -> dict[str, Json]:
+    """Return the tables of a type and of the backbone elements within it, by name."""
+    name = structure["name"]
+    tables = {name: {"kind": "resource" if structure["kind"] == "resource" else "complex-type", "elements": []}}
+    elements = structure["snapshot"]["element"]
+    parents = {each["path"].rpartition(".")[0] for each in elements}
+    for element in elements[1:]:
+        parent, _, leaf = element["path"].rpartition(".")
+        if element["max"] == "0":
+            continue
+        if parent not in tables:
+            tables[parent] = {"kind": "backbone", "elements": []}
+        tables[parent]["elements"].extend(_elements(element, leaf, element["path"] in parents, codes))
+    if structure["kind"] == "resource":
+        for element in tables[name]["elements"]:
+            if element[0] == "id":
+                element[1] = "id"
+    return tables
+
+
+def _elements(element: Json, leaf: str, has_children: bool, codes: Codes) -> Iterator[list[Any]]:  # noqa: FBT001
+    """Yield name, type, min, max (-1: any), array, choice, place of the codes, targets, summary."""
+    maximum = -1 if element["max"] == "*" else int(element["max"])
+    array = element.get("base", element)["max"] != "1"
+    summary = bool(element.get("isSummary"))
+    choice = leaf if leaf.endswith("[x]") else None
+    for kind, place, targets in _types(element, has_children, codes):
+        stem = leaf.removesuffix("[x]")
+        name = stem + kind[0].upper() + kind[1:] if choice else leaf
+        yield [name, kind, element["min"], maximum, array, choice, place, targets, summary]
+
+
+def _types(element: Json, has_children: bool, codes: Codes) -> Iterator[tuple[str, int | None, list[str]]]:  # noqa: FBT001
+    if "contentReference" in element:
+        yield element["contentReference"].lstrip("#"), None, []
+        return
+    if has_children:
+        yield element["path"], None, []
+        return
+    for each in element["type"]:
+        kind = _kind(each)
+        place = None
+        binding = element.get("binding", {})
+        if kind == "code" and binding.get("strength") == "required" and "valueSet" in binding:
+            place = codes.place(binding["valueSet"])
+        targets = sorted({url.removeprefix(_PREFIX) for url in each.get("targetProfile", [])})
+        yield kind, place, [] if "Resource" in targets else targets
+
+
+def _kind(kind: Json) -> str:
+    code: str = kind["code"]
+    if code.startswith(_SYSTEM_TYPE):
+        stated = {each["url"]: each.get("valueUrl") for each in kind.get("extension", [])}
+        primitive = stated.get(_PREFIX + "structuredefinition-fhir-type") or "string"
+        return primitive
+    return code
+
+
+def search_tables(resources: list[str], types: Mapping[str, Json]) -> tuple[dict[str, list[Any]], list[list[str]]]:
+    """Return the parameters of each type, and those that cannot be compiled with their reason."""
+    definitions = [each for each in read("search-parameters") if each["resourceType"] == "SearchParameter"]
+    definitions += [json.loads(path.read_text()) for path in sorted(OWN.glob("*.json"))]
+    by_url = {each["url"]: each for each in definitions}
+    compiler = Compiler(types)
+    params: dict[str, list[Any]] = {name: [] for name in resources}
+    unsupported: list[list[str]] = []
+    for definition in sorted(definitions, key=lambda each: str(each["url"])):
+        for base in definition["base"]:
+            for resource in resources if base in _COMMON else [base]:
+                try:
+                    params[resource].append(_param(definition, resource, compiler, by_url))
+                except UnsupportedError as reason:
+                    unsupported.append(["*" if base in _COMMON else resource, definition["code"], str(reason)])
+    return params, [list(each) for each in sorted({tuple(each) for each in unsupported})]
+
+
+def _param(definition: Json, resource: str, compiler: Compiler, by_url: Mapping[str, Json]) -> list[Any]:
+    if definition["type"] == "special":
+        raise UnsupportedError("special parameters are not compiled")
+    if "expression" not in definition:
+        raise UnsupportedError("it has no expression: it is not about an element")
+    states = compiler.compile(definition["expression"], resource)
+    if any(state.type == "Resource" for state in states):
+        raise UnsupportedError("it points at a resource inside the resource, not at one of the server's")
+    components = [_component(each, states[-1], compiler, by_url) for each in definition.get("component", [])]
+    return [
+        definition["code"],
+        definition["type"],
+        definition["url"],
+        [_path(state) for state in states],
+        definition.get("target", []),
+        components,
+    ]
+
+
+def _component(component: Json, item: State, compiler: Compiler, by_url: Mapping[str, Json]) -> list[Any]:
+    definition = by_url.get(component["definition"])
+    if definition is None:
+        raise UnsupportedError(f"its component {component['definition']} is not defined")
+    states = compiler.compile_relative(component["expression"], item.type)
+    return [definition["code"], definition["type"], [_path(state) for state in states]]
+
+
+def _path(state: State) -> list[Any]:
+    return [list(state.steps), state.type, state.present]
+
+
+class Compiler:
+    """Turns the FHIRPath subset of SearchParameters into steps by concrete JSON property names."""
+
+    def __init__(self, types: Mapping[str, Json]) -> None:
+        self._elements = {
+            name: {element[0]: element for element in table["elements"]} for name, table in types.items()
+        }
+
+    def compile(self, expression: str, resource: str) -> list[State]:
+        """Return the paths of the alternatives that begin at the resource type."""
+        states: list[State] = []
+        for alternative in _split(expression, "|"):
+            text, present = _presence(alternative.strip())
+            root = re.match(r"\(*([A-Z][A-Za-z]+)", text)
+            if root is not None and root[1] not in (resource, *_COMMON):
+                continue
+            found = self._alternative(text, resource, named=root is not None)
+            states += [replace(state, present=True) for state in found] if present else found
+        if not states:
+            raise UnsupportedError("no part of its expression is about this type")
+        return states
+
+    def compile_relative(self, expression: str, item_type: str) -> list[State]:
+        """Return the paths of a composite's component, from its item."""
+        states: list[State] = []
+        for alternative in _split(expression, "|"):
+            states += self._alternative(alternative.strip(), item_type, named=False)
+        return states
+
+    def _alternative(self, text: str, root: str, *, named: bool) -> list[State]:
+        text = text.strip()
+        if text.startswith("(") and _closing(text) == len(text) - 1:
+            return self._alternative(text[1:-1], root, named=named)
+        cast = re.fullmatch(r"(.+) as ([A-Za-z]+)", text)
+        if cast and "(" not in cast[1]:
+            return _cast(self._alternative(cast[1], root, named=named), cast[2])
+        if text.startswith("("):
+            end = _closing(text)
+            states = self._alternative(text[1:end], root, named=named)
+            return self._walk(states, _split(text[end + 1 :].lstrip("."), "."))
+        segments = _split(text, ".")
+        if named:
+            segments = segments[1:]
+        return self._walk([State((), root)], [each for each in segments if each != "$this"])
+
+    def _walk(self, states: list[State], segments: list[str]) -> list[State]:
+        for segment in segments:
+            function = re.fullmatch(r"(\w+)\((.*)\)", segment)
+            if function:
+                states = _apply(states, function[1], function[2])
+            else:
+                states = [found for state in states for found in self._property(state, segment)]
+            if not states:
+                raise UnsupportedError(f"nothing is called {segment}")
+        return states
+
+    def _property(self, state: State, segment: str) -> Iterator[State]:
+        indexed = re.fullmatch(r"(\w+)\[(\d+)\]", segment)
+        name = indexed[1] if indexed else segment
+        elements = self._elements.get(state.type, {})
+        concrete = [elements[name]] if name in elements else [
+            each for each in elements.values() if each[5] == f"{name}[x]"
+        ]
+        for element in concrete:
+            step: Json = {"name": element[0]}
+            if indexed:
+                step["index"] = int(indexed[2])
+            yield State((*state.steps, step), element[1])
+
+
+def _presence(text: str) -> tuple[str, bool]:
+    found = re.fullmatch(r"(\S+)\.exists\(\) and \1 != false", text)
+    return (found[1], True) if found else (text, False)
+
+
+def _cast(states: list[State], kind: str) -> list[State]:
+    kept = [state for state in states if state.type.lower() == kind.lower()]
+    if not kept:
+        raise UnsupportedError(f"nothing there is a {kind}")
+    return kept
+
+
+def _apply(states: list[State], name: str, argument: str) -> list[State]:
+    if name in ("as", "ofType"):
+        return _cast(states, argument.strip())
+    if name != "where":
+        raise UnsupportedError(f"the function {name}() is not compiled")
+    resolved = re.fullmatch(r"resolve\(\) is (\w+)", argument.strip())
+    equal = re.fullmatch(r"(\w+)\s*=\s*'([^']*)'", argument.strip())
+    if resolved:
+        condition: Json = {"resolves_to": resolved[1]}
+    elif equal:
+        condition = {"where": [equal[1], equal[2]]}
+    else:
+        raise UnsupportedError(f"the condition {argument} is not compiled")
+    return [replace(state, steps=(*state.steps[:-1], {**state.steps[-1], **condition})) for state in states]
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """Return the parts between marks that stand outside brackets."""
+    parts, depth, start = [], 0, 0
+    for place, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if char == mark and depth == 0:
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
+
+
+def _closing(text: str) -> int:
+    depth = 0
+    for place, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return place
+    raise UnsupportedError(f"brackets do not close: {text}")
+
+
+def compartments() -> dict[str, Json]:
+    """Return the member parameters of each compartment by resource type."""
+    tables = {}
+    for path in sorted(CORE.glob("CompartmentDefinition-*.json")):
+        definition = json.loads(path.read_text())
+        tables[definition["code"]] = {
+            each["code"]: each["param"] for each in definition["resource"] if each.get("param")
+        }
+    return tables
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Every act leaves exactly one event, before its answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.http.test_interactions import PATIENT
+
+
+def subtypes(auditor, **params):
+    """Return what the log says, newest first, as (interaction, outcome)."""
+    found = auditor.get("/AuditEvent", query_string={"_count": "200", **params}).json
+    events = [entry["resource"] for entry in found.get("entry", ())]
+    return [(event["subtype"][0]["code"], event["outcome"]) for event in events]
+
+
+def test_each_act_leaves_exactly_one_event(ehr, auditor):
+    """Create, read, search, refusal and absence: one row each, with its outcome."""
+    made = ehr.post("/Patient", PATIENT).json
+    ehr.get(f"/Patient/{made['id']}")
+    ehr.get("/Patient?family=Durand")
+    ehr.get("/Patient/nobody")
+    ehr.post("/Patient", {"resourceType": "Patient", "bogus": 1})
+
+    acts = [act for act in subtypes(auditor) if act[0] not in ("token",)]
+
+    assert acts == [("create", "4"), ("read", "4"), ("search-type", "0"), ("read", "0"), ("create", "0")]
+
+
+def test_reading_the_log_is_itself_logged(auditor):
+    """The auditor's search stands in the next search."""
+    auditor.get("/AuditEvent")
+
+    assert ("search-type", "0") in subtypes(auditor)
+
+
+def test_an_event_names_patient_resource_and_client(ehr, auditor):
+    """Found by patient and by entity; the agent is the client of the token."""
+    made = ehr.post("/Patient", PATIENT).json
+    ehr.get(f"/Patient/{made['id']}")
+
+    by_patient = auditor.get(f"/AuditEvent?patient=Patient/{made['id']}").json
+    by_entity = auditor.get(f"/AuditEvent?entity=Patient/{made['id']}&action=R").json
+
+    assert by_patient["total"] == 2
+    event = by_entity["entry"][0]["resource"]
+    assert event["action"] == "R"
+    assert event["agent"][0]["who"]["identifier"]["value"] == ehr.client_id
+    whats = [entity.get("what", {}).get("reference") for entity in event["entity"]]
+    assert f"Patient/{made['id']}" in whats
+
+
+def test_a_refused_stranger_leaves_an_event(anonymous, auditor):
+    """A request without a token is an act too."""
+    anonymous.get("/fhir/Patient")
+
+    assert ("get", "8") in subtypes(auditor)
+
+
+def test_an_audit_event_cannot_be_changed_or_deleted(ehr, auditor):
+    """No interaction updates or deletes one; a client may add its own, marked as its own."""
+    sent = {
+        "resourceType": "AuditEvent",
+        "type": {"system": "http://terminology.hl7.org/CodeSystem/audit-event-type", "code": "rest"},
+        "recorded": "2024-01-01T00:00:00Z",
+        "agent": [{"requestor": True, "who": {"display": "me"}}],
+        "source": {"observer": {"display": "my system"}},
+    }
+    made = ehr.post("/AuditEvent", sent)
+    assert made.status_code == 201
+    url = f"/AuditEvent/{made.json['id']}"
+
+    assert ehr.put(url, {**sent, "id": made.json["id"]}).status_code == 405
+    assert ehr.delete(url).status_code == 405
+    assert auditor.get(url).json["meta"]["source"].endswith(ehr.client_id)
+
+
+def test_an_auditor_reads_the_log_and_nothing_else(auditor, ehr):
+    """Whatever the scopes say, the role reaches no clinical content."""
+    made = ehr.post("/Patient", PATIENT).json
+
+    assert auditor.get(f"/Patient/{made['id']}").status_code == 403
+    assert auditor.get("/Patient").status_code == 403
+    assert auditor.get("/AuditEvent").status_code == 200
+
+
+def test_without_a_durable_event_nothing_is_disclosed(ehr, app, monkeypatch):
+    """If the log takes no row, a read answers 503 and no body of the record."""
+    from fhir_dmp.errors import Unavailable
+
+    made = ehr.post("/Patient", PATIENT).json
+
+    def fail(event):
+        raise Unavailable("The log cannot be written.")
+
+    monkeypatch.setattr(app.extensions["fhir_dmp"].store.__class__, "record", lambda self, event: fail(event))
+    answer = ehr.get(f"/Patient/{made['id']}")
+
+    assert answer.status_code == 503
+    assert answer.json["resourceType"] == "OperationOutcome"
+    assert b"Durand" not in answer.data
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_pages_of_the_log_follow_each_other_without_loss(ehr, auditor, count):
+    """Newest first, each once."""
+    for _ in range(5):
+        ehr.post("/Patient", PATIENT)
+    seen, page = [], auditor.get(f"/AuditEvent?subtype=create&_count={count}").json
+    while True:
+        seen += [entry["resource"]["id"] for entry in page.get("entry", ())]
+        links = {link["relation"]: link["url"] for link in page["link"]}
+        if "next" not in links:
+            break
+        page = auditor.get(links["next"].partition("/fhir")[2]).json
+
+    assert len(seen) == len(set(seen)) == 5
