@@ -1,0 +1,1 @@
+"""OAuth, without I/O but the loopback."""
