@@ -12,6 +12,7 @@ from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
 from fhir_dmp import log
+from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
@@ -61,6 +62,12 @@ class Server:
     def perform(self, call: Call, context: Context) -> Result:
         """Pass the one door."""
         return perform(call, context, self.env)
+
+    def operator_context(self, operator: str, act: str) -> Context:
+        """Return the Context of a person at the command line; ``act`` is the command, without its secrets."""
+        subject = Subject("command-line", "admin", (), operator=operator)
+        request_id = self.env.ids.new()
+        return Context(subject, self.env.clock.now(), request_id, self.base_url, address="local", url=f"fhir-dmp {act}")
 
     def close(self) -> None:
         """Let go of the database; what waits to be written is written first."""
@@ -131,7 +138,7 @@ def _endpoint(server: Server) -> Endpoint:
         reception=Reception(server.base_url, env.clock, env.ids, settings.trusted_proxies),
         refusals=server.refusals,
         documents={
-            "capabilities": cache(lambda: capability_statement(env.definitions, settings.public_url, env.limits)),
+            "capabilities": cache(lambda: _capabilities(server)),
             "smart-configuration": server.tokens.smart_configuration,
         },
     )

@@ -1,20 +1,21 @@
 """References between the entries of one bundle. https://hl7.org/fhir/R4/bundle.html#references.
 
-Rewritten are ``Reference.reference``, elements of the types uri, url, oid and uuid (told by their names), and ``href`` and ``src`` in narratives;
-never canonicals, never an ``Identifier.value``.
+Rewritten are ``Reference.reference``, elements of the types uri, url, oid and uuid (told by their names), and ``href`` and ``src``
+in narratives; never canonicals, identifiers, the URL of an extension or of a definition.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.reference import parse_literal
 
-_LINK = re.compile(r"(?:uri|url|oid|uuid)\Z", re.IGNORECASE)
-_NARRATIVE = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']+)""")
+_URI = re.compile(r".*(?:uri|url|oid|uuid)\Z", re.IGNORECASE)
+_HREF = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']+)""")
 _CONDITIONAL = re.compile(r"[A-Z][A-Za-z]+\?.+")
+_EXTENSIONS = ("extension", "modifierExtension")
 
 
 class Links:
@@ -23,51 +24,94 @@ class Links:
     def __init__(self) -> None:
         self._targets: dict[str, str] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._targets)
-
     def add(self, name: str, target: str) -> None:
-        """Let ``name`` (a full URL, or the criteria of a conditional reference) stand for ``target``."""
+        """Let ``name`` (a full URL, or a conditional reference) stand for ``target``."""
         self._targets[name] = target
 
-    def alias(self, full_url: str, target: str) -> None:
-        """Let a full URL stand for ``target``, and what the entries call it relative to each other too."""
-        self._targets[full_url] = target
+    def add_entry(self, full_url: str, target: str) -> None:
+        """Let the full URL of an entry stand for ``target``; raise ``Invalid`` if it is another resource's place here."""
         literal = parse_literal(full_url)
-        if literal is not None:
-            self._targets[str(literal.ref)] = target
+        if literal is not None and literal.base is None and str(literal.ref) != target:
+            raise Invalid(f"The fullUrl {full_url[:200]!r} must be absolute.", expression="Bundle.fullUrl")
+        self._targets[full_url] = target
 
-    def rewrite(self, tree: Any) -> Any:
-        """Return the tree with every link to a named thing replaced."""
-        if isinstance(tree, dict):
-            return {key: self._value(key, value) for key, value in tree.items()}
-        if isinstance(tree, list):
-            return [self.rewrite(item) for item in tree]
-        return tree
+    def rewrite(self, tree: dict[str, Any], full_url: str | None) -> dict[str, Any]:
+        """Return the resource with every link to a named thing replaced; what has none is returned as it is.
 
-    def _value(self, key: str, value: Any) -> Any:
-        if isinstance(value, str):
-            if key == "reference" or _LINK.search(key):
-                return self._target(value)
-            return _NARRATIVE.sub(lambda found: found[1] + self._target(found[2]), value) if key == "div" else value
-        return self.rewrite(value) if isinstance(value, dict | list) else value
+        A relative reference is one to an entry if it is so under the base of the referring entry's own full URL.
+        """
+        literal = parse_literal(full_url) if full_url and full_url.startswith("http") else None
+        return self._object(tree, literal.base if literal else None, "")
 
-    def _target(self, value: str) -> str:
-        found = self._targets.get(value)
-        if found is None and "/_history/" in value:
-            found = self._targets.get(value.partition("/_history/")[0])
-        return found or value
+    def _object(self, node: dict[str, Any], base: str | None, inside: str) -> dict[str, Any]:
+        made = node
+        for key, value in node.items():
+            new = self._value(key, value, base, inside, node)
+            if new is not value:
+                if made is node:
+                    made = dict(node)
+                made[key] = new
+        return made
+
+    def _value(self, key: str, value: Any, base: str | None, inside: str, node: dict[str, Any]) -> Any:
+        kind = type(value)
+        if kind is str:
+            if key == "reference":
+                return self._reference(value, base)
+            if value in self._targets and _URI.match(key) and not _names_a_definition(key, inside, node):
+                return self._targets[value]
+            return self._narrative(value) if key == "div" else value
+        if kind is dict:
+            return self._object(value, base, key)
+        return self._list(value, base, key, node) if kind is list else value
+
+    def _list(self, items: list[Any], base: str | None, key: str, node: dict[str, Any]) -> list[Any]:
+        made = [
+            self._object(item, base, key) if type(item) is dict else self._value(key, item, base, key, node)
+            for item in items
+        ]
+        return made if any(new is not old for new, old in zip(made, items, strict=True)) else items
+
+    def _reference(self, value: str, base: str | None) -> str:
+        targets = self._targets
+        found = targets.get(value)
+        if found is None and "/" in value:
+            plain = value.partition("/_history/")[0]
+            found = targets.get(plain) or (targets.get(f"{base}/{plain}") if base else None)
+        return value if found is None else found
+
+    def _narrative(self, text: str) -> str:
+        if "href" not in text and "src" not in text:
+            return text
+        return _HREF.sub(lambda found: found[1] + self._targets.get(found[2], found[2]), text)
 
 
-def references(tree: Any) -> Iterator[str]:
-    """Return every conditional reference (``Type?criteria``) below the tree."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            if key == "reference" and isinstance(value, str):
-                if "?" in value and _CONDITIONAL.match(value):
-                    yield value
-            elif isinstance(value, dict | list):
-                yield from references(value)
-    elif isinstance(tree, list):
-        for item in tree:
-            yield from references(item)
+def _names_a_definition(key: str, inside: str, node: dict[str, Any]) -> bool:
+    """Tell whether ``url`` is what an extension or a definition is called by, and no link."""
+    return key == "url" and (inside in _EXTENSIONS or "resourceType" in node)
+
+
+def conditional_references(tree: dict[str, Any]) -> list[str]:
+    """Return every conditional reference (``Type?criteria``) of the resource."""
+    found: list[str] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(node: dict[str, Any], found: list[str]) -> None:
+    for key, value in node.items():
+        kind = type(value)
+        if kind is dict:
+            _collect(value, found)
+        elif kind is list:
+            _collect_list(value, found)
+        elif key == "reference" and kind is str and "?" in value and _CONDITIONAL.match(value):
+            found.append(value)
+
+
+def _collect_list(items: list[Any], found: list[str]) -> None:
+    for item in items:
+        if type(item) is dict:
+            _collect(item, found)
+        elif type(item) is list:
+            _collect_list(item, found)

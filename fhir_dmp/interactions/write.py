@@ -39,10 +39,11 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     if not ID.match(ref.id):
         raise Invalid(f"{ref.id!r} is no FHIR id.", expression=f"{ref.type}.id")
     version = before.version + 1 if before else 1
-    body = codec.dumps(_with_meta(ref, version, tree))
+    whole = _with_meta(ref, version, tree)
+    body = codec.dumps(whole)
     if len(body) > env.limits.resource:
         raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
-    index = dict(env.extract(ref.type, tree))
+    index = dict(env.extract(ref.type, whole))
     index["au"] = before.index.get("au", []) if before else author(context)
     return Change(ref, version, before, body, index)
 

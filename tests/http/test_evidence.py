@@ -22,7 +22,7 @@ def test_each_act_leaves_exactly_one_event(ehr, auditor):
     ehr.get("/Patient/nobody")
     ehr.post("/Patient", {"resourceType": "Patient", "bogus": 1})
 
-    acts = [act for act in subtypes(auditor) if act[0] not in ("token",)]
+    acts = [act for act in subtypes(auditor) if act[0] not in ("operator-token", "client-add")]
 
     assert acts == [("create", "4"), ("read", "4"), ("search-type", "0"), ("read", "0"), ("create", "0")]
 
@@ -109,6 +109,7 @@ def test_pages_of_the_log_follow_each_other_without_loss(ehr, auditor, count):
     seen, page = [], auditor.get(f"/AuditEvent?subtype=create&_count={count}").json
     while True:
         seen += [entry["resource"]["id"] for entry in page.get("entry", ())]
+        assert "link" in page, page
         links = {link["relation"]: link["url"] for link in page["link"]}
         if "next" not in links:
             break

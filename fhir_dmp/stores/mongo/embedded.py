@@ -63,6 +63,7 @@ class Folder:
         self.log = self.root / "mongod.log"
         self.key_file = self.root / "keyfile"
         self.password_file = self.root / "password"
+        self.pid_file = self.root / "mongod.pid"
         self.place_file = self.root / "mongod.json"
 
     def prepare(self) -> None:
@@ -161,12 +162,10 @@ class Embedded:
             os.kill(self._place.pid, signal.SIGTERM)
         ends = time.monotonic() + STOP_SECONDS
         while _is_mongod(self._place.pid, self._folder.data) and time.monotonic() < ends:
-            _reap(self._place.pid)
             time.sleep(0.02)
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.5):
-            _reap(self._place.pid)
             if not _is_mongod(self._place.pid, self._folder.data) and not self._stopping.is_set():
                 with contextlib.suppress(DatabaseError), self._folder.locked("start.lock"):
                     self._place = self._folder.place() or _start(self._folder)
@@ -223,21 +222,19 @@ def _start(folder: Folder) -> Place:
         *("--dbpath", folder.data, "--port", str(port), "--bind_ip", "127.0.0.1"),
         *("--replSet", "rs0", "--keyFile", folder.key_file, "--oplogSize", "512"),
         *("--wiredTigerCacheSizeGB", CACHE_GB, "--networkMessageCompressors", "disabled"),
-        *("--logpath", folder.log, "--logappend", "--quiet"),
+        *("--logpath", folder.log, "--logappend", "--quiet", "--fork", "--pidfilepath", folder.pid_file),
         *_sockets(folder),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
     ]
-    process = subprocess.Popen(  # noqa: S603 - a mongod that we found
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    place = Place(process.pid, port)
     moved = folder.last_port() not in (None, port)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_SECONDS, check=False)  # noqa: S603 - a mongod that we found
+    except subprocess.TimeoutExpired:
+        raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s; its log is {folder.log}.") from None
+    if done.returncode != 0:
+        raise DatabaseError(f"mongod ended with code {done.returncode}; its log is {folder.log}.")
+    place = Place(int(folder.pid_file.read_text()), port)
     _write(folder.place_file, json.dumps({"pid": place.pid, "port": place.port}))
-    _wait_until_answers(folder, place, process)
     if moved:
         _move(folder, place)
     return place
@@ -248,19 +245,6 @@ def _sockets(folder: Folder) -> tuple[Any, ...]:
     if len(str(folder.root)) > longest:
         return ("--nounixsocket",)
     return ("--unixSocketPrefix", folder.root, "--filePermissions", "0600")
-
-
-def _wait_until_answers(folder: Folder, place: Place, process: subprocess.Popen[bytes]) -> None:
-    ends = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends:
-        if process.poll() is not None:
-            raise DatabaseError(f"mongod ended with code {process.returncode}; its log is {folder.log}.")
-        with socket.socket() as probe:
-            probe.settimeout(0.5)
-            if probe.connect_ex(("127.0.0.1", place.port)) == 0:
-                return
-        time.sleep(0.02)
-    raise DatabaseError(f"mongod did not answer within {START_SECONDS:.0f} s; its log is {folder.log}.")
 
 
 def _wait_until_primary(folder: Folder, place: Place) -> None:
@@ -346,11 +330,6 @@ def _is_mongod(pid: int, data: Path) -> bool:
     except OSError:
         return False
     return str(data).encode() in command and state != "Z"
-
-
-def _reap(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
 
 
 def _secret(path: Path, content: bytes) -> None:

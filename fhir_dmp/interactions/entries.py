@@ -1,0 +1,254 @@
+"""From an entry of a bundle to the call that it is, and from what became of it to its answer.
+
+https://hl7.org/fhir/R4/bundle-definitions.html#Bundle.entry.request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote
+
+from fhir_dmp.call import Act, Call, Context, Env, Params
+from fhir_dmp.clock import instant
+from fhir_dmp.errors import FhirError, Invalid, Issue, NotSupported, TooLong, UnknownType
+from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.bundle import STATUS, Entry
+from fhir_dmp.fhir.dates import interval
+from fhir_dmp.fhir.outcome import outcome
+
+ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "GET": 3, "HEAD": 3}
+"""When an entry is done, by its method. https://hl7.org/fhir/R4/http.html#trules."""
+
+WRITES = ("create", "update", "delete")
+_HISTORIES = ("history-system", "history-type", "history-instance")
+_CONDITIONS = {
+    "ifMatch": ("PUT", "DELETE"),
+    "ifNoneMatch": ("PUT", "GET", "HEAD"),
+    "ifModifiedSince": ("GET", "HEAD"),
+    "ifNoneExist": ("POST",),
+}
+_RENDERING = ("_format", "_pretty", "_summary")
+_MOST_ISSUES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One entry as it was asked: its place, its method, the call, and the resource it brings (empty if none)."""
+
+    place: int
+    method: str
+    call: Call
+    tree: dict[str, Any] = field(default_factory=dict)
+    full_url: str | None = None
+
+
+class At:
+    """Says in which entry an error arose: ``with At(3): …`` puts ``Bundle.entry[3]`` before its expressions."""
+
+    def __init__(self, place: int) -> None:
+        self._place = f"Bundle.entry[{place}]"
+
+    def __enter__(self) -> None:
+        """Begin the work on the entry."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Place the issues of what went wrong."""
+        if isinstance(error, FhirError):
+            error.issues = tuple(self._placed(issue) for issue in error.issues)
+
+    def _placed(self, issue: Issue) -> Issue:
+        root, _, below = (issue.expression or "").partition(".")
+        if root.startswith("Bundle"):
+            return replace(issue, expression=f"{self._place}.{below}" if below else self._place)
+        if not root[:1].isupper():
+            return replace(issue, expression=self._place)
+        return replace(issue, expression=f"{self._place}.resource" + (f".{below}" if below else ""))
+
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def each(items: Iterable[_T], place: Callable[[_T], int], do: Callable[[_T], _R]) -> list[_R]:
+    """Return what ``do`` makes of every item; what is invalid in any of them is raised together, each with its place."""
+    made, issues, first = [], [], None
+    for item in items:
+        try:
+            with At(place(item)):
+                made.append(do(item))
+        except Invalid as error:
+            first = first or error
+            issues.extend(error.issues)
+            if len(issues) >= _MOST_ISSUES:
+                break
+    if first is not None:
+        first.issues = tuple(issues[:_MOST_ISSUES])
+        raise first
+    return made
+
+
+def named(call: Call) -> Call:
+    """Return the call as what its body says it is, parsed: a ``batch`` or a ``transaction``."""
+    tree = codec.loads_object(call.body) if isinstance(call.body, bytes) else dict(call.body or {})
+    if tree.get("resourceType") != "Bundle":
+        raise Invalid("The base URL takes a Bundle: a batch or a transaction.", expression="resourceType")
+    kind = tree.get("type")
+    if kind not in ("batch", "transaction"):
+        raise Invalid(f"A Bundle of the type {str(kind)[:64]!r} cannot be executed.", expression="Bundle.type")
+    return replace(call, name=str(kind), body=tree)
+
+
+def entries(call: Call, env: Env) -> Sequence[Any]:
+    """Return the entries of the call's bundle; raise ``TooLong`` above the limit."""
+    tree = call.body
+    found = tree.get("entry", []) if isinstance(tree, Mapping) else []
+    if not isinstance(found, list):
+        raise Invalid("Bundle.entry must be a list.", expression="Bundle.entry")
+    if len(found) > env.limits.bundle_entries:
+        raise TooLong(f"A bundle may have {env.limits.bundle_entries} entries; this one has {len(found)}.")
+    return found
+
+
+def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
+    """Return the call that the entry is; raise what is wrong with it, with expressions that start at ``Bundle``."""
+    request = entry.get("request") if isinstance(entry, Mapping) else None
+    if not isinstance(request, Mapping):
+        raise Invalid("The entry has no request.", expression="Bundle.request")
+    method, url = request.get("method"), _text(request, "url")
+    if method == "PATCH":
+        raise NotSupported("PATCH is not supported.", expression="Bundle.request.method")
+    if not isinstance(method, str) or method not in ORDER:
+        raise Invalid(
+            f"request.method is GET, HEAD, POST, PUT or DELETE, not {str(method)[:20]!r}.",
+            expression="Bundle.request.method",
+        )
+    if url is None:
+        raise Invalid("The request has no url.", expression="Bundle.request.url")
+    call = _call(method, url.removeprefix(context.base_url).lstrip("/"), _conditions(request, method))
+    if call.type is not None and call.type not in env.definitions.search_params:
+        raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.", expression="Bundle.request.url")
+    full_url = entry.get("fullUrl")
+    if full_url is not None and not isinstance(full_url, str):
+        raise Invalid("fullUrl must be a string.", expression="Bundle.fullUrl")
+    if method not in ("POST", "PUT"):
+        return Asked(place, method, call, full_url=full_url)
+    tree = _resource(entry, method, call)
+    return Asked(place, method, replace(call, body=tree), tree, full_url)
+
+
+def _resource(entry: Mapping[str, Any], method: str, call: Call) -> dict[str, Any]:
+    tree = entry.get("resource")
+    if not isinstance(tree, dict):
+        raise Invalid(f"{method} needs a resource.", expression="Bundle.resource")
+    if tree.get("resourceType") != call.type:
+        raise Invalid(
+            f"The resource is a {str(tree.get('resourceType'))[:64]!r}, the url says {call.type}.",
+            expression="Bundle.request.url",
+        )
+    return tree
+
+
+def _conditions(request: Mapping[str, Any], method: str) -> Mapping[str, str]:
+    """Return the preconditions by their names; raise ``Invalid`` for one that says nothing, or contradicts another."""
+    found = {name: value for name in _CONDITIONS if (value := _text(request, name)) is not None}
+    for name in found:
+        if method not in _CONDITIONS[name]:
+            raise Invalid(f"{name} means nothing for {method}.", expression=f"Bundle.request.{name}")
+    if "ifMatch" in found and "ifNoneMatch" in found:
+        raise Invalid("ifMatch and ifNoneMatch contradict each other.", expression="Bundle.request.ifNoneMatch")
+    return found
+
+
+def _text(request: Mapping[str, Any], name: str) -> str | None:
+    value = request.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Invalid(f"request.{name} must be a string.", expression=f"Bundle.request.{name}")
+    return value
+
+
+def _call(method: str, url: str, conditions: Mapping[str, str]) -> Call:
+    path, _, query = url.partition("?")
+    parts = [unquote(part) for part in path.split("/") if part]
+    if any(part.startswith("$") for part in parts):
+        raise NotSupported(f"The operation {parts[-1][:64]} is not supported.", expression="Bundle.request.url")
+    if method in ("GET", "HEAD"):
+        found = _read(parts, tuple(parse_qsl(query, keep_blank_values=True)), conditions)
+    else:
+        found = _write(method, parts, query, conditions)
+    if found is None:
+        raise Invalid(f"{method} {url[:100]} is no FHIR interaction.", expression="Bundle.request.url")
+    return found
+
+
+def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, str]) -> Call | None:
+    match method, parts:
+        case "POST", [resource_type] if not query:
+            return Call("create", resource_type, criteria=conditions.get("ifNoneExist"))
+        case ("PUT" | "DELETE"), [resource_type, *rest] if len(rest) <= 1 and bool(rest) != bool(query):
+            return Call(
+                "update" if method == "PUT" else "delete",
+                resource_type,
+                rest[0] if rest else None,
+                criteria=query or None,
+                if_match=conditions.get("ifMatch"),
+                if_none_match=conditions.get("ifNoneMatch"),
+            )
+    return None
+
+
+def _read(parts: list[str], params: Params, conditions: Mapping[str, str]) -> Call | None:
+    if parts and parts[-1] == "_history" and len(parts) <= len(_HISTORIES):
+        return Call(_HISTORIES[len(parts) - 1], *parts[:-1], params=params)
+    match parts:
+        case [resource_type]:
+            return Call("search-type", resource_type, params=params)
+        case [resource_type, "_search"]:
+            return Call("search-type", resource_type, params=params)
+        case [resource_type, resource_id]:
+            return Call(
+                "read",
+                resource_type,
+                resource_id,
+                params=params,
+                if_none_match=conditions.get("ifNoneMatch"),
+                if_modified_since=_http_date(conditions.get("ifModifiedSince")),
+            )
+        case [resource_type, resource_id, "_history", version]:
+            return Call("vread", resource_type, resource_id, version, params=params)
+    return None
+
+
+def _http_date(text: str | None) -> str | None:
+    """Return a FHIR instant as the date of an HTTP header, which is what the same condition is outside of bundles."""
+    if text is None:
+        return None
+    try:
+        return formatdate(interval(text)[0] // 1_000_000, usegmt=True)
+    except ValueError as fault:
+        raise Invalid(f"ifModifiedSince: {fault}.", expression="Bundle.request.ifModifiedSince") from None
+
+
+def answer(act: Act, context: Context, asking: Call) -> Entry:
+    """Return the response entry of one act; a resource goes out only where it was asked for."""
+    if act.result is None:
+        error = act.error or FhirError("The entry failed.")
+        return Entry(response={"status": str(error.status), "outcome": outcome(error.issues)})
+    result, writes = act.result, act.call.name in WRITES
+    response: dict[str, Any] = {"status": STATUS[result.outcome]}
+    if writes and result.ref is not None and result.version is not None and act.call.name != "delete":
+        response["location"] = f"{context.base_url}/{result.ref}/_history/{result.version}"
+    if result.version is not None:
+        response["etag"] = f'W/"{result.version}"'
+    if result.updated is not None:
+        response["lastModified"] = instant(result.updated)
+    if writes and asking.prefer == "OperationOutcome":
+        issue = Issue("informational", f"The {act.call.name} was done.", severity="information")
+        response["outcome"] = outcome([issue])
+    wanted = asking.prefer == "representation" if writes else result.outcome != "not-modified"
+    return Entry(body=result.body if wanted else None, response=response)

@@ -1,0 +1,111 @@
+"""The whole application on a real database, and callers that hold a token."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pymongo
+import pytest
+
+from fhir_dmp.app import create_app, create_server
+from fhir_dmp.service.clients import NewClient
+from fhir_dmp.settings import Limits, Settings
+from tests.oauth_world import jwks, key_pair
+
+
+class Caller:
+    """A client of the FHIR endpoint with a token of its own; ``fresh`` gives another connection of the same."""
+
+    def __init__(self, app, client_id, scopes):
+        self.app = app
+        self.client_id = client_id
+        self.scopes = scopes
+        self._http = app.test_client()
+        server = app.extensions["fhir_dmp"]
+        self._token = server.tokens.operator_token(client_id, scopes, "tester", server.operator_context("tester", "test"))
+
+    def fresh(self):
+        other = object.__new__(Caller)
+        other.__dict__.update(self.__dict__, _http=self.app.test_client())
+        return other
+
+    def _send(self, method, url, body=None, headers=None, **options):
+        sent = {"Authorization": f"Bearer {self._token}", **(headers or {})}
+        if body is not None:
+            sent.setdefault("Content-Type", "application/fhir+json")
+            options["data"] = body if isinstance(body, bytes) else json.dumps(body)
+        return self._http.open("/fhir" + url.removeprefix("http://127.0.0.1:8000/fhir"), method=method, headers=sent, **options)
+
+    def get(self, url, **options):
+        return self._send("GET", url, **options)
+
+    def post(self, url, body=None, **options):
+        return self._send("POST", url, body, **options)
+
+    def put(self, url, body=None, **options):
+        return self._send("PUT", url, body, **options)
+
+    def delete(self, url, **options):
+        return self._send("DELETE", url, **options)
+
+
+def make_app(uri, name, folder, **limits):
+    """Return the application on a database of its own."""
+    settings = Settings(mongodb_uri=uri, mongodb_database=name, data_dir=Path(folder), log_level="critical")
+    if limits:
+        settings = replace(settings, limits=Limits(**limits))
+    return create_app(settings, create_server(settings))
+
+
+def register(app, client_id, role="ehr", scopes=("system/*.cruds",)):
+    """Register a backend client and return a caller for it."""
+    server = app.extensions["fhir_dmp"]
+    new = NewClient(id=client_id, kind="backend", role=role, scopes=scopes, jwks=jwks(key_pair()), organization="urn:x|1")
+    server.clients.add(new, server.operator_context("tester", "test"))
+    return Caller(app, client_id, scopes)
+
+
+@pytest.fixture
+def app(mongodb_uri, database_name, tmp_path):
+    """The application, on a database of its own."""
+    made = make_app(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.extensions["fhir_dmp"].close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+@pytest.fixture
+def ehr(app):
+    """An EHR that may do everything its scopes name."""
+    return register(app, "ehr-one")
+
+
+@pytest.fixture
+def auditor(app):
+    """An auditor."""
+    return register(app, "auditor-one", role="auditor", scopes=("system/AuditEvent.rs", "system/*.rs"))
+
+
+@pytest.fixture
+def anonymous(app):
+    """A caller without a token."""
+    return app.test_client()
+
+
+@pytest.fixture
+def with_scopes(app):
+    """Make an EHR with these scopes."""
+    return lambda *scopes: register(app, f"ehr-{len(scopes)}-{abs(hash(scopes))}", scopes=scopes)
+
+
+@pytest.fixture
+def small_ehr(mongodb_uri, database_name, tmp_path):
+    """An EHR at a server that takes bodies of 64 kB."""
+    made = make_app(mongodb_uri, database_name, tmp_path, body=65536, bundle_entries=10)
+    yield register(made, "ehr-small")
+    made.extensions["fhir_dmp"].close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
