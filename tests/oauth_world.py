@@ -43,9 +43,7 @@ def key_pair(kind="EC", kid="key-1"):
 
 def public(private):
     """Return the public half of a JWK."""
-    return {
-        name: value for name, value in private.items() if name in ("kty", "crv", "x", "y", "n", "e", "kid")
-    }
+    return {name: value for name, value in private.items() if name in ("kty", "crv", "x", "y", "n", "e", "kid")}
 
 
 def jwks(*privates):
@@ -55,9 +53,7 @@ def jwks(*privates):
 
 def context(**changed):
     """Return the Context of a caller that nobody knows."""
-    return Context(
-        **{"subject": None, "now": NOON, "request_id": "req-1", "base_url": f"{PUBLIC_URL}/fhir", **changed}
-    )
+    return Context(**{"subject": None, "now": NOON, "request_id": "req-1", "base_url": f"{PUBLIC_URL}/fhir", **changed})
 
 
 def form(assertion, **changed):

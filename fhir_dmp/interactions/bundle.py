@@ -1,7 +1,7 @@
 """FHIR batch and transaction: many calls in one body. https://hl7.org/fhir/R4/http.html#transaction.
 
-A transaction is one Plan: deletions, creations, updates, then reads; all or nothing. A batch passes each entry through the door.
-An answer's entry holds the resource only where it was asked for: a read, or ``Prefer: return=representation``.
+A transaction is one Plan: deletions, creations, updates, then reads; all or nothing. A batch passes each entry through
+the door. An answer's entry holds the resource only where it was asked for: a read, or ``Prefer: return=representation``.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def batch(
 ) -> Result:
     """Do each entry by itself in the order of the standard; the answers are in the order of the request.
 
-    ``do`` passes one call through the door, ``refuse`` leaves the event of an entry that is no call. Each entry has an event of
-    its own, and so has the batch.
+    ``do`` passes one call through the door, ``refuse`` leaves the event of an entry that is no call. Each entry has an
+    event of its own, and so has the batch.
     """
     items: list[Asked] = []
     acts: dict[int, Act] = {}
@@ -137,7 +137,7 @@ def _items(call: Call, context: Context, env: Env) -> list[_Item]:
         except UnknownType as error:
             raise Invalid(str(error), issues=error.issues) from None
         if made.call.type == "AuditEvent" and made.method not in _READS:
-            raise NotSupported("An AuditEvent is sent by itself, not in a transaction.", expression="Bundle.request.url")
+            raise NotSupported("An AuditEvent is sent alone, not in a transaction.", expression="Bundle.request.url")
         return _Item(made)
 
     items = each(enumerate(entries(call, env)), lambda numbered: numbered[0], item)
@@ -153,12 +153,9 @@ def _identify(item: _Item, sheet: _Sheet) -> None:
     call = item.call
     if call.criteria is not None:
         matched = sheet.matched(call.resource_type, call.criteria)
-        twin = sheet.by_criteria.setdefault(matched.lock.key, item)
-        if twin.asked.method != item.asked.method:
-            raise Invalid("Two entries have the same criteria.", expression="Bundle.request.url")
         sheet.locks[matched.lock.key] = matched.lock
         item.existing = _standing(item, only(matched), sheet)
-        item.ref = item.existing.ref if item.existing else twin.ref
+        item.ref = item.existing.ref if item.existing else _twin(item, matched.lock.key, sheet).ref
     item.ref = item.ref or _new_ref(item, sheet.env)
     if item.ref is not None and not ID.match(item.ref.id):
         raise Invalid(f"{item.ref.id[:80]!r} is no FHIR id.", expression="Bundle.request.url")
@@ -172,6 +169,16 @@ def _standing(item: _Item, found: Stored | None, sheet: _Sheet) -> Stored | None
         return found
     deleted = any(other.ref == found.ref for other in sheet.items if other.asked.method == "DELETE")
     return None if deleted else found
+
+
+def _twin(item: _Item, key: str, sheet: _Sheet) -> _Item:
+    """Return the first entry that makes what the criteria name; two that differ in the way contradict each other."""
+    if item.asked.method == "DELETE":
+        return item
+    first = sheet.by_criteria.setdefault(key, item)
+    if first.asked.method != item.asked.method:
+        raise Invalid("Another entry has the same criteria.", expression="Bundle.request.url")
+    return first
 
 
 def _new_ref(item: _Item, env: Env) -> Ref | None:
@@ -215,7 +222,7 @@ def _referred(reference: str, sheet: _Sheet) -> Ref:
         raise Invalid(f"The reference {reference[:100]!r} names no resource type.")
     matched = sheet.matched(resource_type, reference)
     twin = sheet.by_criteria.get(matched.lock.key)
-    if twin is not None and twin.ref is not None and twin.asked.method != "DELETE":
+    if twin is not None and twin.ref is not None:
         return twin.ref
     written = {item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "DELETE")}
     rows = [row for row in matched.found if row.ref not in written]

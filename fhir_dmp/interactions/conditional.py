@@ -1,7 +1,7 @@
-"""Criteria instead of an id: what they match, and the lock that holds the answer. https://hl7.org/fhir/R4/http.html#ccreate.
+"""Criteria instead of an id: what they match, and the lock that holds it. https://hl7.org/fhir/R4/http.html#ccreate.
 
-Criteria are judged over what the caller may see. The lock repeats the search within the commit, so that of two callers with the
-same criteria at the same time one creates and the other finds.
+Criteria are judged over what the caller may see. The lock repeats the search within the commit, so that of two callers
+with the same criteria at the same time one creates and the other finds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import require_scope
-from fhir_dmp.call import Context, Env, Grant
+from fhir_dmp.call import Context, Env, Grant, Params
 from fhir_dmp.errors import Invalid, MultipleMatches
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.model import Setting
@@ -31,7 +31,7 @@ class Matched:
 
 def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:
     """Return what the criteria (``identifier=system|value``) match; raise ``Invalid`` if they say nothing."""
-    params = tuple(parse_qsl(criteria.partition("?")[2] or criteria, keep_blank_values=True))
+    params = _params(resource_type, criteria)
     request = parse(resource_type, params, env.definitions, env.limits, strict=True)
     if not request.criteria:
         raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
@@ -48,6 +48,16 @@ def match(resource_type: str, criteria: str, context: Context, grant: Grant, env
     rows = env.store.search(query, Page(2)).rows
     key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in sorted(params))
     return Matched(Lock(key, query, tuple(row.ref for row in rows)), rows)
+
+
+def _params(resource_type: str, criteria: str) -> Params:
+    """Return names and values of ``name=value&…``, which may have the type (``Patient?…``) or ``?`` before it."""
+    head, mark, query = criteria.partition("?")
+    if mark and "=" not in head:
+        if head not in ("", resource_type):
+            raise Invalid(f"The criteria {criteria[:100]!r} are not about {resource_type}.")
+        criteria = query
+    return tuple(parse_qsl(criteria, keep_blank_values=True))
 
 
 def only(matched: Matched) -> Stored | None:

@@ -31,7 +31,6 @@ _CONDITIONS = {
     "ifModifiedSince": ("GET", "HEAD"),
     "ifNoneExist": ("POST",),
 }
-_RENDERING = ("_format", "_pretty", "_summary")
 _MOST_ISSUES = 100
 
 
@@ -76,7 +75,7 @@ _R = TypeVar("_R")
 
 
 def each(items: Iterable[_T], place: Callable[[_T], int], do: Callable[[_T], _R]) -> list[_R]:
-    """Return what ``do`` makes of every item; what is invalid in any of them is raised together, each with its place."""
+    """Return what ``do`` makes of every item; what is invalid is raised together, each with its place."""
     made, issues, first = [], [], None
     for item in items:
         try:
@@ -190,7 +189,7 @@ def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, s
     match method, parts:
         case "POST", [resource_type] if not query:
             return Call("create", resource_type, criteria=conditions.get("ifNoneExist"))
-        case ("PUT" | "DELETE"), [resource_type, *rest] if len(rest) <= 1 and bool(rest) != bool(query):
+        case (("PUT" | "DELETE"), [resource_type, *rest]) if len(rest) <= 1 and bool(rest) != bool(query):
             return Call(
                 "update" if method == "PUT" else "delete",
                 resource_type,

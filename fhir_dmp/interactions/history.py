@@ -1,7 +1,7 @@
 """FHIR history of one resource, a type or the system, newest first. https://hl7.org/fhir/R4/http.html#history.
 
-``meta.lastUpdated`` of the bundle is a horizon that no unfinished commit can precede: who polls with ``_since`` set to it may see a
-version twice, and never misses one.
+``meta.lastUpdated`` of the bundle is a horizon that no unfinished commit can precede, and the same on all pages: who polls
+with ``_since`` set to it may see a version twice, and never misses one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """References between the entries of one bundle. https://hl7.org/fhir/R4/bundle.html#references.
 
-Rewritten are ``Reference.reference``, elements of the types uri, url, oid and uuid (told by their names), and ``href`` and ``src``
-in narratives; never canonicals, identifiers, the URL of an extension or of a definition.
+Rewritten are ``Reference.reference``, elements of the types uri, url, oid and uuid (told by their names), and ``href``
+and ``src`` in narratives; never canonicals, identifiers, the URL of an extension or of a definition.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Links:
         self._targets[name] = target
 
     def add_entry(self, full_url: str, target: str) -> None:
-        """Let the full URL of an entry stand for ``target``; raise ``Invalid`` if it is another resource's place here."""
+        """Let the full URL of an entry stand for ``target``; raise ``Invalid`` if it is another's place here."""
         literal = parse_literal(full_url)
         if literal is not None and literal.base is None and str(literal.ref) != target:
             raise Invalid(f"The fullUrl {full_url[:200]!r} must be absolute.", expression="Bundle.fullUrl")

@@ -6,10 +6,9 @@ https://hl7.org/fhir/R4/auditevent.html; the search is that of ITI-81: https://p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
-
-import msgspec
 
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action
@@ -22,19 +21,12 @@ from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.reference import Ref, local
 from fhir_dmp.interactions.write import require_valid, resource_of
+from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.port import Order, Page
 from fhir_dmp.store.query import Between, In, Query, both
 
 _NEWEST_FIRST = (Order("rec", descending=True),)
-
-
-class _Place(msgspec.Struct):
-    """Where the next page goes on, and whose it is."""
-
-    client: str
-    params: list[tuple[str, str]]
-    after: list[Any]
 
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -65,12 +57,12 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of AuditEvents, newest first; ``total`` is exact when asked for or when all fit on the page."""
     del grant
     place = _resume(call, context, env)
-    params = tuple(place.params) if place else call.params
+    params = place.params if place else call.params
     asked = _Asked.parse(params, context, env)
     query = both(*asked.clauses)
     if asked.count == 0:
         return _page((), asked, env.store.count_events(query), None, context)
-    after = tuple(place.after) if place else None
+    after = place.keys if place else None
     rows, last = env.store.search_events(query, Page(asked.count, _NEWEST_FIRST, after))
     total = len(rows) if place is None and last is None else None
     if asked.total and total is None:
@@ -79,7 +71,10 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     return _page(rows, asked, total, token, context)
 
 
-class _Asked(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A search of the log, taken apart."""
+
     params: Params
     clauses: tuple[Query, ...]
     count: int
@@ -162,19 +157,17 @@ PARAMS: Mapping[str, Callable[[str, Context], Query]] = {
 """What AuditEvents are searched by, and how a value becomes a query on the log's rows."""
 
 
-def _resume(call: Call, context: Context, env: Env) -> _Place | None:
+def _resume(call: Call, context: Context, env: Env) -> Place | None:
     token = dict(call.params).get("_page")
     if token is None:
         return None
-    place = msgspec.json.decode(env.unseal(token), type=_Place)
-    if context.subject is None or place.client != context.subject.client:
-        raise Invalid("This page belongs to another caller: repeat the search.", expression="_page")
-    return place
+    now = env.clock.micros() // 1_000_000
+    return open_place(token, env.unseal, owner=owner(context.subject), path="AuditEvent", now=now)
 
 
 def _token(last: tuple[Any, ...], params: Params, context: Context, env: Env) -> str:
-    client = context.subject.client if context.subject else ""
-    return env.seal(msgspec.json.encode(_Place(client, list(params), list(last))))
+    ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
+    return seal_place(Place(owner(context.subject), "AuditEvent", params, last, "", ends), env.seal)
 
 
 def _page(rows: tuple[Event, ...], asked: _Asked, total: int | None, token: str | None, context: Context) -> Result:

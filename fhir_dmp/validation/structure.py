@@ -74,7 +74,9 @@ class _Type:
                 choices.setdefault(label, []).append(element.name)
             if element.minimum:
                 needed.setdefault(label, []).append(element.name)
-        self.required = tuple((label, tuple(n for each in names for n in (each, f"_{each}"))) for label, names in needed.items())
+        self.required = tuple(
+            (label, tuple(n for each in names for n in (each, f"_{each}"))) for label, names in needed.items()
+        )
         self.choices = frozenset(choices)
 
 
@@ -106,7 +108,9 @@ class _Validator:
             made = self._types[name] = _Type(self._definitions, name)
         return made
 
-    def _resource(self, tree: Any, expected: str | None, path: str, found: _Found, outer: Mapping[str, Any] | None) -> None:
+    def _resource(
+        self, tree: Any, expected: str | None, path: str, found: _Found, outer: Mapping[str, Any] | None
+    ) -> None:
         if not isinstance(tree, Mapping):
             found.add("structure", "must be a resource: a JSON object", path)
             return
@@ -186,16 +190,22 @@ class _Validator:
         check = element.check
         wrong = check(item) if check else None
         if wrong is not None:
-            found.add("value" if item is not None else "structure", wrong if item is not None else "must not be null", path)
+            found.add(
+                "value" if item is not None else "structure", wrong if item is not None else "must not be null", path
+            )
         elif element.codes is not None and item not in element.codes:
             found.add("code-invalid", f"must be one of {', '.join(sorted(element.codes)[:20])}", path)
 
-    def _reference(self, item: Mapping[str, Any], element: _Element, path: str, found: _Found, root: Mapping[str, Any]) -> None:
+    def _reference(
+        self, item: Mapping[str, Any], element: _Element, path: str, found: _Found, root: Mapping[str, Any]
+    ) -> None:
         text = item.get("reference")
         if not isinstance(text, str):
             return
         if text.startswith("#"):
-            if text != "#" and not any(isinstance(each, Mapping) and each.get("id") == text[1:] for each in root.get("contained", ())):
+            if text != "#" and not any(
+                isinstance(each, Mapping) and each.get("id") == text[1:] for each in root.get("contained", ())
+            ):
                 found.add("invariant", f"points at {text[:64]!r}, which is not contained (ref-1)", path)
             return
         literal = parse_literal(text)
@@ -207,7 +217,14 @@ class _Validator:
             found.add("structure", f"must point at {', '.join(sorted(element.targets))}, not at {literal.type}", path)
 
     def _sibling(  # noqa: PLR0913 - a walk carries its whole state
-        self, name: str, item: Any, owner: Mapping[str, Any], kind: _Type, path: str, found: _Found, root: Mapping[str, Any]
+        self,
+        name: str,
+        item: Any,
+        owner: Mapping[str, Any],
+        kind: _Type,
+        path: str,
+        found: _Found,
+        root: Mapping[str, Any],
     ) -> None:
         """Check ``_name``, the id and extensions of a primitive. https://hl7.org/fhir/R4/json.html#primitive."""
         element = kind.elements.get(name[1:]) if name.startswith("_") else None

@@ -17,9 +17,7 @@ from fhir_dmp.store.grants import Client, Standing
 from fhir_dmp.stores.mongo.together import Together
 from tests.oauth_world import NOON, context, jwks, key_pair, opened_world
 
-CLIENT = Client(
-    "ehr-one", "r-1", "backend", "ehr", ("system/*.rs",), 7, "urn:x|1", "{}", None, ("https://a/cb",)
-)
+CLIENT = Client("ehr-one", "r-1", "backend", "ehr", ("system/*.rs",), 7, "urn:x|1", "{}", None, ("https://a/cb",))
 
 
 @pytest.fixture
@@ -225,17 +223,10 @@ def test_an_operator_gets_a_token_in_the_name_of_a_client(world):
     """The token names both; the event too."""
     world.register()
     worker = world.worker()
-    subject = worker.verify_bearer(
-        worker.operator_token("ehr-one", ("system/Patient.rs",), "alice", context())
-    )
+    subject = worker.verify_bearer(worker.operator_token("ehr-one", ("system/Patient.rs",), "alice", context()))
 
-    assert (
-        Subject("ehr-one", "ehr", ("system/Patient.rs",), "urn:oid:1.2|42", subject.token_id, "alice")
-        == subject
-    )
-    assert [("operator-token", "ehr-one", subject)] == [
-        (act.kind, act.client_id, act.subject) for act in world.acts
-    ]
+    assert Subject("ehr-one", "ehr", ("system/Patient.rs",), "urn:oid:1.2|42", subject.token_id, "alice") == subject
+    assert [("operator-token", "ehr-one", subject)] == [(act.kind, act.client_id, act.subject) for act in world.acts]
 
 
 @pytest.mark.parametrize(
@@ -259,9 +250,7 @@ def test_registration_is_told_whatever_comes_of_it(world):
     with pytest.raises(Conflict):
         clients.add(new, context())
     with pytest.raises(Invalid):
-        clients.add(
-            NewClient("axa", "backend", "insurer", ("system/*.rs",), jwks=jwks(key_pair())), context()
-        )
+        clients.add(NewClient("axa", "backend", "insurer", ("system/*.rs",), jwks=jwks(key_pair())), context())
     assert [client.id for client in clients.list(context())] == ["lab-one"]
     clients.remove("lab-one", context())
     with pytest.raises(NotFound):

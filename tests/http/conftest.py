@@ -24,7 +24,9 @@ class Caller:
         self.scopes = scopes
         self._http = app.test_client()
         server = app.extensions["fhir_dmp"]
-        self._token = server.tokens.operator_token(client_id, scopes, "tester", server.operator_context("tester", "test"))
+        self._token = server.tokens.operator_token(
+            client_id, scopes, "tester", server.operator_context("tester", "test")
+        )
 
     def fresh(self):
         other = object.__new__(Caller)
@@ -36,7 +38,9 @@ class Caller:
         if body is not None:
             sent.setdefault("Content-Type", "application/fhir+json")
             options["data"] = body if isinstance(body, bytes) else json.dumps(body)
-        return self._http.open("/fhir" + url.removeprefix("http://127.0.0.1:8000/fhir"), method=method, headers=sent, **options)
+        return self._http.open(
+            "/fhir" + url.removeprefix("http://127.0.0.1:8000/fhir"), method=method, headers=sent, **options
+        )
 
     def get(self, url, **options):
         return self._send("GET", url, **options)
@@ -53,7 +57,7 @@ class Caller:
 
 def make_app(uri, name, folder, **limits):
     """Return the application on a database of its own."""
-    settings = Settings(mongodb_uri=uri, mongodb_database=name, data_dir=Path(folder), log_level="critical")
+    settings = Settings(mongodb_uri=uri, mongodb_database=name, data_dir=Path(folder), log_level="error")
     if limits:
         settings = replace(settings, limits=Limits(**limits))
     return create_app(settings, create_server(settings))
@@ -62,7 +66,9 @@ def make_app(uri, name, folder, **limits):
 def register(app, client_id, role="ehr", scopes=("system/*.cruds",)):
     """Register a backend client and return a caller for it."""
     server = app.extensions["fhir_dmp"]
-    new = NewClient(id=client_id, kind="backend", role=role, scopes=scopes, jwks=jwks(key_pair()), organization="urn:x|1")
+    new = NewClient(
+        id=client_id, kind="backend", role=role, scopes=scopes, jwks=jwks(key_pair()), organization="urn:x|1"
+    )
     server.clients.add(new, server.operator_context("tester", "test"))
     return Caller(app, client_id, scopes)
 

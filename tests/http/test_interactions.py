@@ -40,7 +40,11 @@ def test_decimals_and_partial_dates_come_back_digit_for_digit(ehr):
 
 def test_the_servers_meta_wins_and_the_clients_tags_stay(ehr):
     """versionId and lastUpdated are the server's; tags and profiles are the sender's."""
-    sent = {**PATIENT, "id": "ignored", "meta": {"versionId": "77", "lastUpdated": "1999-01-01T00:00:00Z", "tag": [{"code": "x"}]}}
+    sent = {
+        **PATIENT,
+        "id": "ignored",
+        "meta": {"versionId": "77", "lastUpdated": "1999-01-01T00:00:00Z", "tag": [{"code": "x"}]},
+    }
     made = ehr.post("/Patient", sent).json
 
     assert made["id"] != "ignored"
@@ -113,7 +117,13 @@ def test_a_deleted_resource_is_gone_and_its_history_stays(ehr):
 def test_absent_things_are_404_in_an_operation_outcome(ehr):
     """Unknown id, unknown version, unknown type, unknown path."""
     made = ehr.post("/Patient", PATIENT).json
-    for url in ("/Patient/nobody", f"/Patient/{made['id']}/_history/9", f"/Patient/{made['id']}/_history/x", "/Nonsense/1", "/Patient/1/2/3"):
+    for url in (
+        "/Patient/nobody",
+        f"/Patient/{made['id']}/_history/9",
+        f"/Patient/{made['id']}/_history/x",
+        "/Nonsense/1",
+        "/Patient/1/2/3",
+    ):
         answer = ehr.get(url)
         assert answer.status_code == 404, url
         assert answer.json["resourceType"] == "OperationOutcome"
@@ -150,7 +160,11 @@ BAD_BODIES = {
     "lone surrogate": (b'{"resourceType":"Patient","name":[{"family":"\\ud800"}]}', 400),
     "deep": (b'{"resourceType":"Patient","extension":' + b"[" * 5000 + b"]" * 5000 + b"}", 400),
     "deep and well formed": (
-        b'{"resourceType":"Patient","extension":' + b'[{"url":"a","extension":' * 400 + b'[{"url":"b","valueString":"c"}]' + b"}]" * 400 + b"}",
+        b'{"resourceType":"Patient","extension":'
+        + b'[{"url":"a","extension":' * 400
+        + b'[{"url":"b","valueString":"c"}]'
+        + b"}]" * 400
+        + b"}",
         None,
     ),
     "another type": (b'{"resourceType":"Observation"}', 400),
@@ -190,7 +204,9 @@ def test_a_body_over_the_limit_is_413(small_ehr):
 def test_content_types_that_are_not_read_or_served_are_refused(ehr):
     """415 for what is sent, 406 for what is wanted."""
     assert ehr.post("/Patient", b"<Patient/>", headers={"Content-Type": "text/html"}).status_code == 415
-    assert ehr.post("/Patient", PATIENT, headers={"Content-Type": "application/json; charset=latin-1"}).status_code == 415
+    assert (
+        ehr.post("/Patient", PATIENT, headers={"Content-Type": "application/json; charset=latin-1"}).status_code == 415
+    )
     assert ehr.get("/Patient/x", headers={"Accept": "text/html"}).status_code == 406
     assert ehr.get("/Patient/x?_format=ttl").status_code == 406
     assert ehr.get("/Patient/x", headers={"Accept": "*/*"}).status_code == 404
@@ -211,7 +227,15 @@ def test_nobody_unknown_is_answered(anonymous):
         assert answer.status_code == 401, url
         assert answer.json["issue"][0]["code"] == "login"
         assert "Bearer" in answer.headers["WWW-Authenticate"]
-    for url in ("/fhir/metadata", "/fhir/.well-known/smart-configuration", "/healthz", "/readyz", "/docs", "/docs/openapi.json", "/oauth/jwks"):
+    for url in (
+        "/fhir/metadata",
+        "/fhir/.well-known/smart-configuration",
+        "/healthz",
+        "/readyz",
+        "/docs",
+        "/docs/openapi.json",
+        "/oauth/jwks",
+    ):
         assert anonymous.get(url).status_code == 200, url
 
 

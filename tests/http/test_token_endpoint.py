@@ -188,9 +188,7 @@ def test_an_app_gets_no_token_for_itself(world):
     """client_credentials is for backend clients; a public client does not authenticate at all."""
     redirect = ("https://app.example/cb",)
     world.register("web", kind="confidential", role="app", scopes=("user/*.rs",), redirect_uris=redirect)
-    world.register(
-        "phone", kind="public", role="app", scopes=("patient/*.rs",), redirect_uris=redirect, jwks=None
-    )
+    world.register("phone", kind="public", role="app", scopes=("patient/*.rs",), redirect_uris=redirect, jwks=None)
     http = world.http()
 
     assert ask(http, form(world.assertion("web"))).json["error"] == "unauthorized_client"

@@ -15,9 +15,7 @@ from tests.oauth_world import NOW, PUBLIC_URL
 KEY = ECKey.generate_key("P-256", {"kid": "server-1"})
 KEYS = KeySet([KEY])
 ISSUER = Issuer(PUBLIC_URL)
-SUBJECT = Subject(
-    "ehr-one", "ehr", ("system/*.rs", "system/Patient.c"), "urn:oid:1.2|42", "jti-1", "operator-1"
-)
+SUBJECT = Subject("ehr-one", "ehr", ("system/*.rs", "system/Patient.c"), "urn:oid:1.2|42", "jti-1", "operator-1")
 
 
 def resigned(key=KEY, alg="ES256", header=None, **changed):

@@ -45,9 +45,7 @@ def signed(claims=None, key=None, **header):
 def without(name):
     """Return an assertion that lacks a claim."""
     claims = {key: value for key, value in GOOD.items() if key != name}
-    return jwt.encode(
-        {"alg": "ES384", "kid": "key-1"}, claims, ECKey.import_key(key_pair()), algorithms=["ES384"]
-    )
+    return jwt.encode({"alg": "ES384", "kid": "key-1"}, claims, ECKey.import_key(key_pair()), algorithms=["ES384"])
 
 
 @pytest.mark.parametrize("key", [key_pair(), key_pair("RSA", "key-2")], ids=["ES384", "RS384"])

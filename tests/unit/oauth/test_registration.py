@@ -36,9 +36,7 @@ APP = replace(
     [
         BACKEND,
         replace(BACKEND, jwks=None, jwks_url="https://ehr.example/jwks"),
-        replace(
-            BACKEND, role="lab", organization=None, scopes=("system/Observation.cruds", "system/Patient.read")
-        ),
+        replace(BACKEND, role="lab", organization=None, scopes=("system/Observation.cruds", "system/Patient.read")),
         replace(
             BACKEND,
             kind="confidential",
@@ -196,8 +194,6 @@ def test_the_smart_configuration_says_what_the_server_does():
     assert document["token_endpoint"] == "https://dmp.example/oauth/token"
     assert document["grant_types_supported"] == ["client_credentials"]
     assert document["token_endpoint_auth_signing_alg_values_supported"] == ["RS384", "ES384"]
-    assert {"client-confidential-asymmetric", "permission-v1", "permission-v2"} == set(
-        document["capabilities"]
-    )
+    assert {"client-confidential-asymmetric", "permission-v1", "permission-v2"} == set(document["capabilities"])
     assert "plain" not in document["code_challenge_methods_supported"]
     assert "issuer" not in document
