@@ -1,7 +1,7 @@
 """FHIR batch and transaction: many calls in one body. https://hl7.org/fhir/R4/http.html#transaction.
 
 A transaction is one Plan: deletions, creations, updates, then reads; all or nothing. A batch passes each entry through
-the door. An answer's entry holds the resource only where it was asked for: a read, or ``Prefer: return=representation``.
+the door. An answer's entry holds the resource only where asked for: a read, or ``Prefer: return=representation``.
 """
 
 from __future__ import annotations

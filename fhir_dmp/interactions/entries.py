@@ -24,7 +24,6 @@ ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "GET": 3, "HEAD": 
 """When an entry is done, by its method. https://hl7.org/fhir/R4/http.html#trules."""
 
 WRITES = ("create", "update", "delete")
-_HISTORIES = ("history-system", "history-type", "history-instance")
 _CONDITIONS = {
     "ifMatch": ("PUT", "DELETE"),
     "ifNoneMatch": ("PUT", "GET", "HEAD"),
@@ -76,7 +75,9 @@ _R = TypeVar("_R")
 
 def each(items: Iterable[_T], place: Callable[[_T], int], do: Callable[[_T], _R]) -> list[_R]:
     """Return what ``do`` makes of every item; what is invalid is raised together, each with its place."""
-    made, issues, first = [], [], None
+    made: list[_R] = []
+    issues: list[Issue] = []
+    first: Invalid | None = None
     for item in items:
         try:
             with At(place(item)):
@@ -202,25 +203,30 @@ def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, s
 
 
 def _read(parts: list[str], params: Params, conditions: Mapping[str, str]) -> Call | None:
-    if parts and parts[-1] == "_history" and len(parts) <= len(_HISTORIES):
-        return Call(_HISTORIES[len(parts) - 1], *parts[:-1], params=params)
+    found = _reading(parts)
+    if found is None or found.name != "read":
+        return replace(found, params=params) if found else None
+    since = _http_date(conditions.get("ifModifiedSince"))
+    return replace(found, params=params, if_none_match=conditions.get("ifNoneMatch"), if_modified_since=since)
+
+
+def _reading(parts: list[str]) -> Call | None:
+    """Return the call that a path alone names."""
+    found = None
     match parts:
-        case [resource_type]:
-            return Call("search-type", resource_type, params=params)
-        case [resource_type, "_search"]:
-            return Call("search-type", resource_type, params=params)
-        case [resource_type, resource_id]:
-            return Call(
-                "read",
-                resource_type,
-                resource_id,
-                params=params,
-                if_none_match=conditions.get("ifNoneMatch"),
-                if_modified_since=_http_date(conditions.get("ifModifiedSince")),
-            )
+        case ["_history"]:
+            found = Call("history-system")
+        case [resource_type, "_history"]:
+            found = Call("history-type", resource_type)
+        case [resource_type, resource_id, "_history"]:
+            found = Call("history-instance", resource_type, resource_id)
         case [resource_type, resource_id, "_history", version]:
-            return Call("vread", resource_type, resource_id, version, params=params)
-    return None
+            found = Call("vread", resource_type, resource_id, version)
+        case [resource_type] | [resource_type, "_search"]:
+            found = Call("search-type", resource_type)
+        case [resource_type, resource_id]:
+            found = Call("read", resource_type, resource_id)
+    return found
 
 
 def _http_date(text: str | None) -> str | None:

@@ -1,72 +1,107 @@
 """FHIR history of one resource, a type or the system, newest first. https://hl7.org/fhir/R4/http.html#history.
 
-``meta.lastUpdated`` of the bundle is a horizon that no unfinished commit can precede, and the same on all pages: who polls
-with ``_since`` set to it may see a version twice, and never misses one.
+``meta.lastUpdated`` of the bundle is a horizon that no unfinished commit can precede, and the same on all pages: who
+polls with ``_since`` set to it may see a version twice, and never misses one.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.clock import instant
-from fhir_dmp.errors import Invalid
+from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.bundle import Entry, bundle
-from fhir_dmp.fhir.dates import interval
-from fhir_dmp.interactions.read import visible
-from fhir_dmp.interactions.write import disclosed
+from fhir_dmp.fhir.dates import Interval, interval
+from fhir_dmp.interactions.write import disclosed, visible
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
+from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Stored
-from fhir_dmp.store.port import Found, HistoryPage, Scope
+from fhir_dmp.store.port import Found, HistoryPage, Scope, Store
+from fhir_dmp.store.query import Query
 
-_KNOWN = frozenset({"_count", "_since", "_page", "_format", "_pretty"})
+_ASKED = ("_count", "_since", "_at")
+_RENDERING = ("_page", "_format", "_pretty")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the parameters say: how many versions, from when on, and present at which moments."""
+
+    count: int
+    since: int | None
+    at: Interval | None
+    used: Params
 
 
 def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of versions; deletions are entries without a resource."""
     place = _resume(call, context, env)
-    params = place.params if place else call.params
-    count, since = _asked(params, strict=call.strict, most=env.limits.page, default=env.limits.default_page)
+    asked = _read(place.params if place else call.params, env.limits, strict=call.strict)
     if call.id is not None:
         visible(call.ref, env.store.find_current(call.ref), grant)
     allowed = narrow(grant.rules("read" if call.id else "search"))
-    scope = Scope(call.type, call.id, allowed, since)
-    horizon = env.store.horizon()
-    found = (
-        env.store.history(scope, HistoryPage(count, place.keys[0] if place else None))
-        if count
-        else Found((), more=False)
-    )
-    total = env.store.history_count(scope) if place is None else None
+    scope, before = _scope(call, asked, allowed, env.store)
+    horizon = int(place.bound) if place else env.store.horizon()
+    page = HistoryPage(asked.count, place.keys[0] if place else before)
+    found = env.store.history(scope, page) if asked.count else Found((), more=False)
+    counted = place is None and asked.at is None
     return Result(
         "ok",
         bundle(
             "history",
             [_entry(row, context) for row in found.rows],
-            links=_links(call, context, params, found, env),
-            total=total,
+            links=_links(call, context, asked, found, horizon, env),
+            total=env.store.history_count(scope) if counted else None,
             updated=instant(horizon),
             bundle_id=env.ids.new(),
         ),
         entities=tuple(disclosed(row) for row in found.rows),
-        query=urlencode(params),
+        query=urlencode(asked.used),
     )
 
 
-def _asked(params: Params, *, strict: bool, most: int, default: int) -> tuple[int, int | None]:
-    asked = dict(params)
-    unknown = next((name for name in asked if name not in _KNOWN), None)
-    if unknown is not None and strict:
-        raise Invalid(f"History takes _count and _since, not {unknown[:64]!r}.", expression=unknown[:64])
-    count = asked.get("_count", str(default))
+def _read(params: Params, limits: Limits, *, strict: bool) -> _Asked:
+    used = tuple(each for each in params if each[0] in _ASKED)
+    unknown = next((name for name, _ in params if name not in _ASKED + _RENDERING), None)
+    if unknown is not None and (strict or unknown == "_list"):
+        raise NotSupported(f"History takes _count, _since and _at, not {unknown[:64]!r}.", expression=unknown[:64])
+    asked = dict(used)
+    if len(asked) < len(used):
+        raise Invalid("_count, _since and _at are given once each.")
+    count = asked.get("_count", str(limits.default_page))
     if not count.isdecimal() or not count.isascii():
         raise Invalid(f"_count {count[:20]!r} is no number of versions.", expression="_count")
+    since = _moment(asked, "_since")
+    return _Asked(min(int(count[:9]), limits.page), since[0] if since else None, _moment(asked, "_at"), used)
+
+
+def _moment(asked: dict[str, str], name: str) -> Interval | None:
+    """Return what a date covers; a ``+`` that came as a blank, since nobody encoded it, is one."""
+    if name not in asked:
+        return None
     try:
-        since = interval(asked["_since"].replace(" ", "+"))[0] if "_since" in asked else None
+        return interval(asked[name].replace(" ", "+"))
     except ValueError as fault:
-        raise Invalid(f"_since: {fault}.", expression="_since") from None
-    return min(int(count[:9]), most), since
+        raise Invalid(f"{name}: {fault}.", expression=name) from None
+
+
+def _scope(call: Call, asked: _Asked, allowed: Query, store: Store) -> tuple[Scope, str | None]:
+    """Return the scope, and the moment (as ``lu``) that its versions precede.
+
+    ``_at`` asks for the versions present at some time of its interval: the last before it, and those made within.
+    """
+    since = asked.since
+    if asked.at is None:
+        return Scope(call.type, call.id, allowed, since), None
+    if call.id is None:
+        raise NotSupported("_at is supported for the history of one resource.", expression="_at")
+    low, high = (max(moment, 0) for moment in asked.at)
+    earlier = store.history(Scope(call.type, call.id, allowed), HistoryPage(1, f"{low + 1:013x}"))
+    start = earlier.rows[0].updated if earlier.rows else low
+    return Scope(call.type, call.id, allowed, max(start, since or 0)), f"{high:013x}"
 
 
 def _entry(row: Stored, context: Context) -> Entry:
@@ -84,13 +119,12 @@ def _path(call: Call) -> str:
     return "/".join(part for part in (call.type, call.id, "_history") if part)
 
 
-def _links(call: Call, context: Context, params: Params, found: Found, env: Env) -> dict[str, str]:
+def _links(call: Call, context: Context, asked: _Asked, found: Found, horizon: int, env: Env) -> dict[str, str]:  # noqa: PLR0913, PLR0917 - the parts of one place
     base = f"{context.base_url}/{_path(call)}"
-    asked = tuple(each for each in params if each[0] in ("_count", "_since"))
-    links = {"self": f"{base}?{urlencode(asked)}" if asked else base}
+    links = {"self": f"{base}?{urlencode(asked.used)}" if asked.used else base}
     if found.more:
         ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-        place = Place(owner(context.subject), _path(call), asked, found.last or (), "", ends)
+        place = Place(owner(context.subject), _path(call), asked.used, found.last or (), str(horizon), ends)
         links["next"] = f"{base}?{urlencode({'_page': seal_place(place, env.seal)})}"
     return links
 

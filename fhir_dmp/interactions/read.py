@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
-from fhir_dmp.access.decide import decide
 from fhir_dmp.call import Call, Context, Env, Grant, Result
-from fhir_dmp.errors import Gone, NotFound
-from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.write import disclosed, etag_versions
+from fhir_dmp.errors import Gone
+from fhir_dmp.interactions.write import disclosed, etag_versions, visible
 from fhir_dmp.store.change import Stored
 
 
@@ -26,20 +24,6 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         updated=row.updated,
         entities=(disclosed(row),),
     )
-
-
-def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
-    """Return the row if the caller may read it; raise the same ``NotFound`` for absent and for hidden.
-
-    The true reasons travel with the error to the audit.
-    """
-    reasons: tuple[str, ...] = ("absent",)
-    if row is not None:
-        decision = decide(grant.rules("read"), row.index)
-        if decision.permit:
-            return row
-        reasons = decision.reasons
-    raise NotFound(f"{ref} is not known here.", reasons=reasons)
 
 
 def _unchanged(call: Call, row: Stored) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fhir_dmp.call import Call, Context, Entity, Env
-from fhir_dmp.errors import Invalid, InvalidStructure, TooLong, VersionMismatch
+from fhir_dmp.access.decide import decide
+from fhir_dmp.call import Call, Context, Entity, Env, Grant
+from fhir_dmp.errors import Invalid, InvalidStructure, NotFound, TooLong, VersionMismatch
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.store.change import STAMP, Change, Stored
@@ -96,6 +97,20 @@ def entity(change: Change) -> Entity:
 def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
     return Entity(row.ref, row.version, tuple(row.index.get("pt") or ()))
+
+
+def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
+    """Return the row if the caller may read it; raise the same ``NotFound`` for absent and for hidden.
+
+    The true reasons travel with the error to the audit.
+    """
+    reasons: tuple[str, ...] = ("absent",)
+    if row is not None:
+        decision = decide(grant.rules("read"), row.index)
+        if decision.permit:
+            return row
+        reasons = decision.reasons
+    raise NotFound(f"{ref} is not known here.", reasons=reasons)
 
 
 def require_version(call: Call, before: Stored | None) -> None:

@@ -51,6 +51,7 @@ def perform(call: Call, context: Context, env: Env) -> Result:
     Raises a ``FhirError`` whose event is durable too, and ``Unavailable`` if that cannot be had.
     """
     try:
+        call = named(call) if call.name == "bundle" else call
         return _carry_out(call, context, env)
     except RecursionError:
         error: FhirError = Invalid("The body is nested too deeply.")
@@ -70,7 +71,7 @@ def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
 
 def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if call.name == "batch":
-        return _recorded(call, batch(call, context, env, partial(_entry, context=context, env=env)), context, env)
+        return _recorded(call, _batch(call, context, env), context, env)
     grant = Grant(cache(partial(rules_for, context.subject)))
     action, interaction = _interaction(call)
     if action is not None:
@@ -142,8 +143,18 @@ def _committed(call: Call, plan: Plan, context: Context, env: Env) -> Result:
 
 
 def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
-    """Pass the reads of a transaction through the door, now that they see what it did."""
-    return [_entry(call, context, env) for call in plan.reads]
+    """Pass the reads of a transaction through the door, now that they see what it did.
+
+    What it did is done: a read that fails now, and be it for want of the database, is an entry that failed.
+    """
+
+    def read(call: Call) -> Act:
+        try:
+            return _entry(call, context, env)
+        except Unavailable as error:
+            return Act(call, error=error)
+
+    return [read(call) for call in plan.reads]
 
 
 def _recorded(call: Call, result: Result, context: Context, env: Env) -> Result:
