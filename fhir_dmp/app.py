@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,11 +37,14 @@ from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.validation.structure import build_validator
 
 FHIR_PATH = "/fhir"
+
+__all__ = ["DatabaseError", "Running", "Server", "create_app", "create_server", "open_server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,46 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         ids=ids,
         announce=announce,
     )
+    tokens.prepare()
     return Server(settings, env, store, tokens, Clients(grants, clock, ids, announce), refusals)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A data folder that this process serves: its lock, and its embedded database if the settings name no other."""
+
+    settings: Settings
+    notice: str
+
+    @classmethod
+    @contextmanager
+    def start(cls, settings: Settings) -> Iterator[Running]:
+        """Hold the folder for as long as the server runs; raise ``DatabaseError`` if another server does."""
+        lock = ServerLock(settings.data_dir)
+        database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir, own=True)
+        try:
+            if database is not None:
+                database.supervise()
+            yield cls(settings, embedded.NOTICE if database else "")
+        finally:
+            if database is not None:
+                database.stop()
+            lock.release()
+
+
+@contextmanager
+def open_server(settings: Settings) -> Iterator[Server]:
+    """Yield the parts for one command: joined to the database that is up, or on one that ends with the command."""
+    database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir)
+    try:
+        server = create_server(settings)
+        try:
+            yield server
+        finally:
+            server.close()
+    finally:
+        if database is not None:
+            database.stop()
 
 
 def create_app(settings: Settings, server: Server | None = None) -> Flask:

@@ -68,6 +68,13 @@ class Settings:
         return cls(**values, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
+    def to_env(self) -> dict[str, str]:
+        """Return the variables that state these settings, for a process of our own."""
+        values = {f"DMP_{each.name.upper()}": getattr(self, each.name) for each in fields(self) if each.name != "limits"}
+        values |= {f"DMP_LIMIT_{each.name.upper()}": getattr(self.limits, each.name) for each in fields(Limits)}
+        return {name: str(value) for name, value in values.items()}
+
+
 def _read(environ: Mapping[str, str], name: str, default: object) -> object:
     text = environ.get(name)
     if text is None:

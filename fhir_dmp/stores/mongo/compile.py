@@ -21,9 +21,9 @@ def compile_query(query: Query) -> Filter:  # noqa: PLR0911 - one line for each 
     """Return the filter for the query; an empty ``Or`` or ``In`` finds nothing."""
     match query:
         case Eq(field, value):
-            return {field: _value(value)}
+            return {field: to_value(value)}
         case In(field, values):
-            return {field: {"$in": [_value(value) for value in values]}}
+            return {field: {"$in": [to_value(value) for value in values]}}
         case Between(field, low, high):
             bounds = _bounds(low, high) or {"$exists": True}
             return {field: {"$elemMatch": bounds} if field in _LISTS else bounds}
@@ -56,13 +56,14 @@ def _and(filters: list[Filter]) -> Filter:
 def _bounds(low: Any, high: Any) -> Filter:
     bounds: Filter = {}
     if low is not None:
-        bounds["$gte"] = _value(low)
+        bounds["$gte"] = to_value(low)
     if high is not None:
-        bounds["$lt"] = _value(high)
+        bounds["$lt"] = to_value(high)
     return bounds
 
 
-def _value(value: Any) -> Any:
+def to_value(value: Any) -> Any:
+    """Return the value as BSON can hold it."""
     return Decimal128(value) if isinstance(value, Decimal) else value
 
 
@@ -70,7 +71,7 @@ def to_row(index: Mapping[str, Any]) -> dict[str, Any]:
     """Return the index part as BSON can hold it: decimals keep their digits."""
     if not index.get("r"):
         return dict(index)
-    return {**index, "r": [{name: _value(value) for name, value in item.items()} for item in index["r"]]}
+    return {**index, "r": [{name: to_value(value) for name, value in item.items()} for item in index["r"]]}
 
 
 def from_row(row: dict[str, Any]) -> dict[str, Any]:

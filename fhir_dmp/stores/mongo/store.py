@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pymongo
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -23,7 +25,7 @@ from fhir_dmp.store.port import Found, HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.chain import Chain
 from fhir_dmp.stores.mongo.commit import DURABLE, EventCommitter, Months, Stamps, WriteCommitter
-from fhir_dmp.stores.mongo.compile import compile_query, from_row
+from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
 from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX, ensure_indexes
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
@@ -215,7 +217,7 @@ class MongoStore:
                 if len(rows) > page.limit:
                     break
         shown = rows[: page.limit]
-        last = (shown[-1]["rec"], shown[-1]["_id"]) if len(rows) > page.limit else None
+        last = (int(shown[-1]["rec"]), shown[-1]["_id"]) if len(rows) > page.limit else None
         return tuple(_event(row) for row in shown), last
 
     def count_events(self, query: Query) -> int:
@@ -258,7 +260,8 @@ class MongoStore:
         return found.max_time_ms(int(QUERY_SECONDS * 1000))
 
     def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
-        stages = [{"$match": wanted}, *sort_stages(order, page.after), {"$limit": page.limit + 1}]
+        after = None if page.after is None else [to_value(key) for key in page.after]
+        stages = [{"$match": wanted}, *sort_stages(order, after), {"$limit": page.limit + 1}]
         if fields:
             stages.append({"$project": fields})
         return self._current.aggregate(stages, maxTimeMS=int(QUERY_SECONDS * 1000))
@@ -283,10 +286,15 @@ def _ordered(order: tuple[Order, ...]) -> tuple[Order, ...]:
 
 
 def _keys(row: _Row, order: tuple[Order, ...]) -> tuple[Any, ...]:
-    computed = row.get("_k")
-    if computed is not None:
-        return tuple(computed)
-    return tuple(row.get(each.field) for each in order)
+    found = row.get("_k") or [row.get(each.field) for each in order]
+    return tuple(_plain(key) for key in found)
+
+
+def _plain(key: Any) -> Any:
+    """Return the key without the database's own number types."""
+    if isinstance(key, Decimal128):
+        return key.to_decimal()
+    return int(key) if isinstance(key, Int64) else key
 
 
 def _current_ids(scope: Scope) -> _Row:
@@ -321,4 +329,4 @@ def _stored(row: _Row, ref: Ref | None = None) -> Stored:
 
 
 def _event(row: _Row) -> Event:
-    return Event(row["_id"], row["rec"], row["b"], {"t": row.get("t", []), "pt": row.get("pt", [])})
+    return Event(row["_id"], int(row["rec"]), row["b"], {"t": row.get("t", []), "pt": row.get("pt", [])})

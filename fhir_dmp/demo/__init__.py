@@ -1,0 +1,1 @@
+"""Synthetic French patients: invented people, made from a seed. No one here exists."""

@@ -1,0 +1,539 @@
+"""Transactions and batches at the FHIR endpoint, on a real MongoDB. https://hl7.org/fhir/R4/http.html#transaction."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+SYSTEM = "urn:oid:1.2.250.1.213.1.4.10"
+ONE = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"
+TWO = "urn:uuid:88f151c0-a954-468a-88bd-5ae15c08e059"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "bundles-and-smart-compartment"
+
+
+def patient(value=None, **more):
+    """Return a Patient, with an identifier of that value."""
+    identifier = {"identifier": [{"system": SYSTEM, "value": value}]} if value else {}
+    return {"resourceType": "Patient", **identifier, **more}
+
+
+def observation(subject, **more):
+    """Return an Observation about the subject."""
+    return {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": subject}, **more}
+
+
+def entry(method, url, resource=None, full_url=None, **request):
+    """Return one entry."""
+    made = {"request": {"method": method, "url": url, **request}}
+    if resource is not None:
+        made["resource"] = resource
+    if full_url is not None:
+        made["fullUrl"] = full_url
+    return made
+
+
+def bundle(*entries, kind="transaction"):
+    """Return the bundle to be sent."""
+    return {"resourceType": "Bundle", "type": kind, "entry": list(entries)}
+
+
+def send(caller, *entries, kind="transaction", **options):
+    """Send a bundle and return the HTTP answer."""
+    return caller.post("", bundle(*entries, kind=kind), **options)
+
+
+def done(answer):
+    """Return the response parts of the entries, in the order of the request."""
+    assert answer.status_code == 200, answer.data
+    return [each["response"] for each in answer.json["entry"]]
+
+
+def made_id(response):
+    """Return the id in a location."""
+    return response["location"].split("/")[-3]
+
+
+def count(caller, url):
+    """Return how many rows match."""
+    return caller.get(url + ("&" if "?" in url else "?") + "_total=accurate").json["total"]
+
+
+def places(answer):
+    """Return the expressions of the issues."""
+    return [issue.get("expression", [None])[0] for issue in answer.json["issue"]]
+
+
+def test_entries_are_answered_in_the_order_of_the_request(ehr):
+    """Done as DELETE, POST, PUT, GET; answered as they stood, with status, location, etag and lastModified."""
+    old = ehr.post("/Patient", patient()).json["id"]
+    answer = send(
+        ehr,
+        entry("GET", "Patient/chosen"),
+        entry("PUT", "Patient/chosen", patient(id="chosen")),
+        entry("POST", "Patient", patient(), ONE),
+        entry("DELETE", f"Patient/{old}"),
+        entry("GET", f"Patient?_id=chosen,{old}"),
+    )
+    read, put, post, delete, search = done(answer)
+
+    assert answer.json["type"] == "transaction-response"
+    assert [part["status"][:3] for part in (read, put, post, delete, search)] == ["200", "201", "201", "204", "200"]
+    assert post["location"].endswith(f"/fhir/Patient/{made_id(post)}/_history/1")
+    assert post["etag"] == 'W/"1"'
+    assert ehr.get(f"/Patient/{made_id(post)}").json["meta"]["lastUpdated"] == post["lastModified"]
+    assert delete["etag"] == 'W/"2"'
+    assert answer.json["entry"][0]["resource"]["id"] == "chosen"
+    found = answer.json["entry"][4]["resource"]
+    assert [each["resource"]["id"] for each in found["entry"]] == ["chosen"]
+
+
+def test_a_resource_comes_back_only_where_it_was_asked_for(ehr):
+    """A write's entry has no resource by default, and has it with return=representation."""
+    plain = send(ehr, entry("POST", "Patient", patient()))
+    whole = send(ehr, entry("POST", "Patient", patient("a")), headers={"Prefer": "return=representation"})
+    told = send(ehr, entry("POST", "Patient", patient()), headers={"Prefer": "return=OperationOutcome"})
+
+    assert "resource" not in plain.json["entry"][0]
+    assert whole.json["entry"][0]["resource"]["identifier"][0]["value"] == "a"
+    assert told.json["entry"][0]["response"]["outcome"]["resourceType"] == "OperationOutcome"
+
+
+def test_references_between_entries_are_rewritten(ehr):
+    """urn:uuid, urn:oid, absolute and relative ones, in circles, in contained resources and in narratives; never identifiers."""
+    oid, web = "urn:oid:1.2.3.4.5", "http://elsewhere.example/fhir/Observation/77"
+    answer = send(
+        ehr,
+        entry(
+            "POST",
+            "Patient",
+            patient(
+                generalPractitioner=[{"reference": oid}],
+                text={"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><a href="{oid}">Dr</a></div>'},
+            )
+            | {"identifier": [{"system": "urn:ietf:rfc:3986", "value": ONE}]},
+            ONE,
+        ),
+        entry("POST", "Practitioner", {"resourceType": "Practitioner"}, oid),
+        entry(
+            "POST",
+            "Observation",
+            observation(
+                ONE,
+                performer=[{"reference": f"{oid}/_history/4"}],
+                extension=[{"url": "http://x.example/e", "valueUri": ONE}, {"url": "http://x.example/c", "valueCanonical": ONE}],
+            ),
+            web,
+        ),
+        entry("POST", "Observation", observation(ONE, hasMember=[{"reference": web}]), TWO),
+        entry(
+            "POST",
+            "DiagnosticReport",
+            {
+                "resourceType": "DiagnosticReport",
+                "status": "final",
+                "code": {"text": "r"},
+                "contained": [observation(ONE, id="c")],
+                "result": [{"reference": "#c"}, {"reference": "Observation/77"}],
+            },
+            "http://elsewhere.example/fhir/DiagnosticReport/1",
+        ),
+    )
+    ids = [made_id(part) for part in done(answer)]
+    person, first, second, report = (
+        ehr.get(f"/{kind}/{ids[place]}").json
+        for kind, place in (("Patient", 0), ("Observation", 2), ("Observation", 3), ("DiagnosticReport", 4))
+    )
+
+    assert person["generalPractitioner"] == [{"reference": f"Practitioner/{ids[1]}"}]
+    assert f'href="Practitioner/{ids[1]}"' in person["text"]["div"]
+    assert person["identifier"][0]["value"] == ONE
+    assert first["subject"]["reference"] == f"Patient/{ids[0]}"
+    assert first["performer"][0]["reference"] == f"Practitioner/{ids[1]}"
+    assert first["extension"][0]["valueUri"] == f"Patient/{ids[0]}"
+    assert first["extension"][1]["valueCanonical"] == ONE
+    assert second["hasMember"][0]["reference"] == f"Observation/{ids[2]}"
+    assert report["contained"][0]["subject"]["reference"] == f"Patient/{ids[0]}"
+    assert [each["reference"] for each in report["result"]] == ["#c", f"Observation/{ids[2]}"]
+    assert count(ehr, f"/Observation?subject=Patient/{ids[0]}") == 2
+
+
+def test_one_bad_entry_leaves_nothing_of_the_others(ehr):
+    """All or nothing; every fault is told with the entry it stands in."""
+    answer = send(
+        ehr,
+        entry("POST", "Patient", patient("whole")),
+        entry("POST", "Patient", patient(gender=1)),
+        entry("PUT", "Patient/whole", patient("whole", id="whole")),
+        entry("POST", "Patient", patient(nickname="x")),
+    )
+
+    assert answer.status_code == 400
+    assert places(answer) == ["Bundle.entry[1].resource.gender", "Bundle.entry[3].resource.nickname"]
+    assert count(ehr, "/Patient") == 0
+    assert ehr.get("/_history").json["total"] == 0
+
+
+def test_a_failed_transaction_leaves_no_version_index_or_key(ehr):
+    """A stale If-Match at the end undoes a conditional create at the beginning: the same create is new afterwards."""
+    ehr.put("/Patient/one", patient(id="one"))
+    refused = send(
+        ehr,
+        entry("POST", "Patient", patient("k"), ifNoneExist=f"identifier={SYSTEM}|k"),
+        entry("PUT", "Patient/one", patient(id="one", gender="male"), ifMatch='W/"7"'),
+        entry("DELETE", "Patient/two"),
+    )
+
+    assert refused.status_code == 412
+    assert places(refused) == ["Bundle.entry[1]"]
+    assert ehr.get("/_history").json["total"] == 1
+    assert ehr.post("/Patient", patient("k"), headers={"If-None-Exist": f"identifier={SYSTEM}|k"}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("entries", "status", "place"),
+    [
+        ([{"resource": patient()}], 400, "Bundle.entry[0].request"),
+        ([entry("STEAL", "Patient", patient())], 400, "Bundle.entry[0].request.method"),
+        ([{"request": {"method": ["POST"], "url": "Patient"}}], 400, "Bundle.entry[0].request.method"),
+        ([entry("POST", "Patient")], 400, "Bundle.entry[0].resource"),
+        ([entry("POST", "Patient", [])], 400, "Bundle.entry[0].resource"),
+        ([entry("POST", "Observation", patient())], 400, "Bundle.entry[0].request.url"),
+        ([entry("POST", "Patientt", {"resourceType": "Patientt"})], 400, "Bundle.entry[0].request.url"),
+        ([entry("POST", "Patient/1", patient())], 400, "Bundle.entry[0].request.url"),
+        ([entry("PUT", "Patient", patient())], 400, "Bundle.entry[0].request.url"),
+        ([entry("PUT", "Patient/a b", patient(id="a b"))], 400, "Bundle.entry[0].request.url"),
+        ([entry("PUT", "Patient/a", patient(id="b"))], 400, "Bundle.entry[0].resource.id"),
+        ([entry("DELETE", "")], 400, "Bundle.entry[0].request.url"),
+        ([entry("POST", "ValueSet/$lookup", patient())], 400, "Bundle.entry[0].request.url"),
+        ([entry("POST", "http://elsewhere.example/Patient", patient())], 400, "Bundle.entry[0].request.url"),
+        ([entry("POST", "Patient", patient(), 5)], 400, "Bundle.entry[0].fullUrl"),
+        ([entry("POST", "Patient", patient(), ifMatch='W/"1"')], 400, "Bundle.entry[0].request.ifMatch"),
+        ([entry("PUT", "Patient/a", patient(id="a"), ifNoneExist="a=b")], 400, "Bundle.entry[0].request.ifNoneExist"),
+        ([entry("PUT", "Patient/a", patient(id="a"), ifMatch='W/"1"', ifNoneMatch="*")], 400, "Bundle.entry[0].request.ifNoneMatch"),
+        ([entry("PUT", "Patient/a", patient(id="a"), ifMatch=1)], 400, "Bundle.entry[0].request.ifMatch"),
+        ([entry("PUT", "Patient/a", patient(id="a"), ifMatch="one")], 400, "Bundle.entry[0]"),
+        ([entry("POST", "Patient", patient(), ifNoneExist="_count=5")], 400, "Bundle.entry[0]"),
+        ([entry("POST", "Patient", patient(), ifNoneExist="shoe=5")], 400, "Bundle.entry[0]"),
+        ([entry("POST", "Patient", patient(), ifNoneExist="Observation?code=5")], 400, "Bundle.entry[0]"),
+        ([entry("POST", "Observation", observation("Patientt?identifier=1"))], 400, "Bundle.entry[0]"),
+        ([entry("POST", "Observation", observation("Patient?identifier=nobody"))], 400, "Bundle.entry[0]"),
+        ([entry("POST", "Patient", patient(), ONE), entry("POST", "Patient", patient(), ONE)], 400, "Bundle.entry.fullUrl"),
+        ([entry("POST", "Patient", patient(), "Patient/1")], 400, "Bundle.entry[0].fullUrl"),
+        ([entry("PUT", "Patient/a", patient(id="a")), entry("PUT", "Patient/a", patient(id="a"))], 400, "Bundle.entry[1].request.url"),
+        ([entry("PUT", "Patient/a", patient(id="a")), entry("DELETE", "Patient/a")], 400, "Bundle.entry[1].request.url"),
+        (
+            [
+                entry("PUT", f"Patient?identifier={SYSTEM}|1", patient("1")),
+                entry("POST", "Patient", patient("2"), ifNoneExist=f"identifier={SYSTEM}|1"),
+            ],
+            400,
+            "Bundle.entry[0].request.url",
+        ),
+        ([entry("POST", "Patient", patient()), entry("GET", "Patient/nobody")], 404, "Bundle.entry[1]"),
+        ([entry("POST", "Patient", patient()), entry("GET", "Patient?name:shoe=x")], 400, "Bundle.entry[1]"),
+        ([entry("POST", "Patient", patient()), entry("GET", "a/b/c/d")], 400, "Bundle.entry[1].request.url"),
+        ([entry("POST", "AuditEvent", {"resourceType": "AuditEvent"})], 400, "Bundle.entry[0].request.url"),
+        (["entry"], 400, "Bundle.entry[0].request"),
+        ("entry", 400, "Bundle.entry"),
+    ],
+)
+def test_a_bad_transaction_is_refused_whole_with_its_place(ehr, entries, status, place):
+    """A clear error, nothing stored, never a 500."""
+    answer = ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+
+    assert answer.status_code == status, answer.data
+    assert answer.json["resourceType"] == "OperationOutcome"
+    assert places(answer)[0] == place, answer.data
+    assert ehr.get("/_history").json["total"] == 0
+
+
+@pytest.mark.parametrize("body", [{"resourceType": "Patient"}, {"resourceType": "Bundle"}, {"resourceType": "Bundle", "type": "collection"}, []])
+def test_only_a_batch_or_a_transaction_can_be_executed(ehr, body):
+    """Another resource, no type, another type."""
+    assert ehr.post("", body).status_code == 400
+
+
+def test_a_bundle_over_the_limit_is_413(small_ehr):
+    """The limit is a setting; batch and transaction alike."""
+    for kind in ("batch", "transaction"):
+        answer = send(small_ehr, *[entry("POST", "Patient", patient())] * 11, kind=kind)
+        assert answer.status_code == 413
+        assert answer.json["issue"][0]["code"] == "too-long"
+    assert small_ehr.get("/_history").json["total"] == 0
+    assert len(done(send(small_ehr, *[entry("POST", "Patient", patient())] * 10))) == 10
+
+
+def test_a_conditional_create_makes_one_and_finds_it_again(ehr):
+    """201 first, 200 with the same location after; twice in one bundle makes one; a reference to its fullUrl follows."""
+    criteria = {"ifNoneExist": f"identifier={SYSTEM}|42"}
+    first = send(
+        ehr,
+        entry("POST", "Patient", patient("42"), ONE, **criteria),
+        entry("POST", "Patient", patient("42"), TWO, **criteria),
+        entry("POST", "Observation", observation(TWO)),
+    )
+    second = send(ehr, entry("POST", "Patient", patient("42"), ONE, **criteria), entry("POST", "Observation", observation(ONE)))
+
+    made, twin, _ = done(first)
+    found, about = done(second)
+    assert [made["status"][:3], twin["status"][:3], found["status"][:3]] == ["201", "200", "200"]
+    assert made["location"] == twin["location"] == found["location"]
+    assert ehr.get(f"/Observation/{made_id(about)}").json["subject"]["reference"] == f"Patient/{made_id(made)}"
+    assert count(ehr, f"/Observation?subject=Patient/{made_id(made)}") == 2
+    assert count(ehr, "/Patient") == 1
+
+
+def test_eight_parallel_conditional_creates_make_exactly_one(ehr):
+    """Whoever comes second finds what the first one made."""
+    statuses, start = [], threading.Barrier(8)
+
+    def create():
+        caller = ehr.fresh()
+        start.wait()
+        answer = send(
+            caller,
+            entry("POST", "Patient", patient("race"), ONE, ifNoneExist=f"identifier={SYSTEM}|race"),
+            entry("POST", "Observation", observation(ONE)),
+        )
+        statuses.append(done(answer)[0]["status"][:3])
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(statuses) == ["200"] * 7 + ["201"]
+    (only,) = ehr.get("/Patient").json["entry"]
+    assert count(ehr, f"/Observation?subject=Patient/{only['resource']['id']}") == 8
+
+
+def test_a_conditional_create_that_matches_several_is_412(ehr):
+    """Nothing of the transaction is stored."""
+    for _ in range(2):
+        ehr.post("/Patient", patient("twice"))
+    answer = send(ehr, entry("POST", "Observation", observation("Patient/x")), entry("POST", "Patient", patient(), ifNoneExist=f"identifier={SYSTEM}|twice"))
+
+    assert answer.status_code == 412
+    assert answer.json["issue"][0]["code"] == "multiple-matches"
+    assert count(ehr, "/Observation") == 0
+
+
+def test_conditional_update_and_delete_find_their_resource(ehr):
+    """PUT and DELETE with criteria: the one that matches, or a new one, or nothing."""
+    one, two = (ehr.post("/Patient", patient(value)).json["id"] for value in ("1", "2"))
+    answer = send(
+        ehr,
+        entry("PUT", f"Patient?identifier={SYSTEM}|1", patient("1", gender="female")),
+        entry("PUT", f"Patient?identifier={SYSTEM}|3", patient("3"), ONE),
+        entry("DELETE", f"Patient?identifier={SYSTEM}|2"),
+        entry("DELETE", f"Patient?identifier={SYSTEM}|nobody"),
+        entry("POST", "Observation", observation(ONE)),
+    )
+    updated, created, deleted, nothing, about = done(answer)
+
+    assert [part["status"][:3] for part in (updated, created, deleted, nothing)] == ["200", "201", "204", "204"]
+    assert made_id(updated) == one
+    assert ehr.get(f"/Patient/{one}").json["gender"] == "female"
+    assert ehr.get(f"/Patient/{two}").status_code == 410
+    assert ehr.get(f"/Observation/{made_id(about)}").json["subject"]["reference"] == f"Patient/{made_id(created)}"
+
+
+def test_what_is_deleted_can_be_created_anew_in_the_same_transaction(ehr):
+    """Deletions come first, so the conditional create finds nothing."""
+    old = ehr.post("/Patient", patient("again")).json["id"]
+    answer = send(
+        ehr,
+        entry("POST", "Patient", patient("again"), ifNoneExist=f"identifier={SYSTEM}|again"),
+        entry("DELETE", f"Patient/{old}"),
+    )
+    created, deleted = done(answer)
+
+    assert (created["status"][:3], deleted["status"][:3]) == ("201", "204")
+    assert made_id(created) != old
+    assert count(ehr, f"/Patient?identifier={SYSTEM}|again") == 1
+
+
+def test_a_conditional_reference_finds_what_is_stored_and_what_the_bundle_makes(ehr):
+    """Exactly one match, wherever it is; none or several refuse the whole."""
+    stored = ehr.post("/Practitioner", {"resourceType": "Practitioner", "identifier": [{"system": SYSTEM, "value": "rpps"}]}).json["id"]
+    new = {"resourceType": "Organization", "identifier": [{"system": SYSTEM, "value": "finess"}]}
+    sent = observation(
+        f"Patient?identifier={SYSTEM}|new",
+        performer=[{"reference": f"Practitioner?identifier={SYSTEM}|rpps"}, {"reference": f"Organization?identifier={SYSTEM}|finess"}],
+    )
+    made = done(
+        send(
+            ehr,
+            entry("POST", "Observation", sent),
+            entry("POST", "Patient", patient("new"), ifNoneExist=f"identifier={SYSTEM}|new"),
+            entry("POST", "Organization", new),
+        )
+    )
+    read = ehr.get(f"/Observation/{made_id(made[0])}").json
+    ambiguous = send(ehr, entry("POST", "Observation", sent), entry("POST", "Organization", new))
+
+    assert read["subject"]["reference"] == f"Patient/{made_id(made[1])}"
+    assert [each["reference"] for each in read["performer"]] == [f"Practitioner/{stored}", f"Organization/{made_id(made[2])}"]
+    assert ambiguous.status_code == 400
+    assert "Several" in ambiguous.json["issue"][0]["diagnostics"]
+    assert count(ehr, "/Observation") == 1
+
+
+def test_a_reference_to_what_the_transaction_deletes_finds_nothing(ehr):
+    """A conditional reference sees the state after the deletions."""
+    old = ehr.post("/Patient", patient("leaving")).json["id"]
+    answer = send(ehr, entry("DELETE", f"Patient/{old}"), entry("POST", "Observation", observation(f"Patient?identifier={SYSTEM}|leaving")))
+
+    assert answer.status_code == 400
+    assert ehr.get(f"/Patient/{old}").status_code == 200
+
+
+def test_reads_of_a_transaction_see_what_it_did(ehr):
+    """By id, by search, by history, with a condition, and HEAD without a body."""
+    ehr.put("/Patient/seen", patient(id="seen"))
+    answer = send(
+        ehr,
+        entry("GET", "Patient/seen"),
+        entry("GET", "Patient/seen/_history"),
+        entry("GET", "Patient?gender=other"),
+        entry("HEAD", "Patient/seen"),
+        entry("GET", "Patient/seen/_history/1"),
+        entry("GET", "Patient/seen", ifNoneMatch='W/"2"'),
+        entry("PUT", "Patient/seen", patient(id="seen", gender="other")),
+    )
+    parts = answer.json["entry"]
+
+    assert parts[0]["resource"]["gender"] == "other"
+    assert parts[1]["resource"]["total"] == 2
+    assert len(parts[2]["resource"]["entry"]) == 1
+    assert "resource" not in parts[3]
+    assert parts[4]["resource"]["meta"]["versionId"] == "1"
+    assert (parts[5]["response"]["status"][:3], "resource" in parts[5]) == ("304", False)
+
+
+def test_a_read_that_cannot_succeed_refuses_the_transaction(ehr):
+    """Of what it deletes, of what was deleted before."""
+    for name in ("now", "before"):
+        ehr.put(f"/Patient/{name}", patient(id=name))
+    ehr.delete("/Patient/before")
+
+    assert send(ehr, entry("DELETE", "Patient/now"), entry("GET", "Patient/now")).status_code == 410
+    assert send(ehr, entry("DELETE", "Patient/now"), entry("GET", "Patient/before")).status_code == 410
+    assert ehr.get("/Patient/now").status_code == 200
+
+
+def test_every_entry_needs_its_own_right(with_scopes, ehr):
+    """A transaction allows nothing that its parts would not be allowed alone."""
+    narrow = with_scopes("system/Patient.crus")
+
+    assert send(narrow, entry("POST", "Patient", patient())).status_code == 200
+    for refused in (
+        entry("POST", "Observation", observation("Patient/x")),
+        entry("DELETE", "Patient/x"),
+        entry("GET", "Observation?code=x"),
+        entry("GET", "Observation/x"),
+        entry("POST", "Patient", patient(), ifNoneExist="identifier=x") | {"resource": patient(generalPractitioner=[{"reference": "Practitioner?identifier=x"}])},
+    ):
+        before = count(ehr, "/Patient")
+        answer = send(narrow, entry("POST", "Patient", patient()), refused)
+        assert answer.status_code in ((403,) if refused["request"]["method"] != "DELETE" else (403, 200)), answer.data
+        assert count(ehr, "/Patient") == before + (answer.status_code == 200)
+
+
+def test_a_transaction_is_one_event_with_its_entries_and_its_reads_have_their_own(ehr, auditor):
+    """The rows that were written stand in one event; what was read stands in one each."""
+    made = done(send(ehr, entry("POST", "Patient", patient(), ONE), entry("POST", "Observation", observation(ONE)), entry("GET", "Patient?gender=male")))
+    person = made_id(made[0])
+    events = [each["resource"] for each in auditor.get("/AuditEvent?_count=50").json["entry"]]
+    acts = [event["subtype"][0]["code"] for event in events if event["subtype"][0]["code"] in ("transaction", "search-type", "create")]
+
+    assert acts.count("transaction") == 1
+    assert acts.count("create") == 0
+    whole = next(event for event in events if event["subtype"][0]["code"] == "transaction")
+    whats = json.dumps(whole["entity"])
+    assert f"Patient/{person}" in whats
+    assert f"Observation/{made_id(made[1])}" in whats
+    assert count(auditor, f"/AuditEvent?patient=Patient/{person}&subtype=transaction") == 1
+
+
+def test_an_empty_transaction_does_nothing(ehr):
+    """And says so."""
+    assert ehr.post("", {"resourceType": "Bundle", "type": "transaction"}).json["type"] == "transaction-response"
+
+
+def test_batch_entries_succeed_and_fail_by_themselves(ehr, auditor):
+    """Each with the answer that it would have had alone, in the order of the request, and with its own event."""
+    answer = send(
+        ehr,
+        entry("POST", "Patient", patient(gender=1)),
+        entry("POST", "Patient", patient("ok")),
+        {"resource": patient()},
+        entry("GET", "Patient/nobody"),
+        entry("PUT", "Patient/chosen", patient(id="chosen")),
+        entry("POST", "Nonsense", {"resourceType": "Nonsense"}),
+        entry("GET", "Nonsense"),
+        entry("DELETE", "Patient/nobody"),
+        entry("GET", "Patient?_id=chosen"),
+        entry("POST", "Patient", patient("ok"), ifNoneExist=f"identifier={SYSTEM}|ok"),
+        entry("PATCH", "Patient/chosen", {"resourceType": "Parameters"}),
+        entry("HEAD", "Patient/chosen"),
+        kind="batch",
+    )
+    parts = done(answer)
+
+    assert answer.json["type"] == "batch-response"
+    assert [part["status"][:3] for part in parts] == ["400", "201", "400", "404", "201", "404", "404", "204", "200", "200", "400", "200"]
+    assert parts[0]["outcome"]["resourceType"] == "OperationOutcome"
+    assert answer.json["entry"][8]["resource"]["entry"][0]["resource"]["id"] == "chosen"
+    assert parts[9]["location"] == parts[1]["location"]
+    assert "resource" not in answer.json["entry"][11]
+    acts = [each["resource"]["subtype"][0]["code"] for each in auditor.get("/AuditEvent?_count=50&agent=ehr-one").json["entry"]]
+    assert sorted(act for act in acts if act not in ("token", "client-add")) == sorted(
+        ["batch"] * 5 + ["create"] * 3 + ["read"] * 2 + ["update", "delete", "search-type"]
+    )
+
+
+def test_a_batch_gives_no_right_that_its_entries_lack(with_scopes):
+    """Refusals stand in their entry."""
+    reader = with_scopes("system/Patient.rs")
+    parts = done(send(reader, entry("POST", "Patient", patient()), entry("GET", "Patient"), entry("GET", "Observation"), kind="batch"))
+
+    assert [part["status"][:3] for part in parts] == ["403", "200", "403"]
+
+
+def test_decimals_survive_a_transaction_digit_for_digit(ehr):
+    """The tree is parsed once and written once, and no number is touched."""
+    body = json.dumps(bundle(entry("POST", "Patient", patient(), ONE), entry("POST", "Observation", observation(ONE, valueQuantity={"value": "@"}))))
+    parts = done(ehr.post("", body.replace('"@"', "36.70").encode()))
+
+    assert b'"value":36.70' in ehr.get(f"/Observation/{made_id(parts[1])}").data
+
+
+def test_a_large_transaction_is_one_commit(ehr):
+    """Six hundred resources about one patient: all there, one version each, in one system history."""
+    entries = [entry("POST", "Patient", patient(), ONE)] + [entry("POST", "Observation", observation(ONE)) for _ in range(600)]
+    parts = done(send(ehr, *entries))
+
+    assert len({part["location"] for part in parts}) == 601
+    assert count(ehr, f"/Observation?subject=Patient/{made_id(parts[0])}") == 600
+    assert ehr.get("/_history?_count=0").json["total"] == 601
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the sample bundles of ../shared/data")
+@pytest.mark.parametrize("path", sorted((SHARED / "Normative").glob("Bundle-*.json")), ids=lambda path: path.stem)
+def test_no_sample_bundle_makes_the_server_fail(ehr, path):
+    """Good and bad bundles of another server's tests: an answer for each, never a 500, never half a transaction."""
+    raw = path.read_bytes()
+    answer = ehr.post("", raw)
+
+    assert answer.status_code < 500, answer.data
+    assert answer.json["resourceType"] in ("Bundle", "OperationOutcome")
+    for part in answer.json.get("entry", ()):
+        assert part["response"]["status"][:3] < "500", part
+    if answer.status_code >= 400:
+        assert answer.json["issue"][0]["diagnostics"]
+        assert ehr.get("/_history?_count=0").json["total"] == 0
