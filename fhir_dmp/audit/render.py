@@ -125,7 +125,7 @@ def _entities(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "query": base64.b64encode(row.get("request", "").encode()).decode(),
         }
     else:
-        named = {name for names in touched.values() for name in names} or {row["on"]} - {None} if "on" in row else set()
+        named = {name for names in touched.values() for name in names} or ({row["on"]} if "on" in row else set())
         for name in sorted(named):
             yield {
                 "what": {"reference": _versioned(name)},

@@ -20,6 +20,7 @@ from fhir_dmp.interactions.conditional import Matched, match, only
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, named
 from fhir_dmp.interactions.links import Links, conditional_references
 from fhir_dmp.interactions.read import read
+from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import disclosed, entity, next_version, prepare, removal
 from fhir_dmp.search.parse import parse
@@ -95,8 +96,9 @@ class _Sheet:
         wanted = [item for item in self.items if item.asked.method in methods]
         each(wanted, lambda item: item.place, do)
 
-    def matched(self, resource_type: str, criteria: str) -> Matched:
-        return match(resource_type, criteria, self.context, self.grant, self.env)
+    def matched(self, item: _Item, resource_type: str, criteria: str) -> Matched:
+        with At(item.place, of_query=True):
+            return match(resource_type, criteria, self.context, self.grant, self.env)
 
 
 def transaction(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
@@ -152,7 +154,7 @@ def _identify(item: _Item, sheet: _Sheet) -> None:
     """Give the entry the resource that it is about: by its id, by what its criteria match, or a new one."""
     call = item.call
     if call.criteria is not None:
-        matched = sheet.matched(call.resource_type, call.criteria)
+        matched = sheet.matched(item, call.resource_type, call.criteria)
         sheet.locks[matched.lock.key] = matched.lock
         item.existing = _standing(item, only(matched), sheet)
         item.ref = item.existing.ref if item.existing else _twin(item, matched.lock.key, sheet).ref
@@ -210,17 +212,17 @@ def _link(sheet: _Sheet) -> None:
     def find(item: _Item) -> None:
         for reference in conditional_references(item.asked.tree):
             if reference not in known:
-                sheet.links.add(reference, str(_referred(reference, sheet)))
+                sheet.links.add(reference, str(_referred(reference, item, sheet)))
                 known.add(reference)
 
     sheet.each(("POST", "PUT"), find)
 
 
-def _referred(reference: str, sheet: _Sheet) -> Ref:
+def _referred(reference: str, item: _Item, sheet: _Sheet) -> Ref:
     resource_type = reference.partition("?")[0]
     if resource_type not in sheet.env.definitions.search_params:
         raise Invalid(f"The reference {reference[:100]!r} names no resource type.")
-    matched = sheet.matched(resource_type, reference)
+    matched = sheet.matched(item, resource_type, reference)
     twin = sheet.by_criteria.get(matched.lock.key)
     if twin is not None and twin.ref is not None:
         return twin.ref
@@ -280,16 +282,22 @@ def _check_reads(reads: Iterable[_Item], sheet: _Sheet) -> None:
     for item in reads:
         call = item.call
         action: Any = "read" if call.id else "search"
-        with At(item.place):
+        with At(item.place, of_query=True):
             require_scope(sheet.grant.rules(action), call.type, action)
             if call.type == "AuditEvent":
                 continue
             if call.name == "search-type":
-                parse(call.resource_type, call.params, sheet.env.definitions, sheet.env.limits, strict=call.strict)
+                _compile(call, sheet)
             elif call.name in ("read", "vread") and call.ref not in changed:
                 (read if call.name == "read" else vread)(call, sheet.context, sheet.grant, sheet.env)
             elif call.name == "read" and changed[call.ref].body is None:
                 raise Gone(f"{call.ref} is deleted by this transaction.")
+
+
+def _compile(call: Call, sheet: _Sheet) -> None:
+    """Raise what is wrong with a search."""
+    request = parse(call.resource_type, call.params, sheet.env.definitions, sheet.env.limits, strict=call.strict)
+    compile_query(request, sheet.context, sheet.grant, sheet.env)
 
 
 def _touched(items: Iterable[_Item]) -> Iterable[Entity]:

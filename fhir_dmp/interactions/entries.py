@@ -45,10 +45,14 @@ class Asked:
 
 
 class At:
-    """Says in which entry an error arose: ``with At(3): …`` puts ``Bundle.entry[3]`` before its expressions."""
+    """Says in which entry an error arose: ``with At(3): …`` puts ``Bundle.entry[3]`` before its expressions.
 
-    def __init__(self, place: int) -> None:
+    ``of_query`` says that they are about a query, and so about no element of the entry's resource.
+    """
+
+    def __init__(self, place: int, *, of_query: bool = False) -> None:
         self._place = f"Bundle.entry[{place}]"
+        self._of_query = of_query
 
     def __enter__(self) -> None:
         """Begin the work on the entry."""
@@ -62,9 +66,11 @@ class At:
 
     def _placed(self, issue: Issue) -> Issue:
         root, _, below = (issue.expression or "").partition(".")
+        if (issue.expression or "").startswith(self._place):
+            return issue
         if root.startswith("Bundle"):
             return replace(issue, expression=f"{self._place}.{below}" if below else self._place)
-        if not root[:1].isupper():
+        if self._of_query or not root[:1].isupper():
             return replace(issue, expression=self._place)
         return replace(issue, expression=f"{self._place}.resource" + (f".{below}" if below else ""))
 

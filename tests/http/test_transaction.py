@@ -22,7 +22,13 @@ def patient(value=None, **more):
 
 def observation(subject, **more):
     """Return an Observation about the subject."""
-    return {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": subject}, **more}
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": subject},
+        **more,
+    }
 
 
 def entry(method, url, resource=None, full_url=None, **request):
@@ -111,7 +117,10 @@ def test_references_between_entries_are_rewritten(ehr):
             "Patient",
             patient(
                 generalPractitioner=[{"reference": oid}],
-                text={"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><a href="{oid}">Dr</a></div>'},
+                text={
+                    "status": "generated",
+                    "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><a href="{oid}">Dr</a></div>',
+                },
             )
             | {"identifier": [{"system": "urn:ietf:rfc:3986", "value": ONE}]},
             ONE,
@@ -123,7 +132,10 @@ def test_references_between_entries_are_rewritten(ehr):
             observation(
                 ONE,
                 performer=[{"reference": f"{oid}/_history/4"}],
-                extension=[{"url": "http://x.example/e", "valueUri": ONE}, {"url": "http://x.example/c", "valueCanonical": ONE}],
+                extension=[
+                    {"url": "http://x.example/e", "valueUri": ONE},
+                    {"url": "http://x.example/c", "valueCanonical": ONE},
+                ],
             ),
             web,
         ),
@@ -212,7 +224,11 @@ def test_a_failed_transaction_leaves_no_version_index_or_key(ehr):
         ([entry("POST", "Patient", patient(), 5)], 400, "Bundle.entry[0].fullUrl"),
         ([entry("POST", "Patient", patient(), ifMatch='W/"1"')], 400, "Bundle.entry[0].request.ifMatch"),
         ([entry("PUT", "Patient/a", patient(id="a"), ifNoneExist="a=b")], 400, "Bundle.entry[0].request.ifNoneExist"),
-        ([entry("PUT", "Patient/a", patient(id="a"), ifMatch='W/"1"', ifNoneMatch="*")], 400, "Bundle.entry[0].request.ifNoneMatch"),
+        (
+            [entry("PUT", "Patient/a", patient(id="a"), ifMatch='W/"1"', ifNoneMatch="*")],
+            400,
+            "Bundle.entry[0].request.ifNoneMatch",
+        ),
         ([entry("PUT", "Patient/a", patient(id="a"), ifMatch=1)], 400, "Bundle.entry[0].request.ifMatch"),
         ([entry("PUT", "Patient/a", patient(id="a"), ifMatch="one")], 400, "Bundle.entry[0]"),
         ([entry("POST", "Patient", patient(), ifNoneExist="_count=5")], 400, "Bundle.entry[0]"),
@@ -220,10 +236,22 @@ def test_a_failed_transaction_leaves_no_version_index_or_key(ehr):
         ([entry("POST", "Patient", patient(), ifNoneExist="Observation?code=5")], 400, "Bundle.entry[0]"),
         ([entry("POST", "Observation", observation("Patientt?identifier=1"))], 400, "Bundle.entry[0]"),
         ([entry("POST", "Observation", observation("Patient?identifier=nobody"))], 400, "Bundle.entry[0]"),
-        ([entry("POST", "Patient", patient(), ONE), entry("POST", "Patient", patient(), ONE)], 400, "Bundle.entry.fullUrl"),
+        (
+            [entry("POST", "Patient", patient(), ONE), entry("POST", "Patient", patient(), ONE)],
+            400,
+            "Bundle.entry.fullUrl",
+        ),
         ([entry("POST", "Patient", patient(), "Patient/1")], 400, "Bundle.entry[0].fullUrl"),
-        ([entry("PUT", "Patient/a", patient(id="a")), entry("PUT", "Patient/a", patient(id="a"))], 400, "Bundle.entry[1].request.url"),
-        ([entry("PUT", "Patient/a", patient(id="a")), entry("DELETE", "Patient/a")], 400, "Bundle.entry[1].request.url"),
+        (
+            [entry("PUT", "Patient/a", patient(id="a")), entry("PUT", "Patient/a", patient(id="a"))],
+            400,
+            "Bundle.entry[1].request.url",
+        ),
+        (
+            [entry("PUT", "Patient/a", patient(id="a")), entry("DELETE", "Patient/a")],
+            400,
+            "Bundle.entry[1].request.url",
+        ),
         (
             [
                 entry("PUT", f"Patient?identifier={SYSTEM}|1", patient("1")),
@@ -250,7 +278,10 @@ def test_a_bad_transaction_is_refused_whole_with_its_place(ehr, entries, status,
     assert ehr.get("/_history").json["total"] == 0
 
 
-@pytest.mark.parametrize("body", [{"resourceType": "Patient"}, {"resourceType": "Bundle"}, {"resourceType": "Bundle", "type": "collection"}, []])
+@pytest.mark.parametrize(
+    "body",
+    [{"resourceType": "Patient"}, {"resourceType": "Bundle"}, {"resourceType": "Bundle", "type": "collection"}, []],
+)
 def test_only_a_batch_or_a_transaction_can_be_executed(ehr, body):
     """Another resource, no type, another type."""
     assert ehr.post("", body).status_code == 400
@@ -275,7 +306,9 @@ def test_a_conditional_create_makes_one_and_finds_it_again(ehr):
         entry("POST", "Patient", patient("42"), TWO, **criteria),
         entry("POST", "Observation", observation(TWO)),
     )
-    second = send(ehr, entry("POST", "Patient", patient("42"), ONE, **criteria), entry("POST", "Observation", observation(ONE)))
+    second = send(
+        ehr, entry("POST", "Patient", patient("42"), ONE, **criteria), entry("POST", "Observation", observation(ONE))
+    )
 
     made, twin, _ = done(first)
     found, about = done(second)
@@ -315,7 +348,11 @@ def test_a_conditional_create_that_matches_several_is_412(ehr):
     """Nothing of the transaction is stored."""
     for _ in range(2):
         ehr.post("/Patient", patient("twice"))
-    answer = send(ehr, entry("POST", "Observation", observation("Patient/x")), entry("POST", "Patient", patient(), ifNoneExist=f"identifier={SYSTEM}|twice"))
+    answer = send(
+        ehr,
+        entry("POST", "Observation", observation("Patient/x")),
+        entry("POST", "Patient", patient(), ifNoneExist=f"identifier={SYSTEM}|twice"),
+    )
 
     assert answer.status_code == 412
     assert answer.json["issue"][0]["code"] == "multiple-matches"
@@ -359,11 +396,16 @@ def test_what_is_deleted_can_be_created_anew_in_the_same_transaction(ehr):
 
 def test_a_conditional_reference_finds_what_is_stored_and_what_the_bundle_makes(ehr):
     """Exactly one match, wherever it is; none or several refuse the whole."""
-    stored = ehr.post("/Practitioner", {"resourceType": "Practitioner", "identifier": [{"system": SYSTEM, "value": "rpps"}]}).json["id"]
+    stored = ehr.post(
+        "/Practitioner", {"resourceType": "Practitioner", "identifier": [{"system": SYSTEM, "value": "rpps"}]}
+    ).json["id"]
     new = {"resourceType": "Organization", "identifier": [{"system": SYSTEM, "value": "finess"}]}
     sent = observation(
         f"Patient?identifier={SYSTEM}|new",
-        performer=[{"reference": f"Practitioner?identifier={SYSTEM}|rpps"}, {"reference": f"Organization?identifier={SYSTEM}|finess"}],
+        performer=[
+            {"reference": f"Practitioner?identifier={SYSTEM}|rpps"},
+            {"reference": f"Organization?identifier={SYSTEM}|finess"},
+        ],
     )
     made = done(
         send(
@@ -377,7 +419,10 @@ def test_a_conditional_reference_finds_what_is_stored_and_what_the_bundle_makes(
     ambiguous = send(ehr, entry("POST", "Observation", sent), entry("POST", "Organization", new))
 
     assert read["subject"]["reference"] == f"Patient/{made_id(made[1])}"
-    assert [each["reference"] for each in read["performer"]] == [f"Practitioner/{stored}", f"Organization/{made_id(made[2])}"]
+    assert [each["reference"] for each in read["performer"]] == [
+        f"Practitioner/{stored}",
+        f"Organization/{made_id(made[2])}",
+    ]
     assert ambiguous.status_code == 400
     assert "Several" in ambiguous.json["issue"][0]["diagnostics"]
     assert count(ehr, "/Observation") == 1
@@ -386,7 +431,11 @@ def test_a_conditional_reference_finds_what_is_stored_and_what_the_bundle_makes(
 def test_a_reference_to_what_the_transaction_deletes_finds_nothing(ehr):
     """A conditional reference sees the state after the deletions."""
     old = ehr.post("/Patient", patient("leaving")).json["id"]
-    answer = send(ehr, entry("DELETE", f"Patient/{old}"), entry("POST", "Observation", observation(f"Patient?identifier={SYSTEM}|leaving")))
+    answer = send(
+        ehr,
+        entry("DELETE", f"Patient/{old}"),
+        entry("POST", "Observation", observation(f"Patient?identifier={SYSTEM}|leaving")),
+    )
 
     assert answer.status_code == 400
     assert ehr.get(f"/Patient/{old}").status_code == 200
@@ -436,7 +485,8 @@ def test_every_entry_needs_its_own_right(with_scopes, ehr):
         entry("DELETE", "Patient/x"),
         entry("GET", "Observation?code=x"),
         entry("GET", "Observation/x"),
-        entry("POST", "Patient", patient(), ifNoneExist="identifier=x") | {"resource": patient(generalPractitioner=[{"reference": "Practitioner?identifier=x"}])},
+        entry("POST", "Patient", patient(), ifNoneExist="identifier=x")
+        | {"resource": patient(generalPractitioner=[{"reference": "Practitioner?identifier=x"}])},
     ):
         before = count(ehr, "/Patient")
         answer = send(narrow, entry("POST", "Patient", patient()), refused)
@@ -446,10 +496,21 @@ def test_every_entry_needs_its_own_right(with_scopes, ehr):
 
 def test_a_transaction_is_one_event_with_its_entries_and_its_reads_have_their_own(ehr, auditor):
     """The rows that were written stand in one event; what was read stands in one each."""
-    made = done(send(ehr, entry("POST", "Patient", patient(), ONE), entry("POST", "Observation", observation(ONE)), entry("GET", "Patient?gender=male")))
+    made = done(
+        send(
+            ehr,
+            entry("POST", "Patient", patient(), ONE),
+            entry("POST", "Observation", observation(ONE)),
+            entry("GET", "Patient?gender=male"),
+        )
+    )
     person = made_id(made[0])
     events = [each["resource"] for each in auditor.get("/AuditEvent?_count=50").json["entry"]]
-    acts = [event["subtype"][0]["code"] for event in events if event["subtype"][0]["code"] in ("transaction", "search-type", "create")]
+    acts = [
+        event["subtype"][0]["code"]
+        for event in events
+        if event["subtype"][0]["code"] in ("transaction", "search-type", "create")
+    ]
 
     assert acts.count("transaction") == 1
     assert acts.count("create") == 0
@@ -486,13 +547,29 @@ def test_batch_entries_succeed_and_fail_by_themselves(ehr, auditor):
     parts = done(answer)
 
     assert answer.json["type"] == "batch-response"
-    assert [part["status"][:3] for part in parts] == ["400", "201", "400", "404", "201", "404", "404", "204", "200", "200", "400", "200"]
+    assert [part["status"][:3] for part in parts] == [
+        "400",
+        "201",
+        "400",
+        "404",
+        "201",
+        "404",
+        "404",
+        "204",
+        "200",
+        "200",
+        "400",
+        "200",
+    ]
     assert parts[0]["outcome"]["resourceType"] == "OperationOutcome"
     assert answer.json["entry"][8]["resource"]["entry"][0]["resource"]["id"] == "chosen"
     assert parts[9]["location"] == parts[1]["location"]
     assert "resource" not in answer.json["entry"][11]
-    acts = [each["resource"]["subtype"][0]["code"] for each in auditor.get("/AuditEvent?_count=50&agent=ehr-one").json["entry"]]
-    assert sorted(act for act in acts if act not in ("token", "client-add")) == sorted(
+    acts = [
+        each["resource"]["subtype"][0]["code"]
+        for each in auditor.get("/AuditEvent?_count=50&agent=ehr-one").json["entry"]
+    ]
+    assert sorted(act for act in acts if act not in ("operator-token", "client-add")) == sorted(
         ["batch"] * 5 + ["create"] * 3 + ["read"] * 2 + ["update", "delete", "search-type"]
     )
 
@@ -500,14 +577,27 @@ def test_batch_entries_succeed_and_fail_by_themselves(ehr, auditor):
 def test_a_batch_gives_no_right_that_its_entries_lack(with_scopes):
     """Refusals stand in their entry."""
     reader = with_scopes("system/Patient.rs")
-    parts = done(send(reader, entry("POST", "Patient", patient()), entry("GET", "Patient"), entry("GET", "Observation"), kind="batch"))
+    parts = done(
+        send(
+            reader,
+            entry("POST", "Patient", patient()),
+            entry("GET", "Patient"),
+            entry("GET", "Observation"),
+            kind="batch",
+        )
+    )
 
     assert [part["status"][:3] for part in parts] == ["403", "200", "403"]
 
 
 def test_decimals_survive_a_transaction_digit_for_digit(ehr):
     """The tree is parsed once and written once, and no number is touched."""
-    body = json.dumps(bundle(entry("POST", "Patient", patient(), ONE), entry("POST", "Observation", observation(ONE, valueQuantity={"value": "@"}))))
+    body = json.dumps(
+        bundle(
+            entry("POST", "Patient", patient(), ONE),
+            entry("POST", "Observation", observation(ONE, valueQuantity={"value": "@"})),
+        )
+    )
     parts = done(ehr.post("", body.replace('"@"', "36.70").encode()))
 
     assert b'"value":36.70' in ehr.get(f"/Observation/{made_id(parts[1])}").data
@@ -515,7 +605,9 @@ def test_decimals_survive_a_transaction_digit_for_digit(ehr):
 
 def test_a_large_transaction_is_one_commit(ehr):
     """Six hundred resources about one patient: all there, one version each, in one system history."""
-    entries = [entry("POST", "Patient", patient(), ONE)] + [entry("POST", "Observation", observation(ONE)) for _ in range(600)]
+    entries = [entry("POST", "Patient", patient(), ONE)] + [
+        entry("POST", "Observation", observation(ONE)) for _ in range(600)
+    ]
     parts = done(send(ehr, *entries))
 
     assert len({part["location"] for part in parts}) == 601

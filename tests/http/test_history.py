@@ -1,0 +1,219 @@
+"""History at the FHIR endpoint, on a real MongoDB. https://hl7.org/fhir/R4/http.html#history."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from fhir_dmp.clock import instant
+
+
+def patient(name, **more):
+    """Return a Patient of that id."""
+    return {"resourceType": "Patient", "id": name, **more}
+
+
+def write(caller, name, versions):
+    """Write so many versions of a Patient."""
+    for number in range(versions):
+        assert caller.put(f"/Patient/{name}", patient(name, multipleBirthInteger=number)).status_code in (200, 201)
+
+
+def versions(bundle):
+    """Return what the entries hold, as Type/id/version, deletions by their etag."""
+    found = []
+    for entry in bundle.get("entry", ()):
+        etag = entry["response"]["etag"].strip('W/"')
+        found.append("/".join(entry["fullUrl"].split("/")[-2:]) + f"/{etag}")
+    return found
+
+
+def walk(caller, url):
+    """Return all pages from ``url`` on."""
+    pages = [caller.get(url).json]
+    while True:
+        links = {link["relation"]: link["url"] for link in pages[-1]["link"]}
+        if "next" not in links:
+            return pages
+        pages.append(caller.get(links["next"]).json)
+
+
+def test_the_history_of_a_resource_tells_every_version_newest_first(ehr):
+    """Create, update, deletion and return: what was done, with which answer; a deletion has no resource."""
+    write(ehr, "a", 2)
+    ehr.delete("/Patient/a")
+    write(ehr, "a", 1)
+    history = ehr.get("/Patient/a/_history").json
+
+    assert history["type"] == "history"
+    assert history["total"] == 4
+    assert versions(history) == ["Patient/a/4", "Patient/a/3", "Patient/a/2", "Patient/a/1"]
+    assert [entry["request"]["method"] for entry in history["entry"]] == ["PUT", "DELETE", "PUT", "POST"]
+    assert [entry["response"]["status"][:3] for entry in history["entry"]] == ["200", "204", "200", "201"]
+    assert "resource" not in history["entry"][1]
+    assert history["entry"][0]["resource"]["meta"]["lastUpdated"] == history["entry"][0]["response"]["lastModified"]
+
+
+def test_the_history_of_a_type_and_of_the_system_hold_what_belongs_to_them(ehr):
+    """Type, system, and nothing of what never was."""
+    write(ehr, "a", 2)
+    ehr.put("/Basic/b", {"resourceType": "Basic", "id": "b", "code": {"text": "x"}})
+
+    assert versions(ehr.get("/Patient/_history").json) == ["Patient/a/2", "Patient/a/1"]
+    assert versions(ehr.get("/_history").json) == ["Basic/b/1", "Patient/a/2", "Patient/a/1"]
+    assert ehr.get("/Observation/_history").json["total"] == 0
+    assert ehr.get("/Patient/nobody/_history").status_code == 404
+    assert ehr.get("/Nonsense/_history").status_code == 404
+
+
+@pytest.mark.parametrize("url", ["/Patient/a/_history", "/Patient/_history", "/_history"])
+def test_pages_hold_each_version_once_while_others_write(ehr, url):
+    """Versions that are made between two pages neither repeat nor hide one; every page has the same horizon."""
+    write(ehr, "a", 7)
+    pages = [ehr.get(f"{url}?_count=2").json]
+    while True:
+        links = {link["relation"]: link["url"] for link in pages[-1]["link"]}
+        if "next" not in links:
+            break
+        write(ehr, "a", 1)
+        pages.append(ehr.get(links["next"]).json)
+    seen = [version for page in pages for version in versions(page)]
+
+    assert seen == [f"Patient/a/{number}" for number in range(7, 0, -1)]
+    assert pages[0]["total"] == 7
+    assert len({page["meta"]["lastUpdated"] for page in pages}) == 1
+
+
+def test_since_leaves_out_what_is_older(ehr):
+    """From that instant on; a plus that nobody encoded is understood."""
+    write(ehr, "a", 3)
+    middle = ehr.get("/Patient/a/_history/2").json["meta"]["lastUpdated"]
+
+    assert versions(ehr.get(f"/Patient/a/_history?_since={middle}").json) == ["Patient/a/3", "Patient/a/2"]
+    assert ehr.get(f"/_history?_since={middle}").json["total"] == 2
+    assert ehr.get("/_history?_since=2999-01-01").json["total"] == 0
+    assert ehr.get("/_history?_since=2001-01-01T00:00:00+02:00").json["total"] == 3
+
+
+def test_at_finds_the_versions_that_were_present_then(ehr):
+    """The last one before the moment; over an interval those made within as well; before the first, none."""
+    write(ehr, "a", 3)
+    moments = [ehr.get(f"/Patient/a/_history/{number}").json["meta"]["lastUpdated"] for number in (1, 2, 3)]
+
+    assert versions(ehr.get(f"/Patient/a/_history?_at={moments[1]}").json) == ["Patient/a/2"]
+    assert versions(ehr.get(f"/Patient/a/_history?_at={moments[0][:4]}").json) == [
+        "Patient/a/3",
+        "Patient/a/2",
+        "Patient/a/1",
+    ]
+    assert versions(ehr.get("/Patient/a/_history?_at=2999").json) == ["Patient/a/3"]
+    assert versions(ehr.get("/Patient/a/_history?_at=1999").json) == []
+    assert ehr.get("/Patient/_history?_at=1999").status_code == 400
+
+
+def test_an_ehr_that_polls_with_the_bundles_own_timestamp_misses_nothing(ehr):
+    """While others write: _since = meta.lastUpdated of the last bundle; twice is allowed, never not at all."""
+    stop, seen, since = threading.Event(), set(), "2001-01-01T00:00:00Z"
+
+    def work(name):
+        caller = ehr.fresh()
+        while not stop.is_set():
+            write(caller, name, 1)
+
+    writers = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    ends = time.monotonic() + 1.5
+    while time.monotonic() < ends:
+        pages = walk(ehr, f"/_history?_count=50&_since={since}")
+        seen.update(version for page in pages for version in versions(page))
+        since = pages[-1]["meta"]["lastUpdated"]
+    stop.set()
+    for writer in writers:
+        writer.join()
+    pages = walk(ehr, f"/_history?_count=50&_since={since}")
+    seen.update(version for page in pages for version in versions(page))
+    written = {version for page in walk(ehr, "/_history?_count=1000") for version in versions(page)}
+
+    assert len(written) > 10
+    assert seen == written
+
+
+def test_the_horizon_lies_before_every_commit_to_come(ehr):
+    """meta.lastUpdated precedes even what is written right after."""
+    write(ehr, "a", 1)
+    horizon = ehr.get("/_history").json["meta"]["lastUpdated"]
+
+    assert horizon < ehr.get("/Patient/a").json["meta"]["lastUpdated"]
+    assert len(horizon) == len(instant(0))
+
+
+def test_count_zero_tells_the_total_alone(ehr):
+    """No entries, no next page."""
+    write(ehr, "a", 2)
+    history = ehr.get("/Patient/a/_history?_count=0").json
+
+    assert history["total"] == 2
+    assert "entry" not in history
+    assert [link["relation"] for link in history["link"]] == ["self"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "_count=-1",
+        "_count=x",
+        "_count=%C2%B2",
+        "_since=yesterday",
+        "_since=2024-02-30",
+        "_at=x",
+        "_page=x",
+        "_count=1&_count=2",
+        "_list=x",
+    ],
+)
+def test_what_cannot_be_read_is_refused(ehr, query):
+    """A clear error, never a 500."""
+    write(ehr, "a", 1)
+    answer = ehr.get(f"/Patient/a/_history?{query}")
+
+    assert answer.status_code == 400, answer.data
+    assert answer.json["issue"][0]["diagnostics"]
+
+
+def test_an_absurd_count_is_cut_and_an_unknown_parameter_refused_when_strict(ehr):
+    """The limit of a page holds; strict handling tells what it does not know."""
+    write(ehr, "a", 1)
+
+    assert ehr.get("/_history?_count=" + "9" * 300).status_code == 200
+    assert ehr.get("/_history?shoe=1").status_code == 200
+    assert ehr.get("/_history?shoe=1", headers={"Prefer": "handling=strict"}).status_code == 400
+
+
+def test_a_page_token_is_its_owners_alone_and_for_its_own_path(ehr, with_scopes):
+    """Another client, another path, a changed letter: 400."""
+    write(ehr, "a", 3)
+    following = next(
+        link["url"] for link in ehr.get("/Patient/a/_history?_count=1").json["link"] if link["relation"] == "next"
+    )
+    token = following.partition("_page=")[2]
+    other = with_scopes("system/*.cruds", "system/Patient.rs")
+
+    assert ehr.get(following).status_code == 200
+    assert other.get(following).status_code == 400
+    assert ehr.get(f"/_history?_page={token}").status_code == 400
+    assert ehr.get(f"/Patient/a/_history?_page={token[:-3]}AAA").status_code == 400
+
+
+def test_history_is_narrowed_by_the_rules(ehr, with_scopes):
+    """A client sees versions of the types that its scopes name, in the system's history and its totals too."""
+    write(ehr, "a", 2)
+    ehr.put("/Basic/b", {"resourceType": "Basic", "id": "b", "code": {"text": "x"}})
+    reader = with_scopes("system/Basic.rs")
+
+    assert versions(reader.get("/_history").json) == ["Basic/b/1"]
+    assert reader.get("/_history").json["total"] == 1
+    assert reader.get("/Patient/_history").status_code == 403
+    assert reader.get("/Patient/a/_history").status_code == 403
