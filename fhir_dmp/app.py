@@ -24,15 +24,16 @@ from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.routes import oauth_blueprint
-from fhir_dmp.interactions.capabilities import capability_statement
+from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
 from fhir_dmp.search.extract import build_extract
 from fhir_dmp.service.announce import announcer
+from fhir_dmp.service.audit_log import INTERACTIONS as AUDIT_INTERACTIONS
 from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
 from fhir_dmp.service.clients import Clients
-from fhir_dmp.service.perform import perform
+from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.settings import Settings
@@ -190,7 +191,13 @@ def _endpoint(server: Server) -> Endpoint:
 def _capabilities(server: Server) -> bytes:
     env, settings = server.env, server.settings
     started = env.clock.now().date().isoformat()
-    return capability_statement(env.definitions, settings.public_url, env.limits, tuple(AUDIT_PARAMS), started)
+    served = Served(
+        definitions=env.definitions,
+        limits=env.limits,
+        interactions={"": (*INTERACTIONS, "batch"), "AuditEvent": tuple(AUDIT_INTERACTIONS)},
+        own_params={"AuditEvent": tuple(AUDIT_PARAMS)},
+    )
+    return capability_statement(served, settings.public_url, started)
 
 
 def _opener(pages: Seal) -> Callable[[str], bytes]:

@@ -1,93 +1,139 @@
-"""FHIR capabilities: what this server does, printed from the tables that serve. https://hl7.org/fhir/R4/http.html#capabilities."""
+"""FHIR capabilities: what this server does. https://hl7.org/fhir/R4/http.html#capabilities.
+
+It is printed from the tables that serve: the search parameters of the definitions, the interactions that the door knows, the
+limits of the settings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fhir_dmp import __version__
-from fhir_dmp.definitions.model import Definitions
+from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.fhir import codec
 from fhir_dmp.settings import Limits
 
-_TYPE_INTERACTIONS = ("read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type")
-_AUDIT_INTERACTIONS = ("read", "create", "search-type")
-_SYSTEM_INTERACTIONS = ("transaction", "batch", "history-system")
+_TYPE_INTERACTIONS = (
+    "read",
+    "vread",
+    "update",
+    "patch",
+    "delete",
+    "history-instance",
+    "history-type",
+    "create",
+    "search-type",
+)
+_SYSTEM_INTERACTIONS = ("transaction", "batch", "search-system", "history-system")
 _OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _SECURITY = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+_FORMATS = ("application/fhir+json", "json")
 
 
-def capability_statement(
-    definitions: Definitions, public_url: str, limits: Limits, audit_params: Sequence[str], started: str
-) -> bytes:
-    """Return the CapabilityStatement; ``audit_params`` are what AuditEvents are searched by, ``started`` its date."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What serves, as the statement tells it.
+
+    ``interactions`` are the names that the door knows, for a type that has its own table (``AuditEvent``) and for all others
+    (``""``); ``own_params`` are the search parameters of the types that have their own table.
+    """
+
+    definitions: Definitions
+    limits: Limits
+    interactions: Mapping[str, Collection[str]]
+    own_params: Mapping[str, Collection[str]]
+
+    def interactions_of(self, resource_type: str) -> Collection[str]:
+        """Return the names for a type."""
+        return self.interactions.get(resource_type, self.interactions[""])
+
+    def params_of(self, resource_type: str) -> list[SearchParam]:
+        """Return the search parameters of a type, by code."""
+        params = self.definitions.search_params[resource_type]
+        codes = self.own_params.get(resource_type, params)
+        return [params[code] for code in sorted(codes) if code in params and params[code].type != "special"]
+
+
+def capability_statement(served: Served, public_url: str, started: str) -> bytes:
+    """Return the CapabilityStatement; ``started`` is its date."""
     base = public_url.rstrip("/")
     statement = {
         "resourceType": "CapabilityStatement",
         "id": "fhir-dmp",
         "url": f"{base}/fhir/metadata",
+        "version": __version__,
         "name": "FhirDmp",
         "title": "fhir_dmp",
         "status": "active",
         "date": started,
         "publisher": "fhir_dmp",
-        "description": _description(definitions, limits),
+        "description": _description(served),
         "kind": "instance",
         "software": {"name": "fhir_dmp", "version": __version__},
-        "implementation": {"description": "fhir_dmp", "url": f"{base}/fhir"},
-        "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json", "json"],
+        "implementation": {"description": "Shared medical record", "url": f"{base}/fhir"},
+        "fhirVersion": served.definitions.version,
+        "format": list(_FORMATS),
         "rest": [
             {
                 "mode": "server",
+                "documentation": "Only this statement, the SMART configuration and the keys are told without a token.",
                 "security": _security(base),
-                "resource": [_resource(definitions, name, audit_params) for name in definitions.resource_types],
-                "interaction": [{"code": code} for code in _SYSTEM_INTERACTIONS],
+                "resource": [_resource(served, name) for name in served.definitions.resource_types],
+                "interaction": _codes(_SYSTEM_INTERACTIONS, served.interactions[""]),
             }
         ],
     }
     return codec.dumps(statement)
 
 
-def _description(definitions: Definitions, limits: Limits) -> str:
-    unsupported = ", ".join(sorted({each.code for each in definitions.unsupported}))
+def _description(served: Served) -> str:
+    limits = served.limits
+    left_out = ", ".join(f"{each.type}.{each.code} ({each.reason})" for each in served.definitions.unsupported)
     return (
-        f"Shared medical record. A body has at most {limits.body} bytes, a bundle {limits.bundle_entries} entries, "
-        f"a page {limits.page} rows. Search parameters that are not supported: {unsupported or 'none'}."
+        f"Shared medical record. A body has at most {limits.body} bytes, a bundle {limits.bundle_entries} entries, a page "
+        f"{limits.page} rows. Search parameters that are not supported: {left_out or 'none'}."
     )
 
 
 def _security(base: str) -> dict[str, Any]:
+    endpoints = {"token": f"{base}/oauth/token", "revoke": f"{base}/oauth/revoke"}
     return {
-        "cors": False,
-        "service": [{"coding": [{"system": _SECURITY, "code": "SMART-on-FHIR"}]}],
         "extension": [
             {
                 "url": _OAUTH_URIS,
-                "extension": [
-                    {"url": "token", "valueUri": f"{base}/oauth/token"},
-                    {"url": "revoke", "valueUri": f"{base}/oauth/revoke"},
-                ],
+                "extension": [{"url": name, "valueUri": url} for name, url in endpoints.items()],
             }
         ],
+        "cors": False,
+        "service": [{"coding": [{"system": _SECURITY, "code": "SMART-on-FHIR"}], "text": "SMART Backend Services"}],
+        "description": "OAuth 2.0 client credentials with private_key_jwt; every act and every refusal is audited.",
     }
 
 
-def _resource(definitions: Definitions, name: str, audit_params: Sequence[str]) -> dict[str, Any]:
-    if name == "AuditEvent":
-        return {
-            "type": name,
-            "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
-            "interaction": [{"code": code} for code in _AUDIT_INTERACTIONS],
-            "versioning": "no-version",
-            "searchParam": _params(definitions, name, audit_params),
-        }
-    codes = [code for code, param in definitions.search_params[name].items() if param.type != "special"]
-    references = [code for code in codes if definitions.search_params[name][code].type == "reference"]
+def _resource(served: Served, name: str) -> dict[str, Any]:
+    known = served.interactions_of(name)
     described: dict[str, Any] = {
         "type": name,
         "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
-        "interaction": [{"code": code} for code in _TYPE_INTERACTIONS],
+        "interaction": _codes(_TYPE_INTERACTIONS, known),
+    }
+    params = served.params_of(name)
+    if "update" in known:
+        described.update(_versions())
+        described["searchInclude"] = ["*", *(f"{name}:{param.code}" for param in params if param.type == "reference")]
+        described["searchRevInclude"] = _pointing_at(served, name)
+    else:
+        described["versioning"] = "no-version"
+    described["searchParam"] = [
+        {"name": param.code, "definition": param.url, "type": param.type} for param in params if param.url
+    ]
+    return {key: value for key, value in described.items() if value != []}
+
+
+def _versions() -> dict[str, Any]:
+    return {
         "versioning": "versioned-update",
         "readHistory": True,
         "updateCreate": True,
@@ -95,14 +141,19 @@ def _resource(definitions: Definitions, name: str, audit_params: Sequence[str]) 
         "conditionalRead": "full-support",
         "conditionalUpdate": True,
         "conditionalDelete": "single",
-        "searchInclude": ["*", *(f"{name}:{code}" for code in references)],
-        "searchParam": _params(definitions, name, codes),
+        "referencePolicy": ["literal", "logical", "local"],
     }
-    return described
 
 
-def _params(definitions: Definitions, name: str, codes: Sequence[str]) -> list[dict[str, Any]]:
-    params = definitions.search_params[name]
+def _pointing_at(served: Served, name: str) -> list[str]:
     return [
-        {"name": code, "definition": params[code].url, "type": params[code].type} for code in codes if code in params
+        f"{source}:{param.code}"
+        for source in served.definitions.resource_types
+        if "update" in served.interactions_of(source)
+        for param in served.params_of(source)
+        if param.type == "reference" and name in param.targets
     ]
+
+
+def _codes(names: Collection[str], known: Collection[str]) -> list[dict[str, str]]:
+    return [{"code": name} for name in names if name in known]
