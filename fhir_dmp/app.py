@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.validation.structure import build_validator
 
 FHIR_PATH = "/fhir"
+_PUBLIC_URL = "public-url"
 
 __all__ = ["DatabaseError", "Running", "Server", "create_app", "create_server", "open_server"]
 
@@ -124,9 +125,14 @@ class Running:
 
     @classmethod
     @contextmanager
-    def start(cls, settings: Settings) -> Iterator[Running]:
-        """Hold the folder for as long as the server runs; raise ``DatabaseError`` if another server does."""
+    def start(cls, settings: Settings, listens: str) -> Iterator[Running]:
+        """Hold the folder for as long as the server runs; raise ``DatabaseError`` if another server does.
+
+        ``listens`` is the URL that clients reach the server at, if the settings name none; commands on the folder find it there.
+        """
         lock = ServerLock(settings.data_dir)
+        settings = replace(settings, public_url=settings.public_url or listens)
+        (settings.data_dir / _PUBLIC_URL).write_text(settings.public_url)
         database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir, own=True)
         try:
             if database is not None:
@@ -142,6 +148,7 @@ class Running:
 def open_server(settings: Settings) -> Iterator[Server]:
     """Yield the parts for one command: joined to the database that is up, or on one that ends with the command."""
     database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir)
+    settings = replace(settings, public_url=settings.public_url or _served_at(settings.data_dir))
     try:
         server = create_server(settings)
         try:
@@ -151,6 +158,12 @@ def open_server(settings: Settings) -> Iterator[Server]:
     finally:
         if database is not None:
             database.stop()
+
+
+def _served_at(data_dir: Path) -> str:
+    """Return the URL of the server that ran last on the folder."""
+    known = data_dir / _PUBLIC_URL
+    return known.read_text() if known.exists() else "http://127.0.0.1:8000"
 
 
 def create_app(settings: Settings, server: Server | None = None) -> Flask:

@@ -18,11 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fhir_dmp.app import DatabaseError, Running, Server, open_server
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
+from fhir_dmp.oauth.errors import OAuthError
 from fhir_dmp.serve import serve as run_server
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.service.demo import prepare_demo, require_no_demo
 from fhir_dmp.service.load import Outcome, find_files, load
-from fhir_dmp.oauth.errors import OAuthError
 from fhir_dmp.settings import Settings
 
 P = ParamSpec("P")
@@ -98,7 +98,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     Register a client first or beside it: fhir-dmp client add --help
     """
     settings = _settings(data_dir)
-    with Running.start(settings) as running:
+    with Running.start(settings, f"http://{host}:{port}") as running:
         with open_server(running.settings) as server:
             require_no_demo(server.clients, server.operator_context("server", "serve"))
         run_server(running.settings, host=host, port=port, workers=workers)
@@ -108,14 +108,16 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Processes; one per core.")
-@click.option("--patients", default=20, show_default=True, type=click.IntRange(0, 100_000), help="Synthetic patients to load.")
+@click.option(
+    "--patients", default=20, show_default=True, type=click.IntRange(0, 100_000), help="Synthetic patients to load."
+)
 @click.option("--seed", default=1, show_default=True, type=int, help="The same seed makes the same patients.")
 @_data_dir
 @_reported
-def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir: Path | None) -> None:  # noqa: PLR0913 - options
+def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir: Path | None) -> None:
     """Serve with synthetic French patients and a client to try with."""
-    settings = replace(_settings(data_dir), demo=True, public_url=f"http://{host}:{port}")
-    with Running.start(settings) as running:
+    settings = replace(_settings(data_dir), demo=True)
+    with Running.start(settings, f"http://{host}:{port}") as running:
         if running.notice:
             _out.print(running.notice)
         with open_server(running.settings) as server, _bar() as bar:
@@ -131,7 +133,10 @@ def _tell(host: str, port: int, data_dir: Path) -> None:
     command = f"{Path(sys.argv[0]).as_posix()} token demo-ehr --data-dir {data_dir}"
     _out.print(f"  TOKEN=$({command})", soft_wrap=True)
     _out.print(f'  curl -H "Authorization: Bearer $TOKEN" "{base}/fhir/Patient?_count=2&_pretty=true"', soft_wrap=True)
-    _out.print(f'  curl -H "Authorization: Bearer $TOKEN" "{base}/fhir/Observation?code=http://loinc.org|718-7&_count=3"\n', soft_wrap=True)
+    _out.print(
+        f'  curl -H "Authorization: Bearer $TOKEN" "{base}/fhir/Observation?code=http://loinc.org|718-7&_count=3"\n',
+        soft_wrap=True,
+    )
 
 
 @main.group()
@@ -142,9 +147,13 @@ def client() -> None:
 @client.command("add")
 @click.argument("client_id")
 @click.option("--kind", type=click.Choice(["backend", "confidential", "public"]), default="backend", show_default=True)
-@click.option("--role", type=click.Choice(ROLES), required=True, help="What the system is; it decides what it may ever see.")
+@click.option(
+    "--role", type=click.Choice(ROLES), required=True, help="What the system is; it decides what it may ever see."
+)
 @click.option("--scope", required=True, help='SMART scopes, for example "system/*.cruds" or "system/Patient.rs".')
-@click.option("--jwks", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with its public key set.")
+@click.option(
+    "--jwks", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with its public key set."
+)
 @click.option("--jwks-url", help="Where its public key set is published.")
 @click.option("--redirect-uri", multiple=True)
 @click.option("--organization", help="The structure it acts for: SYSTEM|VALUE.")

@@ -164,5 +164,5 @@ class Unavailable(FhirError):
     status, code, audit_outcome = 503, "transient", "12"
 
 
-class Stale(Exception):  # noqa: N818 - a fact about a Plan, not a failure
+class Stale(Exception):
     """A Plan relied on something that has changed since: make it anew."""

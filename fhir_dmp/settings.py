@@ -31,15 +31,16 @@ class Limits:
 class Settings:
     """How this server is set up.
 
-    ``mongodb_uri`` empty means the embedded database under ``data_dir``. ``public_url`` is where clients reach us (scheme, host, port):
-    FHIR is at ``/fhir`` below it. ``secret_file`` holds 32 bytes or more that protect page tokens and stored keys; it is made under
-    ``data_dir`` if absent. ``trusted_proxies`` counts the proxies whose ``X-Forwarded-For`` is believed.
+    ``mongodb_uri`` empty means the embedded database under ``data_dir``. ``public_url`` is where clients reach us (scheme,
+    host, port): FHIR is at ``/fhir`` below it; empty means where the server on this ``data_dir`` listens. ``secret_file``
+    holds 32 bytes or more that protect page tokens and stored keys; it is made under ``data_dir`` if absent.
+    ``trusted_proxies`` counts the proxies whose ``X-Forwarded-For`` is believed.
     """
 
     mongodb_uri: str = ""
     mongodb_database: str = "fhir_dmp"
     data_dir: Path = Path("var")
-    public_url: str = "http://127.0.0.1:8000"
+    public_url: str = ""
     secret_file: str = ""
     token_seconds: int = 300
     trusted_proxies: int = 0
@@ -67,10 +68,11 @@ class Settings:
         limits = {each.name: _read(environ, f"DMP_LIMIT_{each.name.upper()}", each.default) for each in fields(Limits)}
         return cls(**values, limits=Limits(**limits))  # type: ignore[arg-type]
 
-
     def to_env(self) -> dict[str, str]:
         """Return the variables that state these settings, for a process of our own."""
-        values = {f"DMP_{each.name.upper()}": getattr(self, each.name) for each in fields(self) if each.name != "limits"}
+        values = {
+            f"DMP_{each.name.upper()}": getattr(self, each.name) for each in fields(self) if each.name != "limits"
+        }
         values |= {f"DMP_LIMIT_{each.name.upper()}": getattr(self.limits, each.name) for each in fields(Limits)}
         return {name: str(value) for name, value in values.items()}
 

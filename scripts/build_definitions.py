@@ -47,7 +47,9 @@ class State:
 def main() -> int:
     """Build or check; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail if the committed tables are not what the sources give")
+    parser.add_argument(
+        "--check", action="store_true", help="fail if the committed tables are not what the sources give"
+    )
     check = parser.parse_args().check
     built = pack(build())
     if check:
@@ -88,9 +90,7 @@ def build() -> Json:
     for structure in structures:
         if structure["kind"] in ("complex-type", "resource"):
             types.update(type_tables(structure, codes))
-    resources = sorted(
-        each["name"] for each in structures if each["kind"] == "resource" and not each["abstract"]
-    )
+    resources = sorted(each["name"] for each in structures if each["kind"] == "resource" and not each["abstract"])
     params, unsupported = search_tables(resources, types)
     return {
         "version": "4.0.1",
@@ -158,7 +158,9 @@ def _concepts(concepts: list[Json]) -> Iterator[str]:
 def type_tables(structure: Json, codes: Codes) -> dict[str, Json]:
     """Return the tables of a type and of the backbone elements within it, by name."""
     name = structure["name"]
-    tables = {name: {"kind": "resource" if structure["kind"] == "resource" else "complex-type", "elements": []}}
+    tables: dict[str, Json] = {
+        name: {"kind": "resource" if structure["kind"] == "resource" else "complex-type", "elements": []}
+    }
     elements = structure["snapshot"]["element"]
     parents = {each["path"].rpartition(".")[0] for each in elements}
     for element in elements[1:]:
@@ -208,8 +210,7 @@ def _kind(kind: Json) -> str:
     code: str = kind["code"]
     if code.startswith(_SYSTEM_TYPE):
         stated = {each["url"]: each.get("valueUrl") for each in kind.get("extension", [])}
-        primitive = stated.get(_PREFIX + "structuredefinition-fhir-type") or "string"
-        return primitive
+        return stated.get(_PREFIX + "structuredefinition-fhir-type") or "string"
     return code
 
 
@@ -266,9 +267,7 @@ class Compiler:
     """Turns the FHIRPath subset of SearchParameters into steps by concrete JSON property names."""
 
     def __init__(self, types: Mapping[str, Json]) -> None:
-        self._elements = {
-            name: {element[0]: element for element in table["elements"]} for name, table in types.items()
-        }
+        self._elements = {name: {element[0]: element for element in table["elements"]} for name, table in types.items()}
 
     def compile(self, expression: str, resource: str) -> list[State]:
         """Return the paths of the alternatives that begin at the resource type."""
@@ -322,9 +321,9 @@ class Compiler:
         indexed = re.fullmatch(r"(\w+)\[(\d+)\]", segment)
         name = indexed[1] if indexed else segment
         elements = self._elements.get(state.type, {})
-        concrete = [elements[name]] if name in elements else [
-            each for each in elements.values() if each[5] == f"{name}[x]"
-        ]
+        concrete = (
+            [elements[name]] if name in elements else [each for each in elements.values() if each[5] == f"{name}[x]"]
+        )
         for element in concrete:
             step: Json = {"name": element[0]}
             if indexed:

@@ -78,7 +78,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int) -> Event:
     return Event(event_id, recorded, codec.dumps(row), _index(call, outcome, context, touched, result))
 
 
-def describe_token(  # noqa: PLR0913 - the facts of one row, each by its name
+def describe_token(
     context: Context,
     event_id: str,
     recorded: int,

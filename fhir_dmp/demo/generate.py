@@ -214,7 +214,9 @@ def _team(record: _Record) -> None:
 def _visits(record: _Record) -> None:
     for _ in range(3):
         days = record.random.randint(5, 1500)
-        moment = datetime(TODAY.year, TODAY.month, TODAY.day, record.random.randint(8, 18), 30, tzinfo=UTC) - timedelta(days=days)
+        moment = datetime(TODAY.year, TODAY.month, TODAY.day, record.random.randint(8, 18), 30, tzinfo=UTC) - timedelta(
+            days=days
+        )
         visit = record.add(
             "Encounter",
             status="finished",
@@ -316,7 +318,9 @@ def _laboratory(record: _Record) -> None:
                     "laboratory",
                     {**_concept(_LOINC, code, name), "text": name},
                     valueQuantity=_quantity(value, ucum, unit, decimals),
-                    referenceRange=[{"low": _quantity(low, ucum, unit, decimals), "high": _quantity(high, ucum, unit, decimals)}],
+                    referenceRange=[
+                        {"low": _quantity(low, ucum, unit, decimals), "high": _quantity(high, ucum, unit, decimals)}
+                    ],
                 )
             )
         record.add(
@@ -332,9 +336,7 @@ def _laboratory(record: _Record) -> None:
         )
 
 
-def _observe(  # noqa: PLR0913 - what every observation has
-    record: _Record, visit: str, moment: datetime, category: str, code: Json, **elements: Any
-) -> str:
+def _observe(record: _Record, visit: str, moment: datetime, category: str, code: Json, **elements: Any) -> str:
     return record.add(
         "Observation",
         status="final",

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-FAMILIES = (
-    "Martin Bernard Thomas Petit Robert Richard Durand Dubois Moreau Laurent Simon Michel Lefebvre Leroy Roux David "
-    "Bertrand Morel Fournier Girard Bonnet Dupont Lambert Fontaine Rousseau Vincent Muller Lefèvre Faure André Mercier "
-    "Blanc Guérin Boyer Garnier Chevalier François Legrand Gauthier Garcia Perrin Robin Clément Morin Nicolas Henry"
-).split()
-WOMEN = (
-    "Marie Jeanne Françoise Monique Catherine Nathalie Isabelle Sylvie Anne Sophie Céline Julie Camille Léa Manon Chloé "
-    "Emma Inès Zoé Hélène Élodie Aurélie Margaux Louise Agathe"
-).split()
-MEN = (
-    "Jean Pierre Michel André Philippe Alain Bernard Christophe Nicolas Julien Thomas Antoine Lucas Hugo Louis Gabriel "
-    "Arthur Raphaël Étienne Benoît Cédric Rémi Théo Noé Gaël"
-).split()
+FAMILIES = tuple(
+    (
+        "Martin Bernard Thomas Petit Robert Richard Durand Dubois Moreau Laurent Simon Michel Lefebvre Leroy "
+        "Roux David Bertrand Morel Fournier Girard Bonnet Dupont Lambert Fontaine Rousseau Vincent Muller "
+        "Lefèvre Faure André Mercier Blanc Guérin Boyer Garnier Chevalier François Legrand Gauthier Garcia "
+        "Perrin Robin Clément Morin Nicolas Henry"
+    ).split()
+)
+WOMEN = tuple(
+    (
+        "Marie Jeanne Françoise Monique Catherine Nathalie Isabelle Sylvie Anne Sophie Céline Julie Camille "
+        "Léa Manon Chloé Emma Inès Zoé Hélène Élodie Aurélie Margaux Louise Agathe"
+    ).split()
+)
+MEN = tuple(
+    (
+        "Jean Pierre Michel André Philippe Alain Bernard Christophe Nicolas Julien Thomas Antoine Lucas Hugo "
+        "Louis Gabriel Arthur Raphaël Étienne Benoît Cédric Rémi Théo Noé Gaël"
+    ).split()
+)
 TOWNS = (
     ("75056", "75001", "Paris"),
     ("69123", "69003", "Lyon"),
@@ -32,7 +39,14 @@ TOWNS = (
 )
 """COG code, postal code, name."""
 
-STREETS = ("rue de la République", "avenue Victor-Hugo", "rue des Lilas", "place du Marché", "rue Pasteur", "quai de la Gare")
+STREETS = (
+    "rue de la République",
+    "avenue Victor-Hugo",
+    "rue des Lilas",
+    "place du Marché",
+    "rue Pasteur",
+    "quai de la Gare",
+)
 CONDITIONS = (
     ("I10", "Hypertension essentielle (primitive)"),
     ("E11.9", "Diabète sucré de type 2, sans complication"),
@@ -62,7 +76,11 @@ ALLERGIES = (
     ("300916003", "Allergie au latex"),
     ("418689008", "Allergie au pollen de graminées"),
 )
-VACCINES = (("J07BB02", "Vaccin antigrippal"), ("J07AM51", "Vaccin diphtérie-tétanos"), ("J07BN01", "Vaccin COVID-19 à ARN messager"))
+VACCINES = (
+    ("J07BB02", "Vaccin antigrippal"),
+    ("J07AM51", "Vaccin diphtérie-tétanos"),
+    ("J07BN01", "Vaccin COVID-19 à ARN messager"),
+)
 LABORATORY = (
     ("718-7", "Hémoglobine", "g/dL", "g/dL", 12.0, 17.0, 1),
     ("6690-2", "Leucocytes", "10*3/uL", "10³/µL", 4.0, 10.0, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import date
 from typing import Any
 
 Interval = tuple[int, int]
@@ -14,14 +14,16 @@ Interval = tuple[int, int]
 FIRST, LAST = -(2**62), 2**62
 """Ends of an interval that is open there."""
 
-_DATE = re.compile(
-    r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
-    r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
-    r"(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?\Z"
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICRO = timedelta(microseconds=1)
+DAY = 86_400_000_000
 _SECOND = 1_000_000
+_MINUTE = 60 * _SECOND
+_EPOCH = date(1970, 1, 1).toordinal()
+_LEAP_SECOND = 60
+_DATE = re.compile(
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)"
+    r"(?:T([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d{1,9}))?)?(Z|[+-](?:0\d|1[0-4]):[0-5]\d)?)?)?)?",
+    re.ASCII,
+)
 
 
 def interval(text: str) -> Interval:
@@ -29,65 +31,69 @@ def interval(text: str) -> Interval:
 
     Raises ``ValueError`` for what is no date of the calendar.
     """
-    found = _DATE.match(text)
+    found = _DATE.fullmatch(text)
     if found is None:
         raise ValueError(f"{text[:40]!r} is no date: write 2024, 2024-05, 2024-05-31 or 2024-05-31T12:00:00Z")
-    part = found.groupdict()
-    year, month, day = int(part["year"]), int(part["month"] or 1), int(part["day"] or 1)
-    second = min(int(part["second"] or 0), 59)
-    start = datetime(
-        year, month, day, int(part["hour"] or 0), int(part["minute"] or 0), second, tzinfo=_zone(part["zone"])
-    )
-    low = (start - _EPOCH) // _MICRO + _fraction(part["fraction"])
-    return low, low + _length(part, start)
+    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    if day is None:
+        return _months(int(year), int(month) if month else None)
+    low = (date(int(year), int(month), int(day)).toordinal() - _EPOCH) * DAY
+    if hour is None:
+        return low, low + DAY
+    low += (int(hour) * 60 + int(minute)) * _MINUTE - _offset(zone)
+    if second is None:
+        return low, low + _MINUTE
+    low += min(int(second), _LEAP_SECOND - 1) * _SECOND
+    if fraction is None:
+        return low, low + _SECOND
+    return low + int(fraction[:6].ljust(6, "0")), low + int(fraction[:6].ljust(6, "0")) + _width(fraction)
 
 
-def _zone(text: str | None) -> timezone:
-    if text in (None, "Z"):
-        return UTC
-    hours, minutes = int(text[1:3]), int(text[4:6])
-    offset = timedelta(hours=hours, minutes=minutes)
-    return timezone(-offset if text[0] == "-" else offset)
+def _months(year: int, month: int | None) -> Interval:
+    """Return the interval of a month, or of a whole year."""
+    low = (date(year, month or 1, 1).toordinal() - _EPOCH) * DAY
+    last = date(year, month or 12, monthrange(year, month or 12)[1]).toordinal() + 1
+    return low, (last - _EPOCH) * DAY
 
 
-def _fraction(digits: str | None) -> int:
-    return int(digits[:6].ljust(6, "0")) if digits else 0
+def _offset(zone: str | None) -> int:
+    """Return what has to be taken off to be in UTC."""
+    if zone is None or zone == "Z":
+        return 0
+    length = (int(zone[1:3]) * 60 + int(zone[4:6])) * _MINUTE
+    return -length if zone[0] == "-" else length
 
 
-def _length(part: Mapping[str, str | None], start: datetime) -> int:
-    if part["fraction"]:
-        return int(10 ** max(6 - len(part["fraction"]), 0))
-    if part["second"]:
-        return _SECOND
-    if part["hour"]:
-        return 60 * _SECOND
-    if part["day"]:
-        days = 1
-    elif part["month"]:
-        days = monthrange(start.year, start.month)[1]
-    else:
-        days = 366 if monthrange(start.year, 2)[1] == 29 else 365  # noqa: PLR2004 - a leap year's February
-    return days * 86_400 * _SECOND
+def _width(fraction: str) -> int:
+    return int(10 ** max(6 - len(fraction), 0))
 
 
 def of_value(value: Any, datatype: str) -> list[Interval]:
-    """Return the intervals of a value in a resource: date, dateTime, instant, Period or Timing; none if it has none."""
-    if datatype in ("Period",):
-        return _period(value)
-    if datatype == "Timing":
-        bounds = (value.get("repeat") or {}).get("boundsPeriod") or {}
-        return [found for event in value.get("event", ()) for found in of_value(event, "dateTime")] or _period(bounds)
+    """Return the interval of a value in a resource: date, dateTime, instant, Period or Timing; none if it has none.
+
+    An instant is a point in time, whatever the digits it is written with. Of a Timing the outer limits count.
+    """
     try:
-        return [interval(value)] if isinstance(value, str) else []
-    except ValueError:
-        return []
+        if isinstance(value, str):
+            low, high = interval(value)
+            return [(low, low + 1)] if datatype == "instant" else [(low, high)]
+        if datatype == "Period":
+            return _period(value)
+        if datatype == "Timing":
+            return _timing(value)
+    except (ValueError, TypeError, AttributeError):
+        pass
+    return []
 
 
 def _period(value: Mapping[str, Any]) -> list[Interval]:
     start, end = value.get("start"), value.get("end")
     if start is None and end is None:
         return []
-    try:
-        return [(interval(start)[0] if start else FIRST, interval(end)[1] if end else LAST)]
-    except ValueError:
-        return []
+    return [(interval(start)[0] if start else FIRST, interval(end)[1] if end else LAST)]
+
+
+def _timing(value: Mapping[str, Any]) -> list[Interval]:
+    spans = [interval(event) for event in value.get("event") or () if event is not None]
+    spans += _period((value.get("repeat") or {}).get("boundsPeriod") or {})
+    return [(min(low for low, _ in spans), max(high for _, high in spans))] if spans else []

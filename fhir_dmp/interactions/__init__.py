@@ -1,1 +1,1 @@
-"""One module for each FHIR interaction. https://hl7.org/fhir/R4/http.html"""
+"""One module for each FHIR interaction. https://hl7.org/fhir/R4/http.html."""

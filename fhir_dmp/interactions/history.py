@@ -119,7 +119,7 @@ def _path(call: Call) -> str:
     return "/".join(part for part in (call.type, call.id, "_history") if part)
 
 
-def _links(call: Call, context: Context, asked: _Asked, found: Found, horizon: int, env: Env) -> dict[str, str]:  # noqa: PLR0913, PLR0917 - the parts of one place
+def _links(call: Call, context: Context, asked: _Asked, found: Found, horizon: int, env: Env) -> dict[str, str]:
     base = f"{context.base_url}/{_path(call)}"
     links = {"self": f"{base}?{urlencode(asked.used)}" if asked.used else base}
     if found.more:

@@ -64,7 +64,7 @@ def _reader(grant: Grant) -> Callable[[Stored], bool]:
     return lambda row: decide(rules, row.index).permit
 
 
-def _answer(  # noqa: PLR0913 - the parts of one searchset
+def _answer(
     request: Request,
     found: Found,
     extra: tuple[Stored, ...],
@@ -100,9 +100,7 @@ def _resume(call: Call, context: Context, env: Env) -> Place | None:
     return open_place(token, env.unseal, owner=owner(context.subject), path=call.resource_type, now=now)
 
 
-def _token(  # noqa: PLR0913 - the parts of one place
-    call: Call, context: Context, params: Params, found: Found, bound: str, env: Env
-) -> str:
+def _token(call: Call, context: Context, params: Params, found: Found, bound: str, env: Env) -> str:
     ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
     place = Place(owner(context.subject), call.resource_type, params, found.last or (), bound, ends)
     return seal_place(place, env.seal)

@@ -23,37 +23,37 @@ class OAuthError(Exception):
         super().__init__(self.description)
 
 
-class InvalidRequest(OAuthError):  # noqa: N818 - the code of the RFC
+class InvalidRequest(OAuthError):
     """A parameter is missing, repeated or malformed."""
 
     error, status = "invalid_request", 400
 
 
-class InvalidClient(OAuthError):  # noqa: N818 - the code of the RFC
+class InvalidClient(OAuthError):
     """The client is unknown or did not prove who it is."""
 
     error, status = "invalid_client", 401
 
 
-class InvalidGrant(OAuthError):  # noqa: N818 - the code of the RFC
+class InvalidGrant(OAuthError):
     """The grant is invalid, expired, revoked, or somebody else's."""
 
     error, status = "invalid_grant", 400
 
 
-class UnauthorizedClient(OAuthError):  # noqa: N818 - the code of the RFC
+class UnauthorizedClient(OAuthError):
     """The client is known and may not use this kind of grant."""
 
     error, status = "unauthorized_client", 400
 
 
-class UnsupportedGrantType(OAuthError):  # noqa: N818 - the code of the RFC
+class UnsupportedGrantType(OAuthError):
     """The server does not take this kind of grant."""
 
     error, status = "unsupported_grant_type", 400
 
 
-class InvalidScope(OAuthError):  # noqa: N818 - the code of the RFC
+class InvalidScope(OAuthError):
     """The scope is malformed, not supported, or more than the client is registered for."""
 
     error, status = "invalid_scope", 400

@@ -173,7 +173,7 @@ def _unique(ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({(each["k"], each["lo"], each["hi"]): each for each in ranges}.values())
 
 
-def _entry(name: str, param: SearchParam, path: Path, base_url: str, compartments: tuple[str, ...]) -> _Entry:  # noqa: C901, PLR0911 - a table of the nine types
+def _entry(name: str, param: SearchParam, path: Path, base_url: str, compartments: tuple[str, ...]) -> _Entry:  # noqa: PLR0911 - a table of the nine types
     """Return the function that adds one found value to the tokens or ranges."""
     kind, key, datatype = param.type, f"{name}=", path.type
     if kind == "token":
@@ -202,7 +202,7 @@ def _presence(value: Any) -> str:
     return "false" if value is False else "true"
 
 
-def _add_reference(  # noqa: PLR0913 - called for each reference: no object is made for it
+def _add_reference(
     name: str, value: Any, datatype: str, base_url: str, marks: tuple[str, ...], tokens: list[str]
 ) -> None:
     for entry in reference.entries(name, value, datatype, base_url):

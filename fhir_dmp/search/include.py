@@ -16,7 +16,7 @@ from fhir_dmp.store.port import Page, Store
 from fhir_dmp.store.query import In, Query, both
 
 
-def included(  # noqa: PLR0913 - what is asked, from where, under which rules
+def included(
     request: Request,
     matches: Sequence[Stored],
     readable: Callable[[Stored], bool],

@@ -114,9 +114,7 @@ class _Reader:
             return self._chain(resource_type, param, modifier, rest, value, depth)
         return Clause(resource_type, param, modifier or None, tuple(split(value, ",")))
 
-    def _chain(  # noqa: PLR0913 - the parts of one name
-        self, resource_type: str, param: SearchParam, target: str, rest: str, value: str, depth: int
-    ) -> Chain:
+    def _chain(self, resource_type: str, param: SearchParam, target: str, rest: str, value: str, depth: int) -> Chain:
         if param.type != "reference":
             raise Invalid(f"{param.code} is no reference: nothing can be chained to it.", expression=param.code)
         targets = (target,) if target else param.targets

@@ -26,6 +26,12 @@ GROUP = 200
 """Resources of an NDJSON file that make one transaction."""
 
 MOST_BYTES = 256 * 1024 * 1024
+
+
+def _plain(path: Path) -> Any:
+    return path.open("rb")
+
+
 _OPENERS: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _ATTEMPTS = 5
 
@@ -84,7 +90,7 @@ def is_shared(file: Path) -> bool:
     return any(word in file.name for word in ("hospitalInformation", "practitionerInformation", "directory"))
 
 
-def load(  # noqa: PLR0913 - what to load, by which door, and whom to tell
+def load(
     files: Sequence[Path],
     perform: Perform,
     context: Callable[[], Context],
@@ -113,7 +119,11 @@ def load(  # noqa: PLR0913 - what to load, by which door, and whom to tell
 
 
 def load_bundle(
-    name: str, read: Callable[[], bytes], perform: Perform, context: Callable[[], Context], has_mark: Callable[[str], bool]
+    name: str,
+    read: Callable[[], bytes],
+    perform: Perform,
+    context: Callable[[], Context],
+    has_mark: Callable[[str], bool],
 ) -> Outcome:
     """Load one bundle, unless it was loaded before."""
     try:
@@ -178,7 +188,7 @@ def _units(files: Iterable[Path]) -> Iterator[Unit]:
 def _groups(file: Path) -> Iterator[Unit]:
     lines: list[bytes] = []
     number = 0
-    opener = _OPENERS.get(file.suffix, lambda path: path.open("rb"))
+    opener = _OPENERS.get(file.suffix, _plain)
     with opener(file) as content:
         for line in content:
             if line.strip():
@@ -192,12 +202,14 @@ def _groups(file: Path) -> Iterator[Unit]:
 
 
 def _group(file: Path, number: int, lines: list[bytes]) -> Unit:
-    whole = b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":' + b'},{"resource":'.join(lines) + b"}]}"
+    whole = (
+        b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":' + b'},{"resource":'.join(lines) + b"}]}"
+    )
     return Unit(f"{file.name} part {number}", lambda: whole)
 
 
 def _read(file: Path) -> bytes:
-    opener = _OPENERS.get(file.suffix, lambda path: path.open("rb"))
+    opener = _OPENERS.get(file.suffix, _plain)
     with opener(file) as content:
         raw: bytes = content.read(MOST_BYTES + 1)
     if len(raw) > MOST_BYTES:

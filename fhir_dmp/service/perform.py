@@ -57,7 +57,7 @@ def perform(call: Call, context: Context, env: Env) -> Result:
         error: FhirError = Invalid("The body is nested too deeply.")
     except FhirError as refusal:
         error = refusal
-    except Exception:
+    except Exception:  # noqa: BLE001 - what was not foreseen says nothing outside and everything in the log
         _log.exception("fault", request_id=context.request_id, interaction=call.name, type=call.type)
         error = FhirError(f"The server failed; its operator finds the reason under {context.request_id}.")
     turn_away(call, error, context, env)

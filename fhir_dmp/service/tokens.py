@@ -62,7 +62,7 @@ class _Told:
 class Tokens:
     """Issues, revokes and checks tokens; made once for each worker by the composition root."""
 
-    def __init__(  # noqa: PLR0913 - the composition root hands over each part by its name
+    def __init__(
         self,
         *,
         grants: Grants,

@@ -8,7 +8,7 @@ Plan is out of date.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fhir_dmp.fhir.reference import Ref

@@ -20,7 +20,7 @@ MOST_ISSUES = 100
 _ELEMENT = {"id", "extension"}
 
 
-class _Full(Exception):  # noqa: N818 - ends a walk that has told enough
+class _Full(Exception):
     pass
 
 
@@ -51,7 +51,7 @@ class _Element:
         self.codes = element.codes
         self.check: Check | None = CHECKS.get(element.type)
         self.resource = element.type == "Resource"
-        self.targets = frozenset(element.targets) if element.type in ("Reference",) and element.targets else None
+        self.targets = frozenset(element.targets) if element.type == "Reference" and element.targets else None
         self.nested: _Type | None = None
 
 
@@ -153,7 +153,7 @@ class _Validator:
             found.add("structure", f"has both {before} and {element.name}: one is allowed", path)
         return seen
 
-    def _array(  # noqa: PLR0913 - a walk carries its whole state
+    def _array(
         self, items: Any, element: _Element, owner: Mapping[str, Any], path: str, found: _Found, root: Mapping[str, Any]
     ) -> None:
         if not isinstance(items, list):
@@ -216,7 +216,7 @@ class _Validator:
         if element.targets is not None and literal.type not in element.targets:
             found.add("structure", f"must point at {', '.join(sorted(element.targets))}, not at {literal.type}", path)
 
-    def _sibling(  # noqa: PLR0913 - a walk carries its whole state
+    def _sibling(
         self,
         name: str,
         item: Any,

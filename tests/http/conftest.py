@@ -57,7 +57,13 @@ class Caller:
 
 def make_app(uri, name, folder, **limits):
     """Return the application on a database of its own."""
-    settings = Settings(mongodb_uri=uri, mongodb_database=name, data_dir=Path(folder), log_level="error")
+    settings = Settings(
+        mongodb_uri=uri,
+        mongodb_database=name,
+        data_dir=Path(folder),
+        public_url="http://127.0.0.1:8000",
+        log_level="error",
+    )
     if limits:
         settings = replace(settings, limits=Limits(**limits))
     return create_app(settings, create_server(settings))

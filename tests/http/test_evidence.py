@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fhir_dmp.errors import Unavailable
 from tests.http.test_interactions import PATIENT
 
 
@@ -86,8 +87,6 @@ def test_an_auditor_reads_the_log_and_nothing_else(auditor, ehr):
 
 def test_without_a_durable_event_nothing_is_disclosed(ehr, app, monkeypatch):
     """If the log takes no row, a read answers 503 and no body of the record."""
-    from fhir_dmp.errors import Unavailable
-
     made = ehr.post("/Patient", PATIENT).json
 
     def fail(event):

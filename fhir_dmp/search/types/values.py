@@ -1,4 +1,4 @@
-"""Taking apart what was sent: ``\\,`` ``\\|`` ``\\$`` and ``\\\\`` stand for themselves. https://hl7.org/fhir/R4/search.html#escaping."""
+r"""Taking apart what was sent: ``\,`` ``\|`` ``\$`` and ``\\`` stand for themselves. https://hl7.org/fhir/R4/search.html#escaping."""
 
 from __future__ import annotations
 

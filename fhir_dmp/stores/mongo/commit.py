@@ -137,7 +137,7 @@ class EventCommitter:
         ) from fault
 
 
-class _Losers(Exception):  # noqa: N818 - a fact about some members of a group
+class _Losers(Exception):
     def __init__(self, members: Iterable[Member[Commit]]) -> None:
         super().__init__()
         self.members = list(members)
@@ -173,7 +173,7 @@ class WriteCommitter:
         while left:
             try:
                 self._transact(left)
-                return
+                left = []
             except _Losers as losers:
                 left = _without(left, losers.members)
             except _OvertakenError:
@@ -267,7 +267,7 @@ class WriteCommitter:
 
     def _still(self, lock: Lock, session: ClientSession) -> bool:
         """Tell whether the criteria find within this snapshot exactly what the Plan found."""
-        present = compile_query(both(lock.query, Not(Eq("del", True))))
+        present = compile_query(both(lock.query, Not(Eq("del", value=True))))
         rows = self._database["current"].find(present, {"_id": 1}, limit=len(lock.found) + 1, session=session)
         return {row["_id"] for row in rows} == {str(ref) for ref in lock.found}
 

@@ -228,9 +228,9 @@ def _start(folder: Folder) -> Place:
     ]
     moved = folder.last_port() not in (None, port)
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - a mongod that we found
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_SECONDS, check=False
-        )  # noqa: S603 - a mongod that we found
+        )
     except subprocess.TimeoutExpired:
         raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s; its log is {folder.log}.") from None
     if done.returncode != 0:
