@@ -262,10 +262,10 @@ def _change(sheet: _Sheet) -> None:
         method, ref = item.asked.method, item.ref
         if ref is None:
             return
-        call = replace(item.call, id=ref.id)
         if method == "DELETE":
-            item.change = removal(call, before.get(ref))
+            item.change = removal(item.call, before.get(ref))
         elif method == "PUT":
+            call = replace(item.call, id=ref.id)
             tree = sheet.links.rewrite(item.asked.tree, item.asked.full_url)
             tree = {**tree, "id": ref.id} if item.call.id is None and "id" not in tree else tree
             item.change = next_version(call, tree, before.get(ref), context, env)
@@ -309,9 +309,9 @@ def _touched(items: Iterable[_Item]) -> Iterable[Entity]:
 
 
 def _planned(item: _Item) -> Act:
-    """Return the entry's act for the event, without its body."""
+    """Return the entry's act for the event."""
     version = item.change.version if item.change else item.existing.version if item.existing else None
-    return Act(replace(item.call, body=None), Result("ok", ref=item.ref, version=version))
+    return Act(item.call, Result("ok", ref=item.ref, version=version))
 
 
 def _done(item: _Item, rows: Mapping[Ref, Stored]) -> Act:

@@ -136,20 +136,19 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
         )
     if url is None:
         raise Invalid("The request has no url.", expression="Bundle.request.url")
-    call = _call(method, url.removeprefix(context.base_url).lstrip("/"), _conditions(request, method))
+    tree = entry.get("resource") if method in ("POST", "PUT") else None
+    call = _call(method, url.removeprefix(context.base_url).lstrip("/"), _conditions(request, method), tree)
     if call.type is not None and call.type not in env.definitions.search_params:
         raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.", expression="Bundle.request.url")
     full_url = entry.get("fullUrl")
     if full_url is not None and not isinstance(full_url, str):
         raise Invalid("fullUrl must be a string.", expression="Bundle.fullUrl")
-    if method not in ("POST", "PUT"):
-        return Asked(place, method, call, full_url=full_url)
-    tree = _resource(entry, method, call)
-    return Asked(place, method, replace(call, body=tree), tree, full_url)
+    if method in ("POST", "PUT"):
+        _require_resource(tree, method, call)
+    return Asked(place, method, call, tree or {}, full_url)
 
 
-def _resource(entry: Mapping[str, Any], method: str, call: Call) -> dict[str, Any]:
-    tree = entry.get("resource")
+def _require_resource(tree: Any, method: str, call: Call) -> None:
     if not isinstance(tree, dict):
         raise Invalid(f"{method} needs a resource.", expression="Bundle.resource")
     if tree.get("resourceType") != call.type:
@@ -157,7 +156,6 @@ def _resource(entry: Mapping[str, Any], method: str, call: Call) -> dict[str, An
             f"The resource is a {str(tree.get('resourceType'))[:64]!r}, the url says {call.type}.",
             expression="Bundle.request.url",
         )
-    return tree
 
 
 def _conditions(request: Mapping[str, Any], method: str) -> Mapping[str, str]:
@@ -178,29 +176,30 @@ def _text(request: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _call(method: str, url: str, conditions: Mapping[str, str]) -> Call:
+def _call(method: str, url: str, conditions: Mapping[str, str], tree: Any) -> Call:
     path, _, query = url.partition("?")
     parts = [unquote(part) for part in path.split("/") if part]
-    if any(part.startswith("$") for part in parts):
+    if "$" in path and any(part.startswith("$") for part in parts):
         raise NotSupported(f"The operation {parts[-1][:64]} is not supported.", expression="Bundle.request.url")
     if method in ("GET", "HEAD"):
         found = _read(parts, tuple(parse_qsl(query, keep_blank_values=True)), conditions)
     else:
-        found = _write(method, parts, query, conditions)
+        found = _write(method, parts, query, conditions, tree)
     if found is None:
         raise Invalid(f"{method} {url[:100]} is no FHIR interaction.", expression="Bundle.request.url")
     return found
 
 
-def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, str]) -> Call | None:
+def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, str], tree: Any) -> Call | None:
     match method, parts:
         case "POST", [resource_type] if not query:
-            return Call("create", resource_type, criteria=conditions.get("ifNoneExist"))
+            return Call("create", resource_type, body=tree, criteria=conditions.get("ifNoneExist"))
         case (("PUT" | "DELETE"), [resource_type, *rest]) if len(rest) <= 1 and bool(rest) != bool(query):
             return Call(
                 "update" if method == "PUT" else "delete",
                 resource_type,
                 rest[0] if rest else None,
+                body=tree,
                 criteria=query or None,
                 if_match=conditions.get("ifMatch"),
                 if_none_match=conditions.get("ifNoneMatch"),

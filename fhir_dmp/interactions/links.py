@@ -44,33 +44,46 @@ class Links:
         return self._object(tree, literal.base if literal else None, "")
 
     def _object(self, node: dict[str, Any], base: str | None, inside: str) -> dict[str, Any]:
+        """Return the node, or a copy of it where something below it is replaced; ``inside`` is the property it stands in."""
         made = node
         for key, value in node.items():
-            new = self._value(key, value, base, inside, node)
-            if new is not value:
+            kind = type(value)
+            if kind is dict:
+                new: Any = self._object(value, base, key)
+            elif kind is list:
+                new = self._list(value, base, key)
+            elif kind is str:
+                new = self._text(key, value, base)
+            else:
+                continue
+            if new is not value and not (key == "url" and _names_a_definition(inside, node)):
                 if made is node:
                     made = dict(node)
                 made[key] = new
         return made
 
-    def _value(self, key: str, value: Any, base: str | None, inside: str, node: dict[str, Any]) -> Any:
-        kind = type(value)
-        if kind is str:
-            if key == "reference":
-                return self._reference(value, base)
-            if value in self._targets and _URI.match(key) and not _names_a_definition(key, inside, node):
-                return self._targets[value]
-            return self._narrative(value) if key == "div" else value
-        if kind is dict:
-            return self._object(value, base, key)
-        return self._list(value, base, key, node) if kind is list else value
+    def _list(self, items: list[Any], base: str | None, key: str) -> list[Any]:
+        made = items
+        for place, item in enumerate(items):
+            kind = type(item)
+            if kind is dict:
+                new: Any = self._object(item, base, key)
+            elif kind is str:
+                new = self._text(key, item, base)
+            else:
+                continue
+            if new is not item:
+                if made is items:
+                    made = list(items)
+                made[place] = new
+        return made
 
-    def _list(self, items: list[Any], base: str | None, key: str, node: dict[str, Any]) -> list[Any]:
-        made = [
-            self._object(item, base, key) if type(item) is dict else self._value(key, item, base, key, node)
-            for item in items
-        ]
-        return made if any(new is not old for new, old in zip(made, items, strict=True)) else items
+    def _text(self, key: str, value: str, base: str | None) -> str:
+        if key == "reference":
+            return self._reference(value, base)
+        if value in self._targets:
+            return self._targets[value] if _URI.match(key) else value
+        return self._narrative(value) if key == "div" else value
 
     def _reference(self, value: str, base: str | None) -> str:
         targets = self._targets
@@ -86,9 +99,9 @@ class Links:
         return _HREF.sub(lambda found: found[1] + self._targets.get(found[2], found[2]), text)
 
 
-def _names_a_definition(key: str, inside: str, node: dict[str, Any]) -> bool:
-    """Tell whether ``url`` is what an extension or a definition is called by, and no link."""
-    return key == "url" and (inside in _EXTENSIONS or "resourceType" in node)
+def _names_a_definition(inside: str, node: dict[str, Any]) -> bool:
+    """Tell whether a ``url`` here is what an extension or a definition is called by, and no link."""
+    return inside in _EXTENSIONS or "resourceType" in node
 
 
 def conditional_references(tree: dict[str, Any]) -> list[str]:

@@ -45,11 +45,21 @@ def test_all_types_are_told_with_what_the_door_takes(statement):
 
 def test_every_parameter_that_is_told_is_searched_by(statement, app, ehr, auditor):
     """Asked strictly, none of a type's parameters is unknown; what is left out is unknown."""
-    sample = {"date": "2024", "number": "1", "quantity": "1", "token": "x", "string": "x", "uri": "urn:x", "reference": "Patient/x"}
+    sample = {
+        "date": "2024",
+        "number": "1",
+        "quantity": "1",
+        "token": "x",
+        "string": "x",
+        "uri": "urn:x",
+        "reference": "Patient/x",
+    }
     for caller, name in ((ehr, "Observation"), (ehr, "Patient"), (ehr, "Encounter"), (auditor, "AuditEvent")):
         for param in of_type(statement, name)["searchParam"]:
             if param["type"] in sample:
-                answer = caller.get(f"/{name}?{param['name']}={sample[param['type']]}", headers={"Prefer": "handling=strict"})
+                answer = caller.get(
+                    f"/{name}?{param['name']}={sample[param['type']]}", headers={"Prefer": "handling=strict"}
+                )
                 assert answer.status_code == 200, (name, param, answer.data)
     assert "near" not in {param["name"] for param in of_type(statement, "Location")["searchParam"]}
     assert ehr.get("/Location?near=1|2", headers={"Prefer": "handling=strict"}).status_code == 400
