@@ -10,6 +10,9 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.outcome import outcome
 
 JSON = "application/fhir+json; charset=utf-8"
+ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+"""Headers of every answer: nobody on the way keeps a record."""
+
 _WERKZEUG = {
     404: errors.UnknownType,
     405: errors.MethodNotAllowed,
@@ -20,13 +23,8 @@ _WERKZEUG = {
 
 def render_error(error: errors.FhirError, request_id: str) -> Response:
     """Return the OperationOutcome of the error, with its status and headers."""
-    response = Response(codec.dumps(outcome(error.issues)), error.status, content_type=JSON)
-    response.headers["X-Request-Id"] = request_id
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    for name, value in error.headers:
-        response.headers[name] = value
-    return response
+    headers = [("Content-Type", JSON), ("X-Request-Id", request_id), *ALWAYS, *error.headers]
+    return Response(codec.dumps(outcome(error.issues)), error.status, headers)
 
 
 def from_werkzeug(fault: HTTPException) -> errors.FhirError:

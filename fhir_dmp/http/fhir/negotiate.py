@@ -9,6 +9,7 @@ from flask import Request
 from fhir_dmp.errors import Invalid, NotAcceptable, UnsupportedMedia
 
 _JSON = ("application/fhir+json", "application/json", "text/json", "json", "application/json+fhir")
+_COMMON = ("*/*", "application/fhir+json", "application/json")
 _FORM = "application/x-www-form-urlencoded"
 _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = {
     "minimal": "minimal",
@@ -19,10 +20,12 @@ _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = 
 
 def require_acceptable(request: Request) -> None:
     """Refuse (406) a caller that takes nothing this server can send; ``_format`` wins over Accept."""
-    wanted = request.args.get("_format")
+    wanted = request.args.get("_format") if request.query_string else None
     if wanted is not None:
         if wanted.replace(" ", "+").partition(";")[0] not in _JSON:
             raise NotAcceptable(f"_format {wanted!r} is not served: ask for json.")
+        return
+    if request.environ.get("HTTP_ACCEPT", "*/*") in _COMMON:
         return
     accepted = request.accept_mimetypes
     if accepted and not any(accepted.quality(kind) > 0 for kind in _JSON if "/" in kind):
@@ -51,6 +54,8 @@ def form_params(request: Request) -> tuple[tuple[str, str], ...]:
 
 def preferences(request: Request) -> tuple[bool, Literal["minimal", "representation", "OperationOutcome"] | None]:
     """Return whether handling is strict, and what a write shall return (None: not said). https://hl7.org/fhir/R4/http.html#ops."""
+    if "HTTP_PREFER" not in request.environ:
+        return False, None
     strict = False
     returns: Literal["minimal", "representation", "OperationOutcome"] | None = None
     for preference in ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(","):

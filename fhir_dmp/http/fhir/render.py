@@ -10,7 +10,7 @@ from fhir_dmp.call import Call, Context, Result
 from fhir_dmp.errors import Issue
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.outcome import outcome
-from fhir_dmp.http.errors import JSON
+from fhir_dmp.http.errors import ALWAYS, JSON
 
 _STATUS = {"ok": 200, "created": 201, "accepted": 202, "no-content": 204, "not-modified": 304}
 _WRITES = ("create", "update", "patch", "delete")
@@ -27,19 +27,14 @@ def render(call: Call, context: Context, result: Result, *, pretty: bool = False
     body = _body(call, result)
     if body is not None and status == _STATUS["no-content"]:
         status = _STATUS["ok"]
-    response = Response(codec.pretty(body) if pretty and body else body, status)
-    headers = response.headers
-    headers["Content-Type"] = JSON
-    headers["X-Request-Id"] = context.request_id
-    headers["Cache-Control"] = "no-store"
-    headers["X-Content-Type-Options"] = "nosniff"
+    headers = [("Content-Type", JSON), ("X-Request-Id", context.request_id), *ALWAYS]
     if result.version is not None:
-        headers["ETag"] = f'W/"{result.version}"'
+        headers.append(("ETag", f'W/"{result.version}"'))
     if result.updated is not None:
-        headers["Last-Modified"] = formatdate(result.updated // 1_000_000, usegmt=True)
+        headers.append(("Last-Modified", formatdate(result.updated // 1_000_000, usegmt=True)))
     if result.outcome == "created" and result.ref is not None:
-        headers["Location"] = f"{context.base_url}/{result.ref}/_history/{result.version}"
-    return response
+        headers.append(("Location", f"{context.base_url}/{result.ref}/_history/{result.version}"))
+    return Response(codec.pretty(body) if pretty and body else body, status, headers)
 
 
 def _body(call: Call, result: Result) -> bytes | None:

@@ -64,7 +64,9 @@ class Endpoint:
             result: Result = perform(call, context, self.env)
         except FhirError as error:
             return render_error(error, context.request_id)
-        return render(call, context, result, pretty=request.args.get("_pretty") == "true")
+        return render(
+            call, context, result, pretty=bool(request.query_string) and request.args.get("_pretty") == "true"
+        )
 
     def _turn_away(self, call: Call, error: FhirError, context: Context) -> Response:
         try:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Member(Generic[T]):
     """One who waits: what is to be done, what it touches, how heavy it is, and how it ended."""
 
-    __slots__ = ("done", "error", "item", "result", "touches", "weight")
+    __slots__ = ("error", "item", "result", "touches", "weight")
 
     def __init__(self, item: T, touches: frozenset[Hashable], weight: int) -> None:
         self.item = item
@@ -26,16 +26,16 @@ class Member(Generic[T]):
         self.weight = weight
         self.result: Any = None
         self.error: BaseException | None = None
-        self.done = threading.Event()
 
 
 class _Flight(Generic[T]):
-    __slots__ = ("members", "touches", "weight")
+    __slots__ = ("landed", "members", "touches", "weight")
 
     def __init__(self) -> None:
         self.members: list[Member[T]] = []
         self.touches: set[Hashable] = set()
         self.weight = 0
+        self.landed = threading.Event()
 
 
 class Flights(Generic[T]):
@@ -62,7 +62,7 @@ class Flights(Generic[T]):
         flight, leads = self._board(member)
         if leads:
             self._lead(flight)
-        elif not member.done.wait(self._seconds * 2):
+        elif not flight.landed.wait(self._seconds * 2):
             raise Unavailable("The database is too slow to make this durable in time.")
         if member.error is not None:
             raise member.error
@@ -108,5 +108,4 @@ class Flights(Generic[T]):
         finally:
             if in_time:
                 self._flying.release()
-            for member in flight.members:
-                member.done.set()
+            flight.landed.set()
