@@ -9,7 +9,7 @@ from flask import Flask
 from fhir_dmp.app import create_app
 from fhir_dmp.settings import Settings
 
-SWITCH_SECONDS = 0.005
+SWITCH_SECONDS = 0.0005
 """How long a thread may hold the interpreter: whoever leads a group commit is waited for by all the others."""
 
 
