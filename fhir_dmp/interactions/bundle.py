@@ -52,7 +52,8 @@ def batch(
     for item in sorted(items, key=lambda item: ORDER[item.method]):
         act = do(replace(item.call, prefer=call.prefer, strict=call.strict))
         acts[item.place] = _headless(act) if item.method == "HEAD" else act
-    return Result("ok", bundle("batch-response", _answers((acts[place] for place in sorted(acts)), context, call)))
+    done = tuple(acts[place] for place in sorted(acts))
+    return Result("ok", bundle("batch-response", _answers(done, context, call)), entries=done)
 
 
 @dataclass(slots=True)

@@ -71,7 +71,7 @@ def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
 
 def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if call.name == "batch":
-        return _recorded(call, _batch(call, context, env), context, env)
+        return _batch(call, context, env)
     grant = Grant(cache(partial(rules_for, context.subject)))
     action, interaction = _interaction(call)
     if action is not None:
@@ -91,7 +91,12 @@ def _batch(call: Call, context: Context, env: Env) -> Result:
         turn_away(entry, error, context, env)
         return Act(entry, error=error)
 
-    return batch(call, context, env, partial(_entry, context=context, env=env), refuse)
+    result = batch(call, context, env, partial(_entry, context=context, env=env), refuse)
+    marks = (call.mark,) if call.mark and all(entry.error is None for entry in result.entries) else ()
+    if not marks:
+        return _recorded(call, result, context, env)
+    env.store.commit(Commit(events=(_described(Act(call, result), context, env),), marks=marks))
+    return result
 
 
 def _entry(call: Call, context: Context, env: Env) -> Act:
@@ -158,7 +163,11 @@ def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
 
 
 def _recorded(call: Call, result: Result, context: Context, env: Env) -> Result:
-    env.store.record(_described(Act(call, result), context, env))
+    event = _described(Act(call, result), context, env)
+    if call.mark:
+        env.store.commit(Commit(events=(event,), marks=(call.mark,)))
+    else:
+        env.store.record(event)
     return result
 
 
