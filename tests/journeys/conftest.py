@@ -1,0 +1,113 @@
+"""A real server in processes of its own, for stories told through the network."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from fhir_dmp.oauth.rfc7523 import ASSERTION_TYPE, make_assertion
+from tests.oauth_world import jwks, key_pair
+
+COMMAND = [sys.executable, "-m", "fhir_dmp.cli"]
+
+
+@dataclass
+class Running:
+    """A server process, its folder and its URL."""
+
+    url: str
+    folder: Path
+    process: subprocess.Popen
+
+    @property
+    def fhir(self):
+        return f"{self.url}/fhir"
+
+    def command(self, *words, check=True):
+        """Run a command beside the server."""
+        done = subprocess.run(
+            [*COMMAND, *words, "--data-dir", str(self.folder)], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    def register(self, client_id, role="ehr", scope="system/*.cruds"):
+        """Register a backend client at the command line."""
+        keys = self.folder / "keys.json"
+        keys.write_text(jwks(key_pair()))
+        self.command("client", "add", client_id, "--role", role, "--scope", scope, "--jwks", str(keys))
+
+    def token(self, client_id):
+        """Return a token as SMART Backend Services get it."""
+        answer = requests.post(
+            f"{self.url}/oauth/token",
+            data={
+                "grant_type": "client_credentials",
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": make_assertion(key_pair(), client_id, f"{self.url}/oauth/token"),
+            },
+            timeout=10,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()["access_token"]
+
+
+def free_port():
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(folder, *, port=None, verb="serve", more=()):
+    """Start a server and wait until it is ready."""
+    port = port or free_port()
+    words = [*COMMAND, verb, "--port", str(port), "--workers", "2", "--data-dir", str(folder), *more]
+    with (Path(folder) / "server.log").open("a") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+    running = Running(f"http://127.0.0.1:{port}", Path(folder), process)
+    wait_until_ready(running)
+    return running
+
+
+def wait_until_ready(running, seconds=60):
+    """Return once the server takes work."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        assert running.process.poll() is None, (running.folder / "server.log").read_text()
+        try:
+            if requests.get(f"{running.url}/readyz", timeout=5).status_code == 200:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.1)
+    raise AssertionError((running.folder / "server.log").read_text())
+
+
+def stop(running):
+    """Stop the server and what it started."""
+    running.process.terminate()
+    running.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One server for the stories of a module."""
+    running = start(tmp_path_factory.mktemp("server"))
+    running.register("ehr-one")
+    running.register("auditor-one", role="auditor", scope="system/AuditEvent.rs")
+    yield running
+    stop(running)
+
+
+def database_process(running):
+    """Return the pid of the server's mongod."""
+    return json.loads((running.folder / "mongodb" / "mongod.json").read_text())["pid"]

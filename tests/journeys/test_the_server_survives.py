@@ -1,0 +1,108 @@
+"""What happens when processes die: nothing acknowledged is lost, and nobody has to restart anything by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import requests
+
+from tests.journeys.conftest import COMMAND, database_process, start, stop, wait_until_ready
+
+PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
+
+
+def headers(server):
+    return {"Authorization": f"Bearer {server.token('ehr-one')}", "Content-Type": "application/fhir+json"}
+
+
+def test_a_killed_database_answers_503_and_comes_back_by_itself(tmp_path):
+    """kill -9 of mongod under writers: every acknowledged create is there afterwards, with its event."""
+    server = start(tmp_path)
+    try:
+        server.register("ehr-one")
+        server.register("auditor-one", role="auditor", scope="system/AuditEvent.rs")
+        sent = headers(server)
+        made, statuses, over = [], set(), threading.Event()
+
+        def write():
+            while not over.is_set():
+                answer = requests.post(f"{server.fhir}/Patient", json=PATIENT, headers=sent, timeout=30)
+                statuses.add(answer.status_code)
+                if answer.status_code == 201:
+                    made.append(answer.json()["id"])
+
+        threads = [threading.Thread(target=write) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        os.kill(database_process(server), signal.SIGKILL)
+        time.sleep(4)
+        before = len(made)
+        wait_until_ready(server)
+        ends = time.monotonic() + 20
+        while len(made) == before and time.monotonic() < ends:
+            time.sleep(0.1)
+        over.set()
+        for thread in threads:
+            thread.join()
+
+        assert len(made) > before, "writes go on without a restart"
+        assert statuses <= {201, 503, 401}
+        sent = headers(server)
+        for each in made:
+            assert requests.get(f"{server.fhir}/Patient/{each}", headers=sent, timeout=10).status_code == 200
+        auditor = {"Authorization": f"Bearer {server.token('auditor-one')}"}
+        counted = requests.get(
+            f"{server.fhir}/AuditEvent?subtype=create&outcome=0&_summary=count", headers=auditor, timeout=10
+        ).json()["total"]
+        assert counted >= len(made)
+    finally:
+        stop(server)
+
+
+def test_a_killed_server_leaves_a_database_that_the_next_one_takes_over(tmp_path):
+    """kill -9 of the server process group leaves mongod; the next server adopts it and has the records."""
+    first = start(tmp_path)
+    first.register("ehr-one")
+    made = requests.post(f"{first.fhir}/Patient", json=PATIENT, headers=headers(first), timeout=10).json()
+    children = subprocess.run(["pgrep", "-P", str(first.process.pid)], capture_output=True, text=True, check=False)
+    first.process.kill()
+    first.process.wait(10)
+    for pid in children.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    second = start(tmp_path, port=int(first.url.rsplit(":", 1)[1]))
+    try:
+        read = requests.get(f"{second.fhir}/Patient/{made['id']}", headers=headers(second), timeout=10)
+        assert read.json() == made
+    finally:
+        stop(second)
+
+
+def test_two_servers_on_one_folder_is_a_clear_error(server):
+    """The second says what to do instead of harming the first."""
+    second = subprocess.run(
+        [*COMMAND, "serve", "--port", "1", "--data-dir", str(server.folder)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert second.returncode == 1
+    assert "--data-dir" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_commands_work_beside_the_running_server(server):
+    """A token from the command line is good at the server, and a removed client's is not."""
+    server.register("short-lived")
+    token = server.command("token", "short-lived").stdout.strip()
+    sent = {"Authorization": f"Bearer {token}"}
+
+    assert requests.get(f"{server.fhir}/Patient", headers=sent, timeout=10).status_code == 200
+    server.command("client", "remove", "short-lived")
+    assert requests.get(f"{server.fhir}/Patient", headers=sent, timeout=10).status_code == 401
