@@ -1,0 +1,196 @@
+"""What is measured: a real server on a data folder, or a floor on its database; their processes, tokens and CPU time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import requests
+from joserfc.jwk import ECKey
+
+from fhir_dmp.oauth.rfc7523 import ASSERTION_TYPE, make_assertion
+from fhir_dmp.settings import Settings
+from fhir_dmp.stores.mongo import embedded
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a server runs: worker processes, and blocking threads in each."""
+
+    workers: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """Seconds of processor time, of the server's processes and of its mongod."""
+
+    server: float
+    database: float
+
+    def since(self, before: Cpu) -> Cpu:
+        """Return what was spent since."""
+        return Cpu(self.server - before.server, self.database - before.database)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running server: where it is, its processes, and how to get a token for it."""
+
+    url: str
+    process: psutil.Process
+    mongod: psutil.Process
+    token: Callable[[], str]
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers of a client of FHIR, with a new token."""
+        return {"Authorization": f"Bearer {self.token()}", "Content-Type": "application/fhir+json"}
+
+    def cpu(self) -> Cpu:
+        """Return what was spent until now."""
+        return Cpu(sum(map(_spent, [self.process, *self.process.children(recursive=True)])), _spent(self.mongod))
+
+
+def _spent(process: psutil.Process) -> float:
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
+
+
+@contextmanager
+def server(folder: Path, shape: Shape, log: Path) -> Iterator[Target]:
+    """Yield ``fhir-dmp serve`` on the folder, with its default settings and a backend client of ours."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = _environment(DMP_THREADS=str(shape.threads))
+    command = [BIN / "fhir-dmp", "serve", "--port", port, "--workers", shape.workers, "--data-dir", folder]
+    with log.open("w") as told, _started(command, environment, told) as process, _mongod_ended(folder):
+        _wait(f"{url}/readyz", process, log)
+        with _client(url, folder, environment) as token:
+            yield Target(url, psutil.Process(process.pid), _mongod(folder), token)
+
+
+@contextmanager
+def floor(folder: Path, shape: Shape, log: Path, *, audited: bool) -> Iterator[Target]:
+    """Yield a bare WSGI function on the database of the server that runs on the folder."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = _environment(
+        FLOOR_URI=embedded.uri(folder),
+        FLOOR_DATABASE=Settings().mongodb_database,
+        FLOOR_AUDITED="yes" if audited else "",
+        PYTHONPATH=str(ROOT / "scripts"),
+    )
+    command = [
+        *(BIN / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--backlog", 2048),
+        *("--workers", shape.workers, "--blocking-threads", shape.threads, "--factory", "bench_floor:create"),
+    ]
+    with log.open("w") as told, _started(command, environment, told) as process:
+        _wait(url, process, log)
+        yield Target(url, psutil.Process(process.pid), _mongod(folder), lambda: "none")
+
+
+def _environment(**own: str) -> dict[str, str]:
+    """Return the environment without settings of the server: what is measured are the defaults."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DMP_")} | own
+
+
+@contextmanager
+def _started(command: list[object], environment: Mapping[str, str], told: object) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([str(part) for part in command], env=environment, stdout=told, stderr=told, cwd=ROOT)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                each.kill()
+
+
+@contextmanager
+def _mongod_ended(folder: Path) -> Iterator[None]:
+    """Leave with the server's mongod ended, even if the server could not end it."""
+    try:
+        yield
+    finally:
+        if sys.exc_info()[0] is not None:
+            with suppress(FileNotFoundError, psutil.NoSuchProcess):
+                _mongod(folder).terminate()
+
+
+def _mongod(folder: Path) -> psutil.Process:
+    return psutil.Process(json.loads((folder / "mongodb" / "mongod.json").read_text())["pid"])
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    ends = time.monotonic() + START_SECONDS
+    while time.monotonic() < ends and process.poll() is None:
+        try:
+            if requests.get(url, timeout=2).status_code < 500:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.1)
+    raise SystemExit(f"{url} did not come up: {log.read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _client(url: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[[], str]]:
+    """Register a backend client at the command line, and yield how it gets a token: as SMART Backend Services do."""
+    name = f"bench-{os.getpid()}"
+    key = ECKey.generate_key("P-384")
+    jwks = folder / f"{name}.jwks"
+    jwks.write_text(json.dumps({"keys": [{**key.as_dict(private=False), "kid": name}]}))
+    private = {**key.as_dict(private=True), "kid": name}
+
+    def command(*words: str) -> None:
+        told = subprocess.run(
+            [BIN / "fhir-dmp", "client", *words, "--data-dir", folder],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if told.returncode != 0:
+            raise SystemExit(f"fhir-dmp client {words[0]}: {told.stderr}")
+
+    def token() -> str:
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": make_assertion(private, name, f"{url}/oauth/token"),
+        }
+        answer = requests.post(f"{url}/oauth/token", data=form, timeout=10)
+        if not answer.ok:
+            raise SystemExit(f"No token: {answer.text}")
+        return str(answer.json()["access_token"])
+
+    command("add", name, "--role", "ehr", "--scope", "system/*.cruds", "--jwks", str(jwks))
+    try:
+        yield token
+    finally:
+        jwks.unlink()
+        command("remove", name)
