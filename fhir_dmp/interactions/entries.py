@@ -160,6 +160,8 @@ def _require_resource(tree: Any, method: str, call: Call) -> None:
 
 def _conditions(request: Mapping[str, Any], method: str) -> Mapping[str, str]:
     """Return the preconditions by their names; raise ``Invalid`` for one that says nothing, or contradicts another."""
+    if _CONDITIONS.keys().isdisjoint(request):
+        return {}
     found = {name: value for name in _CONDITIONS if (value := _text(request, name)) is not None}
     for name in found:
         if method not in _CONDITIONS[name]:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fhir.resources.R4B.bundle import Bundle
+
+from fhir_dmp.access.model import Subject
+from fhir_dmp.call import Call
+from fhir_dmp.errors import Invalid, Unavailable
+from fhir_dmp.fhir import codec
 
 SYSTEM = "urn:oid:1.2.250.1.213.1.4.10"
 ONE = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"
@@ -629,3 +636,78 @@ def test_no_sample_bundle_makes_the_server_fail(ehr, path):
     if answer.status_code >= 400:
         assert answer.json["issue"][0]["diagnostics"]
         assert ehr.get("/_history?_count=0").json["total"] == 0
+
+
+def test_a_read_that_cannot_be_audited_discloses_nothing_and_denies_nothing(ehr, app, monkeypatch):
+    """The transaction is done when its reads begin: one without a durable event is an entry that failed, without a body."""
+
+    def fail(self, event):
+        raise Unavailable("The log cannot be written.")
+
+    monkeypatch.setattr(app.extensions["fhir_dmp"].store.__class__, "record", fail)
+    answer = send(ehr, entry("PUT", "Patient/kept", patient("secret", id="kept")), entry("GET", "Patient/kept"))
+    monkeypatch.undo()
+    put, read = done(answer)
+
+    assert (put["status"][:3], read["status"][:3]) == ("201", "503")
+    assert b"secret" not in answer.data
+    assert ehr.get("/Patient/kept").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_a_marked_bundle_is_known_to_be_done(app, ehr, kind):
+    """The mark stands with the commit of a transaction, and with the event of a batch; not if it was refused."""
+    server = app.extensions["fhir_dmp"]
+    context = replace(server.operator_context("tester", "test"), subject=Subject("ehr-one", "ehr", ("system/*.cruds",)))
+    server.perform(Call("bundle", body=bundle(entry("POST", "Patient", patient()), kind=kind), mark="good"), context)
+    with pytest.raises(Invalid):
+        server.perform(Call("bundle", body=bundle("no entry", kind="transaction"), mark="bad"), context)
+
+    assert server.store.has_mark("good")
+    assert not server.store.has_mark("bad")
+
+
+def test_a_transaction_that_others_overtake_is_made_anew(ehr):
+    """Eight bundles update the same resource and add one each: every update is a version of its own, every reference is right."""
+    ehr.put("/Patient/busy", patient(id="busy"))
+    statuses = []
+
+    def work(number):
+        answer = send(
+            ehr.fresh(),
+            entry("PUT", "Patient/busy", patient(id="busy", multipleBirthInteger=number)),
+            entry("POST", "Practitioner", {"resourceType": "Practitioner"}, ONE),
+            entry("POST", "Observation", observation("Patient/busy", performer=[{"reference": ONE}])),
+        )
+        statuses.append(answer.status_code)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    won = statuses.count(200)
+
+    assert set(statuses) <= {200, 409}
+    assert ehr.get("/Patient/busy").json["meta"]["versionId"] == str(1 + won)
+    assert count(ehr, "/Practitioner") == count(ehr, "/Observation") == won
+    for each in ehr.get("/Observation").json.get("entry", ()):
+        assert ehr.get("/" + each["resource"]["performer"][0]["reference"]).status_code == 200
+
+
+def test_answers_are_valid_bundles(ehr, app):
+    """By our own tables and by another library: transaction-response, batch-response, history."""
+    env = app.extensions["fhir_dmp"].env
+    entries = (
+        entry("PUT", "Patient/v", patient(id="v")),
+        entry("POST", "Patient", patient("v"), ifNoneExist=f"identifier={SYSTEM}|v"),
+        entry("DELETE", "Patient/nobody"),
+        entry("GET", "Patient/v"),
+    )
+    answers = [
+        send(ehr, *entries, kind=kind, headers={"Prefer": "return=representation"}) for kind in ("transaction", "batch")
+    ]
+    ehr.delete("/Patient/v")
+    for answer in (*answers, ehr.get("/_history")):
+        assert list(env.validate("Bundle", codec.loads(answer.data))) == []
+        assert Bundle.model_validate_json(answer.data).entry
