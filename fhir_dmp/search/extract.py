@@ -1,7 +1,7 @@
 """From a resource to its index part, by functions compiled once for each type. https://hl7.org/fhir/R4/search.html.
 
-Only elements that the resource has are looked at: the paths of all parameters are grouped by their first property, and a
-value that several parameters read is taken apart once.
+Only elements that the resource has are looked at: the paths of all parameters are grouped by their first property. A parameter that
+reads what others read already is not indexed (``search.names``). What cannot be understood indexes nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 from fhir_dmp.definitions.model import Definitions, Path, SearchParam, Step
 from fhir_dmp.errors import Unprocessable
-from fhir_dmp.fhir.dates import of_value
 from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.search.names import is_root, names_of, parts
 from fhir_dmp.search.types import composite, date, number, quantity, reference, string, token, uri
+from fhir_dmp.search.types.values import bounded
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.port import Extract
 
@@ -41,9 +42,13 @@ MAIN_DATES = (
 )
 """Date parameters by how well they tell when a thing was; the first that a type has orders a patient's rows (``ds``)."""
 
-_SKIPPED = frozenset({"_id", "_lastUpdated", "_text", "_content"})
-_Entry = Callable[[Any, list[str], list[dict[str, Any]]], None]
-_Plan = tuple[tuple[Step, ...], _Entry]
+SKIPPED = frozenset({"_id", "_lastUpdated"})
+"""Parameters that fields of the row itself answer."""
+
+_Ranges = list[dict[str, Any]]
+_Walk = Callable[[Any], list[Any]]
+_Add = Callable[[Any, list[str], _Ranges], None]
+_Plan = tuple[_Walk, _Add]
 
 
 def main_date(definitions: Definitions, resource_type: str) -> SearchParam | None:
@@ -71,147 +76,179 @@ def build_extract(definitions: Definitions, base_url: str, limits: Limits) -> Ex
     return extract
 
 
-def walk(value: Any, steps: tuple[Step, ...]) -> list[Any]:
-    """Return what the steps find below ``value``, lists flattened."""
-    found = [value]
-    for step in steps:
-        found = [item for each in found for item in _step(each, step)]
-    return found
-
-
-def _step(value: Any, step: Step) -> Iterator[Any]:
-    if not isinstance(value, Mapping):
-        return
-    below = value.get(step.name)
-    if below is None:
-        return
-    yield from _kept(below, step)
-
-
-def _kept(below: Any, step: Step) -> list[Any]:
-    """Return the items that the step's conditions keep."""
-    items = below if isinstance(below, list) else [below]
-    if step.index is not None:
-        items = items[step.index : step.index + 1]
-    if step.where is not None:
-        name, wanted = step.where
-        items = [item for item in items if isinstance(item, Mapping) and item.get(name) == wanted]
-    if step.resolves_to is not None:
-        items = [item for item in items if _points_at(item, step.resolves_to)]
-    return [item for item in items if item is not None]
-
-
-def _points_at(item: Any, resource_type: str) -> bool:
-    if not isinstance(item, Mapping):
-        return False
-    literal = parse_literal(item.get("reference") or "")
-    return literal.type == resource_type if literal else item.get("type") == resource_type
-
-
 class _Type:
     """The compiled paths of one resource type."""
 
     def __init__(self, definitions: Definitions, resource_type: str, base_url: str) -> None:
         self._name = resource_type
-        self._plans: dict[str, list[_Plan]] = {}
-        members = {code: set(each.members.get(resource_type, ())) for code, each in definitions.compartments.items()}
-        for param in definitions.search_params[resource_type].values():
-            if param.code not in _SKIPPED and param.type != "special":
-                inside = tuple(code for code, codes in members.items() if param.code in codes)
-                self._add(param, base_url, inside)
-        main = main_date(definitions, resource_type)
-        self._main = [(path.steps, path.type) for path in main.paths] if main else []
+        self._base_url = base_url
         self._is_compartment = resource_type in definitions.compartments
+        self._members = {
+            code: frozenset(each.members.get(resource_type, ())) for code, each in definitions.compartments.items()
+        }
+        self._plans: dict[str, list[_Plan]] = {}
+        self._told: list[str] = []
+        params = definitions.search_params[resource_type]
+        homes = names_of(params).homes
+        for param in params.values():
+            if param.code not in SKIPPED and param.type != "special":
+                self._add(param, indexed=homes[param.code] == (param.code,))
+        main = main_date(definitions, resource_type)
+        home = f"{resource_type}.{homes[main.code][0]}" if main else ""
+        self._main = frozenset({home, home + date.LONG}) if home else frozenset()
 
-    def _add(self, param: SearchParam, base_url: str, compartments: tuple[str, ...]) -> None:
-        name = f"{self._name}.{param.code}"
+    def _add(self, param: SearchParam, *, indexed: bool) -> None:
+        """Plan the paths of a parameter; one that is kept under others' names still makes members of compartments."""
+        inside = tuple(code for code, codes in self._members.items() if param.code in codes)
+        if indexed and any(path.present_is_true for path in param.paths):
+            self._told.append(f"{self._name}.{param.code}=")
         for path in param.paths:
-            entry = _entry(name, param, path, base_url, compartments)
-            if path.steps:
-                self._plans.setdefault(path.steps[0].name, []).append((path.steps, entry))
+            if not path.steps:
+                continue
+            add = self._adder(param, path, inside) if indexed else self._member(param, path, inside)
+            if add is not None:
+                self._plans.setdefault(path.steps[0].name, []).append((_walk(path.steps, first_done=True), add))
+
+    def _adder(self, param: SearchParam, path: Path, inside: tuple[str, ...]) -> _Add | None:
+        name = f"{self._name}.{param.code}"
+        if param.type == "composite":
+            return None if is_root(path) else _entries(composite.indexer(name, parts(param), _from, self._base_url))
+        if param.type == "reference":
+            only = path.steps[-1].resolves_to
+            return _tokens(reference.indexer(name, path, self._base_url, only, inside))
+        if param.type in _TOKENS:
+            return _tokens(_TOKENS[param.type](name, path))
+        return _spans(_SPANS[param.type](name, path))
+
+    def _member(self, param: SearchParam, path: Path, inside: tuple[str, ...]) -> _Add | None:
+        if param.type != "reference" or not inside:
+            return None
+        tokens = reference.indexer("", path, self._base_url, path.steps[-1].resolves_to, inside)
+        return _tokens(lambda value: [each for each in tokens(value) if each[0] == "@"])
 
     def extract(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         tokens: list[str] = [self._name]
-        ranges: list[dict[str, Any]] = []
+        ranges: _Ranges = []
         plans = self._plans
         for name, value in tree.items():
-            for steps, entry in plans.get(name, ()):
-                for item in walk_from(value, steps):
-                    entry(item, tokens, ranges)
+            for walk, add in plans.get(name, ()):
+                for item in walk(value):
+                    add(item, tokens, ranges)
         if self._is_compartment and "id" in tree:
             tokens.append(f"@{self._name}/{tree['id']}")
+        for told in self._told:  # whether a thing is there is known of every resource
+            if told + "true" not in tokens and told + "false" not in tokens:
+                tokens.append(told + "false")
         return self._index(tree, tokens, ranges)
 
-    def _index(self, tree: Mapping[str, Any], tokens: list[str], ranges: list[dict[str, Any]]) -> dict[str, Any]:
+    def _index(self, tree: Mapping[str, Any], tokens: list[str], ranges: _Ranges) -> dict[str, Any]:
         unique = list(dict.fromkeys(tokens))
         index: dict[str, Any] = {"t": unique}
         patients = [each[1:] for each in unique if each.startswith("@Patient/")]
         if patients:
             index["pt"] = patients
         if ranges:
-            index["r"] = _unique(ranges)
-        starts = [span[0] for steps, kind in self._main for item in walk(tree, steps) for span in of_value(item, kind)]
-        if starts:
-            index["ds"] = min(starts)
-        labels = [
-            f"{each.get('system', '')}|{each.get('code', '')}" for each in (tree.get("meta") or {}).get("security", ())
-        ]
+            index["r"] = ranges if len(ranges) == 1 else _unique(ranges)
+            starts = [each["lo"] for each in ranges if each["k"] in self._main]
+            if starts:
+                index["ds"] = min(starts)
+        labels = _labels(tree)
         if labels:
             index["sec"] = labels
         return index
 
 
-def walk_from(value: Any, steps: tuple[Step, ...]) -> list[Any]:
-    """Return what the steps find, where ``value`` is already that of the first step's property."""
-    found = _kept(value, steps[0])
-    for step in steps[1:]:
-        found = [item for each in found for item in _step(each, step)]
-    return found
+_TOKENS: Mapping[str, Callable[[str, Path], Callable[[Any], list[str]]]] = {
+    "token": token.indexer,
+    "string": string.indexer,
+    "uri": uri.indexer,
+}
+_SPANS: Mapping[str, Callable[[str, Path], Callable[[Any], _Ranges]]] = {
+    "date": date.indexer,
+    "number": number.indexer,
+    "quantity": quantity.indexer,
+}
 
 
-def _unique(ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _tokens(indexer: Callable[[Any], list[str]]) -> _Add:
+    return lambda value, tokens, _: tokens.extend(indexer(value))
+
+
+def _spans(indexer: Callable[[Any], _Ranges]) -> _Add:
+    return lambda value, _, ranges: ranges.extend(indexer(value))
+
+
+def _entries(indexer: Callable[[Any], composite.Entries]) -> _Add:
+    def add(value: Any, tokens: list[str], ranges: _Ranges) -> None:
+        found = indexer(value)
+        tokens.extend(found.tokens)
+        ranges.extend(found.ranges)
+
+    return add
+
+
+def _labels(tree: Mapping[str, Any]) -> list[str]:
+    """Return the security labels as ``system|code``."""
+    given = (tree.get("meta") or {}).get("security")
+    return [bounded(f"{each.get('system', '')}|{each.get('code', '')}") for each in given] if given else []
+
+
+def _unique(ranges: _Ranges) -> _Ranges:
     return list({(each["k"], each["lo"], each["hi"]): each for each in ranges}.values())
 
 
-def _entry(name: str, param: SearchParam, path: Path, base_url: str, compartments: tuple[str, ...]) -> _Entry:  # noqa: PLR0911 - a table of the nine types
-    """Return the function that adds one found value to the tokens or ranges."""
-    kind, key, datatype = param.type, f"{name}=", path.type
-    if kind == "token":
-        if path.present_is_true:
-            return lambda value, tokens, _: tokens.append(key + _presence(value))
-        return lambda value, tokens, _: tokens.extend([key + form for form in token.forms(value, datatype)])
-    if kind == "reference":
-        marks = tuple(f"{key}{code}/" for code in compartments)
-        return lambda value, tokens, _: _add_reference(name, value, datatype, base_url, marks, tokens)
-    if kind == "string":
-        return lambda value, tokens, _: tokens.extend(string.entries(name, value, datatype))
-    if kind == "uri":
-        return lambda value, tokens, _: tokens.extend(uri.entries(name, value))
-    if kind == "date":
-        return lambda value, _, ranges: ranges.extend(date.entries(name, value, datatype))
-    if kind == "quantity":
-        return lambda value, _, ranges: ranges.extend(quantity.entries(name, value, datatype))
-    if kind == "number":
-        return lambda value, _, ranges: ranges.extend(
-            {"k": name, "lo": low, "hi": high} for low, high in number.points(value, datatype)
-        )
-    return lambda value, tokens, ranges: _add_composite(name, param, value, tokens, ranges)
+def _from(path: Path) -> _Walk:
+    """Return the function from an element to what the path finds in it."""
+    return _walk(path.steps, first_done=False)
 
 
-def _presence(value: Any) -> str:
-    return "false" if value is False else "true"
+def _walk(steps: tuple[Step, ...], *, first_done: bool) -> _Walk:
+    """Return the function that follows the steps; ``first_done``: it is given the value of the first one's property."""
+    first, rest = _keeper(steps[0]), [(step.name, _keeper(step)) for step in steps[1:]]
+    if first_done and not rest:
+        return first
+    if first_done:
+        return lambda value: _follow(first(value), rest)
+    every = [(steps[0].name, first), *rest]
+    return lambda value: _follow([value], every)
 
 
-def _add_reference(
-    name: str, value: Any, datatype: str, base_url: str, marks: tuple[str, ...], tokens: list[str]
-) -> None:
-    for entry in reference.entries(name, value, datatype, base_url):
-        tokens.append(entry)
-        if marks and entry.startswith(marks):
-            tokens.append("@" + entry.partition("=")[2])
+def _follow(found: list[Any], steps: list[tuple[str, _Walk]]) -> list[Any]:
+    for name, keep in steps:
+        below = [item[name] for item in found if isinstance(item, Mapping) and name in item]
+        found = [kept for each in below for kept in keep(each)]
+    return found
 
 
-def _add_composite(name: str, param: SearchParam, value: Any, tokens: list[str], ranges: list[dict[str, Any]]) -> None:
-    found = composite.entries(name, param, value, lambda item, path: walk(item, path.steps))
-    tokens.extend(found.tokens)
-    ranges.extend(found.ranges)
+def _keeper(step: Step) -> _Walk:
+    """Return the function from a property's value to the items that the step's conditions keep, lists flattened."""
+    if step.index is None and step.where is None and step.resolves_to is None:
+        return _items
+    return lambda value: list(_kept(value, step))
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return [item for item in value if item is not None] if None in value else value
+    return [] if value is None else [value]
+
+
+def _kept(value: Any, step: Step) -> Iterator[Any]:
+    items = value if isinstance(value, list) else [value]
+    if step.index is not None:
+        items = items[step.index : step.index + 1]
+    for item in items:
+        if step.where is not None and not (isinstance(item, Mapping) and item.get(step.where[0]) == step.where[1]):
+            continue
+        if step.resolves_to is not None and not _points_at(item, step.resolves_to):
+            continue
+        if item is not None:
+            yield item
+
+
+def _points_at(item: Any, resource_type: str) -> bool:
+    """Tell whether a reference names the type: by its URL, or by ``type`` where that does not tell."""
+    if not isinstance(item, Mapping):
+        return False
+    literal = parse_literal(item.get("reference") or "")
+    return literal.type == resource_type if literal else item.get("type") == resource_type

@@ -47,7 +47,7 @@ def included(
 
 def _targets(includes: Iterable[Include], rows: Sequence[Stored]) -> Iterator[Ref]:
     for include in includes:
-        starts = tuple(f"{include.source}.{param.code}=" for param in include.params)
+        starts = tuple(f"{name}=" for name in include.names)
         for row in rows:
             if row.ref.type != include.source:
                 continue
@@ -61,6 +61,8 @@ def _targets(includes: Iterable[Include], rows: Sequence[Stored]) -> Iterator[Re
 def _pointing(
     include: Include, rows: Sequence[Stored], allowed: Query, store: Store, limits: Limits
 ) -> Sequence[Stored]:
-    tokens = tuple(f"{include.source}.{param.code}={row.ref}" for param in include.params for row in rows)
+    tokens = tuple(
+        f"{name}={row.ref}" for name in include.names for row in rows if include.target in (None, row.ref.type)
+    )
     page = Page(limits.included + 1, with_index=True)
     return store.search(both(In("t", tokens), allowed), page).rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,9 @@ from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Issue
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.query import Query
+
+Params = Mapping[str, SearchParam]
+"""The parameters of one type, by code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,10 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """``_include`` or ``_revinclude``: from ``source`` by the codes (None: all) to ``target`` (None: any)."""
+    """``_include`` or ``_revinclude``: from ``source`` by the references kept under ``names`` to ``target`` (None: any)."""
 
     source: str
-    params: tuple[SearchParam, ...]
+    names: tuple[str, ...]
     target: str | None
     iterate: bool
 

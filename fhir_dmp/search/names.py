@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fhir_dmp.definitions.model import Component, Path, SearchParam
+from fhir_dmp.search.model import Params
 
-Params = Mapping[str, SearchParam]
 _Atom = tuple[object, ...]
 
 _FITTING: Mapping[str, frozenset[str]] = {

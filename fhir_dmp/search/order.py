@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fhir_dmp.definitions.model import Definitions
+from fhir_dmp.errors import NotSupported
+from fhir_dmp.search import names
 from fhir_dmp.search.extract import main_date
 from fhir_dmp.search.model import Request, Sort
 from fhir_dmp.store.port import Order
@@ -14,15 +16,17 @@ _RANGES = ("date", "number", "quantity")
 def orders(request: Request, definitions: Definitions) -> tuple[Order, ...]:
     """Return the sort keys of a request; creation comes last, and alone if nothing else was asked."""
     main = main_date(definitions, request.type)
-    keys = tuple(_order(request.type, sort, main.code if main else None) for sort in request.sort)
+    keys = tuple(_order(request.type, sort, main.code if main else None, definitions) for sort in request.sort)
     return (*keys, Order("co"))
 
 
-def _order(resource_type: str, sort: Sort, main: str | None) -> Order:
+def _order(resource_type: str, sort: Sort, main: str | None, definitions: Definitions) -> Order:
     code = sort.param.code
     if code in _FIELDS:
         return Order(_FIELDS[code], sort.descending)
     if code == main:
         return Order("ds", sort.descending)
-    name = f"{resource_type}.{code}"
-    return Order(f"r:{name}" if sort.param.type in _RANGES else f"t:{name}=", sort.descending)
+    kept = names.homes(definitions.search_params[resource_type], resource_type, sort.param)
+    if len(kept) > 1:
+        raise NotSupported(f"There is no order by {code}: sort by one of {', '.join(kept)}.", expression="_sort")
+    return Order(f"r:{kept[0]}" if sort.param.type in _RANGES else f"t:{kept[0]}=", sort.descending)

@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Invalid, Issue, NotSupported
+from fhir_dmp.search import names
 from fhir_dmp.search.model import Chain, Clause, Criterion, Has, Include, Request, Sort
 from fhir_dmp.search.types.values import split
 from fhir_dmp.settings import Limits
 
 Params = Sequence[tuple[str, str]]
-_RENDERING = frozenset({"_format", "_pretty", "_page"})
+RENDERING = frozenset({"_format", "_pretty", "_page"})
+"""Parameters that say how an answer looks or where it goes on, and nothing of what is searched."""
+
 _DEEPEST = 5
-_LONGEST = 10_000
+_LONGEST = 100_000
+_ALTERNATIVES = {"date": 50, "number": 50, "quantity": 50, "composite": 50, "string": 50, "uri": 200}
+_MOST = 2000
+"""How many values one parameter may have: those that are looked up one by one are cheap, ranges are not."""
 
 
 @dataclass(slots=True)
@@ -38,8 +44,10 @@ def parse(resource_type: str, params: Params, definitions: Definitions, limits: 
     parts = _Parts()
     reader = _Reader(definitions)
     for name, value in params:
-        if name in _RENDERING:
+        if name in RENDERING:
             continue
+        if len(parts.criteria) > limits.clauses:
+            raise Invalid(f"A search may have {limits.clauses} criteria.")
         try:
             reader.read(resource_type, name, value, parts)
             parts.used.append((name, value))
@@ -85,7 +93,7 @@ class _Reader:
         if name in ("_count", "_total", "_summary"):
             self._control(name, value, parts)
         elif name == "_sort":
-            parts.sort.extend(self._sort(resource_type, key) for key in value.split(",") if key)
+            parts.sort += [self._sort(resource_type, key) for key in value.split(",") if key]
         elif name.partition(":")[0] == "_include":
             parts.includes.append(self._include(name, value, resource_type))
         elif name.partition(":")[0] == "_revinclude":
@@ -112,7 +120,7 @@ class _Reader:
         param = self._param(resource_type, code)
         if dot:
             return self._chain(resource_type, param, modifier, rest, value, depth)
-        return Clause(resource_type, param, modifier or None, tuple(split(value, ",")))
+        return Clause(resource_type, param, modifier or None, _alternatives(param, value))
 
     def _chain(self, resource_type: str, param: SearchParam, target: str, rest: str, value: str, depth: int) -> Chain:
         if param.type != "reference":
@@ -169,4 +177,17 @@ class _Reader:
         )
         if not params:
             raise Invalid(f"{source} has no reference parameter {code[:64]!r}.", expression=name)
-        return Include(source, params, target or None, name.endswith((":iterate", ":recurse")))
+        own = self._definitions.search_params[source]
+        kept = dict.fromkeys(home for param in params for home in names.homes(own, source, param))
+        return Include(source, tuple(kept), target or None, name.endswith((":iterate", ":recurse")))
+
+
+def _alternatives(param: SearchParam, value: str) -> tuple[str, ...]:
+    """Return the values between commas; empty ones say nothing."""
+    found = tuple(each for each in split(value, ",") if each)
+    most = _ALTERNATIVES.get(param.type, _MOST)
+    if not found:
+        raise NotSupported(f"{param.code} has no value.")
+    if len(found) > most:
+        raise Invalid(f"{param.code} may have {most} values.", expression=param.code)
+    return found

@@ -1,25 +1,30 @@
 """Composite: parts that hold together on the same element. https://hl7.org/fhir/R4/search.html#composite.
 
 Where the element is the resource itself, the parts hold together whenever each of them holds: the question is their conjunction and nothing
-is indexed for it. Where it is one of several (``Observation.component``), each pair of parts is indexed together:
-tokens as ``Type.param=first$second``, and a second part that is a range under the key ``Type.param=first$``.
+is indexed for it. Where it is one of several (``Observation.component``), the parts are indexed together: tokens as
+``Type.param=first$second``, a part that is a range under the key ``Type.param=first$`` (``first$2`` for a third part).
+
+Two things are approximated. The unit of a quantity is asked of the resource's quantities beside the value that goes with the first part; and
+with three parts, the second and the third are each held together with the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_dmp.definitions.model import Component, Path, SearchParam
-from fhir_dmp.errors import Invalid
-from fhir_dmp.search.types import date, number, quantity, string, token
-from fhir_dmp.search.types.values import split
-from fhir_dmp.store.query import And, Between, Eq, In, Query, either
+from fhir_dmp.definitions.model import Component, Path
+from fhir_dmp.errors import Invalid, NotSupported
+from fhir_dmp.search.types import date, number, quantity, reference, string, token
+from fhir_dmp.search.types.values import split, unescape
+from fhir_dmp.store.query import And, Between, Eq, In, Query, both, either
 
-Walk = Callable[[Any, Path], list[Any]]
 MARK = "$"
-_RANGES = ("date", "number", "quantity")
+RANGES = ("date", "number", "quantity")
+Walk = Callable[[Any], Iterable[Any]]
+Forms = Callable[[Any], list[str]]
+Spans = Callable[[Any], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,102 +35,124 @@ class Entries:
     ranges: list[dict[str, Any]]
 
 
-def is_root(path: Path) -> bool:
-    """Tell whether the composite's element is the resource itself."""
-    return not path.steps
+def indexer(
+    name: str, parts: Sequence[Component], walk: Callable[[Path], Walk], base_url: str
+) -> Callable[[Any], Entries]:
+    """Return the function from an element to its entries for ``name`` (``Type.param``); ``walk`` makes a path a function."""
+    first = _readers(parts[0], walk, base_url)
+    tokens = [(_mark(place), _readers(part, walk, base_url)) for place, part in _others(parts) if not _ranged(part)]
+    ranges = [(_mark(place), _spanners(part, walk)) for place, part in _others(parts) if _ranged(part)]
 
-
-def entries(name: str, param: SearchParam, item: Any, walk: Walk) -> Entries:
-    """Return the tokens and ranges of one element for the parameter ``name`` (``Type.param``)."""
-    first, second = param.components[0], param.components[-1]
-    found = Entries([], [])
-    if len(param.components) != 2 or first.type in _RANGES:
+    def entries(item: Any) -> Entries:
+        found = Entries([], [])
+        keys = [f"{name}={form}" for form in _forms(first, item)]
+        for mark, readers in tokens:
+            forms = _forms(readers, item)
+            found.tokens.extend(f"{key}{mark}{form}" for key in keys for form in forms)
+        for mark, spanners in ranges:
+            spans = [span for walk, of_value in spanners for value in walk(item) for span in of_value(value)]
+            found.ranges.extend({**span, "k": f"{key}{mark}{span['k']}"} for key in keys for span in spans)
         return found
-    for form in _token_forms(first, item, walk):
-        if second.type in _RANGES:
-            found.ranges.extend(_range_entries(f"{name}={form}{MARK}", second, item, walk))
-        else:
-            found.tokens.extend(f"{name}={form}{MARK}{other}" for other in _token_forms(second, item, walk))
-    return found
+
+    return entries
 
 
-def _token_forms(part: Component, item: Any, walk: Walk) -> list[str]:
-    return list(dict.fromkeys(_forms(part, item, walk)))
+def _others(parts: Sequence[Component]) -> Iterable[tuple[int, Component]]:
+    return enumerate(parts[1:], start=1)
 
 
-def _forms(part: Component, item: Any, walk: Walk) -> Iterator[str]:
-    for path in part.paths:
-        for value in walk(item, path):
-            if part.type == "token":
-                yield from token.forms(value, path.type)
-            elif part.type == "string":
-                yield from (text[1:] for text in string.entries("", value, path.type) if text.startswith("="))
+def _ranged(part: Component) -> bool:
+    return part.type in RANGES
 
 
-def _range_entries(name: str, part: Component, item: Any, walk: Walk) -> Iterator[dict[str, Any]]:
-    for path in part.paths:
-        for value in walk(item, path):
-            if part.type == "date":
-                yield from date.entries(name, value, path.type)
-            elif part.type == "quantity":
-                yield from quantity.entries(name, value, path.type)
-            else:
-                yield from ({"k": name, "lo": low, "hi": high} for low, high in number.points(value, path.type))
+def _mark(place: int) -> str:
+    return MARK if place == 1 else f"{MARK}{place}"
 
 
-CompilePart = Callable[[Component, str, str], Query]
-"""Compile a part on the resource itself: component, the value, and the key to use on an element ('' for the resource)."""
+def _readers(part: Component, walk: Callable[[Path], Walk], base_url: str) -> list[tuple[Walk, Forms]]:
+    return [(walk(path), _form_of(part, path, base_url)) for path in part.paths]
+
+
+def _form_of(part: Component, path: Path, base_url: str) -> Forms:
+    if part.type == "token":
+        return token.forms(path.type)
+    if part.type == "reference":
+        tokens = reference.indexer("", path, base_url)
+        return lambda value: [each[1:] for each in tokens(value) if each[0] == "="]
+    return lambda value: [string.folded(value)] if isinstance(value, str) else []
+
+
+def _forms(readers: Iterable[tuple[Walk, Forms]], item: Any) -> list[str]:
+    return list(dict.fromkeys(form for walk, forms in readers for value in walk(item) for form in forms(value)))
+
+
+def _spanners(part: Component, walk: Callable[[Path], Walk]) -> list[tuple[Walk, Spans]]:
+    indexer = _SPANS[part.type]
+    return [(walk(path), indexer("", path)) for path in part.paths]
+
+
+_SPANS: dict[str, Callable[[str, Path], Spans]] = {
+    "date": date.indexer,
+    "number": number.indexer,
+    "quantity": lambda name, path: quantity.indexer(name, path, units=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How parts are asked: on the resource as a whole, as a range under a key, and a quantity's unit on the resource."""
+
+    on_resource: Callable[[Component, str], Query]
+    on_range: Callable[[Component, str, str], Query]
+    base_url: str
 
 
 def compile_values(
-    name: str,
-    param: SearchParam,
-    values: tuple[str, ...],
-    on_resource: Callable[[Component, str], Query],
-    on_range: CompilePart,
+    name: str, parts: Sequence[Component], *, of_resource: bool, values: Sequence[str], ways: Ways
 ) -> Query:
-    """Return the query for any of the values ``a$b``."""
-    return either([_one(name, param, value, on_resource, on_range) for value in values])
+    """Return the query for any of the values ``a$b``; ``of_resource``: the element is the resource itself."""
+    return either([_one(name, parts, _taken_apart(name, parts, value), of_resource, ways) for value in values])
 
 
-def _one(
-    name: str,
-    param: SearchParam,
-    value: str,
-    on_resource: Callable[[Component, str], Query],
-    on_range: CompilePart,
-) -> Query:
-    parts = split(value, MARK)
-    if len(parts) != len(param.components):
-        raise Invalid(f"{name} takes {len(param.components)} parts with {MARK} between them.", expression=name)
-    alternatives: list[Query] = []
-    if any(is_root(path) for path in param.paths):
-        alternatives.append(And(tuple(map(on_resource, param.components, parts))))
-    if not all(is_root(path) for path in param.paths):
-        alternatives.append(_together(name, param, parts, on_range))
-    return either(alternatives)
+def _taken_apart(name: str, parts: Sequence[Component], value: str) -> list[str]:
+    given = split(value, MARK)
+    if len(given) != len(parts) or not all(given):
+        raise Invalid(f"{name} takes {len(parts)} parts with {MARK} between them.", expression=name)
+    return given
 
 
-def _together(name: str, param: SearchParam, parts: list[str], on_range: CompilePart) -> Query:
-    first, second = param.components[0], param.components[-1]
-    if len(param.components) != 2 or first.type in _RANGES:
-        return In("t", ())
-    start = f"{name}={_first_form(first, parts[0])}{MARK}"
-    if second.type in _RANGES:
-        return on_range(second, parts[1], start)
-    if second.type == "string":
-        folded = string.compile_values("", (parts[1],), None)
-        return _moved(folded, start)
-    return _moved(token.compile_values("", (parts[1],), None), start)
+def _one(name: str, parts: Sequence[Component], given: list[str], of_resource: bool, ways: Ways) -> Query:  # noqa: FBT001 - handed through
+    if of_resource:
+        return And(tuple(map(ways.on_resource, parts, given)))
+    starts = [f"{name}={form}" for form in _first_forms(name, parts[0], given[0], ways)]
+    return either([_together(start, parts[1:], given[1:], ways) for start in starts])
 
 
-def _first_form(part: Component, value: str) -> str:
-    query = (
-        token.compile_values("", (value,), None) if part.type == "token" else string.compile_values("", (value,), None)
-    )
-    if isinstance(query, Eq):
-        return str(query.value)
-    raise Invalid(f"{value[:60]!r} must be a whole value in the first part of a composite.")
+def _together(start: str, parts: Sequence[Component], given: Sequence[str], ways: Ways) -> Query:
+    numbered = enumerate(zip(parts, given, strict=True), start=1)
+    return both(*(_second(start + _mark(place), part, value, ways) for place, (part, value) in numbered))
+
+
+def _second(start: str, part: Component, value: str, ways: Ways) -> Query:
+    if part.type in RANGES:
+        return ways.on_range(part, value, start)
+    if part.type == "reference":
+        targets = reference.asked(unescape(value), (), None, ways.base_url)
+        return In("t", tuple(start + target for target in targets))
+    if part.type == "string":
+        return _moved(string.compile_values("", (value,), None), start)
+    return _moved(token.compile_values("", (value,), None, part.paths), start)
+
+
+def _first_forms(name: str, part: Component, value: str, ways: Ways) -> list[str]:
+    if part.type == "reference":
+        return reference.asked(unescape(value), (), None, ways.base_url)
+    if part.type == "string":
+        return [string.folded(unescape(value))]
+    form = token.asked(name, value, frozenset(path.type for path in part.paths))
+    if form.endswith("|"):
+        raise NotSupported(f"The first part of {name} is a whole code, not all codes of a system.", expression=name)
+    return [form]
 
 
 def _moved(query: Query, start: str) -> Query:
@@ -135,4 +162,4 @@ def _moved(query: Query, start: str) -> Query:
     if isinstance(query, Between):
         low, high = (str(end).removeprefix("=") for end in (query.low, query.high))
         return Between("t", start + low, start + high)
-    raise Invalid("This value cannot be asked in a composite.")
+    raise NotSupported("This value cannot be asked in a composite.")

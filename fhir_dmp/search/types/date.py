@@ -1,33 +1,39 @@
 """Date: intervals against intervals, by precision and prefix. https://hl7.org/fhir/R4/search.html#date.
 
 Values up to a day long are kept under ``Type.param``, longer and open ones under ``Type.param~``: where a short one ends
-then bounds where it begins, so that every question reads one narrow stretch of the index and few long values.
+then bounds where it begins, so that every question reads one narrow stretch of the index and few long values. No single sortable
+string could bound both ends; therefore dates, numbers and quantities are ranges of their own (``r``) and not tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from fhir_dmp.definitions.model import Path
 from fhir_dmp.errors import Invalid
-from fhir_dmp.fhir.dates import LAST, Interval, interval, of_value
-from fhir_dmp.search.types.values import prefixed, unsupported
+from fhir_dmp.fhir.dates import DAY, LAST, Interval, interval, of_value
+from fhir_dmp.search.types.values import prefixed, unescape, unsupported
 from fhir_dmp.store.query import Query, Range, either
 
-DAY = 86_400_000_000
 LONG = "~"
+_Bounds = tuple[int | None, int | None]
+_ANY: _Bounds = (None, None)
 
 
-def entries(name: str, value: Any, datatype: str) -> list[dict[str, Any]]:
-    """Return the ranges of a value for the parameter ``name`` (``Type.param``)."""
-    return [
-        {"k": name if high - low <= DAY else name + LONG, "lo": low, "hi": high}
-        for low, high in of_value(value, datatype)
-    ]
+def indexer(name: str, path: Path) -> Callable[[Any], list[dict[str, Any]]]:
+    """Return the function from a value to its ranges for the parameter ``name`` (``Type.param``)."""
+    datatype, long = path.type, name + LONG
+
+    def ranges(value: Any) -> list[dict[str, Any]]:
+        spans = of_value(value, datatype)
+        return [{"k": name if high - low <= DAY else long, "lo": low, "hi": high} for low, high in spans]
+
+    return ranges
 
 
-def compile_values(name: str, values: tuple[str, ...], modifier: str | None, now: datetime) -> Query:
+def compile_values(name: str, values: Sequence[str], modifier: str | None, now: datetime) -> Query:
     """Return the query for any of the values."""
     if modifier is not None:
         raise unsupported(modifier, name)
@@ -36,7 +42,7 @@ def compile_values(name: str, values: tuple[str, ...], modifier: str | None, now
 
 def asked(value: str, name: str, now: datetime) -> tuple[str, int, int]:
     """Return the prefix and the span that a value asks for; ``ap`` widens it. Raises ``Invalid`` for what is no date."""
-    prefix, text = prefixed(value)
+    prefix, text = prefixed(unescape(value))
     try:
         low, high = interval(text.replace(" ", "+"))
     except ValueError as fault:
@@ -58,39 +64,44 @@ def _widened(span: Interval, now: datetime) -> Interval:
     return span[0] - tenth, span[1] + tenth
 
 
-def _both(name: str, low: Interval | tuple[int | None, int | None], high: tuple[int | None, int | None]) -> Query:
+def _both(name: str, low: _Bounds, high: _Bounds) -> Query:
     return either([Range(name, low, high), Range(name + LONG, low, high)])
 
 
-def _eq(name: str, start: int, end: int) -> Query:
-    return _both(name, (start, end), (None, end + 1))
+def _within(name: str, start: int, end: int) -> Query:
+    """Return what lies within the span; a span of a day holds no long value."""
+    inside = Range(name, (start, end), (start, end + 1))
+    return inside if end - start <= DAY else either([inside, Range(name + LONG, (start, end), (start, end + 1))])
 
 
 def _ne(name: str, start: int, end: int) -> Query:
-    return either([_both(name, (None, start), (None, None)), _gt(name, start, end)])
+    return either([_lt(name, start, end), _gt(name, start, end)])
 
 
 def _gt(name: str, start: int, end: int) -> Query:
     del start
-    return either([Range(name, (end - DAY, None), (end + 1, None)), Range(name + LONG, (None, None), (end + 1, None))])
+    return either([Range(name, (end - DAY, None), (end + 1, None)), Range(name + LONG, _ANY, (end + 1, None))])
 
 
 def _lt(name: str, start: int, end: int) -> Query:
     del end
-    return _both(name, (None, start), (None, None))
+    return _both(name, (None, start), _ANY)
 
 
 def _ge(name: str, start: int, end: int) -> Query:
-    return either([_gt(name, start, end), _both(name, (start, None), (None, None))])
+    """Return what reaches into the span or beyond it: R4's range above a value is "the specified value and up"."""
+    del end
+    return _gt(name, start, start)
 
 
 def _le(name: str, start: int, end: int) -> Query:
-    return either([_lt(name, start, end), _both(name, (None, end), (None, end + 1))])
+    del start
+    return _lt(name, end, end)
 
 
 def _sa(name: str, start: int, end: int) -> Query:
     del start
-    return _both(name, (end, None), (None, None))
+    return _both(name, (end, None), _ANY)
 
 
 def _eb(name: str, start: int, end: int) -> Query:
@@ -104,7 +115,7 @@ def _ap(name: str, start: int, end: int) -> Query:
 
 
 _PREFIXES: Mapping[str, Callable[[str, int, int], Query]] = {
-    "eq": _eq,
+    "eq": _within,
     "ne": _ne,
     "gt": _gt,
     "lt": _lt,

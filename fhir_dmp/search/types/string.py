@@ -1,66 +1,81 @@
 """String: starts with, without case and accents; ``:exact`` and ``:contains``. https://hl7.org/fhir/R4/search.html#string.
 
-Indexed folded and cut at 120 characters; as it is beside that where folding changed it.
+Indexed folded and cut at 120 characters, beside that as it is for ``:exact``. The later words of a family name are found
+as well (``:word``), so that each part of a double name is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from fhir_dmp.definitions.model import Path
+from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.fold import fold
-from fhir_dmp.search.types.values import unescape, unsupported
+from fhir_dmp.search.types.values import bounded, unescape, unsupported
 from fhir_dmp.store.query import Eq, Like, Query, either, prefix
 
 LONGEST = 120
 EXACT = ":exact"
+WORD = ":word"
 _PARTS = {
     "HumanName": ("text", "family", "given", "prefix", "suffix"),
     "Address": ("text", "line", "city", "district", "state", "postalCode", "country"),
 }
 
 
-def texts(value: Any, datatype: str) -> list[str]:
-    """Return the strings of a value: its own, or those of each part."""
-    if isinstance(value, str):
-        return [value]
+def folded(text: str) -> str:
+    """Return the text as it is compared, cut."""
+    return fold(text)[:LONGEST].rstrip()
+
+
+def indexer(name: str, path: Path) -> Callable[[Any], list[str]]:
+    """Return the function from a value to its tokens for the parameter ``name`` (``Type.param``)."""
+    names = _PARTS.get(path.type)
+    if names is not None:
+        return lambda value: [token for part, text in _parts(value, names) for token in _tokens(name, text, part)]
+    last = path.steps[-1].name if path.steps else ""
+    return lambda value: _tokens(name, value, last) if isinstance(value, str) else []
+
+
+def _parts(value: Any, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     if not isinstance(value, dict):
-        return []
-    return list(_parts(value, _PARTS.get(datatype, ("text",))))
-
-
-def _parts(value: dict[str, Any], names: tuple[str, ...]) -> Iterator[str]:
+        return
     for name in names:
         part = value.get(name)
         if isinstance(part, str):
-            yield part
+            yield name, part
         elif isinstance(part, list):
-            yield from (item for item in part if isinstance(item, str))
+            yield from ((name, item) for item in part if isinstance(item, str))
 
 
-def entries(name: str, value: Any, datatype: str) -> list[str]:
-    """Return the tokens of a value for the parameter ``name`` (``Type.param``)."""
-    found = []
-    for text in texts(value, datatype):
-        folded = fold(text)[:LONGEST]
-        found.append(f"{name}={folded}")
-        if folded != text:
-            found.append(f"{name}{EXACT}={text[:LONGEST]}")
-    return found
+def _tokens(name: str, text: str, part: str) -> list[str]:
+    whole = folded(text)
+    tokens = [f"{name}={whole}", f"{name}{EXACT}={bounded(text)}"]
+    if part == "family" and " " in whole:
+        tokens += [f"{name}{WORD}={word}" for word in whole.split()[1:]]
+    return tokens
 
 
-def compile_values(name: str, values: tuple[str, ...], modifier: str | None) -> Query:
-    """Return the query for any of the values of the parameter ``name``."""
-    return either([_one(name, unescape(value), modifier) for value in values])
+def has_words(paths: Sequence[Path]) -> bool:
+    """Tell whether family names are among what the parameter reads."""
+    return any(path.type == "HumanName" or (path.steps and path.steps[-1].name == "family") for path in paths)
 
 
-def _one(name: str, text: str, modifier: str | None) -> Query:
-    folded = fold(text)[:LONGEST]
-    if modifier is None:
-        return prefix("t", f"{name}={folded}")
-    if modifier == "contains":
-        return Like("t", f"{name}=", folded)
+def compile_values(name: str, values: Sequence[str], modifier: str | None, *, words: bool = False) -> Query:
+    """Return the query for any of the values of the parameter ``name``; ``words`` asks for those of family names too."""
+    return either([_one(name, unescape(value), modifier, words) for value in values])
+
+
+def _one(name: str, text: str, modifier: str | None, words: bool) -> Query:  # noqa: FBT001 - handed through
     if modifier == "exact":
-        changed = f"{name}{EXACT}={text[:LONGEST]}"
-        return Eq("t", changed if folded != text else f"{name}={folded}")
-    raise unsupported(modifier, name)
+        return Eq("t", f"{name}{EXACT}={bounded(text)}")
+    if modifier not in (None, "contains"):
+        raise unsupported(modifier, name)
+    wanted = folded(text)
+    if not wanted:
+        raise Invalid(f"There is nothing to look for in {text[:40]!r}.", expression=name)
+    if modifier == "contains":
+        return Like("t", f"{name}=", wanted)
+    whole = prefix("t", f"{name}={wanted}")
+    return either([whole, prefix("t", f"{name}{WORD}={wanted}")]) if words else whole

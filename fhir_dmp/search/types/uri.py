@@ -1,37 +1,43 @@
-"""Uri: the same text; ``:below`` what it begins, ``:above`` what begins it. https://hl7.org/fhir/R4/search.html#uri."""
+"""Uri: the same text; ``:below`` what begins with it, ``:above`` what it begins with. https://hl7.org/fhir/R4/search.html#uri.
+
+The last two are for URLs: to a URN they mean the same text. A canonical with a version is found by its URL alone too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from fhir_dmp.search.types.values import unescape, unsupported
+from fhir_dmp.definitions.model import Path
+from fhir_dmp.search.types.values import LONGEST, bounded, unescape, unsupported
 from fhir_dmp.store.query import Eq, In, Query, either, prefix
 
-LONGEST = 512
+
+def indexer(name: str, path: Path) -> Callable[[Any], list[str]]:
+    """Return the function from a value to its tokens for the parameter ``name`` (``Type.param``)."""
+    canonical = path.type == "canonical"
+
+    def tokens(value: Any) -> list[str]:
+        if not isinstance(value, str):
+            return []
+        bare, bar, _ = value.partition("|")
+        found = [f"{name}={bounded(value)}"]
+        return [*found, f"{name}={bounded(bare)}"] if canonical and bar else found
+
+    return tokens
 
 
-def entries(name: str, value: Any) -> list[str]:
-    """Return the token of a uri for the parameter ``name`` (``Type.param``)."""
-    return [f"{name}={value[:LONGEST]}"] if isinstance(value, str) else []
-
-
-def compile_values(name: str, values: tuple[str, ...], modifier: str | None) -> Query:
+def compile_values(name: str, values: Sequence[str], modifier: str | None) -> Query:
     """Return the query for any of the values."""
-    return either([_one(name, unescape(value)[:LONGEST], modifier) for value in values])
+    return either([_one(name, unescape(value), modifier) for value in values])
 
 
 def _one(name: str, uri: str, modifier: str | None) -> Query:
-    if modifier is None:
-        return Eq("t", f"{name}={uri}")
+    if modifier not in (None, "below", "above"):
+        raise unsupported(modifier, name)
+    if modifier is None or uri.startswith("urn:"):
+        return Eq("t", f"{name}={bounded(uri)}")
     if modifier == "below":
-        return either([Eq("t", f"{name}={uri}"), prefix("t", f"{name}={uri.rstrip('/')}/")])
-    if modifier == "above":
-        return In("t", tuple(f"{name}={above}" for above in _above(uri)))
-    raise unsupported(modifier, name)
-
-
-def _above(uri: str) -> list[str]:
-    """Return the uri and each shorter one that ends at a slash of its path."""
-    scheme, mark, rest = uri.partition("://")
-    parts = rest.split("/")
-    return [scheme + mark + "/".join(parts[:end]) for end in range(len(parts), 0, -1)]
+        return prefix("t", f"{name}={uri[:LONGEST]}")
+    starts = (uri[:end] for end in range(1, min(len(uri), LONGEST) + 1))
+    return In("t", tuple(f"{name}={start}" for start in starts))

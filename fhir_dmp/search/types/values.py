@@ -3,11 +3,17 @@ r"""Taking apart what was sent: ``\,`` ``\|`` ``\$`` and ``\\`` stand for themse
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 
-from fhir_dmp.errors import Invalid
+from fhir_dmp.errors import Invalid, NotSupported
 
-_ESCAPED = re.compile(r"\\(.)")
-_PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)?(.*)\Z", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
+_PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)?(.*)", re.DOTALL)
+
+LONGEST = 300
+"""Characters of an index entry's value; of a longer one the beginning is kept and a digest of the whole."""
+
+_KEPT = 240
 
 
 def split(text: str, mark: str) -> list[str]:
@@ -25,19 +31,39 @@ def split(text: str, mark: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+def halves(text: str) -> tuple[str | None, str]:
+    """Return what stands before the first unescaped bar (None if there is none) and what comes after it, unescaped."""
+    first, *rest = split(text, "|")
+    return (unescape(first), unescape("|".join(rest))) if rest else (None, unescape(first))
+
+
 def unescape(text: str) -> str:
-    """Return the text without its escapes."""
-    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+    """Return the text without its escapes; raise ``Invalid`` for a backslash that escapes nothing."""
+    return _ESCAPED.sub(_meant, text) if "\\" in text else text
+
+
+def _meant(found: re.Match[str]) -> str:
+    if found[1] not in (",", "|", "$", "\\"):
+        raise Invalid("A backslash escapes a comma, a bar, a dollar sign or itself: write \\\\ for one backslash.")
+    return found[1]
+
+
+def bounded(text: str) -> str:
+    """Return the text as it stands in an index entry: whole, or its beginning and a digest if it is very long."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:_KEPT]}…{sha256(text.encode()).hexdigest()}"
 
 
 def prefixed(text: str) -> tuple[str, str]:
     """Return the prefix (``eq`` if there is none) and the rest."""
-    found = _PREFIX.match(text)
+    found = _PREFIX.fullmatch(text)
     if found is None:  # the pattern matches everything
         return "eq", text
     return found[1] or "eq", found[2]
 
 
-def unsupported(modifier: str | None, code: str) -> Invalid:
+def unsupported(modifier: str | None, name: str) -> NotSupported:
     """Return the error for a modifier that the parameter does not take."""
-    return Invalid(f"The modifier :{modifier} is not supported for {code!r}.", expression=code)
+    shown = (modifier or "")[:64]
+    return NotSupported(f"The modifier :{shown} is not supported for {name}.", expression=name)
