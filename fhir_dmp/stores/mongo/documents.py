@@ -21,6 +21,7 @@ from mongoengine.fields import (
     StringField,
 )
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 
 class Current(Document):  # type: ignore[misc] # mongoengine carries no types
@@ -126,6 +127,7 @@ class Writer(Document):  # type: ignore[misc] # mongoengine carries no types
 
 
 AUDIT_PREFIX = "audit_"
+_EXISTS = 48
 
 
 def audit_collection(micros: int) -> str:
@@ -141,8 +143,11 @@ def ensure_indexes(database: Database[dict[str, Any]]) -> None:
 
 def prepare_collection(database: Database[dict[str, Any]], document: type[Document], name: str) -> None:
     """Make one collection with the indexes of its document."""
-    if name not in database.list_collection_names(filter={"name": name}):
+    try:
         database.create_collection(name, check_exists=False)
+    except OperationFailure as refusal:
+        if refusal.code != _EXISTS:
+            raise
     for index in document._meta["index_specs"]:  # noqa: SLF001 - the schema's indexes, for this database
         options = {option: value for option, value in index.items() if option not in ("fields", "cls")}
         database[name].create_index(index["fields"], **options)

@@ -72,17 +72,14 @@ class MongoStore:
             journal=True,
             tz_aware=True,
         )
-        with answering():
-            hello = client.admin.command("hello")
-        if "setName" not in hello:
-            raise Unavailable(
-                "The MongoDB at DMP_MONGODB_URI is a standalone. Records, versions and their evidence are written in one "
-                "transaction, and only a replica set has those: start mongod with --replSet rs0 and run rs.initiate() once "
-                "(one node is enough), or leave DMP_MONGODB_URI empty for the embedded database."
-            )
-        with answering():
-            ensure_indexes(client.get_database(name, write_concern=DURABLE))
-            return cls(client, name, clock, settings)
+        try:
+            with answering():
+                _require_replica_set(client)
+                ensure_indexes(client.get_database(name, write_concern=DURABLE))
+                return cls(client, name, clock, settings)
+        except BaseException:
+            client.close()
+            raise
 
     def close(self) -> None:
         """Close the connections; nobody waits for an answer any more."""
@@ -274,6 +271,15 @@ class MongoStore:
 
     def _log(self, name: str) -> Any:
         return self.database.get_collection(name, read_concern=ReadConcern("majority"))
+
+
+def _require_replica_set(client: MongoClient[_Row]) -> None:
+    if "setName" not in client.admin.command("hello"):
+        raise Unavailable(
+            "The MongoDB at DMP_MONGODB_URI is a standalone. Records, versions and their evidence are written in one "
+            "transaction, and only a replica set has those: start mongod with --replSet rs0 and run rs.initiate() once "
+            "(one node is enough), or leave DMP_MONGODB_URI empty for the embedded database."
+        )
 
 
 def _present(query: Query) -> _Row:

@@ -1,0 +1,99 @@
+"""Documents are tested: what they name is there, and what is there they name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import click
+import pytest
+from fhir_dmp.cli import main
+from fhir_dmp.settings import Limits, Settings
+from tests.architecture.tree import PACKAGE, ROOT
+
+README = (ROOT / "README.md").read_text()
+SETTINGS = dict(re.findall(r"^\| `(DMP_[A-Z_]+)` \| ([^|]+?) \|", README, re.MULTILINE))
+SPOKEN = {"empty", "where it listens", "`DATA_DIR/secret`"}
+"""Defaults that the README tells in words."""
+
+
+def test_the_readme_lists_every_setting_and_no_other():
+    """The table and the dataclass are the same list."""
+    assert set(Settings().to_env()) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("variable", sorted(SETTINGS))
+def test_the_readme_tells_the_defaults(variable):
+    """A default in the table is the one in the code, unless words stand there."""
+    told = SETTINGS[variable]
+
+    assert told in SPOKEN or told.strip("`") == Settings().to_env()[variable]
+
+
+@pytest.mark.parametrize("each", [*fields(Settings), *fields(Limits)], ids=lambda each: each.name)
+def test_every_setting_is_used(each):
+    """A setting without effect would be a lie."""
+    sources = [path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "settings.py"]
+
+    assert any(re.search(rf"\.{each.name}\b", text) for text in sources)
+
+
+def test_files_that_the_readme_names_are_there():
+    """A path in the README leads somewhere."""
+    paths = set(re.findall(r"`((?:fhir_dmp|scripts|tests|profiles)/[\w./-]+)`", README))
+
+    assert paths
+    assert [] == sorted(path for path in paths if not (ROOT / path).exists())
+
+
+def test_modules_of_the_journeys_are_there():
+    """How a request travels is told by modules that exist."""
+    journeys = README.partition("## How a request travels")[2].partition("\n## ")[0]
+    steps = {
+        step
+        for step in re.findall(r"`([a-z0-9_]+(?:\.[a-z0-9_]+)*)`", journeys)
+        if "." in step and not step.endswith(".py")
+    }
+
+    assert steps
+    assert [] == sorted(step for step in steps if not _is_there(step))
+
+
+def _is_there(step):
+    """Tell whether the dotted name is a module, or something that a module holds."""
+    path = PACKAGE / step.replace(".", "/")
+    holder, _, held = step.rpartition(".")
+    module = PACKAGE / f"{holder.replace('.', '/')}.py"
+    return (
+        path.is_dir() or path.with_suffix(".py").exists() or (module.exists() and f"def {held}(" in module.read_text())
+    )
+
+
+def test_every_command_is_in_the_readme_and_explains_itself():
+    """Nobody has to read the code to find a command."""
+    for name, command in main.commands.items():
+        assert command.help
+        assert re.search(rf"(fhir-dmp|scripts/run)[^`]*\b{name}\b|`[^`]*\b{name}\b", README), name
+
+
+def test_every_option_that_is_asked_for_more_than_its_name_has_help():
+    """An option whose name does not say all says the rest."""
+    silent = {"host", "port", "kind", "redirect_uri", "threads", "version", "help"}
+    options = [
+        parameter
+        for command in main.commands.values()
+        for leaf in (command.commands.values() if isinstance(command, click.Group) else (command,))
+        for parameter in leaf.params
+        if isinstance(parameter, click.Option) and parameter.name not in silent
+    ]
+
+    assert options
+    assert [] == [option.name for option in options if not option.help]
+
+
+def test_the_changelog_tells_of_security():
+    """The headings are those of Keep a Changelog, Security among them."""
+    headings = set(re.findall(r"^### (\w+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE))
+
+    assert "Security" in headings
+    assert headings <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

@@ -1,0 +1,386 @@
+"""The store port on a real MongoDB: groups, versions, locks, pages, the chain of events, and faults."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import threading
+from decimal import Decimal
+from pathlib import Path
+
+import pymongo
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fhir_dmp.clock import RandomIds, SystemClock
+from fhir_dmp.errors import Stale, Unavailable
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.settings import Settings
+from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock
+from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
+from fhir_dmp.store.query import And, Between, Eq, In, Like, Not, Or, Range, matches
+from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.compile import compile_query, to_row
+from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX
+from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
+from fhir_dmp.stores.mongo.store import MongoStore
+from tests.journeys.conftest import free_port
+
+IDS, CLOCK = RandomIds(), SystemClock()
+
+
+@pytest.fixture
+def store(mongodb_uri, database_name):
+    """An empty store."""
+    made = MongoStore.connect(mongodb_uri, database_name, clock=CLOCK, settings=Settings())
+    yield made
+    made.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+def event():
+    """Return an event with an id of its own."""
+    return Event(IDS.new(), CLOCK.micros(), b'{"act":"read"}', {"t": ["AuditEvent.action=R"], "pt": []})
+
+
+def body(text="x"):
+    """Return a body that waits for its moment."""
+    return b'{"resourceType":"Basic","meta":{"lastUpdated":"' + STAMP + b'"},"x":"' + text.encode() + b'"}'
+
+
+def create(own=None, **index):
+    """Return the change that makes a new resource."""
+    return Change(Ref("Basic", own or IDS.new()), 1, None, body(), {"t": ["Basic"], **index})
+
+
+def next_of(before, text="y", **index):
+    """Return the change that makes the next version."""
+    return Change(before.ref, before.version + 1, before, body(text), {"t": ["Basic"], **index})
+
+
+def together(*calls):
+    """Run the calls at the same time and return their results or errors."""
+    outcomes = [None] * len(calls)
+
+    def run(place):
+        try:
+            outcomes[place] = calls[place]()
+        except Exception as error:  # noqa: BLE001 - the outcome is what the test is about
+            outcomes[place] = error
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def test_a_commit_stamps_its_bodies_with_the_moment_it_was_made(store):
+    """lastUpdated in the body is the row's own moment, and no two are the same."""
+    first, second = store.commit(Commit((create(), create())))
+
+    assert STAMP not in first.body
+    assert first.updated < second.updated
+    assert store.find_current(first.ref).body == first.body
+
+
+def test_a_superseded_version_moves_and_stays_findable(store):
+    """Version 1 is found before and after version 2 takes its place."""
+    (first,) = store.commit(Commit((create(),)))
+    assert store.find_version(first.ref, 1).body == first.body
+    (second,) = store.commit(Commit((next_of(store.find_current(first.ref)),)))
+
+    assert store.find_current(first.ref).version == 2
+    assert store.find_version(first.ref, 1).body == first.body
+    assert store.find_version(first.ref, 2).body == second.body
+    assert second.co == first.co
+
+
+def test_of_two_writers_of_one_version_one_wins(store):
+    """The other is told that it is out of date, and nothing of it is stored."""
+    (first,) = store.commit(Commit((create(),)))
+    before = store.find_current(first.ref)
+    outcomes = together(*[lambda n=n: store.commit(Commit((next_of(before, str(n)),), (event(),))) for n in range(8)])
+
+    assert sum(isinstance(each, Stale) for each in outcomes) == 7
+    assert store.find_current(first.ref).version == 2
+    assert store.count_events(And(())) == 1
+
+
+def test_a_loser_is_dropped_alone(store):
+    """Those who wait in the same group are stored."""
+    (first,) = store.commit(Commit((create(),)))
+    old = store.find_current(first.ref)
+    store.commit(Commit((next_of(old),)))
+    outcomes = together(
+        lambda: store.commit(Commit((next_of(old),))), *[lambda: store.commit(Commit((create(),))) for _ in range(7)]
+    )
+
+    assert isinstance(outcomes[0], Stale)
+    assert all(not isinstance(each, Exception) for each in outcomes[1:])
+
+
+def test_an_id_that_exists_cannot_be_created_again(store):
+    """Whoever planned on its absence is out of date."""
+    store.commit(Commit((create("one"),)))
+
+    with pytest.raises(Stale):
+        store.commit(Commit((create("one"),)))
+
+
+def test_a_plan_whose_reading_has_moved_on_is_out_of_date(store):
+    """relied_on is held to within the transaction."""
+    (first,) = store.commit(Commit((create(),)))
+    store.commit(Commit((create(),), relied_on={first.ref: 1}))
+    store.commit(Commit((next_of(store.find_current(first.ref)),)))
+
+    with pytest.raises(Stale):
+        store.commit(Commit((create(),), relied_on={first.ref: 1}))
+
+
+def test_of_many_with_the_same_criteria_one_creates(store):
+    """A lock repeats the search within the commit."""
+    query = Eq("t", "Basic.identifier=a")
+    lock = Lock("Basic?identifier=a", query, ())
+
+    def attempt():
+        return store.commit(Commit((create(t=["Basic", "Basic.identifier=a"]),), locks=(lock,)))
+
+    outcomes = together(*[attempt] * 8)
+
+    assert sum(isinstance(each, Stale) for each in outcomes) == 7
+    assert store.count(query) == 1
+
+
+def test_a_failed_commit_leaves_nothing_behind(store):
+    """No row, no version, no event, no mark, no lock that matters."""
+    store.commit(Commit((create("taken"),)))
+    with pytest.raises(Stale):
+        store.commit(Commit((create("new"), create("taken")), (event(),), marks=("m",)))
+
+    assert store.find_current(Ref("Basic", "new")) is None
+    assert store.count_events(And(())) == 0
+    assert not store.has_mark("m")
+
+
+def test_every_row_of_the_log_carries_the_hash_of_the_one_before(store):
+    """Per writer and epoch: numbers without a gap, hashes that follow."""
+    together(
+        *[lambda: store.record(event()) for _ in range(20)],
+        *[lambda: store.commit(Commit((create(),), (event(),))) for _ in range(20)],
+    )
+    names = store.database.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}})
+    rows = [row for name in names for row in store.database[name].find().sort([("w", 1), ("e", 1), ("n", 1)])]
+
+    assert len(rows) == 40
+    last = {}
+    for row in rows:
+        key = (row["w"], row["e"])
+        number, digest = last.get(key, (0, hashlib.sha256("/".join(key).encode()).digest()))
+        assert row["n"] == number + 1
+        assert row["p"] == digest
+        assert row["h"] == hashlib.sha256(digest + row["b"]).digest()
+        last[key] = (row["n"], row["h"])
+
+
+def test_an_event_sent_twice_is_stored_once(store):
+    """Its id is chosen before it is sent."""
+    one = event()
+    store.record(one)
+    store.record(one)
+
+    assert store.count_events(And(())) == 1
+
+
+def test_history_shows_each_version_once_while_rows_move(store):
+    """Pages taken while others write: no version twice, none lost of those that were there."""
+    rows = store.commit(Commit(tuple(create() for _ in range(30))))
+    over = threading.Event()
+
+    def write():
+        while not over.is_set():
+            for row in rows[:5]:
+                store.commit(Commit((next_of(store.find_current(row.ref)),)))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(3):
+            seen, before = [], None
+            while True:
+                found = store.history(Scope("Basic"), HistoryPage(7, before))
+                seen += [(row.ref, row.version) for row in found.rows]
+                if not found.more:
+                    break
+                (before,) = found.last
+            assert len(seen) == len(set(seen))
+            assert {(row.ref, 1) for row in rows} <= set(seen)
+    finally:
+        over.set()
+        writer.join()
+
+
+def test_a_deletion_is_a_tombstone_that_searches_do_not_find(store):
+    """It is still there by id, with its version, and its record comes back as the next."""
+    (first,) = store.commit(Commit((create(t=["Basic", "Basic.code=a"]),)))
+    before = store.find_current(first.ref)
+    store.commit(Commit((Change(first.ref, 2, before, None, {"t": []}),)))
+    gone = store.find_current(first.ref)
+
+    assert gone.deleted
+    assert gone.version == 2
+    assert store.count(Eq("ty", "Basic")) == 0
+    store.commit(Commit((next_of(gone),)))
+    assert store.find_current(first.ref).version == 3
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        (),
+        (Order("lu", descending=True),),
+        (Order("_id"),),
+        (Order("t:Basic.name="),),
+        (Order("r:Basic.date", descending=True),),
+        (Order("ds", descending=True),),
+    ],
+)
+def test_pages_show_every_row_once_in_their_order(store, order):
+    """Also rows without a value, which come last."""
+    for number in range(23):
+        valued = number % 4
+        tokens = ["Basic", *([f"Basic.name={number % 5}"] if valued else [])]
+        index = {"t": tokens}
+        if valued:
+            index.update(r=[{"k": "Basic.date", "lo": number % 5, "hi": number % 5 + 1}], ds=number % 5)
+        store.commit(Commit((create(**index),)))
+    seen, after = [], None
+    while True:
+        found = store.search(Eq("t", "Basic"), Page(4, order, after, with_index=True))
+        seen += [row.index for row in found.rows]
+        if not found.more:
+            break
+        after = found.last
+
+    assert len({row["_id"] for row in seen}) == len(seen) == 23
+    if order and order[0].field.startswith("t:"):
+        names = [next((token for token in row["t"] if "name=" in token), "~") for row in seen]
+        assert names == sorted(names)
+    if order and order[0].field == "ds":
+        starts = [row.get("ds", -1) for row in seen]
+        assert starts == sorted(starts, reverse=True)
+
+
+FIELDS = st.sampled_from(["a", "b", "ab", "b|c", ""])
+TOKENS = st.sampled_from(["P.x=a", "P.x=ab", "P.y=b|c", "P", "P.y=%(", "P.x=é"])
+NUMBERS = st.one_of(st.integers(-3, 3), st.decimals(-3, 3, places=1))
+BOUNDS = st.tuples(st.none() | NUMBERS, st.none() | NUMBERS)
+ROWS = st.fixed_dictionaries(
+    {"t": st.lists(TOKENS, unique=True), "ty": st.sampled_from(["P", "O"])},
+    optional={
+        "r": st.lists(
+            st.fixed_dictionaries({"k": st.sampled_from(["P.d", "P.d~"]), "lo": NUMBERS, "hi": NUMBERS}), min_size=1
+        ),
+        "pt": st.lists(st.sampled_from(["Patient/1", "Patient/2"]), unique=True),
+    },
+)
+QUERIES = st.recursive(
+    st.one_of(
+        st.builds(Eq, st.just("t"), TOKENS),
+        st.builds(Eq, st.just("ty"), st.sampled_from(["P", "O"])),
+        st.builds(In, st.just("pt"), st.lists(st.sampled_from(["Patient/1", "Patient/3"])).map(tuple)),
+        st.builds(Between, st.just("t"), st.none() | TOKENS, st.none() | TOKENS),
+        st.builds(Like, st.just("t"), st.sampled_from(["P.x=", "P.y="]), FIELDS),
+        st.builds(Range, st.sampled_from(["P.d", "P.d~"]), BOUNDS, BOUNDS),
+    ),
+    lambda inner: st.one_of(
+        st.builds(And, st.lists(inner, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(inner, max_size=3).map(tuple)),
+        st.builds(Not, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ROWS, min_size=1, max_size=6), queries=st.lists(QUERIES, min_size=1, max_size=6))
+def test_what_a_query_means_and_what_mongodb_finds_agree(store, rows, queries):
+    """``matches`` is the meaning; the adapter's filter must find the same rows."""
+    collection = store.database["agreement"]
+    collection.delete_many({})
+    collection.insert_many([{"_id": place, **to_row(row)} for place, row in enumerate(rows)])
+    for query in queries:
+        meant = {place for place, row in enumerate(rows) if matches(query, row)}
+        found = {row["_id"] for row in collection.find(compile_query(query), {"_id": 1})}
+        assert found == meant, query
+
+
+def test_decimals_come_back_from_the_index_as_they_went_in(store):
+    """36.70 keeps its precision there too."""
+    span = {"k": "Basic.value", "lo": Decimal("36.65"), "hi": Decimal("36.70")}
+    (first,) = store.commit(Commit((create(r=[span]),)))
+
+    assert store.find_current(first.ref).index["r"] == [span]
+
+
+def test_a_database_that_does_not_answer_is_unavailable():
+    """Quickly, and without a stack trace of the driver."""
+    with pytest.raises(Unavailable):
+        MongoStore.connect("mongodb://127.0.0.1:1/?directConnection=true", "x", clock=CLOCK, settings=Settings())
+
+
+def test_without_any_mongod_the_three_ways_to_get_one_are_named(monkeypatch):
+    """The package, PATH, or an address."""
+    monkeypatch.setattr(embedded, "_packaged", lambda: None)
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(DatabaseError, match=r"fhir_dmp\[embedded\].*PATH.*DMP_MONGODB_URI"):
+        embedded.find_mongod()
+
+
+def test_two_servers_cannot_have_one_folder(tmp_path):
+    """The lock goes with the process."""
+    first = ServerLock(tmp_path)
+    with pytest.raises(DatabaseError, match="--data-dir"):
+        ServerLock(tmp_path)
+    first.release()
+    ServerLock(tmp_path).release()
+
+
+def test_the_secrets_of_the_embedded_database_are_its_owners_alone(tmp_path):
+    """Key file, password and place are 0600, the folder 0700; what joins does not stop what it joined."""
+    owner = Embedded.ensure(tmp_path)
+    try:
+        guest = Embedded.ensure(tmp_path)
+        guest.stop()
+        with pymongo.MongoClient(owner.uri) as client:
+            assert client.admin.command("hello")["setName"] == "rs0"
+        root = Path(tmp_path) / "mongodb"
+        assert root.stat().st_mode & 0o77 == 0
+        for name in ("keyfile", "password", "mongod.json"):
+            assert (root / name).stat().st_mode & 0o77 == 0
+    finally:
+        owner.stop()
+
+
+def test_a_standalone_is_refused_with_the_reason(tmp_path):
+    """Transactions need a replica set, and the message says how to have one."""
+    port = free_port()
+    command = [embedded.find_mongod(), "--dbpath", tmp_path, "--port", str(port), "--bind_ip", "127.0.0.1"]
+    process = subprocess.Popen([*command, "--nounixsocket", "--logpath", tmp_path / "log"], stdout=subprocess.DEVNULL)
+    try:
+        with pytest.raises(Unavailable, match="replSet"):
+            for _ in range(5):
+                try:
+                    MongoStore.connect(
+                        f"mongodb://127.0.0.1:{port}/?directConnection=true", "x", clock=CLOCK, settings=Settings()
+                    )
+                except Unavailable as refusal:
+                    if "does not answer" not in str(refusal):
+                        raise
+    finally:
+        process.terminate()
+        process.wait(20)
