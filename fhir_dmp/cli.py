@@ -116,7 +116,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
 @_reported
 def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir: Path | None) -> None:
     """Serve with synthetic French patients and a client to try with."""
-    settings = replace(_settings(data_dir), demo=True)
+    settings = _settings(data_dir)
     with Running.start(settings, f"http://{host}:{port}") as running:
         if running.notice:
             _out.print(running.notice)

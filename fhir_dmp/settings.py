@@ -48,9 +48,7 @@ class Settings:
     audit_timeout_seconds: float = 2.0
     commit_timeout_seconds: float = 5.0
     threads: int = 64
-    metrics_port: int = 0
     log_level: str = "info"
-    demo: bool = False
     limits: Limits = field(default_factory=Limits)
 
     @classmethod

@@ -177,7 +177,7 @@ def type_tables(structure: Json, codes: Codes) -> dict[str, Json]:
     return tables
 
 
-def _elements(element: Json, leaf: str, has_children: bool, codes: Codes) -> Iterator[list[Any]]:  # noqa: FBT001
+def _elements(element: Json, leaf: str, has_children: bool, codes: Codes) -> Iterator[list[Any]]:  # noqa: FBT001 - a fact of the element
     """Yield name, type, min, max (-1: any), array, choice, place of the codes, targets, summary."""
     maximum = -1 if element["max"] == "*" else int(element["max"])
     array = element.get("base", element)["max"] != "1"
@@ -189,7 +189,7 @@ def _elements(element: Json, leaf: str, has_children: bool, codes: Codes) -> Ite
         yield [name, kind, element["min"], maximum, array, choice, place, targets, summary]
 
 
-def _types(element: Json, has_children: bool, codes: Codes) -> Iterator[tuple[str, int | None, list[str]]]:  # noqa: FBT001
+def _types(element: Json, has_children: bool, codes: Codes) -> Iterator[tuple[str, int | None, list[str]]]:  # noqa: FBT001 - a fact of the element
     if "contentReference" in element:
         yield element["contentReference"].lstrip("#"), None, []
         return

@@ -30,9 +30,8 @@ LAUNCH_SCOPES = (
     "offline_access",
     "online_access",
 )
-"""What clients that act for people may be registered for besides.
-
-Https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html.
+"""What clients that act for people may be registered for besides:
+https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html.
 """
 
 MOST_SCOPES = 200

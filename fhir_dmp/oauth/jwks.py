@@ -23,9 +23,8 @@ from urllib3.exceptions import HTTPError
 from fhir_dmp.clock import Clock
 
 ALGORITHMS = {"RS384": "RSA", "ES384": "EC"}
-"""What SMART names for clients, and the key type of each.
-
-Https://hl7.org/fhir/smart-app-launch/STU2.2/client-confidential-asymmetric.html.
+"""What SMART names for clients, and the key type of each:
+https://hl7.org/fhir/smart-app-launch/STU2.2/client-confidential-asymmetric.html.
 """
 
 MOST_KEYS = 20

@@ -1,7 +1,4 @@
-"""Where tokens come from, for those who look.
-
-Https://hl7.org/fhir/smart-app-launch/STU2.2/conformance.html.
-"""
+"""Where tokens come from, for those who look. https://hl7.org/fhir/smart-app-launch/STU2.2/conformance.html."""
 
 from __future__ import annotations
 

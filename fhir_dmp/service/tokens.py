@@ -142,10 +142,7 @@ class Tokens:
         return codec.dumps(smart_configuration(self._issuer.url))
 
     def jwks(self) -> bytes:
-        """Return the public key set that checks our tokens.
-
-        Https://www.rfc-editor.org/rfc/rfc7517#section-5.
-        """
+        """Return the public key set that checks our tokens. https://www.rfc-editor.org/rfc/rfc7517#section-5."""
         return codec.dumps(self._keys.jwks())
 
     def _answer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+
 from tests.architecture.tree import ROOT
 
 
@@ -25,9 +26,9 @@ def test_refused_answers_are_not_counted_as_work(wrk):
 
     counted = wrk.read(told)
 
-    assert 60 == counted.good
-    assert (40, 2) == (counted.refused, counted.broken)
-    assert (2.0, 1.5, 9.0) == (counted.seconds, counted.p50, counted.p99)
+    assert counted.good == 60
+    assert (counted.refused, counted.broken) == (40, 2)
+    assert (counted.seconds, counted.p50, counted.p99) == (2.0, 1.5, 9.0)
 
 
 def test_silence_of_the_load_generator_is_a_fault_and_no_zero(wrk):

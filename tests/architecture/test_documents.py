@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import click
 import pytest
+
 from fhir_dmp.cli import main
 from fhir_dmp.settings import Limits, Settings
 from tests.architecture.tree import PACKAGE, ROOT
@@ -43,7 +44,7 @@ def test_files_that_the_readme_names_are_there():
     paths = set(re.findall(r"`((?:fhir_dmp|scripts|tests|profiles)/[\w./-]+)`", README))
 
     assert paths
-    assert [] == sorted(path for path in paths if not (ROOT / path).exists())
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
 
 
 def test_modules_of_the_journeys_are_there():
@@ -56,7 +57,7 @@ def test_modules_of_the_journeys_are_there():
     }
 
     assert steps
-    assert [] == sorted(step for step in steps if not _is_there(step))
+    assert sorted(step for step in steps if not _is_there(step)) == []
 
 
 def _is_there(step):
@@ -88,7 +89,7 @@ def test_every_option_that_is_asked_for_more_than_its_name_has_help():
     ]
 
     assert options
-    assert [] == [option.name for option in options if not option.help]
+    assert [option.name for option in options if not option.help] == []
 
 
 def test_the_changelog_tells_of_security():

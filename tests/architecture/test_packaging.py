@@ -8,6 +8,7 @@ import re
 import subprocess
 
 import pytest
+
 from tests.architecture.tree import ROOT, name
 
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -37,7 +38,7 @@ def test_a_script_stops_at_its_first_fault_and_works_from_anywhere(path):
     assert text.startswith("#!/usr/bin/env bash\n# ")
     assert "set -euo pipefail" in text
     assert 'cd "$(dirname "$0")/.."' in text
-    assert 0 == subprocess.run(["bash", "-n", path], check=False).returncode
+    assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
 
 
 def test_the_lock_holds_all_that_the_server_needs():
@@ -77,6 +78,6 @@ def test_the_licence_is_the_one_that_is_declared():
     """Apache 2.0, whole."""
     text = (ROOT / "LICENSE").read_text()
 
-    assert "Apache-2.0" == _setup()["metadata"]["license"]
+    assert _setup()["metadata"]["license"] == "Apache-2.0"
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text

@@ -15,7 +15,7 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def tests() -> list[Path]:
+def suite() -> list[Path]:
     """Return the files that hold tests."""
     return sorted((ROOT / "tests").rglob("test_*.py"))
 
@@ -34,8 +34,3 @@ def tree(path: Path) -> ast.Module:
 def called(path: Path) -> set[str]:
     """Return what the module calls, as it is written: ``datetime.now``, ``os.environ.get``."""
     return {ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)}
-
-
-def named(path: Path) -> set[str]:
-    """Return the dotted names that stand in the module's code."""
-    return {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}

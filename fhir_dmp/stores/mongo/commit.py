@@ -217,7 +217,7 @@ class WriteCommitter:
             try:
                 self._write(members, stored, rows, session)
                 if time.monotonic() - started > self._seconds:
-                    raise Unavailable("The change took too long; nothing was stored.")  # noqa: TRY301
+                    raise Unavailable("The change took too long; nothing was stored.")  # noqa: TRY301 - the transaction is given up by the same line as for any fault
             except BaseException:
                 _abort(session)
                 raise

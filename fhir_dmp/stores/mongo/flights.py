@@ -99,7 +99,7 @@ class Flights(Generic[T]):
             with self._joining:
                 self._waiting.remove(flight)
             if not in_time:
-                raise Unavailable("The database is too slow to make this durable in time.")  # noqa: TRY301
+                raise Unavailable("The database is too slow to make this durable in time.")  # noqa: TRY301 - told to all members, as any fault is
             self._fly(flight.members)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who have no answer yet
             for member in flight.members:
