@@ -67,7 +67,7 @@ def together(*calls):
     def run(place):
         try:
             outcomes[place] = calls[place]()
-        except Exception as error:  # noqa: BLE001 - the outcome is what the test is about
+        except Exception as error:
             outcomes[place] = error
 
     threads = [threading.Thread(target=run, args=(place,)) for place in range(len(calls))]
