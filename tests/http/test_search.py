@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from urllib.parse import parse_qs, urlsplit
 
@@ -375,14 +376,24 @@ def test_a_chain_through_too_many_is_refused(mongodb_uri, database_name, tmp_pat
     assert chained.json["issue"][0]["code"] == "too-costly"
 
 
-def test_the_event_of_a_search_names_every_row_that_left(world, auditor):
-    """Matches and includes, each patient of theirs, and the query as it was understood."""
+def test_the_event_of_a_search_names_each_patient_of_its_rows(world, auditor):
+    """Matches and includes, each patient of theirs, and the query as it was sent."""
     world.get("/Observation?_id=o1&_include=Observation:subject&nickname=x")
-    event = auditor.get("/AuditEvent?subtype=search-type&_count=5").json["entry"]
-    texts = [str(entry["resource"]) for entry in event]
-    named = [text for text in texts if "Observation/o1" in text]
-    assert named
-    assert any("Patient/eve" in text for text in named)
+    events = [entry["resource"] for entry in auditor.get("/AuditEvent?subtype=search-type&_count=5").json["entry"]]
+    sent = [
+        base64.b64decode(entity["query"]).decode()
+        for event in events
+        for entity in event["entity"]
+        if "query" in entity
+    ]
+    named = [
+        entity["what"]["reference"]
+        for event in events
+        for entity in event["entity"]
+        if "reference" in entity.get("what", {})
+    ]
+    assert any("_include=Observation:subject" in query for query in sent)
+    assert "Patient/eve" in named
 
 
 EXPLAINED = [
