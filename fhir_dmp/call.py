@@ -25,8 +25,8 @@ class Call:
 
     ``name`` is the code of http://hl7.org/fhir/restful-interaction. ``body`` is what was sent (bytes), or the resource
     of a bundle's entry (parsed). ``params`` are the query's names and values in their order, decoded. ``criteria`` is the
-    query of a conditional interaction (``If-None-Exist``, or the search part of the URL). ``mark`` is remembered with the
-    commit, so that a load is known to be done.
+    query of a conditional interaction (``If-None-Exist``, or the search part of the URL). ``mark`` is remembered in the
+    commit of what the call does, so that a load is known to be done.
     """
 
     name: str
@@ -149,8 +149,7 @@ class Plan:
     Writers are pure: the same call, store state and ids give the same Plan. ``relied_on`` are versions that were read.
     ``finish`` makes the Result from the committed versions, in the order of ``changes``, and from what became of
     ``reads``, which pass the door by themselves once the commit is done. ``entities`` and ``entries`` describe
-    the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one, ``marks`` are
-    remembered with the commit.
+    the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one.
     """
 
     changes: tuple[Change, ...]
@@ -160,7 +159,6 @@ class Plan:
     entities: tuple[Entity, ...] = ()
     entries: tuple[Act, ...] = ()
     events: tuple[Event, ...] = ()
-    marks: tuple[str, ...] = ()
     reads: tuple[Call, ...] = ()
 
 

@@ -13,16 +13,16 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fhir_dmp.app import DatabaseError, Running, Server, open_server
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
-from fhir_dmp.oauth.errors import OAuthError
+from fhir_dmp.oauth.errors import InvalidClient, OAuthError
 from fhir_dmp.serve import serve as run_server
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.service.demo import prepare_demo, require_no_demo
-from fhir_dmp.service.load import Outcome, find_files, load
+from fhir_dmp.service.load import Door, Outcome, Summary, find_files, load
 from fhir_dmp.settings import Settings
 
 P = ParamSpec("P")
@@ -43,11 +43,17 @@ def _reported(command: Callable[P, T]) -> Callable[P, T]:
             text = "\n".join(f"{issue.expression or ''} {issue.text}".strip() for issue in error.issues)
             raise click.ClickException(text) from None
         except OAuthError as refusal:
-            raise click.ClickException(f"{refusal.error}: {refusal.description}") from None
+            raise click.ClickException(f"{refusal.error}: {refusal.description}{_way_out(refusal)}") from None
         except (DatabaseError, ValueError) as fault:
             raise click.ClickException(str(fault)) from None
 
     return run
+
+
+def _way_out(refusal: OAuthError) -> str:
+    if isinstance(refusal, InvalidClient):
+        return " See fhir-dmp client list, or register it: fhir-dmp client add --help"
+    return ""
 
 
 def _data_dir(command: Callable[P, T]) -> Callable[P, T]:
@@ -82,8 +88,15 @@ def _server(data_dir: Path | None, operator: str) -> Iterator[tuple[Server, Call
 def main() -> None:
     """A FHIR R4 server for the French shared medical record.
 
-    Start with: fhir-dmp demo
-    """
+    \b
+    To try it, with synthetic patients:
+      fhir-dmp demo
+    To run it:
+      fhir-dmp serve
+      fhir-dmp client add my-ehr --role ehr --scope "system/*.cruds" --jwks keys.json
+      fhir-dmp load --as my-ehr records/
+    Each command explains itself: fhir-dmp COMMAND --help
+    """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
 
 
 @main.command()
@@ -115,14 +128,20 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
 @_data_dir
 @_reported
 def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir: Path | None) -> None:
-    """Serve with synthetic French patients and a client to try with."""
+    """Serve with synthetic French patients and a client to try with.
+
+    \b
+    For example, with 200 patients in a folder of their own:
+      fhir-dmp demo --patients 200 --data-dir demo
+      curl -H "Authorization: Bearer $(fhir-dmp token demo-ehr --data-dir demo)" http://127.0.0.1:8000/fhir/Patient
+    """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
     settings = _settings(data_dir)
     with Running.start(settings, f"http://{host}:{port}") as running:
         if running.notice:
             _out.print(running.notice)
         with open_server(running.settings) as server, _bar() as bar:
             task = bar.add_task("Loading patients", total=patients + 1)
-            prepare_demo(server, patients, seed, lambda _: bar.advance(task))
+            prepare_demo(server, patients, seed, lambda outcome: _advance(bar, task, outcome))
         _tell(host, port, settings.data_dir)
         run_server(running.settings, host=host, port=port, workers=workers)
 
@@ -214,41 +233,56 @@ def token(client_id: str, scope: str, data_dir: Path | None, operator: str) -> N
 
 @main.command("load")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--as", "client_id", required=True, help="The client that writes.")
-@click.option("--threads", default=4, show_default=True, type=click.IntRange(1, 32))
+@click.option("--as", "client_id", required=True, help="The client that writes; see fhir-dmp client list.")
+@click.option(
+    "--threads",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 32),
+    help="Bundles that are sent at the same time.",
+)
 @_data_dir
 @_operator
 @_reported
 def load_command(paths: tuple[Path, ...], client_id: str, threads: int, data_dir: Path | None, operator: str) -> None:
-    """Load PATHS: bundles (JSON), NDJSON, .gz .bz2 .xz, or folders of them.
+    """Load files of records as one of the clients.
 
-    What was loaded before is passed over, so that a load that was cut is simply run again.
-    """
+    PATHS are Bundles or resources (.json), NDJSON (.ndjson), either in .gz .bz2 .xz, or folders of them.
+    What was loaded before is passed over: a load that was cut, or met a broken file, is simply run again.
+
+    \b
+    For example:
+      fhir-dmp load --as my-ehr records/ more/Patient.ndjson.gz
+    """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
     files = find_files(paths)
+    if not files:
+        raise click.ClickException(
+            "No .json or .ndjson file (.gz .bz2 .xz too) is there: name the files, or their folder."
+        )
     with _server(data_dir, operator) as (server, context), _bar() as bar:
         raw = server.tokens.operator_token(client_id, (), operator, context())
         subject = server.tokens.verify_bearer(raw)
-        task = bar.add_task("Loading", total=len(files))
+        task = bar.add_task("Loading files", total=len(files))
+        door = Door(server.perform, lambda: replace(context(), subject=subject), server.store.has_mark)
+        summary = load(files, door, lambda outcome: _advance(bar, task, outcome), threads)
+    _sum_up(summary)
 
-        def done(outcome: Outcome) -> None:
-            bar.advance(task)
-            if outcome.error:
-                _err.print(f"{outcome.name}: {outcome.error}", markup=False)
 
-        summary = load(
-            files,
-            server.perform,
-            lambda: replace(context(), subject=subject),
-            server.store.has_mark,
-            done,
-            threads,
-        )
+def _sum_up(summary: Summary) -> None:
     _out.print(
         f"{summary.resources} resources in {summary.bundles} bundles; {summary.skipped} were loaded before; "
         f"{len(summary.failed)} failed."
     )
     if summary.failed:
-        sys.exit(1)
+        raise click.ClickException("Mend what is named above and run the same command again: the rest is passed over.")
+
+
+def _advance(bar: Progress, task: TaskID, outcome: Outcome) -> None:
+    """Move the bar on with each file that is done, and say at once what is wrong with one."""
+    if outcome.last:
+        bar.advance(task)
+    if outcome.error:
+        bar.console.print(f"{outcome.name}: {outcome.error}", markup=False, soft_wrap=True)
 
 
 def _bar() -> Progress:

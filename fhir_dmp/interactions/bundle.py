@@ -39,7 +39,8 @@ def batch(
     """Do each entry by itself in the order of the standard; the answers are in the order of the request.
 
     ``do`` passes one call through the door, ``refuse`` leaves the event of an entry that is no call. Each entry has an
-    event of its own, and so has the batch.
+    event of its own, and so has the batch. Of a batch with a mark each entry has one too, and what was done before is
+    known when the batch is sent again.
     """
     items: list[Asked] = []
     acts: dict[int, Act] = {}
@@ -50,7 +51,8 @@ def batch(
         except FhirError as error:
             acts[place] = refuse(Call("batch"), error)
     for item in sorted(items, key=lambda item: ORDER[item.method]):
-        act = do(replace(item.call, prefer=call.prefer, strict=call.strict))
+        mark = f"{call.mark}/{item.place}" if call.mark else None
+        act = do(replace(item.call, prefer=call.prefer, strict=call.strict, mark=mark))
         acts[item.place] = _headless(act) if item.method == "HEAD" else act
     done = tuple(acts[place] for place in sorted(acts))
     return Result("ok", bundle("batch-response", _answers(done, context, call)), entries=done)
@@ -127,7 +129,6 @@ def transaction(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         relied_on=sheet.relied_on,
         entities=tuple(_touched(sheet.items)),
         entries=tuple(_planned(item) for item in sheet.items if item.asked.method not in _READS),
-        marks=(call.mark,) if call.mark else (),
         reads=tuple(replace(item.call, prefer=call.prefer, strict=call.strict) for item in reads),
     )
 

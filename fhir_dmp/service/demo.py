@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from joserfc.jwk import ECKey
@@ -14,7 +15,7 @@ from fhir_dmp.demo.generate import directory, patients
 from fhir_dmp.errors import Conflict
 from fhir_dmp.fhir import codec
 from fhir_dmp.service.clients import Clients, NewClient
-from fhir_dmp.service.load import Outcome, load_bundle
+from fhir_dmp.service.load import Door, Outcome, Unit, load_unit
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.store.port import Store
 
@@ -67,8 +68,9 @@ def prepare_demo(parts: Parts, count: int, seed: int, progress: Callable[[Outcom
             parts.clients.add(new, context)
     subject = parts.tokens.verify_bearer(parts.tokens.operator_token("demo-ehr", (), "demo", context))
     writer = replace(context, subject=subject)
+    door = Door(parts.perform, lambda: writer, parts.store.has_mark)
     for name, raw in _bundles(count, seed):
-        progress(load_bundle(name, lambda raw=raw: raw, parts.perform, lambda: writer, parts.store.has_mark))  # type: ignore[misc]
+        progress(load_unit(Unit(name, partial(bytes, raw)), door))
 
 
 def _clients() -> Iterator[NewClient]:

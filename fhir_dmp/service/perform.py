@@ -41,6 +41,7 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
 """What may be asked, the right it needs on its type (None: its parts are judged one by one), and who does it."""
 
 _KINDS: Mapping[str, Action] = {"create": "create", "update": "update", "delete": "delete"}
+_DONE_BEFORE = Result("not-modified")
 ATTEMPTS = 3
 _log = structlog.get_logger(__name__)
 
@@ -92,15 +93,16 @@ def _batch(call: Call, context: Context, env: Env) -> Result:
         return Act(entry, error=error)
 
     result = batch(call, context, env, partial(_entry, context=context, env=env), refuse)
-    marks = (call.mark,) if call.mark and all(entry.error is None for entry in result.entries) else ()
-    if not marks:
-        return _recorded(call, result, context, env)
-    env.store.commit(Commit(events=(_described(Act(call, result), context, env),), marks=marks))
+    failed = any(entry.error is not None for entry in result.entries)
+    told = replace(result, entries=tuple(entry for entry in result.entries if entry.result is not _DONE_BEFORE))
+    _recorded(replace(call, mark=None) if failed else call, told, context, env)
     return result
 
 
 def _entry(call: Call, context: Context, env: Env) -> Act:
-    """Do one entry of a batch by the same door; its failure is its own."""
+    """Do one entry of a batch by the same door, unless its mark says that it was done; its failure is its own."""
+    if call.mark and env.store.has_mark(call.mark):
+        return Act(call, _DONE_BEFORE)
     try:
         return Act(call, perform(call, context, env))
     except Unavailable:
@@ -139,11 +141,11 @@ def _committed(call: Call, plan: Plan, context: Context, env: Env) -> Result:
     )
     described = replace(planned, entities=plan.entities, entries=plan.entries)
     event = _described(Act(call, described), context, env)
-    if not plan.changes and not plan.marks and not plan.events:
+    if not plan.changes and not plan.events and not call.mark:
         env.store.record(event)
         return plan.finish((), _read_after(plan, context, env))
     events = (*plan.events, event)
-    stored = env.store.commit(Commit(plan.changes, events, plan.locks, plan.relied_on, plan.marks))
+    stored = env.store.commit(Commit(plan.changes, events, plan.locks, plan.relied_on, _marks(call)))
     return plan.finish(stored, _read_after(plan, context, env))
 
 
@@ -165,10 +167,14 @@ def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
 def _recorded(call: Call, result: Result, context: Context, env: Env) -> Result:
     event = _described(Act(call, result), context, env)
     if call.mark:
-        env.store.commit(Commit(events=(event,), marks=(call.mark,)))
+        env.store.commit(Commit(events=(event,), marks=_marks(call)))
     else:
         env.store.record(event)
     return result
+
+
+def _marks(call: Call) -> tuple[str, ...]:
+    return (call.mark,) if call.mark else ()
 
 
 def _described(act: Act, context: Context, env: Env) -> Event:
