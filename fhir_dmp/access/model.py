@@ -12,12 +12,39 @@ Action = Literal["create", "read", "update", "delete", "search"]
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """The human being for whom a token was issued, as the authorization server knew them.
+
+    ``account`` is the id of the account, ``identifier`` the national one (``system|value``: IDNPS or RPPS of a professional),
+    ``resource`` the ``fhirUser`` (``Practitioner/x``, ``Patient/p``, ``RelatedPerson/r``). ``profession`` is a code of TRE_G15,
+    ``specialty`` one of TRE_R01. ``patient`` (``Patient/p``) is the one record that the token reaches; None for a professional who
+    has chosen none. ``purpose`` is a code of v3-ActReason: ``PATRQT`` the holder, ``FAMRQT`` a representative, ``TREAT`` a
+    professional, ``BTG`` one who breaks the glass, ``ETREAT`` the regulator of a SAMU; ``reason`` is what was written for the last
+    two. ``secret`` is the *connexion secrète* of a minor.
+    """
+
+    kind: Literal["holder", "representative", "professional"]
+    account: str
+    identifier: str
+    resource: str
+    name: str = ""
+    profession: str | None = None
+    specialty: str | None = None
+    patient: str | None = None
+    encounter: str | None = None
+    purpose: str = "TREAT"
+    reason: str | None = None
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """Who asks, as its verified token says.
 
     ``client`` is the OAuth client id, ``role`` the kind of system it was registered as (``ehr``, ``lab``,
     ``insurance-feed``, ``auditor``, ``samu``, ``app``, ``admin``), ``organization`` the structure it acts for (``system|value``), ``scopes``
-    what was granted, ``token_id`` the ``jti``. ``operator`` names the person behind a command of the command line.
+    what was granted, ``token_id`` the ``jti``. ``person`` is the human being the token was issued for, None for a system that
+    acts by itself. ``operator`` names the person behind a command of the command line.
     """
 
     client: str
@@ -26,6 +53,12 @@ class Subject:
     organization: str | None = None
     token_id: str | None = None
     operator: str | None = None
+    person: Person | None = None
+
+    @property
+    def purpose(self) -> str:
+        """Why they ask: a code of http://terminology.hl7.org/CodeSystem/v3-ActReason."""
+        return self.person.purpose if self.person else "TREAT"
 
 
 @dataclass(frozen=True, slots=True)

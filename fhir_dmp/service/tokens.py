@@ -25,7 +25,7 @@ from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.metadata import smart_configuration, token_url
 from fhir_dmp.oauth.rfc7523 import read_assertion, require_proof
 from fhir_dmp.oauth.tokens import CheckedSignatures, Claims, Issuer, invalid_token
-from fhir_dmp.store.grants import Client, Grants
+from fhir_dmp.store.grants import Client, Grants, Look
 
 T = TypeVar("T")
 _SECOND = 1_000_000
@@ -109,7 +109,7 @@ class Tokens:
         claims = self._checked.claims(raw)
         if claims.expires <= self._clock.micros() // _SECOND:
             raise invalid_token("The token has expired.")
-        standing = self._grants.find_standing(claims.client_id, claims.token_id)
+        standing = self._grants.find_standing(Look(claims.client_id, claims.token_id))
         if standing is None or standing.registration != claims.registration:
             raise invalid_token("The client of this token is not registered any more.")
         if standing.revoked:

@@ -34,13 +34,40 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Whose standing is asked: a client and its token; of a person's token its family, account and record besides."""
+
+    client: str
+    token: str
+    family: str | None = None
+    account: str | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """What opens one record (``Patient/p``), as it was last committed: compiled, as JSON.
+
+    ``version`` counts from 1 and grows with each commit that touches its sources.
+    """
+
+    patient: str
+    version: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """What holds of a token's client and of the token itself at this moment."""
+    """What holds of a token's client, of the token itself and of the record it is for, at this moment.
+
+    ``policy`` is None for a record that nobody has opened or closed yet.
+    """
 
     registration: str
     role: str
     organization: str | None
     revoked: bool
+    policy: PolicyRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +108,8 @@ class Grants(Protocol):
         """
         ...
 
-    def find_standing(self, client_id: str, token_id: str) -> Standing | None:
-        """Return what holds now of the client and its token, or None if there is no such client.
+    def find_standing(self, look: Look) -> Standing | None:
+        """Return what holds now of those the look names, or None if there is no such client.
 
         Calls that wait together share one query; each is answered by a query sent after it began.
         """

@@ -13,7 +13,7 @@ from fhir_dmp.oauth.errors import InvalidClient, InvalidScope
 from fhir_dmp.oauth.keys import PUBLISHED_BEFORE, SIGNS, Keys
 from fhir_dmp.seal import Seal
 from fhir_dmp.service.clients import NewClient
-from fhir_dmp.store.grants import Client, Standing
+from fhir_dmp.store.grants import Client, Look, Standing
 from fhir_dmp.stores.mongo.together import Together
 from tests.oauth_world import NOON, context, jwks, key_pair, opened_world
 
@@ -48,12 +48,12 @@ def test_a_removed_client_is_gone_for_readers_of_all_workers(world):
     """Both what it is and what holds of it."""
     grants, other = world.grants(), world.grants()
     grants.add_client(CLIENT)
-    assert other.find_standing("ehr-one", "t") == Standing("r-1", "ehr", "urn:x|1", revoked=False)
+    assert other.find_standing(Look("ehr-one", "t")) == Standing("r-1", "ehr", "urn:x|1", revoked=False)
 
     assert grants.remove_client("ehr-one")
 
     assert other.find_client("ehr-one") is None
-    assert other.find_standing("ehr-one", "t") is None
+    assert other.find_standing(Look("ehr-one", "t")) is None
     assert not grants.remove_client("ehr-one")
 
 
@@ -64,8 +64,8 @@ def test_a_revoked_token_stands_so_for_all_workers(world):
     for _ in range(2):
         grants.revoke_token("t-1", world.clock.micros())
 
-    assert other.find_standing("ehr-one", "t-1").revoked
-    assert not other.find_standing("ehr-one", "t-2").revoked
+    assert other.find_standing(Look("ehr-one", "t-1")).revoked
+    assert not other.find_standing(Look("ehr-one", "t-2")).revoked
 
 
 def test_what_is_past_is_forgotten_by_an_index(world):
@@ -87,7 +87,7 @@ def test_a_database_that_does_not_answer_is_unavailable(world):
     world.opened[-1].close()
 
     for call in (
-        lambda: grants.find_standing("a", "b"),
+        lambda: grants.find_standing(Look("a", "b")),
         lambda: grants.find_client("a"),
         lambda: grants.use_assertion("a", "b", 0),
         grants.list_keys,

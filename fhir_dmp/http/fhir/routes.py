@@ -36,7 +36,8 @@ class Endpoint:
         context = self.reception.stranger(request)
         call = Call(request.method.lower())
         try:
-            context = replace(context, subject=self.tokens.verify_bearer(raw_bearer(request)))
+            subject = self.tokens.verify_bearer(raw_bearer(request))
+            context = replace(context, subject=subject, purpose=subject.purpose)
             require_acceptable(request)
             call = self._known(parse())
         except HTTPException as fault:

@@ -5,6 +5,7 @@
 ``key/<n>``         the n-th signing key, sealed
 ``used/<digest>``   an assertion that was used: inserting it again fails, on any worker
 ``revoked/<jti>``   a token that was revoked
+``policy/<ref>``    what opens the record of ``Patient/p``: version ``v``, body ``b``; written by commits
 ==================  ========================================================================================
 
 Rows with ``expires`` are removed by a TTL index once that is past.
@@ -19,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mongoengine import Document
-from mongoengine.fields import DateTimeField, IntField, ListField, StringField
+from mongoengine.fields import BinaryField, DateTimeField, IntField, ListField, StringField
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -27,7 +28,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.errors import Unavailable
-from fhir_dmp.store.grants import Client, Key, Standing
+from fhir_dmp.store.grants import Client, Key, Look, PolicyRow, Standing
 from fhir_dmp.stores.mongo.documents import prepare_collection
 from fhir_dmp.stores.mongo.together import Together
 
@@ -35,7 +36,6 @@ KEPT_LONGER = timedelta(hours=1)
 """Used assertions outlive their end by more than any difference between our clocks and the database's."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_Look = tuple[str, str]
 
 
 class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
@@ -62,6 +62,8 @@ class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
     signs_from = IntField()
     signs_until = IntField()
     expires = DateTimeField()
+    v = IntField()
+    b = BinaryField()
 
 
 class MongoGrants:
@@ -99,9 +101,9 @@ class MongoGrants:
         with _answering():
             return self._collection.delete_one({"_id": f"client/{client_id}"}).deleted_count == 1
 
-    def find_standing(self, client_id: str, token_id: str) -> Standing | None:
-        """Return what holds now of the client and its token, by a query shared with those who wait."""
-        return self._standings.find((client_id, token_id))
+    def find_standing(self, look: Look) -> Standing | None:
+        """Return what holds now of those the look names, by a query shared with those who wait."""
+        return self._standings.find(look)
 
     def use_assertion(self, client_id: str, jti: str, expires: int) -> bool:
         """Remember that the client used ``jti``; return False if it had before, on any worker."""
@@ -138,16 +140,16 @@ class MongoGrants:
         with _answering():
             return list(self._collection.find({"_id": bounds}, max_time_ms=self._millis).sort("_id"))
 
-    def _fetch_standings(self, looks: Sequence[_Look]) -> Mapping[_Look, Standing]:
+    def _fetch_standings(self, looks: Sequence[Look]) -> Mapping[Look, Standing]:
         """Return the standings, by one query.
 
         The command is sent as it is: a third cheaper than a cursor for so little.
         """
-        ids = {f"client/{client}" for client, _ in looks} | {f"revoked/{token}" for _, token in looks}
+        ids = {row_id for look in looks for row_id in _row_ids(look)}
         command = {
             "find": self._collection.name,
             "filter": {"_id": {"$in": list(ids)}},
-            "projection": {"registration": 1, "role": 1, "organization": 1},
+            "projection": {"registration": 1, "role": 1, "organization": 1, "v": 1, "b": 1},
             "batchSize": len(ids),
             "singleBatch": True,
             "readConcern": {"level": "majority"},
@@ -159,13 +161,28 @@ class MongoGrants:
             except AutoReconnect:
                 answer = self._database.command(command)
         rows = {row["_id"]: row for row in answer["cursor"]["firstBatch"]}
-        return {
-            (client, token): Standing(
-                row["registration"], row["role"], row.get("organization"), revoked=f"revoked/{token}" in rows
-            )
-            for client, token in looks
-            if (row := rows.get(f"client/{client}"))
-        }
+        return {look: standing for look in looks if (standing := _standing(look, rows))}
+
+
+def _row_ids(look: Look) -> Iterator[str]:
+    yield f"client/{look.client}"
+    yield f"revoked/{look.token}"
+    if look.patient is not None:
+        yield f"policy/{look.patient}"
+
+
+def _standing(look: Look, rows: Mapping[str, Mapping[str, Any]]) -> Standing | None:
+    client = rows.get(f"client/{look.client}")
+    if client is None:
+        return None
+    policy = rows.get(f"policy/{look.patient}") if look.patient else None
+    return Standing(
+        client["registration"],
+        client["role"],
+        client.get("organization"),
+        revoked=f"revoked/{look.token}" in rows,
+        policy=PolicyRow(look.patient or "", policy["v"], policy["b"]) if policy else None,
+    )
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""``fhir-dmp client``: the systems that may ask for tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fhir_dmp.cli.common import out, parts, reported, with_data_dir, with_operator
+from fhir_dmp.service.clients import NewClient
+
+ROLES = ("ehr", "lab", "insurance-feed", "auditor", "samu", "app", "admin")
+
+
+@click.group()
+def client() -> None:
+    """Register, list and remove the systems that may ask for tokens."""
+
+
+@client.command("add")
+@click.argument("client_id")
+@click.option("--kind", type=click.Choice(["backend", "confidential", "public"]), default="backend", show_default=True)
+@click.option(
+    "--role", type=click.Choice(ROLES), required=True, help="What the system is; it decides what it may ever see."
+)
+@click.option("--scope", required=True, help='SMART scopes, for example "system/*.cruds" or "system/Patient.rs".')
+@click.option(
+    "--jwks", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with its public key set."
+)
+@click.option("--jwks-url", help="Where its public key set is published.")
+@click.option("--redirect-uri", multiple=True)
+@click.option("--organization", help="The structure it acts for: SYSTEM|VALUE.")
+@with_data_dir
+@with_operator
+@reported
+def client_add(client_id: str, jwks: Path | None, data_dir: Path | None, operator: str, **given: Any) -> None:
+    """Register a client under CLIENT_ID."""
+    new = NewClient(
+        id=client_id,
+        kind=given["kind"],
+        role=given["role"],
+        scopes=tuple(given["scope"].split()),
+        organization=given["organization"],
+        jwks=jwks.read_text() if jwks else None,
+        jwks_url=given["jwks_url"],
+        redirect_uris=given["redirect_uri"],
+    )
+    with parts(data_dir, operator) as (server, context):
+        made = server.clients.add(new, context())
+    out.print(f"{made.id}: {made.kind} client, role {made.role}, scopes {' '.join(made.scopes)}")
+
+
+@client.command("list")
+@with_data_dir
+@with_operator
+@reported
+def client_list(data_dir: Path | None, operator: str) -> None:
+    """List all clients."""
+    with parts(data_dir, operator) as (server, context):
+        for each in server.clients.list(context()):
+            out.print(f"{each.id}\t{each.kind}\t{each.role}\t{' '.join(each.scopes)}\t{each.organization or ''}")
+
+
+@client.command("remove")
+@click.argument("client_id")
+@with_data_dir
+@with_operator
+@reported
+def client_remove(client_id: str, data_dir: Path | None, operator: str) -> None:
+    """Forget CLIENT_ID: its tokens stop at once."""
+    with parts(data_dir, operator) as (server, context):
+        server.clients.remove(client_id, context())
+    out.print(f"{client_id} is removed.")

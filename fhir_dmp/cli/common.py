@@ -1,0 +1,96 @@
+"""What the commands share: how they report, name their operator, reach the server's parts, and show progress."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fhir_dmp.app import DatabaseError, Server, open_server
+from fhir_dmp.call import Context
+from fhir_dmp.errors import FhirError
+from fhir_dmp.oauth.errors import InvalidClient, OAuthError
+from fhir_dmp.service.load import Outcome
+from fhir_dmp.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def reported(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn what goes wrong into one line and exit code 1; a stack trace teaches nobody the way out."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        try:
+            return command(*args, **options)
+        except FhirError as error:
+            text = "\n".join(f"{issue.expression or ''} {issue.text}".strip() for issue in error.issues)
+            raise click.ClickException(text) from None
+        except OAuthError as refusal:
+            raise click.ClickException(f"{refusal.error}: {refusal.description}{_way_out(refusal)}") from None
+        except (DatabaseError, ValueError) as fault:
+            raise click.ClickException(str(fault)) from None
+
+    return run
+
+
+def _way_out(refusal: OAuthError) -> str:
+    if isinstance(refusal, InvalidClient):
+        return " See fhir-dmp client list, or register it: fhir-dmp client add --help"
+    return ""
+
+
+def with_data_dir(command: Callable[P, T]) -> Callable[P, T]:
+    """Give the command the option ``--data-dir``."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the embedded database and the secrets; DMP_DATA_DIR, or var.",
+    )(command)
+
+
+def with_operator(command: Callable[P, T]) -> Callable[P, T]:
+    """Give the command the option ``--operator``: nobody acts without a name."""
+    return click.option(
+        "--operator", default=getpass.getuser, show_default="your user name", help="Who acts; it stands in the log."
+    )(command)
+
+
+def settings_of(data_dir: Path | None) -> Settings:
+    """Return the settings of the environment, on the folder that the command names."""
+    settings = Settings.from_env()
+    return replace(settings, data_dir=data_dir) if data_dir else settings
+
+
+@contextmanager
+def parts(data_dir: Path | None, operator: str) -> Iterator[tuple[Server, Callable[[], Context]]]:
+    """Yield the server's parts, joined to the database that is up or on one started for the command, and the operator's Context."""
+    act = " ".join(sys.argv[1:])[:200]
+    with open_server(settings_of(data_dir)) as server:
+        yield server, lambda: server.operator_context(operator, act)
+
+
+def advance(bar: Progress, task: TaskID, outcome: Outcome) -> None:
+    """Move the bar on with each file that is done, and say at once what is wrong with one."""
+    if outcome.last:
+        bar.advance(task)
+    if outcome.error:
+        bar.console.print(f"{outcome.name}: {outcome.error}", markup=False, soft_wrap=True)
+
+
+def progress_bar() -> Progress:
+    """Return a bar on standard error that goes when the work is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=err, transient=True)

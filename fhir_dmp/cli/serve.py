@@ -1,0 +1,72 @@
+"""``fhir-dmp serve`` and ``fhir-dmp demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from fhir_dmp.app import Running, open_server
+from fhir_dmp.cli.common import advance, out, progress_bar, reported, settings_of, with_data_dir
+from fhir_dmp.serve import serve as run_server
+from fhir_dmp.service.demo import prepare_demo, require_no_demo
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Processes; one per core.")
+@with_data_dir
+@reported
+def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
+    """Serve the record system; it starts empty.
+
+    Register a client first or beside it: fhir-dmp client add --help
+    """
+    settings = settings_of(data_dir)
+    with Running.start(settings, f"http://{host}:{port}") as running:
+        with open_server(running.settings) as server:
+            require_no_demo(server.clients, server.operator_context("server", "serve"))
+        run_server(running.settings, host=host, port=port, workers=workers)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Processes; one per core.")
+@click.option(
+    "--patients", default=20, show_default=True, type=click.IntRange(0, 100_000), help="Synthetic patients to load."
+)
+@click.option("--seed", default=1, show_default=True, type=int, help="The same seed makes the same patients.")
+@with_data_dir
+@reported
+def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir: Path | None) -> None:
+    """Serve with synthetic French patients and a client to try with.
+
+    \b
+    For example, with 200 patients in a folder of their own:
+      fhir-dmp demo --patients 200 --data-dir demo
+      curl -H "Authorization: Bearer $(fhir-dmp token demo-ehr --data-dir demo)" http://127.0.0.1:8000/fhir/Patient
+    """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
+    settings = settings_of(data_dir)
+    with Running.start(settings, f"http://{host}:{port}") as running:
+        if running.notice:
+            out.print(running.notice)
+        with open_server(running.settings) as server, progress_bar() as bar:
+            task = bar.add_task("Loading patients", total=patients + 1)
+            prepare_demo(server, patients, seed, lambda outcome: advance(bar, task, outcome))
+        _tell(host, port, settings.data_dir)
+        run_server(running.settings, host=host, port=port, workers=workers)
+
+
+def _tell(host: str, port: int, data_dir: Path) -> None:
+    base = f"http://{host}:{port}"
+    out.print(f"\nOpen      {base}/docs", f"Metadata  {base}/fhir/metadata", "\nIn another terminal:", sep="\n")
+    command = f"{Path(sys.argv[0]).as_posix()} token demo-ehr --data-dir {data_dir}"
+    out.print(f"  TOKEN=$({command})", soft_wrap=True)
+    out.print(f'  curl -H "Authorization: Bearer $TOKEN" "{base}/fhir/Patient?_count=2&_pretty=true"', soft_wrap=True)
+    out.print(
+        f'  curl -H "Authorization: Bearer $TOKEN" "{base}/fhir/Observation?code=http://loinc.org|718-7&_count=3"\n',
+        soft_wrap=True,
+    )
