@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from fhir_dmp.errors import FhirError, Issue
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Change, Event, Lock, Stored
+from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Extract, Store
 
 Params = tuple[tuple[str, str], ...]
@@ -63,7 +64,8 @@ class Context:
     """Who asks, why, from where and when.
 
     ``subject`` is None for a caller that nobody knows, who reaches nothing but a refusal. ``url`` is method and URL as sent,
-    for the audit; ``address`` the network address of the client; ``base_url`` that of the FHIR endpoint.
+    for the audit; ``address`` the network address of the client; ``base_url`` that of the FHIR endpoint. ``policy`` is what
+    opens the one record that the subject's token reaches, read with its token.
     """
 
     subject: Subject | None
@@ -73,6 +75,19 @@ class Context:
     address: str = ""
     url: str = ""
     purpose: str = "TREAT"
+    policy: PolicyRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a bearer token speaks for, and what opens the one record that it reaches, both as they stand now."""
+
+    subject: Subject
+    policy: PolicyRow | None = None
+
+    def enters(self, context: Context) -> Context:
+        """Return the Context of a stranger as the Context of this caller."""
+        return replace(context, subject=self.subject, purpose=self.subject.purpose, policy=self.policy)
 
 
 Validate = Callable[[str, Mapping[str, Any]], Sequence[Issue]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -41,9 +40,9 @@ def load_command(paths: tuple[Path, ...], client_id: str, threads: int, data_dir
         )
     with parts(data_dir, operator) as (server, context), progress_bar() as bar:
         raw = server.tokens.operator_token(client_id, (), operator, context())
-        subject = server.tokens.verify_bearer(raw)
+        caller = server.tokens.verify_bearer(raw)
         task = bar.add_task("Loading files", total=len(files))
-        door = Door(server.perform, lambda: replace(context(), subject=subject), server.store.has_mark)
+        door = Door(server.perform, lambda: caller.enters(context()), server.store.has_mark)
         summary = load(files, door, lambda outcome: advance(bar, task, outcome), threads)
     _sum_up(summary)
 

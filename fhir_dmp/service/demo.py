@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -66,8 +65,8 @@ def prepare_demo(parts: Parts, count: int, seed: int, progress: Callable[[Outcom
     for new in _clients():
         if new.id not in known:
             parts.clients.add(new, context)
-    subject = parts.tokens.verify_bearer(parts.tokens.operator_token("demo-ehr", (), "demo", context))
-    writer = replace(context, subject=subject)
+    caller = parts.tokens.verify_bearer(parts.tokens.operator_token("demo-ehr", (), "demo", context))
+    writer = caller.enters(context)
     door = Door(parts.perform, lambda: writer, parts.store.has_mark)
     for name, raw in _bundles(count, seed):
         progress(load_unit(Unit(name, partial(bytes, raw)), door))

@@ -13,7 +13,7 @@ import structlog
 from joserfc.errors import InvalidKeyIdError
 
 from fhir_dmp.access.model import Subject
-from fhir_dmp.call import Context
+from fhir_dmp.call import Caller, Context
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import FhirError, Unauthenticated
 from fhir_dmp.fhir import codec
@@ -98,8 +98,8 @@ class Tokens:
         """Answer a revocation request. https://www.rfc-editor.org/rfc/rfc7009."""
         return self._answer("revoke", request, context, self._revoke)
 
-    def verify_bearer(self, raw: str) -> Subject:
-        """Return whom the token speaks for, as client and token stand now.
+    def verify_bearer(self, raw: str) -> Caller:
+        """Return whom the token speaks for, as client and token stand now, with the policy of its record.
 
         Raises ``Unauthenticated`` if the token does not hold.
 
@@ -114,7 +114,7 @@ class Tokens:
             raise invalid_token("The client of this token is not registered any more.")
         if standing.revoked:
             raise invalid_token("The token was revoked.")
-        return Subject(
+        subject = Subject(
             client=claims.client_id,
             role=standing.role,
             scopes=claims.scopes,
@@ -122,6 +122,7 @@ class Tokens:
             token_id=claims.token_id,
             operator=claims.operator,
         )
+        return Caller(subject, standing.policy)
 
     def operator_token(self, client_id: str, scopes: Sequence[str], operator: str, context: Context) -> str:
         """Return a token for a backend client, made for a named operator of the server.

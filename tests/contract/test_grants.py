@@ -169,7 +169,7 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_verifies_on(worl
     headers = [token.split(".")[0] for token in (old, still_old, new)]
     assert headers[0] == headers[1] != headers[2]
     for token in (old, still_old, new):
-        assert two.verify_bearer(token).operator == "op"
+        assert two.verify_bearer(token).subject.operator == "op"
 
 
 def test_the_next_key_is_made_in_time(world):
@@ -183,7 +183,7 @@ def test_the_next_key_is_made_in_time(world):
 
     later(world, 2 * 86_400_000_000)
     assert worker.jwks().count(b'"kid"') == 1
-    assert worker.verify_bearer(worker.operator_token("ehr-one", (), "op", context())).client == "ehr-one"
+    assert worker.verify_bearer(worker.operator_token("ehr-one", (), "op", context())).subject.client == "ehr-one"
 
 
 def test_a_server_that_slept_for_months_makes_a_new_key(world):
@@ -193,7 +193,7 @@ def test_a_server_that_slept_for_months_makes_a_new_key(world):
     worker = world.worker()
     world.register()
 
-    assert worker.verify_bearer(worker.operator_token("ehr-one", (), "op", context())).client == "ehr-one"
+    assert worker.verify_bearer(worker.operator_token("ehr-one", (), "op", context())).subject.client == "ehr-one"
     assert [key.generation for key in world.grants().list_keys()] == [1, 2]
 
 
@@ -223,7 +223,7 @@ def test_an_operator_gets_a_token_in_the_name_of_a_client(world):
     """The token names both; the event too."""
     world.register()
     worker = world.worker()
-    subject = worker.verify_bearer(worker.operator_token("ehr-one", ("system/Patient.rs",), "alice", context()))
+    subject = worker.verify_bearer(worker.operator_token("ehr-one", ("system/Patient.rs",), "alice", context())).subject
 
     assert Subject("ehr-one", "ehr", ("system/Patient.rs",), "urn:oid:1.2|42", subject.token_id, "alice") == subject
     assert [("operator-token", "ehr-one", subject)] == [(act.kind, act.client_id, act.subject) for act in world.acts]

@@ -69,7 +69,7 @@ def test_a_token_made_by_one_worker_is_known_to_another(world):
     """Subject and scopes are those of the client's registration."""
     world.register()
     token = ask(world.http(), form(world.assertion(), scope="system/Patient.rs")).json["access_token"]
-    subject = world.worker().verify_bearer(token)
+    subject = world.worker().verify_bearer(token).subject
 
     expected = Subject("ehr-one", "ehr", ("system/Patient.rs",), "urn:oid:1.2|42", subject.token_id)
     assert expected == subject
@@ -96,7 +96,7 @@ def test_each_token_leaves_one_event_that_names_it(world):
     [act] = world.acts
     assert (act.kind, act.client_id, act.error) == ("token", "ehr-one", None)
     assert act.scopes == ("system/*.cruds",)
-    assert act.subject.token_id == world.worker().verify_bearer(token).token_id
+    assert act.subject.token_id == world.worker().verify_bearer(token).subject.token_id
 
 
 def test_an_assertion_is_good_for_one_token_on_all_workers(world):
@@ -341,7 +341,7 @@ def test_a_client_cannot_revoke_the_token_of_another(world):
     answer = http.post("/oauth/revoke", data=form(world.assertion("ehr-two"), token=token), content_type=FORM)
 
     assert (answer.status_code, answer.json["error"]) == (400, "invalid_grant")
-    assert worker.verify_bearer(token).client == "ehr-one"
+    assert worker.verify_bearer(token).subject.client == "ehr-one"
 
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b.c"])

@@ -36,8 +36,7 @@ class Endpoint:
         context = self.reception.stranger(request)
         call = Call(request.method.lower())
         try:
-            subject = self.tokens.verify_bearer(raw_bearer(request))
-            context = replace(context, subject=subject, purpose=subject.purpose)
+            context = self.tokens.verify_bearer(raw_bearer(request)).enters(context)
             require_acceptable(request)
             call = self._known(parse())
         except HTTPException as fault:
