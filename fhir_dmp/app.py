@@ -33,6 +33,7 @@ from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.audit_log import INTERACTIONS as AUDIT_INTERACTIONS
 from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
 from fhir_dmp.service.clients import Clients
+from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.tokens import Tokens
@@ -209,6 +210,7 @@ def _capabilities(server: Server) -> bytes:
         limits=env.limits,
         interactions={"": (*INTERACTIONS, "batch"), "AuditEvent": tuple(AUDIT_INTERACTIONS)},
         own_params={"AuditEvent": tuple(AUDIT_PARAMS)},
+        operations=tuple(OPERATIONS),
     )
     return capability_statement(served, settings.public_url, started)
 

@@ -11,6 +11,7 @@ from fhir_dmp.access.model import Action, Rule, Subject
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Issue
+from fhir_dmp.fhir.parameters import NONE_GIVEN, Parameters
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Change, Event, Lock, Stored
@@ -27,7 +28,8 @@ class Call:
     ``name`` is the code of http://hl7.org/fhir/restful-interaction. ``body`` is what was sent (bytes), or the resource
     of a bundle's entry (parsed). ``params`` are the query's names and values in their order, decoded. ``criteria`` is the
     query of a conditional interaction (``If-None-Exist``, or the search part of the URL). ``mark`` is remembered in the
-    commit of what the call does, so that a load is known to be done.
+    commit of what the call does, so that a load is known to be done. ``operation`` is the code of an operation, without ``$``, and
+    ``parameters`` what it is given, once that was read; its ``body`` is None where it was called by GET.
     """
 
     name: str
@@ -43,6 +45,13 @@ class Call:
     strict: bool = False
     prefer: Literal["minimal", "representation", "OperationOutcome"] | None = None
     mark: str | None = None
+    operation: str | None = None
+    parameters: Parameters = NONE_GIVEN
+
+    @property
+    def act(self) -> str:
+        """The name that the log knows it by: the interaction, or the operation as ``$name``."""
+        return f"${self.operation[:64]}" if self.operation else self.name
 
     @property
     def resource_type(self) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "profiles" / "hl7.fhir.r4.core"
 OWN = ROOT / "profiles" / "search-parameters"
+OPERATIONS = ROOT / "profiles" / "operations"
 TARGET = ROOT / "fhir_dmp" / "definitions" / "r4.json.gz"
 _PREFIX = "http://hl7.org/fhir/StructureDefinition/"
 _SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
@@ -99,6 +100,7 @@ def build() -> Json:
         "codes": codes.tables,
         "params": params,
         "compartments": compartments(),
+        "operations": operations(),
         "unsupported": unsupported,
     }
 
@@ -388,6 +390,34 @@ def compartments() -> dict[str, Json]:
             each["code"]: each["param"] for each in definition["resource"] if each.get("param")
         }
     return tables
+
+
+def operations() -> list[Json]:
+    """Return what is served of each OperationDefinition, by canonical URL."""
+    definitions = [json.loads(path.read_text()) for path in sorted(OPERATIONS.glob("*.json"))]
+    return [
+        {
+            "code": each["code"],
+            "url": each["url"],
+            "levels": [level for level in ("system", "type", "instance") if each[level]],
+            "types": each.get("resource", []),
+            "affects": each.get("affectsState", True),
+            "parameters": [_parameter(parameter) for parameter in each.get("parameter", [])],
+        }
+        for each in sorted(definitions, key=lambda each: str(each["url"]))
+    ]
+
+
+def _parameter(parameter: Json) -> Json:
+    """Return name, use, type (empty: it has parts), min, max (-1: any) and parts."""
+    return {
+        "name": parameter["name"],
+        "use": parameter["use"],
+        "type": parameter.get("type", ""),
+        "min": parameter["min"],
+        "max": -1 if parameter["max"] == "*" else int(parameter["max"]),
+        "parts": [_parameter(part) for part in parameter.get("part", [])],
+    }
 
 
 if __name__ == "__main__":

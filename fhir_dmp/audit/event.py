@@ -7,7 +7,7 @@ it writes them.
 =============  =======================================================================================================
 ``id``         the row's id, chosen before it is sent
 ``recorded``   FHIR instant, microseconds, UTC
-``act``        code of http://hl7.org/fhir/restful-interaction, or the name of an OAuth act (``token``)
+``act``        code of http://hl7.org/fhir/restful-interaction, ``$name`` of an operation, or the name of an OAuth act (``token``)
 ``on``         ``Type``, ``Type/id`` or ``Type/id/version``; absent for the whole system
 ``outcome``    code of http://terminology.hl7.org/CodeSystem/audit-event-outcome: 0, 4, 8 or 12
 ``error``      issue code and HTTP status of what went wrong
@@ -59,7 +59,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int) -> Event:
     call, result, error = act.call, act.result, act.error
     touched = _by_patient(result.entities if result else ())
     outcome = error.audit_outcome if error else "0"
-    row: dict[str, Any] = {"id": event_id, "recorded": instant(recorded), "act": call.name}
+    row: dict[str, Any] = {"id": event_id, "recorded": instant(recorded), "act": call.act}
     row.update(
         _given(
             on=_target(call, result),
@@ -182,7 +182,7 @@ def _by_patient(entities: Iterable[Entity]) -> dict[str, list[str]]:
 
 def _entry(act: Act) -> dict[str, Any]:
     outcome = act.error.audit_outcome if act.error else "0"
-    return _given(act=act.call.name, on=_target(act.call, act.result), outcome=outcome)
+    return _given(act=act.call.act, on=_target(act.call, act.result), outcome=outcome)
 
 
 def _index(
@@ -192,8 +192,10 @@ def _index(
     tokens = [
         f"AuditEvent.action={ACTIONS.get(call.name, 'E')}",
         f"AuditEvent.outcome={outcome}",
-        f"AuditEvent.subtype={call.name}",
+        f"AuditEvent.subtype={call.act}",
     ]
+    if call.operation:
+        tokens.append("AuditEvent.subtype=operation")
     if context.subject:
         tokens.append(f"AuditEvent.agent={context.subject.client}")
     entities = set(patients)

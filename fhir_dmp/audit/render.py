@@ -46,7 +46,7 @@ def render(event: Event, base_url: str) -> dict[str, Any]:
         "id": event.id,
         "meta": {"versionId": "1", "lastUpdated": row["recorded"]},
         "type": _TYPE,
-        "subtype": [{"system": _INTERACTION, "code": row["act"]}],
+        "subtype": _subtypes(row["act"]),
         "action": action,
         "period": {"start": row["recorded"], "end": row["recorded"]},
         "recorded": row["recorded"],
@@ -65,6 +65,13 @@ def render(event: Event, base_url: str) -> dict[str, Any]:
     if entities:
         rendered["entity"] = entities
     return rendered
+
+
+def _subtypes(act: str) -> list[dict[str, str]]:
+    """Return the interaction; an operation has its own name beside it."""
+    if act.startswith("$"):
+        return [{"system": _INTERACTION, "code": "operation"}, {"code": act}]
+    return [{"system": _INTERACTION, "code": act}]
 
 
 def _submitted(event: Event, row: Mapping[str, Any]) -> dict[str, Any]:

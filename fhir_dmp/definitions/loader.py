@@ -14,6 +14,8 @@ from fhir_dmp.definitions.model import (
     Component,
     Definitions,
     ElementDef,
+    OperationDef,
+    ParameterDef,
     Path,
     SearchParam,
     Step,
@@ -40,7 +42,21 @@ def load() -> Definitions:
             for code, members in tables["compartments"].items()
         },
         unsupported=tuple(Unsupported(*each) for each in tables["unsupported"]),
+        operations=tuple(map(_operation, tables["operations"])),
     )
+
+
+def _operation(table: dict[str, Any]) -> OperationDef:
+    parameters = tuple(map(_parameter, table["parameters"]))
+    return OperationDef(
+        table["code"], table["url"], frozenset(table["levels"]), tuple(table["types"]), table["affects"], parameters
+    )
+
+
+def _parameter(table: dict[str, Any]) -> ParameterDef:
+    maximum = None if table["max"] < 0 else table["max"]
+    parts = tuple(map(_parameter, table["parts"]))
+    return ParameterDef(table["name"], table["use"], table["type"], table["min"], maximum, parts)
 
 
 def _type(name: str, table: dict[str, Any], codes: list[frozenset[str]]) -> TypeDef:

@@ -118,6 +118,38 @@ class TypeDef:
 
 
 @dataclass(frozen=True, slots=True)
+class ParameterDef:
+    """A parameter of an operation. ``type`` is empty for one that consists of ``parts``; ``maximum`` is None for ``*``."""
+
+    name: str
+    use: Literal["in", "out"]
+    type: str
+    minimum: int
+    maximum: int | None
+    parts: tuple[ParameterDef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperationDef:
+    """An operation: where and for which types it is called, and what it takes. https://hl7.org/fhir/R4/operationdefinition.html.
+
+    ``types`` may hold ``Resource``, which stands for every type but ``AuditEvent``. ``affects_state`` says that it changes something,
+    and so is never called by GET.
+    """
+
+    code: str
+    url: str
+    levels: frozenset[Literal["system", "type", "instance"]]
+    types: tuple[str, ...]
+    affects_state: bool
+    parameters: tuple[ParameterDef, ...] = ()
+
+    def is_for(self, resource_type: str) -> bool:
+        """Tell whether the operation is one of that type."""
+        return resource_type in self.types or ("Resource" in self.types and resource_type != "AuditEvent")
+
+
+@dataclass(frozen=True, slots=True)
 class Definitions:
     """All tables. ``search_params`` maps a resource type to its parameters by code, the common ones included."""
 
@@ -127,3 +159,4 @@ class Definitions:
     search_params: Mapping[str, Mapping[str, SearchParam]]
     compartments: Mapping[str, Compartment]
     unsupported: tuple[Unsupported, ...]
+    operations: tuple[OperationDef, ...] = ()

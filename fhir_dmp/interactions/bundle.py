@@ -142,6 +142,8 @@ def _items(call: Call, context: Context, env: Env) -> list[_Item]:
             raise Invalid(str(error), issues=error.issues) from None
         if made.call.type == "AuditEvent" and made.method not in _READS:
             raise NotSupported("An AuditEvent is sent alone, not in a transaction.", expression="Bundle.request.url")
+        if made.method == "OPERATION":
+            raise NotSupported("An operation that changes something is sent alone.", expression="Bundle.request.url")
         return _Item(made)
 
     items = each(enumerate(entries(call, env)), lambda numbered: numbered[0], item)
@@ -285,8 +287,9 @@ def _check_reads(reads: Iterable[_Item], sheet: _Sheet) -> None:
         call = item.call
         action: Any = "read" if call.id else "search"
         with At(item.place, of_query=True):
-            require_scope(sheet.grant.rules(action), call.type, action)
-            if call.type == "AuditEvent":
+            if not call.operation:
+                require_scope(sheet.grant.rules(action), call.type, action)
+            if call.type == "AuditEvent" or call.operation:
                 continue
             if call.name == "search-type":
                 _compile(call, sheet)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_dmp import __version__
-from fhir_dmp.definitions.model import Definitions, SearchParam
+from fhir_dmp.definitions.model import Definitions, OperationDef, SearchParam
 from fhir_dmp.fhir import codec
 from fhir_dmp.settings import Limits
 
@@ -37,17 +37,28 @@ class Served:
     """What serves, as the statement tells it.
 
     ``interactions`` are the names that the door knows, for a type that has its own table (``AuditEvent``) and for all others
-    (``""``); ``own_params`` are the search parameters of the types that have their own table.
+    (``""``); ``own_params`` are the search parameters of the types that have their own table; ``operations`` are the codes that
+    somebody does.
     """
 
     definitions: Definitions
     limits: Limits
     interactions: Mapping[str, Collection[str]]
     own_params: Mapping[str, Collection[str]]
+    operations: Collection[str] = ()
 
     def interactions_of(self, resource_type: str) -> Collection[str]:
         """Return the names for a type."""
         return self.interactions.get(resource_type, self.interactions[""])
+
+    def operations_of(self, resource_type: str | None) -> list[OperationDef]:
+        """Return the operations of a type, or those of the server."""
+        return [
+            each
+            for each in self.definitions.operations
+            if each.code in self.operations
+            and ("system" in each.levels if resource_type is None else _below_system(each, resource_type))
+        ]
 
     def params_of(self, resource_type: str) -> list[SearchParam]:
         """Return the search parameters of a type, by code."""
@@ -56,10 +67,14 @@ class Served:
         return [params[code] for code in sorted(codes) if code in params and params[code].type != "special"]
 
 
+def _below_system(operation: OperationDef, resource_type: str) -> bool:
+    return bool(operation.levels - {"system"}) and operation.is_for(resource_type)
+
+
 def capability_statement(served: Served, public_url: str, started: str) -> bytes:
     """Return the CapabilityStatement; ``started`` is its date."""
     base = public_url.rstrip("/")
-    statement = {
+    statement: dict[str, Any] = {
         "resourceType": "CapabilityStatement",
         "id": "fhir-dmp",
         "url": f"{base}/fhir/metadata",
@@ -85,6 +100,8 @@ def capability_statement(served: Served, public_url: str, started: str) -> bytes
             }
         ],
     }
+    rest = statement["rest"][0]
+    rest.update(_operations(served.operations_of(None)))
     return codec.dumps(statement)
 
 
@@ -129,7 +146,12 @@ def _resource(served: Served, name: str) -> dict[str, Any]:
     described["searchParam"] = [
         {"name": param.code, "definition": param.url, "type": param.type} for param in params if param.url
     ]
+    described.update(_operations(served.operations_of(name)))
     return {key: value for key, value in described.items() if value != []}
+
+
+def _operations(operations: Collection[OperationDef]) -> dict[str, Any]:
+    return {"operation": [{"name": each.code, "definition": each.url} for each in operations]} if operations else {}
 
 
 def _versions() -> dict[str, Any]:

@@ -19,8 +19,9 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import STATUS, Entry
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.interactions.operation import find
 
-ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "GET": 3, "HEAD": 3}
+ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "OPERATION": 2, "GET": 3, "HEAD": 3}
 """When an entry is done, by its method. https://hl7.org/fhir/R4/http.html#trules."""
 
 WRITES = ("create", "update", "delete")
@@ -35,7 +36,10 @@ _MOST_ISSUES = 100
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One entry as it was asked: its place, its method, the call, and the resource it brings (empty if none)."""
+    """One entry as it was asked: its place, its method, the call, and the resource it brings (empty if none).
+
+    The method of an operation is GET where it changes nothing, however it is called, and OPERATION where it does.
+    """
 
     place: int
     method: str
@@ -143,9 +147,18 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     full_url = entry.get("fullUrl")
     if full_url is not None and not isinstance(full_url, str):
         raise Invalid("fullUrl must be a string.", expression="Bundle.fullUrl")
+    if call.operation is not None:
+        return Asked(place, "OPERATION" if _affects_state(call, env) else "GET", call)
     if method in ("POST", "PUT"):
         _require_resource(tree, method, call)
     return Asked(place, method, call, tree or {}, full_url)
+
+
+def _affects_state(call: Call, env: Env) -> bool:
+    try:
+        return find(call, env.definitions).affects_state
+    except NotSupported as error:
+        raise NotSupported(str(error), expression="Bundle.request.url") from None
 
 
 def _require_resource(tree: Any, method: str, call: Call) -> None:
@@ -181,15 +194,26 @@ def _text(request: Mapping[str, Any], name: str) -> str | None:
 def _call(method: str, url: str, conditions: Mapping[str, str], tree: Any) -> Call:
     path, _, query = url.partition("?")
     parts = [unquote(part) for part in path.split("/") if part]
-    if "$" in path and any(part.startswith("$") for part in parts):
-        raise NotSupported(f"The operation {parts[-1][:64]} is not supported.", expression="Bundle.request.url")
-    if method in ("GET", "HEAD"):
+    if parts and parts[-1].startswith("$"):
+        found = _operation(method, parts, tuple(parse_qsl(query, keep_blank_values=True)), tree)
+    elif method in ("GET", "HEAD"):
         found = _read(parts, tuple(parse_qsl(query, keep_blank_values=True)), conditions)
     else:
         found = _write(method, parts, query, conditions, tree)
     if found is None:
         raise Invalid(f"{method} {url[:100]} is no FHIR interaction.", expression="Bundle.request.url")
     return found
+
+
+def _operation(method: str, parts: list[str], params: Params, tree: Any) -> Call | None:
+    """Return the call of an operation; one by POST has a body, though it may be empty."""
+    if method not in ("GET", "POST") or len(parts) > 3:
+        return None
+    if tree is not None and not isinstance(tree, dict):
+        raise Invalid("The resource must be an object.", expression="Bundle.resource")
+    resource_type, resource_id = [*parts[:-1], None, None][:2]
+    name, body = parts[-1].removeprefix("$"), None if method == "GET" else tree or {}
+    return Call("operation", resource_type, resource_id, params=params, body=body, operation=name)
 
 
 def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, str], tree: Any) -> Call | None:

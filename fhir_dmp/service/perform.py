@@ -19,11 +19,13 @@ from fhir_dmp.interactions.bundle import batch, named, transaction
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.history import history
+from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import search_type
 from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.service import audit_log
+from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.store.change import Change, Commit, Event
 
 INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
@@ -52,7 +54,7 @@ def perform(call: Call, context: Context, env: Env) -> Result:
     Raises a ``FhirError`` whose event is durable too, and ``Unavailable`` if that cannot be had.
     """
     try:
-        call = named(call) if call.name == "bundle" else call
+        call = _read(call, env)
         return _carry_out(call, context, env)
     except RecursionError:
         error: FhirError = Invalid("The body is nested too deeply.")
@@ -68,6 +70,13 @@ def perform(call: Call, context: Context, env: Env) -> Result:
 def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
     """Make a refusal or a fault durable before its answer leaves."""
     env.store.record(_described(Act(call, error=error), context, env))
+
+
+def _read(call: Call, env: Env) -> Call:
+    """Return the call with what its body says it is: a batch, a transaction, an operation with its parameters."""
+    if call.name == "bundle":
+        return named(call)
+    return given(call, env) if call.name == "operation" else call
 
 
 def _carry_out(call: Call, context: Context, env: Env) -> Result:
@@ -113,7 +122,7 @@ def _entry(call: Call, context: Context, env: Env) -> Act:
 
 def _interaction(call: Call) -> tuple[Action | None, Interaction]:
     table = audit_log.INTERACTIONS if call.type == "AuditEvent" else INTERACTIONS
-    found = table.get(call.name)
+    found = OPERATIONS.get(call.operation) if call.operation else table.get(call.name)
     if found is None:
         raise MethodNotAllowed(f"{call.type or 'The server'} does not take the interaction {call.name}.")
     return found

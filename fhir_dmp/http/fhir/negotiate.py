@@ -45,6 +45,11 @@ def json_body(request: Request) -> bytes:
     return request.get_data(cache=False)
 
 
+def is_form(request: Request) -> bool:
+    """Tell whether the body is a form."""
+    return request.mimetype == _FORM
+
+
 def form_params(request: Request) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a search by POST, those of the URL first."""
     if request.mimetype and request.mimetype != _FORM:

@@ -13,7 +13,7 @@ from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.errors import FhirError, UnknownType
 from fhir_dmp.fhir import codec
 from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
-from fhir_dmp.http.fhir.negotiate import form_params, json_body, preferences, require_acceptable
+from fhir_dmp.http.fhir.negotiate import form_params, is_form, json_body, preferences, require_acceptable
 from fhir_dmp.http.fhir.render import render
 from fhir_dmp.http.middleware import Reception, raw_bearer
 from fhir_dmp.service.perform import perform
@@ -82,6 +82,7 @@ def fhir_blueprint(endpoint: Endpoint) -> Blueprint:
     _system(routes, endpoint)
     _type(routes, endpoint)
     _instance(routes, endpoint)
+    _operations(routes, endpoint)
     return routes
 
 
@@ -216,3 +217,31 @@ def _instance(routes: Blueprint, endpoint: Endpoint) -> None:
     def vread(resource_type: str, resource_id: str, version: str) -> Response:
         """FHIR vread. https://hl7.org/fhir/R4/http.html#vread."""
         return endpoint.enter(lambda: Call("vread", resource_type, resource_id, version, params=_params()))
+
+
+def _operations(routes: Blueprint, endpoint: Endpoint) -> None:
+    def operation(name: str, resource_type: str | None = None, resource_id: str | None = None) -> Response:
+        def parse() -> Call:
+            call = Call("operation", resource_type, resource_id, params=_params(), operation=name)
+            if request.method == "GET":
+                return call
+            if is_form(request):
+                return replace(call, params=form_params(request), body=b"")
+            return replace(call, body=json_body(request))
+
+        return endpoint.enter(parse)
+
+    @routes.route("/$<name>", methods=["GET", "POST"])
+    def operation_system(name: str) -> Response:
+        """FHIR operation of the server. https://hl7.org/fhir/R4/operations.html."""
+        return operation(name)
+
+    @routes.route("/<resource_type>/$<name>", methods=["GET", "POST"])
+    def operation_type(resource_type: str, name: str) -> Response:
+        """FHIR operation of a type. https://hl7.org/fhir/R4/operations.html."""
+        return operation(name, resource_type)
+
+    @routes.route("/<resource_type>/<resource_id>/$<name>", methods=["GET", "POST"])
+    def operation_instance(resource_type: str, resource_id: str, name: str) -> Response:
+        """FHIR operation of one resource. https://hl7.org/fhir/R4/operations.html."""
+        return operation(name, resource_type, resource_id)
