@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Build the tables that drive the server from the official R4 definitions and from ``profiles/``.
 
-``build_definitions.py`` writes ``fhir_dmp/definitions/r4.json.gz``; with ``--check`` it writes nothing and fails if the committed
-file is not what the sources give.
+``build_definitions.py`` writes ``fhir_dmp/definitions/*.json.gz``; with ``--check`` it writes nothing and fails if the committed
+files are not what the sources give.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
+
+from fhir_dmp.definitions.units import Atoms, Term, evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "profiles" / "hl7.fhir.r4.core"
 OWN = ROOT / "profiles" / "search-parameters"
 OPERATIONS = ROOT / "profiles" / "operations"
-TARGET = ROOT / "fhir_dmp" / "definitions" / "r4.json.gz"
+UCUM = ROOT / "profiles" / "ucum" / "ucum-essence.xml"
+TARGETS = ROOT / "fhir_dmp" / "definitions"
 _PREFIX = "http://hl7.org/fhir/StructureDefinition/"
 _SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
 _COMMON = ("Resource", "DomainResource")
@@ -52,16 +57,18 @@ def main() -> int:
         "--check", action="store_true", help="fail if the committed tables are not what the sources give"
     )
     check = parser.parse_args().check
-    built = pack(build())
-    if check:
-        if not TARGET.exists() or TARGET.read_bytes() != built:
-            print(f"{TARGET.relative_to(ROOT)} is out of step: run scripts/build_definitions.py")
-            return 1
+    stale = False
+    for name, tables in {"r4": build(), "units": units()}.items():
+        target, built = TARGETS / f"{name}.json.gz", pack(tables)
+        if check and not (target.exists() and target.read_bytes() == built):
+            print(f"{target.relative_to(ROOT)} is out of step: run scripts/build_definitions.py")
+            stale = True
+        elif not check:
+            target.write_bytes(built)
+            print(f"wrote {target.relative_to(ROOT)}: {len(built)} bytes")
+    if check and not stale:
         print("definitions are in step")
-        return 0
-    TARGET.write_bytes(built)
-    print(f"wrote {TARGET.relative_to(ROOT)}: {len(built)} bytes")
-    return 0
+    return 1 if stale else 0
 
 
 def pack(tables: Json) -> bytes:
@@ -379,6 +386,69 @@ def _closing(text: str) -> int:
         if depth == 0:
             return place
     raise UnsupportedError(f"brackets do not close: {text}")
+
+
+class Units(dict[str, tuple[bool, Term]]):
+    """The atoms of UCUM, each worked out from others when it is first needed."""
+
+    def __init__(self, root: Any) -> None:
+        super().__init__()
+        self._elements = {each.get("Code"): each for each in root.iterfind("{*}unit")}
+        for each in root.iterfind("{*}base-unit"):
+            self[each.get("Code")] = (True, Term(Fraction(1), {each.get("Code"): 1}))
+        self._atoms = Atoms(
+            {each.get("Code"): Fraction(each.find("{*}value").get("value")) for each in root.iterfind("{*}prefix")},
+            self,
+        )
+        self._within: set[str] = set()
+        for code in self._elements:
+            self.get(code)
+
+    def __contains__(self, code: object) -> bool:
+        return self.get(str(code)) is not None
+
+    def get(self, code: str, default: Any = None) -> Any:
+        """Return the unit; one that is being worked out is not there yet."""
+        if code in self.keys():
+            return self[code]
+        element = self._elements.get(code)
+        if element is None or code in self._within:
+            return default
+        self._within.add(code)
+        self[code] = (element.get("isMetric") == "yes", self._term(code, element))
+        self._within.discard(code)
+        return self[code]
+
+    def _term(self, code: str, element: Any) -> Term:
+        value = element.find("{*}value")
+        function = value.find("{*}function")
+        if function is not None and function.get("name") in ZEROS:
+            scale = evaluate(function.get("Unit"), self._atoms)
+            factor = Fraction(function.get("value")) * scale.factor
+            return Term(factor, scale.powers, ZEROS[function.get("name")])
+        arbitrary = element.get("isArbitrary") == "yes" and value.get("Unit") == "1"
+        if function is not None or arbitrary or code == "mol":
+            return Term(Fraction(1), {code: 1})
+        return evaluate(value.get("Unit"), self._atoms).times(Term(Fraction(value.get("value")), {}), 1)
+
+    def tables(self) -> Json:
+        """Return prefixes and units as they are kept."""
+        return {
+            "prefixes": {code: str(value) for code, value in self._atoms.prefixes.items()},
+            "units": {
+                code: [metric, str(term.factor), dict(term.powers), None if term.offset is None else str(term.offset)]
+                for code, (metric, term) in self.items()
+            },
+        }
+
+
+ZEROS = {"Cel": Fraction("273.15"), "degF": Fraction("459.67") * Fraction(5, 9), "degRe": Fraction("273.15")}
+"""Where the scale of a temperature begins, in kelvin."""
+
+
+def units() -> Json:
+    """Return UCUM's prefixes and units."""
+    return Units(ET.parse(UCUM).getroot()).tables()  # noqa: S314 - a file of our own tree
 
 
 def compartments() -> dict[str, Json]:

@@ -151,8 +151,8 @@ def _composite(name: str, values: Sequence[str], modifier: str | None, setting: 
         def on_resource(part: Component, value: str, path: Path = path) -> Query:
             return _on_resource(resource_type, path, part, value, setting)
 
-        def on_range(part: Component, value: str, key: str, path: Path = path) -> Query:
-            return _on_range(resource_type, path, part, value, key, setting)
+        def on_range(part: Component, value: str, key: str) -> Query:
+            return _on_range(part, value, key, setting)
 
         ways = composite.Ways(on_resource, on_range, setting.base_url)
         root = names.is_root(path)
@@ -170,15 +170,13 @@ def _on_resource(resource_type: str, path: Path, part: Component, value: str, se
     return _values(resource_type, names.homes(params, resource_type, own), own, (value,), None, setting)
 
 
-def _on_range(resource_type: str, path: Path, part: Component, value: str, key: str, setting: Setting) -> Query:
+def _on_range(part: Component, value: str, key: str, setting: Setting) -> Query:
     """Return the query for a part that is a range, on the ranges that go with the first part."""
     if part.type == "date":
         return date.compile_values(key, (value,), None, setting.now)
     if part.type == "number":
         return number.compile_values(key, (value,), None)
-    digits, _, unit = quantity.taken_apart(key, value)
-    of_value = number.compile_number(key, digits)
-    return both(of_value, _on_resource(resource_type, path, part, value, setting)) if unit else of_value
+    return quantity.compile_quantity(key, value)
 
 
 def _flag(clause: Clause) -> bool:

@@ -4,8 +4,7 @@ Where the element is the resource itself, the parts hold together whenever each 
 is indexed for it. Where it is one of several (``Observation.component``), the parts are indexed together: tokens as
 ``Type.param=first$second``, a part that is a range under the key ``Type.param=first$`` (``first$2`` for a third part).
 
-Two things are approximated. The unit of a quantity is asked of the resource's quantities beside the value that goes with the first part; and
-with three parts, the second and the third are each held together with the first.
+One thing is approximated: with three parts, the second and the third are each held together with the first.
 """
 
 from __future__ import annotations
@@ -94,13 +93,13 @@ def _spanners(part: Component, walk: Callable[[Path], Walk]) -> list[tuple[Walk,
 _SPANS: dict[str, Callable[[str, Path], Spans]] = {
     "date": date.indexer,
     "number": number.indexer,
-    "quantity": lambda name, path: quantity.indexer(name, path, units=False),
+    "quantity": quantity.indexer,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How parts are asked: on the resource as a whole, as a range under a key, and a quantity's unit on the resource."""
+    """How parts are asked: on the resource as a whole, and as a range under a key."""
 
     on_resource: Callable[[Component, str], Query]
     on_range: Callable[[Component, str, str], Query]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
 from typing import Any
 
 from fhir_dmp.definitions.model import Path
+from fhir_dmp.definitions.units import Unit
 from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.codec import Number
 from fhir_dmp.search.types.values import prefixed, unescape, unsupported
@@ -64,6 +66,15 @@ def bounded(value: Any) -> Decimal | None:
     return None if found.is_nan() else min(max(found, LOWEST), HIGHEST)
 
 
+def converted(value: Decimal, unit: Unit | None) -> Decimal:
+    """Return the value in the canonical form of its unit; the ends of an open span stay where they are."""
+    if unit is None or value in (LOWEST, HIGHEST):
+        return value
+    exact = Fraction(value) * unit.factor + unit.offset
+    found = _CONTEXT.divide(Decimal(exact.numerator), Decimal(exact.denominator))
+    return min(max(found, LOWEST), HIGHEST)
+
+
 def compile_values(name: str, values: Sequence[str], modifier: str | None) -> Query:
     """Return the query for any of the values."""
     if modifier is not None:
@@ -71,15 +82,17 @@ def compile_values(name: str, values: Sequence[str], modifier: str | None) -> Qu
     return either([compile_number(name, unescape(value)) for value in values])
 
 
-def compile_number(name: str, text: str) -> Query:
-    """Return the query for one prefixed number on the ranges under ``name``."""
+def compile_number(name: str, text: str, unit: Unit | None = None) -> Query:
+    """Return the query for one prefixed number on the ranges under ``name``, which are kept in the canonical form of ``unit``."""
     prefix, digits = prefixed(text)
-    asked = _number(digits, name)
-    low, high = _within(asked)
+    written = _number(digits, name)
+    low, high = (converted(end, unit) for end in _within(written))
+    asked = converted(written, unit)
     above = _CONTEXT.next_plus(asked)
     if prefix == "ap":
-        tenth = _CONTEXT.divide(abs(asked), Decimal(10))
-        low, high = _CONTEXT.subtract(asked, tenth), _CONTEXT.add(asked, tenth)
+        tenth = _CONTEXT.divide(abs(written), Decimal(10))
+        low = converted(_CONTEXT.subtract(written, tenth), unit)
+        high = converted(_CONTEXT.add(written, tenth), unit)
         return Range(name, (None, _CONTEXT.next_plus(high)), (low, None))
     spans: dict[str, Query] = {
         "eq": Range(name, (low, high), (low, high)),

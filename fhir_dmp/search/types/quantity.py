@@ -1,16 +1,19 @@
 """Quantity: a number, with or without its unit. https://hl7.org/fhir/R4/search.html#quantity.
 
-Kept under ``Type.param`` for any unit, under ``Type.param|system|code``, and under ``Type.param||unit`` for the unit as people read it and for a
-code that is none of UCUM's. Units are compared as they are written.
+Kept under ``Type.param`` for any unit. A UCUM unit is kept in canonical form under ``Type.param|~base`` (``mg`` as grams under ``|~g``),
+so that units of one kind compare; any other code as it is written under ``Type.param|system|code``. The unit as people read it, and a code
+that is none of UCUM's, are under ``Type.param||unit``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from fhir_dmp.definitions.model import Path
+from fhir_dmp.definitions.units import Unit, canonical
 from fhir_dmp.errors import Invalid
 from fhir_dmp.search.types import number
 from fhir_dmp.search.types.values import bounded, split, unescape, unsupported
@@ -18,21 +21,33 @@ from fhir_dmp.store.query import Query, either
 
 UCUM = "http://unitsofmeasure.org"
 CURRENCY = "urn:iso:std:iso:4217"
+CANONICAL = "|~"
 _Spans = Iterator[tuple[Decimal, Decimal, dict[str, Any]]]
 
 
-def indexer(name: str, path: Path, *, units: bool = True) -> Callable[[Any], list[dict[str, Any]]]:
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Where a unit's values are kept below the parameter's name, and what they are converted by."""
+
+    name: str
+    unit: Unit | None = None
+
+
+_ANY = _Key("")
+
+
+def indexer(name: str, path: Path) -> Callable[[Any], list[dict[str, Any]]]:
     """Return the function from a Quantity (or Age, Duration, Money, Range, SampledData) to its ranges for ``name``."""
     datatype = path.type
-    of_unit = _no_units if not units else _currency if datatype == "Money" else _units
+    keys_of = _currency if datatype == "Money" else _keys
 
     def ranges(value: Any) -> list[dict[str, Any]]:
         if not isinstance(value, dict):
             return []
         return [
-            {"k": name + unit, "lo": low, "hi": high}
+            {"k": name + key.name, "lo": number.converted(low, key.unit), "hi": number.converted(high, key.unit)}
             for low, high, quantity in _spans(value, datatype)
-            for unit in of_unit(quantity)
+            for key in keys_of(quantity)
         ]
 
     return ranges
@@ -58,45 +73,52 @@ def _compared(first: Decimal, last: Decimal, comparator: Any) -> tuple[Decimal, 
     return (first, number.HIGHEST) if comparator in (">", ">=") else (first, last)
 
 
-def _units(quantity: dict[str, Any]) -> tuple[str, ...]:
-    system, code, unit = quantity.get("system"), quantity.get("code"), quantity.get("unit")
-    found = {"": None}
+def _keys(quantity: dict[str, Any]) -> list[_Key]:
+    system, code, unit = (_text(quantity.get(each)) for each in ("system", "code", "unit"))
+    found = [_ANY]
     if code and system:
-        found[bounded(f"|{system}|{code}")] = None
+        found.append(_of_code(system, code))
     if code and system != UCUM:
-        found[bounded(f"||{code}")] = None
-    if unit:
-        found[bounded(f"||{unit}")] = None
-    return tuple(found)
+        found.append(_Key(bounded(f"||{code}")))
+    if unit and (unit != code or found[-1].name == _ANY.name):
+        found.append(_Key(bounded(f"||{unit}")))
+    return found
 
 
-def _currency(money: dict[str, Any]) -> tuple[str, ...]:
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _of_code(system: str, code: str) -> _Key:
+    known = canonical(code) if system == UCUM else None
+    return _Key(bounded(f"|{system}|{code}")) if known is None else _Key(CANONICAL + known.base, known)
+
+
+def _currency(money: dict[str, Any]) -> list[_Key]:
     code = money.get("currency")
-    return ("", f"|{CURRENCY}|{code}", f"||{code}") if code else ("",)
-
-
-def _no_units(_: dict[str, Any]) -> tuple[str, ...]:
-    return ("",)
+    return [_ANY, _Key(f"|{CURRENCY}|{code}"), _Key(f"||{code}")] if code else [_ANY]
 
 
 def compile_values(name: str, values: Sequence[str], modifier: str | None) -> Query:
     """Return the query for any of the values: ``[prefix]number``, ``number|system|code`` or ``number||code``."""
     if modifier is not None:
         raise unsupported(modifier, name)
-    return either([_one(name, value) for value in values])
+    return either([compile_quantity(name, value) for value in values])
 
 
-def _one(name: str, value: str) -> Query:
-    digits, system, code = taken_apart(name, value)
+def compile_quantity(name: str, value: str) -> Query:
+    """Return the query for one value on the ranges under ``name``.
+
+    A unit without its system is asked for as UCUM's and as it is written.
+    """
+    digits, system, code = _taken_apart(name, value)
     if not code:
         return number.compile_number(name, digits)
-    if system:
-        return number.compile_number(name + bounded(f"|{system}|{code}"), digits)
-    units = (bounded(f"||{code}"), bounded(f"|{UCUM}|{code}"))
-    return either([number.compile_number(name + unit, digits) for unit in units])
+    keys = [_of_code(system, code)] if system else [_Key(bounded(f"||{code}")), _of_code(UCUM, code)]
+    return either([number.compile_number(name + key.name, digits, key.unit) for key in keys])
 
 
-def taken_apart(name: str, value: str) -> tuple[str, str, str]:
+def _taken_apart(name: str, value: str) -> tuple[str, str, str]:
     """Return number, system and code; a missing part is empty."""
     parts = [unescape(part) for part in split(value, "|")]
     if len(parts) not in (1, 3) or (len(parts) == 3 and parts[1] and not parts[2]):

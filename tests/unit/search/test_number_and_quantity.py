@@ -97,6 +97,9 @@ def test_the_examples_of_the_standard_hold(question, inside, outside):
         assert finds(f"probability={question}", resource) is expected, text
 
 
+IN_GRAMS = {"mg": Fraction(1, 1000), "g": Fraction(1), "[lb_av]": Fraction("453.59237"), "kg": Fraction(1000)}
+"""What one of each UCUM unit is in grams; cm is none of them."""
+
 units = st.sampled_from(
     [
         {},
@@ -105,30 +108,86 @@ units = st.sampled_from(
         {"unit": "mg", "code": "mg", "system": UCUM},
         {"code": "mg", "system": "http://snomed.info/sct"},
         {"code": "g", "system": UCUM},
+        {"code": "[lb_av]", "system": UCUM, "unit": "g"},
+        {"code": "cm", "system": UCUM},
+        {"code": "nonsense", "system": UCUM},
         {"code": "mg"},
     ]
 )
 asked_units = st.sampled_from(
-    [("", ""), ("", "mg"), (UCUM, "mg"), ("http://snomed.info/sct", "mg"), ("", "milligram"), (UCUM, "g")]
+    [
+        ("", ""),
+        ("", "mg"),
+        (UCUM, "mg"),
+        ("http://snomed.info/sct", "mg"),
+        ("", "milligram"),
+        (UCUM, "g"),
+        (UCUM, "kg"),
+        ("", "nonsense"),
+        (UCUM, "nonsense"),
+    ]
 )
 
 
-@settings(max_examples=300)
+def readings(prefix, asked, target, unit, wanted):
+    """Say whether the question finds the quantity: as it is written, or both in grams."""
+    (system, code), value = wanted, Fraction(target)
+    own = (unit.get("system"), unit.get("code"))
+    plain = reading(prefix, asked, value, value)
+    if not code:
+        return plain
+    if system in ("", UCUM) and code in IN_GRAMS and own[0] == UCUM and own[1] in IN_GRAMS:
+        value = value * IN_GRAMS[own[1]] / IN_GRAMS[code]
+        if reading(prefix, asked, value, value):
+            return True
+    elif system != "" and (system, code) == own:
+        return plain
+    if system == "":
+        written = {unit.get("unit"), *([own[1]] if own[0] != UCUM or own[1] == "nonsense" else [])}
+        return code in written and plain
+    return False
+
+
+@settings(max_examples=600)
 @given(prefixes, written, written, units, asked_units)
 def test_a_quantity_is_found_by_number_and_unit(prefix, asked, target, unit, wanted):
-    """Without a unit any will do; without a system it is the code or the unit that people read."""
+    """Without a unit any will do; without a system it is UCUM's unit, another's code, or the unit that people read."""
     system, code = wanted
-    fits = (
-        code == ""
-        or (system == "" and code in (unit.get("code"), unit.get("unit")))
-        or (system != "" and (system, code) == (unit.get("system"), unit.get("code")))
-    )
     others = "".join(f',"{name}":"{text}"' for name, text in unit.items())
     resource = f'{{"resourceType":"Observation","valueQuantity":{{"value":{json_number(target)}{others}}}}}'
     question = f"{prefix}{asked}|{system}|{code}" if code else prefix + asked
-    expected = fits and reading(prefix, asked, Fraction(target), Fraction(target))
+    expected = readings(prefix, asked, target, unit, wanted)
     assert finds_value("value-quantity", question, resource) == expected
     assert finds_value("combo-value-quantity", question, resource) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "question", "expected"),
+    [
+        ("0.0054", "g", "5.4|mg", True),
+        ("5400", "ug", "5.4|mg", True),
+        ("5449", "ug", "5.4|mg", True),
+        ("5450", "ug", "5.4|mg", False),
+        ("1", "g/L", "100|mg/dL", True),
+        ("1", "mmol/L", "1|mol/m3", True),
+        ("37.0", "Cel", "310.15|K", True),
+        ("98.6", "[degF]", "37.0|Cel", True),
+        ("98.6", "[degF]", "gt37.0|Cel", False),
+        ("60", "/h", "1|/min", True),
+        ("60", "/h", "gt1|/min", False),
+        ("72", "{beats}/min", "72|/min", True),
+        ("140", "mm[Hg]", "gt18|kPa", True),
+        ("5", "%", "0.05|1", True),
+        ("1", "mol", "gt1000|1", False),
+        ("1", "m", "1|s", False),
+        ("1", "[iU]", "1|[arb'U]", False),
+    ],
+)
+def test_units_of_one_kind_are_compared_in_canonical_form(value, unit, question, expected):
+    """mg finds g; to the digits that the question was written with."""
+    resource = f'{{"resourceType":"Observation","valueQuantity":{{"value":{value},"system":"{UCUM}","code":"{unit}"}}}}'
+    number, _, code = question.partition("|")
+    assert finds_value("value-quantity", f"{number}|{UCUM}|{code}", resource) is expected
 
 
 def test_a_comparator_opens_the_value():

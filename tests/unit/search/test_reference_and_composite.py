@@ -157,6 +157,22 @@ def test_a_composite_may_ask_for_the_unit():
         assert finds_value("combo-code-value-quantity", "2823-3$gt5.4||mmol/L", resource)
         assert not finds_value("combo-code-value-quantity", f"2823-3$gt5.4|{ucum}|mg/dL", resource)
         assert not finds_value("combo-code-value-quantity", f"2823-3$gt6.4|{ucum}|mmol/L", resource)
+        assert finds_value("combo-code-value-quantity", f"2823-3$6000|{ucum}|umol/L", resource)
+
+
+def test_the_unit_of_a_composite_belongs_to_its_value():
+    """One component's unit is not another's."""
+    ucum = "http://unitsofmeasure.org"
+    resource = {
+        "resourceType": "Observation",
+        "component": [
+            {"code": {"coding": [{"code": "a"}]}, "valueQuantity": {"value": 6, "code": "kg", "system": ucum}},
+            {"code": {"coding": [{"code": "a"}]}, "valueQuantity": {"value": 7, "code": "m", "system": ucum}},
+        ],
+    }
+    assert finds_value("component-code-value-quantity", f"a$gt6.5|{ucum}|m", resource)
+    assert not finds_value("component-code-value-quantity", f"a$gt6.5|{ucum}|kg", resource)
+    assert finds_value("component-code-value-quantity", f"a$6000|{ucum}|g", resource)
 
 
 def test_other_composites_hold_too():
