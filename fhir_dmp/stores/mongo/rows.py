@@ -1,0 +1,158 @@
+"""The collection of clients, keys, tokens, accounts and sessions: rows of many kinds, each found by its id alone.
+
+Rows with ``expires`` are removed by a TTL index once that is past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mongoengine import Document
+from mongoengine.fields import (
+    BinaryField,
+    BooleanField,
+    DateTimeField,
+    DictField,
+    IntField,
+    ListField,
+    LongField,
+    StringField,
+)
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from fhir_dmp.errors import Unavailable
+from fhir_dmp.stores.mongo.documents import prepare_collection
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
+    """The schema of the collection: the fields of every kind of row, and the index that forgets."""
+
+    meta = {  # noqa: RUF012 - mongoengine reads it so
+        "collection": "grants",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["expires"], "expireAfterSeconds": 0}],
+    }
+    id = StringField(primary_key=True)
+    registration = StringField()
+    kind = StringField()
+    role = StringField()
+    scopes = ListField(StringField())
+    registered = IntField()
+    organization = StringField()
+    jwks = StringField()
+    jwks_url = StringField()
+    redirect_uris = ListField(StringField())
+    generation = IntField()
+    kid = StringField()
+    sealed = StringField()
+    signs_from = IntField()
+    signs_until = IntField()
+    expires = DateTimeField()
+    v = IntField()
+    b = BinaryField()
+    name = StringField()
+    resource = StringField()
+    identifier = StringField()
+    added = LongField()
+    holds_from = LongField()
+    login = StringField()
+    password = StringField()
+    totp = StringField()
+    totp_step = LongField()
+    recovery = ListField(StringField())
+    disabled = BooleanField()
+    situations = ListField(DictField())
+    birth_date = StringField()
+    provider = StringField()
+    subject = StringField()
+    account = StringField()
+    stage = StringField()
+    method = StringField()
+    started = LongField()
+    seen = LongField()
+    ends = LongField()
+    situation = DictField()
+    secret = BooleanField()
+    turns = IntField()
+    until = LongField()
+
+
+class Rows:
+    """The rows by their ids, on one MongoDB database; ``timeout`` bounds each call in seconds."""
+
+    def __init__(self, database: Database[dict[str, Any]], timeout: float) -> None:
+        self.database = database
+        self.collection = database.get_collection(
+            Grant._get_collection_name(),  # noqa: SLF001 - mongoengine has no public name for it
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern("majority", j=True, wtimeout=int(timeout * 1000)),
+            read_preference=ReadPreference.PRIMARY,
+        )
+        self.millis = int(timeout * 1000)
+        with answering():
+            prepare_collection(database, Grant, self.collection.name)
+
+    def find(self, row_id: str) -> Mapping[str, Any] | None:
+        """Return the row."""
+        with answering():
+            return self.collection.find_one({"_id": row_id}, max_time_ms=self.millis)
+
+    def prefixed(self, prefix: str) -> Sequence[Mapping[str, Any]]:
+        """Return all rows whose id begins so, by id."""
+        bounds = {"$gte": prefix, "$lt": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
+        with answering():
+            return list(self.collection.find({"_id": bounds}, max_time_ms=self.millis).sort("_id"))
+
+    def insert(self, row_id: str, row: Mapping[str, Any]) -> bool:
+        """Add the row; return False if its id is taken."""
+        try:
+            with answering():
+                self.collection.insert_one({"_id": row_id, **row})
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def delete(self, row_id: str) -> bool:
+        """Take the row away; return False if it is not there."""
+        with answering():
+            return self.collection.delete_one({"_id": row_id}).deleted_count == 1
+
+    def update(self, asked: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+        """Change the one row that is as asked; return False if none is."""
+        with answering():
+            return self.collection.update_one(asked, change).matched_count == 1
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Raise ``Unavailable`` for whatever fails: no look-up here is long by its caller's fault."""
+    try:
+        yield
+    except DuplicateKeyError:
+        raise
+    except PyMongoError as error:
+        raise Unavailable("The database does not answer.", reasons=(type(error).__name__,)) from error
+
+
+def moment(micros: int) -> datetime:
+    """Return the instant as MongoDB keeps it, in milliseconds."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def micros_of(moment: datetime) -> int:
+    """Return microseconds since 1970 of an instant that MongoDB kept."""
+    return (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return those fields that have a value; absent ones take no room."""
+    return {name: value for name, value in values.items() if value is not None}
