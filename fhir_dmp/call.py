@@ -17,8 +17,10 @@ from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Change, Event, Lock, Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Extract, Store
+from fhir_dmp.store.query import mentions
 
 Params = tuple[tuple[str, str], ...]
+_SEARCHED = frozenset({"t", "r", "w"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,10 @@ class Grant:
     """What the caller of one perform may do: the rules for each action, read twice by ``decide`` and ``narrow``."""
 
     rules: Callable[[Action], tuple[Rule, ...]]
+
+    def searches(self, action: Action) -> bool:
+        """Tell whether a rule for the action looks at what is searched, as a scope with a restriction does."""
+        return any(mentions(rule.where, _SEARCHED) for rule in self.rules(action))
 
 
 @dataclass(frozen=True, slots=True)

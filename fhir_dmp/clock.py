@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 from datetime import UTC, datetime
@@ -41,13 +41,17 @@ class SystemClock:
         return time.time_ns() // 1000
 
 
+_VERSION = (0x7 << 76) | (0b10 << 62)
+_CHANCE = (1 << 80) - 1 & ~((0xF << 76) | (0b11 << 62))
+
+
 class RandomIds:
     """UUID version 7 (RFC 9562, 5.7): 48 bits of milliseconds, 74 random bits."""
 
     def new(self) -> str:
         """Return a new id."""
-        millis = time.time_ns() // 1_000_000
-        value = (millis << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+        chance = int.from_bytes(os.urandom(10), "big")
+        value = (time.time_ns() // 1_000_000 << 80) | (chance & _CHANCE) | _VERSION
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -14,7 +14,7 @@ from fhir_dmp.errors import Unauthenticated
 _REQUEST_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 _INVALID = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
-_LOWEST, _HIGHEST = 0x20, 0x7E
+_TOKEN = re.compile(r"[!-~]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,6 @@ def raw_bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if not scheme:
         raise Unauthenticated("This server answers nobody unknown: send a bearer token.", headers=_CHALLENGE)
-    if scheme.lower() != "bearer" or not token or not all(_LOWEST < ord(char) <= _HIGHEST for char in token):
+    if scheme.lower() != "bearer" or not _TOKEN.match(token):
         raise Unauthenticated("The Authorization header must be: Bearer, a space, a token.", headers=_INVALID)
     return token

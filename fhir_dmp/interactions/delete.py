@@ -20,7 +20,7 @@ def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         if found is None:
             return Plan(changes=(), finish=lambda *_: Result("no-content"))
         call, locks = replace(call, id=found.ref.id), (matched.lock,)
-    change = removal(call, env.store.find_current(call.ref))
+    change = removal(call, env.store.find_current(call.ref, with_index=grant.searches("delete")))
     if change is None:
         return Plan(changes=(), finish=lambda *_: Result("no-content", ref=call.ref))
     return Plan(changes=(change,), finish=_deleted, locks=locks, entities=(entity(change),))

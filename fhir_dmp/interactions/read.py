@@ -13,7 +13,7 @@ from fhir_dmp.store.change import Stored
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return the resource as it is now; what the caller may not see is absent. Conditional read answers 304."""
     del context
-    row = visible(call.ref, env.store.find_current(call.ref), grant)
+    row = visible(call.ref, env.store.find_current(call.ref, with_index=grant.searches("read")), grant)
     if row.deleted:
         raise Gone(f"{call.ref} was deleted.")
     return Result(

@@ -21,7 +21,9 @@ def update(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         locks = (matched.lock,)
         call = replace(call, id=found.ref.id if found else tree.get("id") or env.ids.new())
         tree = {**tree, "id": tree.get("id", call.id)}
-    change = next_version(call, tree, env.store.find_current(call.ref), context, env)
+    change = next_version(
+        call, tree, env.store.find_current(call.ref, with_index=grant.searches("update")), context, env
+    )
     return Plan(
         changes=(change,),
         finish=_created if change.kind == "create" else _updated,

@@ -12,7 +12,7 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return that version. It is judged by its own row and by the present one: the stricter wins."""
     del context
     version = call.version or ""
-    current = env.store.find_current(call.ref)
+    current = env.store.find_current(call.ref, with_index=grant.searches("read"))
     if current is None or not version.isdigit() or not 0 < int(version) <= current.version:
         raise NotFound(f"{call.ref} has no version {version}.", reasons=("absent",))
     row = current if int(version) == current.version else env.store.find_version(call.ref, int(version))

@@ -75,10 +75,11 @@ class HistoryPage:
 class Store(Protocol):
     """A place for resources and for the events about them."""
 
-    def find_current(self, ref: Ref) -> Stored | None:
+    def find_current(self, ref: Ref, *, with_index: bool = True) -> Stored | None:
         """Return the present row of ``ref`` (a tombstone if deleted), or None if it never was.
 
-        Calls that wait together share one query; each is answered by a query sent after it began.
+        Calls that wait together share one query; each is answered by a query sent after it began. ``with_index=False`` leaves out
+        what only searches look at (``t``, ``r``, ``w``): most of a row's bulk.
         """
         ...
 

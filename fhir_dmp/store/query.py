@@ -155,6 +155,19 @@ def matches(query: Query, row: Row) -> bool:  # noqa: PLR0911 - one line for eac
             return not matches(part, row)
 
 
+def mentions(query: Query, fields: frozenset[str]) -> bool:
+    """Tell whether the query looks at one of the fields (``r`` for ranges)."""
+    match query:
+        case And(parts) | Or(parts):
+            return any(mentions(part, fields) for part in parts)
+        case Not(part):
+            return mentions(part, fields)
+        case Range():
+            return "r" in fields
+        case _:
+            return query.field in fields
+
+
 def _items(row: Row, field: str) -> Sequence[Any]:
     value = row.get(field)
     if value is None:

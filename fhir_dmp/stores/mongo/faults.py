@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-from pymongo.errors import DuplicateKeyError, ExecutionTimeout, PyMongoError
+from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, PyMongoError
 
 from fhir_dmp.errors import TooCostly, Unavailable
+
+T = TypeVar("T")
+
+
+def again_once(read: Callable[[], T]) -> T:
+    """Return what the read brings, by another connection if its own broke: commands are not repeated by the driver."""
+    try:
+        return read()
+    except AutoReconnect:
+        return read()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from fhir_dmp.errors import TooMany, Unavailable
+from fhir_dmp.stores.mongo.together import closed_latch
 
 T = TypeVar("T")
 
@@ -18,24 +19,24 @@ T = TypeVar("T")
 class Member(Generic[T]):
     """One who waits: what is to be done, what it touches, how heavy it is, and how it ended."""
 
-    __slots__ = ("error", "item", "result", "touches", "weight")
+    __slots__ = ("error", "item", "latch", "result", "touches", "weight")
 
     def __init__(self, item: T, touches: frozenset[Hashable], weight: int) -> None:
         self.item = item
         self.touches = touches
         self.weight = weight
+        self.latch: threading.Lock | None = None
         self.result: Any = None
         self.error: BaseException | None = None
 
 
 class _Flight(Generic[T]):
-    __slots__ = ("landed", "members", "touches", "weight")
+    __slots__ = ("members", "touches", "weight")
 
     def __init__(self) -> None:
         self.members: list[Member[T]] = []
         self.touches: set[Hashable] = set()
         self.weight = 0
-        self.landed = threading.Event()
 
 
 class Flights(Generic[T]):
@@ -59,28 +60,30 @@ class Flights(Generic[T]):
         Raises ``TooMany`` when too many wait, ``Unavailable`` when its turn does not come in time.
         """
         member = Member(item, touches, weight)
-        flight, leads = self._board(member)
-        if leads:
+        flight, latch = self._board(member)
+        if latch is None:
             self._lead(flight)
-        elif not flight.landed.wait(self._seconds * 2):
+        elif not latch.acquire(timeout=self._seconds * 2):
             raise Unavailable("The database is too slow to make this durable in time.")
         if member.error is not None:
             raise member.error
         return member.result
 
-    def _board(self, member: Member[T]) -> tuple[_Flight[T], bool]:
+    def _board(self, member: Member[T]) -> tuple[_Flight[T], threading.Lock | None]:
+        """Return the member's flight, and the latch that opens when it lands; None for who leads it."""
         with self._joining:
             if sum(len(flight.members) for flight in self._waiting) >= self._most:
                 raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
             flight = self._seat(member)
-            leads = flight is None
             if flight is None:
                 flight = _Flight()
                 self._waiting.append(flight)
+            else:
+                member.latch = closed_latch()
             flight.members.append(member)
             flight.touches |= member.touches
             flight.weight += member.weight
-            return flight, leads
+            return flight, member.latch
 
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""
@@ -108,4 +111,6 @@ class Flights(Generic[T]):
         finally:
             if in_time:
                 self._flying.release()
-            flight.landed.set()
+            for member in flight.members:
+                if member.latch is not None:
+                    member.latch.release()

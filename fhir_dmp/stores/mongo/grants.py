@@ -19,9 +19,9 @@ from datetime import timedelta
 from typing import Any
 
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect
 
 from fhir_dmp.store.grants import Client, Key, Look, PolicyRow, Standing
+from fhir_dmp.stores.mongo.faults import again_once
 from fhir_dmp.stores.mongo.rows import Rows, answering, micros_of, moment
 from fhir_dmp.stores.mongo.together import Together
 
@@ -91,10 +91,7 @@ class MongoGrants:
             "maxTimeMS": self._rows.millis,
         }
         with answering():
-            try:
-                answer = self._rows.database.command(command)
-            except AutoReconnect:
-                answer = self._rows.database.command(command)
+            answer = again_once(lambda: self._rows.database.command(command))
         rows = {row["_id"]: row for row in answer["cursor"]["firstBatch"]}
         return {look: standing for look in looks if (standing := _standing(look, rows))}
 
