@@ -26,9 +26,11 @@ from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.routes import oauth_blueprint
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
 from fhir_dmp.search.extract import build_extract
+from fhir_dmp.service.accounts import Accounts
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.audit_log import INTERACTIONS as AUDIT_INTERACTIONS
 from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
@@ -39,6 +41,7 @@ from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -59,6 +62,7 @@ class Server:
     store: MongoStore
     tokens: Tokens
     clients: Clients
+    accounts: Accounts
     refusals: Refusals
 
     @property
@@ -114,7 +118,10 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         announce=announce,
     )
     tokens.prepare()
-    return Server(settings, env, store, tokens, Clients(grants, clock, ids, announce), refusals)
+    accounts = Accounts(
+        MongoAccounts(store.database), Passwords(), Seal(secret, "totp"), clock=clock, ids=ids, announce=announce
+    )
+    return Server(settings, env, store, tokens, Clients(grants, clock, ids, announce), accounts, refusals)
 
 
 @dataclass(frozen=True, slots=True)

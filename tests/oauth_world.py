@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from urllib.parse import urlencode
 from uuid import uuid4
 
+from argon2 import PasswordHasher
 from flask import Flask
 from joserfc.jwk import ECKey, RSAKey
 from pymongo import MongoClient
@@ -20,11 +21,14 @@ from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.routes import oauth_blueprint
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.rfc7523 import ASSERTION_TYPE, make_assertion
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import Seal
+from fhir_dmp.service.accounts import Accounts
 from fhir_dmp.service.clients import Clients, NewClient
 from fhir_dmp.service.tokens import Tokens
+from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from fhir_dmp.stores.mongo.grants import MongoGrants
 
 PUBLIC_URL = "http://127.0.0.1:8000"
@@ -67,6 +71,11 @@ def form(assertion, **changed):
     return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
+def cheap_passwords():
+    """Return what hashes passwords in no time."""
+    return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
 @dataclass
 class World:
     """One database, a clock that stands still, and as many workers as a test wants."""
@@ -107,6 +116,23 @@ class World:
     def clients(self):
         """Return the door of registration."""
         return Clients(self.grants(), self.clock, RandomIds(), self.announce)
+
+    def accounts(self, secret=b"s" * 32):
+        """Return the door of accounts of one more worker; its hashes cost little."""
+        client = MongoClient(self.uri)
+        self.opened.append(client)
+        return Accounts(
+            accounts=MongoAccounts(client[self.database]),
+            passwords=cheap_passwords(),
+            seal=Seal(secret, "totp"),
+            clock=self.clock,
+            ids=RandomIds(),
+            announce=self.announce,
+        )
+
+    def forward(self, seconds):
+        """Move the clock."""
+        self.clock.set(self.clock.now() + timedelta(seconds=seconds))
 
     def register(self, client_id="ehr-one", **changed):
         """Register a backend client and return it."""

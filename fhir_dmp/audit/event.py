@@ -18,6 +18,7 @@ it writes them.
 ``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason
 ``requestId``  X-Request-Id
 ``touched``    by patient (``Patient/p``; empty for nobody's): the versions disclosed or changed
+``account``    of a sign-in, or a change of an account: id, identifier of its owner, method
 ``entries``    the entries of a bundle: act, on, outcome
 =============  =======================================================================================================
 """
@@ -89,8 +90,12 @@ def describe_token(
     error: str | None,
     why: str,
     scopes: Sequence[str],
+    account: Mapping[str, str],
 ) -> Event:
-    """Return the row for one OAuth act (``token``, ``revoke``, ``client-add``...); ``error`` is the code of a refusal."""
+    """Return the row for one OAuth act (``token``, ``revoke``, ``client-add``...); ``error`` is the code of a refusal.
+
+    ``account`` says by which account (``id``, ``identifier``, ``method``) somebody signed in, or which was changed.
+    """
     outcome = "8" if error else "0"
     client = client[:64]
     who = replace(context, subject=subject) if subject else context
@@ -103,13 +108,13 @@ def describe_token(
             agent={**_given(client=client), **_agent(who)},
             **{"from": context.address},
             request=context.url[:REQUEST_LENGTH],
+            account=_given(**account),
             scopes=list(scopes),
             requestId=context.request_id,
         )
     )
     tokens = ["AuditEvent.action=E", f"AuditEvent.outcome={outcome}", f"AuditEvent.subtype={act}"]
-    if client:
-        tokens.append(f"AuditEvent.agent={client}")
+    tokens.extend(f"AuditEvent.agent={each}" for each in (client, account.get("id")) if each)
     return Event(event_id, recorded, codec.dumps(row), {"t": tokens, "pt": []})
 
 

@@ -9,7 +9,23 @@ from typing import Literal
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Context
 
-Kind = Literal["token", "revoke", "operator-token", "client-add", "client-list", "client-remove"]
+Kind = Literal[
+    "token",
+    "revoke",
+    "operator-token",
+    "client-add",
+    "client-list",
+    "client-remove",
+    "account-add",
+    "account-list",
+    "account-disable",
+    "account-enable",
+    "account-remove",
+    "account-password",
+    "account-totp",
+    "login",
+    "logout",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +34,9 @@ class TokenAct:
 
     ``client_id`` is what the caller said, proven only if ``error`` is None. ``error`` is the OAuth code of a
     refusal and ``why`` its description. ``subject`` is whom a token was made for; its ``token_id`` is the
-    token's ``jti``.
+    token's ``jti``. ``account`` is the id of the account that was changed, or by which somebody signed in or tried to (empty if nobody
+    has that login), ``identifier`` its owner's national one, and ``method`` how they signed in: ``password``, ``password+totp``,
+    ``password+recovery`` or the name of a provider.
     """
 
     kind: Kind
@@ -27,6 +45,9 @@ class TokenAct:
     why: str = ""
     scopes: tuple[str, ...] = ()
     subject: Subject | None = None
+    account: str = ""
+    identifier: str = ""
+    method: str = ""
 
 
 Announce = Callable[[TokenAct, Context], None]

@@ -24,6 +24,7 @@ def announcer(env: Env, refusals: Refusals) -> Announce:
             error=act.error,
             why=act.why,
             scopes=act.scopes,
+            account={"id": act.account, "identifier": act.identifier, "method": act.method},
         )
         env.store.record(event)
 

@@ -1,0 +1,163 @@
+"""The door of accounts: each act is an operator's, is judged, and leaves its event.
+
+Nobody opens an account over the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fhir_dmp.call import Context
+from fhir_dmp.clock import Clock, Ids
+from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound
+from fhir_dmp.oauth.act import Announce, Kind, TokenAct
+from fhir_dmp.oauth.passwords import Passwords, require_good
+from fhir_dmp.oauth.people import compared_login, require_account
+from fhir_dmp.oauth.totp import enrolment_uri, hash_recovery_code, new_recovery_codes, new_secret
+from fhir_dmp.seal import Seal
+from fhir_dmp.store.accounts import Account, AccountKind, Situation
+from fhir_dmp.store.accounts import Accounts as AccountsPort
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What an operator says of a person who is to have an account; see ``store.accounts.Account``."""
+
+    kind: AccountKind
+    name: str
+    resource: str
+    identifier: str
+    login: str | None = None
+    password: str | None = None
+    situations: tuple[Situation, ...] = ()
+    birth_date: str | None = None
+    provider: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A second factor, told once: the URI for the telephone, and the codes for the day it is lost."""
+
+    uri: str
+    recovery: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Adds, lists, changes and removes accounts; the context names the operator who does.
+
+    Each method raises ``NotFound`` if ``which`` is neither the id nor the login of an account.
+    """
+
+    accounts: AccountsPort
+    passwords: Passwords
+    seal: Seal
+    clock: Clock
+    ids: Ids
+    announce: Announce
+
+    def add(self, new: NewAccount, context: Context) -> Account:
+        """Add the account and return it.
+
+        Raise ``Invalid`` if it may not be, ``Conflict`` if its login or its subject is taken.
+        """
+        return self._announced("account-add", "", context, lambda: self._add(new), told=lambda made: made.id)
+
+    def list(self, context: Context) -> tuple[Account, ...]:
+        """Return all accounts by age."""
+        return self._announced("account-list", "", context, self.accounts.list_accounts)
+
+    def disable(self, which: str, context: Context) -> Account:
+        """Let nobody sign in by the account; its sessions and tokens do not hold from then on, on any worker."""
+        return self._changed("account-disable", which, context, lambda account: self._set_disabled(account, to=True))
+
+    def enable(self, which: str, context: Context) -> Account:
+        """Let its owner sign in again; what was ended stays so."""
+        return self._changed("account-enable", which, context, lambda account: self._set_disabled(account, to=False))
+
+    def remove(self, which: str, context: Context) -> Account:
+        """Forget the account; its sessions and tokens do not hold from then on, on any worker."""
+        return self._changed("account-remove", which, context, lambda account: self.accounts.remove_account(account.id))
+
+    def set_password(self, which: str, password: str, context: Context) -> Account:
+        """Replace the password and end all sessions; raise ``Invalid`` if it is easy to guess."""
+
+        def change(account: Account) -> bool:
+            if account.login is None:
+                raise Invalid("This account signs in by its provider alone; it has no password.")
+            require_good(password, account.login, account.name)
+            return self.accounts.set_password(account.id, self.passwords.hash(password), self.clock.micros())
+
+        return self._changed("account-password", which, context, change)
+
+    def new_totp(self, which: str, context: Context) -> Enrolment:
+        """Replace the second factor and end all sessions; return what its owner needs, which is told this once."""
+        secret, recovery = new_secret(), new_recovery_codes()
+
+        def change(account: Account) -> bool:
+            if account.login is None:
+                raise Invalid("This account signs in by its provider alone; the provider asks for its second factor.")
+            hashed = [hash_recovery_code(code) for code in recovery]
+            return self.accounts.set_totp(account.id, self.seal.seal(secret.encode()), hashed, self.clock.micros())
+
+        account = self._changed("account-totp", which, context, change)
+        return Enrolment(enrolment_uri(secret, account.login or ""), recovery)
+
+    def _add(self, new: NewAccount) -> Account:
+        login = compared_login(new.login) if new.login is not None else None
+        if new.password is not None:
+            require_good(new.password, login or "", new.name)
+        now = self.clock.micros()
+        account = Account(
+            id=self.ids.new(),
+            kind=new.kind,
+            name=new.name,
+            resource=new.resource,
+            identifier=new.identifier,
+            added=now,
+            holds_from=now,
+            login=login,
+            password=self.passwords.hash(new.password) if new.password is not None else None,
+            situations=new.situations,
+            birth_date=new.birth_date,
+            provider=new.provider,
+            subject=new.subject,
+        )
+        require_account(account)
+        if not self.accounts.add_account(account):
+            raise Conflict("There is an account of this login, or of this subject at the provider, already.")
+        return account
+
+    def _set_disabled(self, account: Account, *, to: bool) -> bool:
+        return self.accounts.set_disabled(account.id, self.clock.micros(), disabled=to)
+
+    def _changed(self, kind: Kind, which: str, context: Context, change: Callable[[Account], bool]) -> Account:
+        account = self.accounts.find_account(which) or self.accounts.find_account_by_login(compared_login(which))
+
+        def do() -> Account:
+            if account is None or not change(account):
+                raise NotFound(f"There is no account {which[:64]!r}.")
+            return account
+
+        return self._announced(kind, account.id if account else "", context, do)
+
+    def _announced(
+        self,
+        kind: Kind,
+        account: str,
+        context: Context,
+        do: Callable[[], T],
+        told: Callable[[T], str] | None = None,
+    ) -> T:
+        try:
+            done = do()
+        except FhirError as error:
+            self.announce(TokenAct(kind, account=account, error=error.code, why=str(error)), context)
+            raise
+        self.announce(TokenAct(kind, account=told(done) if told else account), context)
+        return done
