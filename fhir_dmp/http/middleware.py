@@ -1,11 +1,13 @@
-"""From an HTTP request to a Context: request id, network address, bearer token. https://www.rfc-editor.org/rfc/rfc6750."""
+"""From an HTTP request to a Context: request id, network address, bearer token. https://www.rfc-editor.org/rfc/rfc6750.
+
+They are read from the WSGI environment, which a request has before any framework looks at it.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-from flask import Request
+from typing import Any
 
 from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock, Ids
@@ -14,6 +16,9 @@ from fhir_dmp.errors import Unauthenticated
 _REQUEST_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 _INVALID = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
+Environ = dict[str, Any]
+"""The WSGI environment of one request."""
+
 _TOKEN = re.compile(r"[!-~]+\Z")
 
 
@@ -26,33 +31,42 @@ class Reception:
     ids: Ids
     trusted_proxies: int = 0
 
-    def stranger(self, request: Request) -> Context:
+    def stranger(self, environ: Environ) -> Context:
         """Return the Context of a caller that nobody knows yet."""
+        query = environ.get("QUERY_STRING", "")
         return Context(
             subject=None,
             now=self.clock.now(),
-            request_id=self._request_id(request),
+            request_id=self._request_id(environ),
             base_url=self.base_url,
-            address=self._address(request),
-            url=f"{request.method} {request.full_path.removesuffix('?')}",
+            address=self._address(environ),
+            url=f"{environ['REQUEST_METHOD']} {path_of(environ)}{'?' if query else ''}{query}",
         )
 
-    def _request_id(self, request: Request) -> str:
-        sent = request.headers.get("X-Request-Id", "")
+    def _request_id(self, environ: Environ) -> str:
+        sent = environ.get("HTTP_X_REQUEST_ID", "")
         return sent if _REQUEST_ID.match(sent) else self.ids.new()
 
-    def _address(self, request: Request) -> str:
-        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
-        hops.append(request.remote_addr or "")
-        place = len(hops) - 1 - self.trusted_proxies
-        return hops[max(place, 0)][:64] if self.trusted_proxies else hops[-1]
+    def _address(self, environ: Environ) -> str:
+        peer: str = environ.get("REMOTE_ADDR") or ""
+        if not self.trusted_proxies:
+            return peer
+        hops: list[str] = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+        hops.append(peer)
+        return hops[max(len(hops) - 1 - self.trusted_proxies, 0)][:64]
 
 
-def raw_bearer(request: Request) -> str:
+def path_of(environ: Environ) -> str:
+    """Return the path as text: WSGI hands its bytes on as Latin-1. https://peps.python.org/pep-3333/#unicode-issues."""
+    raw: str = environ["PATH_INFO"]
+    return raw if raw.isascii() else raw.encode("latin-1").decode(errors="replace")
+
+
+def raw_bearer(environ: Environ) -> str:
     """Return the token of the Authorization header; raise ``Unauthenticated`` if there is none."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if not scheme:
         raise Unauthenticated("This server answers nobody unknown: send a bearer token.", headers=_CHALLENGE)
     if scheme.lower() != "bearer" or not _TOKEN.match(token):
         raise Unauthenticated("The Authorization header must be: Bearer, a space, a token.", headers=_INVALID)
-    return token
+    return str(token)

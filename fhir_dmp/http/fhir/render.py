@@ -27,6 +27,11 @@ def render(call: Call, context: Context, result: Result, *, pretty: bool = False
     body = _body(call, result)
     if body is not None and status == _STATUS["no-content"]:
         status = _STATUS["ok"]
+    return Response(codec.pretty(body) if pretty and body else body, status, headers_of(context, result))
+
+
+def headers_of(context: Context, result: Result) -> list[tuple[str, str]]:
+    """Return the headers that tell of a result."""
     headers = [("Content-Type", JSON), ("X-Request-Id", context.request_id), *ALWAYS]
     if result.version is not None:
         headers.append(("ETag", f'W/"{result.version}"'))
@@ -34,7 +39,7 @@ def render(call: Call, context: Context, result: Result, *, pretty: bool = False
         headers.append(("Last-Modified", formatdate(result.updated // 1_000_000, usegmt=True)))
     if result.outcome == "created" and result.ref is not None:
         headers.append(("Location", f"{context.base_url}/{result.ref}/_history/{result.version}"))
-    return Response(codec.pretty(body) if pretty and body else body, status, headers)
+    return headers
 
 
 def _body(call: Call, result: Result) -> bytes | None:

@@ -33,10 +33,10 @@ class Endpoint:
 
     def enter(self, parse: Callable[[], Call]) -> Response:
         """Know the caller, parse, pass the door, render; whatever is refused on the way leaves its event."""
-        context = self.reception.stranger(request)
+        context = self.reception.stranger(request.environ)
         call = Call(request.method.lower())
         try:
-            context = self.tokens.verify_bearer(raw_bearer(request)).enters(context)
+            context = self.tokens.verify_bearer(raw_bearer(request.environ)).enters(context)
             require_acceptable(request)
             call = self._known(parse())
         except HTTPException as fault:
@@ -107,7 +107,7 @@ def _system(routes: Blueprint, endpoint: Endpoint) -> None:
         try:
             require_acceptable(request)
         except FhirError as error:
-            return render_error(error, endpoint.reception.stranger(request).request_id)
+            return render_error(error, endpoint.reception.stranger(request.environ).request_id)
         return document("capabilities", JSON)
 
     @routes.get("/.well-known/smart-configuration")

@@ -29,7 +29,7 @@ def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
     routes = Blueprint("oauth", __name__, description="OAuth 2.0, as SMART Backend Services use it")
 
     def enter(door: Callable[[TokenRequest, Context], TokenAnswer]) -> Response:
-        context = reception.stranger(request)
+        context = reception.stranger(request.environ)
         sent = TokenRequest(request.method, request.headers.get("Content-Type", ""), _body())
         return _render(door(sent, context), context.request_id)
 
@@ -53,7 +53,7 @@ def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
         try:
             body = tokens.jwks()
         except FhirError as error:
-            return render_error(error, reception.stranger(request).request_id)
+            return render_error(error, reception.stranger(request.environ).request_id)
         headers = {"Cache-Control": f"public, max-age={PUBLISHED_SECONDS}"}
         return Response(body, headers=headers, content_type="application/jwk-set+json")
 
