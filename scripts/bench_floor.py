@@ -66,7 +66,7 @@ def create() -> Callable[..., Iterable[bytes]]:
 
 def _committer(client: MongoClient[Row]) -> Committer:
     """Return a committer of rows as large as those that the server wrote."""
-    database = client[os.environ["FLOOR_DATABASE"]]
+    database = client[f"{os.environ['FLOOR_DATABASE']}_log"]
     month = max(name for name in database.list_collection_names() if name.startswith("audit_"))
     example = database[month].find_one(sort=[("$natural", -1)]) or {}
     durable = WriteConcern("majority", j=True)

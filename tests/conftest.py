@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.embedded import Embedded
 
 _SHARED = "mongodb-of-the-run"
@@ -38,3 +39,9 @@ def pytest_sessionfinish(session):
 def database_name():
     """A name that no other test has."""
     return f"test_{secrets.token_hex(6)}"
+
+
+def drop(client, name):
+    """Drop a server's databases: the records, the log and its seals."""
+    for suffix in ("", LOG_SUFFIX, SEAL_SUFFIX):
+        client.drop_database(name + suffix)

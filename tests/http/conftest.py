@@ -12,6 +12,7 @@ import pytest
 from fhir_dmp.app import create_app, create_server
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.settings import Limits, Settings
+from tests.conftest import drop
 from tests.oauth_world import jwks, key_pair
 
 
@@ -86,7 +87,7 @@ def app(mongodb_uri, database_name, tmp_path):
     yield made
     made.extensions["fhir_dmp"].close()
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+        drop(client, database_name)
 
 
 @pytest.fixture
@@ -120,4 +121,4 @@ def small_ehr(mongodb_uri, database_name, tmp_path):
     yield register(made, "ehr-small")
     made.extensions["fhir_dmp"].close()
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+        drop(client, database_name)

@@ -2,7 +2,7 @@
 
 ``h`` = SHA-256 of ``p`` + the row's ``b``; the first ``p`` of an epoch is SHA-256 of the epoch's name. A process has a chain for the
 rows of reads and one for those of writes, each with a number sequence of its own from 1. An epoch ends when the writer cannot
-tell any more what was stored.
+tell any more what was stored. It is registered before its first row, and closed when the process ends in order.
 """
 
 from __future__ import annotations
@@ -10,9 +10,20 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+from pymongo.write_concern import WriteConcern
+
+from fhir_dmp.clock import Clock
 from fhir_dmp.store.change import Event
+from fhir_dmp.store.ledger import Link
+
+DURABLE = WriteConcern("majority", j=True)
+EPOCHS = "epochs"
+HEADS = "heads"
 
 
 class Chain:
@@ -20,12 +31,19 @@ class Chain:
 
     def __init__(self, writer: str) -> None:
         self.writer = writer
+        self.after: Link | None = None
         self._begin()
 
     def _begin(self) -> None:
         self.epoch = secrets.token_hex(6)
-        self._number = 0
+        self.registered = False
+        self._recorded = self._number = 0
         self._last = hashlib.sha256(f"{self.writer}/{self.epoch}".encode()).digest()
+
+    @property
+    def last(self) -> Link:
+        """The last row that is known to be stored; number 0 if there is none yet."""
+        return Link(self.writer, self.epoch, self._number, self._last, self._recorded)
 
     def rows(self, events: Sequence[Event]) -> list[dict[str, Any]]:
         """Return the events as rows that follow on the last stored one; calling it again gives the same places."""
@@ -53,8 +71,42 @@ class Chain:
     def advance(self, rows: Sequence[dict[str, Any]]) -> None:
         """Go on from the last of the rows, which are stored."""
         if rows:
-            self._number, self._last = rows[-1]["n"], rows[-1]["h"]
+            self._number, self._last, self._recorded = rows[-1]["n"], rows[-1]["h"], rows[-1]["rec"]
 
     def break_off(self) -> None:
         """Begin a new epoch: whether the last rows were stored cannot be told."""
+        self.after = self.last if self._number else self.after
         self._begin()
+
+
+class Epochs:
+    """The register of epochs, beside the log: rows are only ever added."""
+
+    def __init__(self, log: Database[dict[str, Any]], seal: Database[dict[str, Any]], clock: Clock) -> None:
+        self._rows = log.get_collection(EPOCHS, write_concern=DURABLE)
+        self._heads = seal.get_collection(HEADS)
+        self._clock = clock
+
+    def begin(self, chain: Chain) -> None:
+        """Register the chain's epoch, if it is not yet: with the last signed head, and the last row before it."""
+        if chain.registered:
+            return
+        head = self._heads.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        row = {"head": head["_id"] if head else 0, "after": _stored(chain.after) if chain.after else None}
+        self._add(f"{chain.writer}/{chain.epoch}", chain, row)
+        chain.registered = True
+
+    def close(self, chain: Chain) -> None:
+        """Say what the chain's last row is; a missing close is a crash."""
+        if chain.registered:
+            self._add(f"{chain.writer}/{chain.epoch}/closed", chain, {"closed": _stored(chain.last)})
+            chain.registered = False
+
+    def _add(self, own: str, chain: Chain, more: dict[str, Any]) -> None:
+        row = {"_id": own, "w": chain.writer, "e": chain.epoch, "at": self._clock.micros(), **more}
+        with suppress(DuplicateKeyError):
+            self._rows.insert_one(row)
+
+
+def _stored(link: Link) -> dict[str, Any]:
+    return {"e": link.epoch, "n": link.number, "h": link.hash, "rec": link.recorded}

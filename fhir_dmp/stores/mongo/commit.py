@@ -11,6 +11,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from pymongo import InsertOne, ReplaceOne, UpdateOne
@@ -18,18 +19,16 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.clock import Clock, instant
 from fhir_dmp.errors import Stale, Unavailable
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, Stored
 from fhir_dmp.store.query import Eq, Not, both
-from fhir_dmp.stores.mongo.chain import Chain
+from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.documents import AuditRow, audit_collection, prepare_collection
 from fhir_dmp.stores.mongo.flights import Flights, Member
 
-DURABLE = WriteConcern("majority", j=True)
 GROUP = 200
 """Changes that one transaction carries; a bundle above it commits alone."""
 
@@ -63,27 +62,20 @@ class Months:
 
     def insert(self, rows: Sequence[_Row], session: ClientSession) -> None:
         """Insert the rows where they belong, within the transaction."""
-        for name, part in self._by_month(rows):
+        for name, part in _by_month(rows):
             self._database[name].insert_many(part, session=session)
 
     def insert_alone(self, rows: Sequence[_Row]) -> bool:
         """Make the rows durable by themselves; return False if some are not, or if that is not known.
 
-        The command is sent as it is: half the cost of ``insert_many`` for a group of rows, which is what every read waits for.
+        They are stored in their order, so that what a crash leaves of them is a beginning without gaps. The command is sent as it
+        is: half the cost of ``insert_many`` for a group of rows, which is what every read waits for.
         """
-        return all(self._inserted(name, part) for name, part in self._by_month(rows))
+        return all(self._inserted(name, part) for name, part in _by_month(rows))
 
     def _inserted(self, name: str, rows: list[_Row]) -> bool:
-        answer = self._database.command(
-            {"insert": name, "documents": rows, "ordered": False, "writeConcern": DURABLE.document}
-        )
+        answer = self._database.command({"insert": name, "documents": rows, "writeConcern": DURABLE.document})
         return not answer.get("writeErrors") and not answer.get("writeConcernError")
-
-    def _by_month(self, rows: Sequence[_Row]) -> Iterable[tuple[str, list[_Row]]]:
-        by_month: dict[str, list[_Row]] = {}
-        for row in rows:
-            by_month.setdefault(audit_collection(row["rec"]), []).append(row)
-        return by_month.items()
 
     def prepare(self, moments: Iterable[int]) -> None:
         """Make the collections for these moments."""
@@ -91,21 +83,23 @@ class Months:
             prepare_collection(self._database, AuditRow, name)
             self._ready.add(name)
 
-    def stored(self, rows: Sequence[_Row]) -> set[str]:
-        """Return the ids of those rows that are stored."""
-        found: set[str] = set()
+    def stored(self, rows: Sequence[_Row]) -> dict[str, tuple[str, int]]:
+        """Return the ids of those rows that are stored, with the epoch and the number they have."""
+        found: dict[str, tuple[str, int]] = {}
         for name in {audit_collection(row["rec"]) for row in rows}:
             ids = [row["_id"] for row in rows]
             majority = self._database.get_collection(name, read_concern=ReadConcern("majority"))
-            found.update(row["_id"] for row in majority.find({"_id": {"$in": ids}}, {"_id": 1}))
+            places = majority.find({"_id": {"$in": ids}}, {"e": 1, "n": 1})
+            found.update((row["_id"], (row["e"], row["n"])) for row in places)
         return found
 
 
 class EventCommitter:
     """Makes the events of reads durable, in groups; ``seconds`` bounds how long one waits."""
 
-    def __init__(self, months: Months, chain: Chain, seconds: float) -> None:
+    def __init__(self, months: Months, epochs: Epochs, chain: Chain, seconds: float) -> None:
         self._months = months
+        self._epochs = epochs
         self._chain = chain
         self._seconds = seconds
         self._flights = Flights(self._flush, heaviest=1000, most=WAITING, seconds=seconds)
@@ -114,32 +108,39 @@ class EventCommitter:
         """Return when the event is durable."""
         self._flights.join(event)
 
+    def close(self) -> None:
+        """Say what the last row is; nobody records any more."""
+        self._epochs.close(self._chain)
+
     def _flush(self, members: Sequence[Member[Event]]) -> None:
         ends = time.monotonic() + self._seconds
-        rows = self._chain.rows([member.item for member in members])
-        left = rows
+        left = [member.item for member in members]
         while left:
+            rows = self._chain.rows(left)
             fault: PyMongoError | None = None
             try:
-                self._months.prepare(row["rec"] for row in left)
-                if self._months.insert_alone(left):
+                self._months.prepare(row["rec"] for row in rows)
+                self._epochs.begin(self._chain)
+                if self._months.insert_alone(rows):
+                    self._chain.advance(rows)
                     break
             except PyMongoError as error:
                 fault = error
             if time.monotonic() > ends:
                 self._give_up(fault)
             time.sleep(_PAUSE)
-            left = self._missing_if_known(left)
-        self._chain.advance(rows)
+            left = self._missing(left, rows)
         for member in members:
             member.result = True
 
-    def _missing_if_known(self, rows: list[_Row]) -> list[_Row]:
+    def _missing(self, events: list[Event], rows: list[_Row]) -> list[Event]:
+        """Return the events that are not stored; those that are at their place in the chain are final."""
         try:
             stored = self._months.stored(rows)
         except PyMongoError:
-            return rows
-        return [row for row in rows if row["_id"] not in stored]
+            return events
+        self._chain.advance([row for row in rows if stored.get(row["_id"]) == (row["e"], row["n"])])
+        return [event for event in events if event.id not in stored]
 
     def _give_up(self, fault: PyMongoError | None) -> None:
         self._chain.break_off()
@@ -161,9 +162,12 @@ class _OvertakenError(Exception):
 class WriteCommitter:
     """Makes commits durable, in groups; ``seconds`` is the age above which a commit is given up."""
 
-    def __init__(self, database: Database[_Row], months: Months, chain: Chain, stamps: Stamps, seconds: float) -> None:
+    def __init__(
+        self, database: Database[_Row], months: Months, epochs: Epochs, chain: Chain, stamps: Stamps, seconds: float
+    ) -> None:
         self._database = database
         self._months = months
+        self._epochs = epochs
         self._chain = chain
         self._stamps = stamps
         self._seconds = seconds
@@ -177,12 +181,17 @@ class WriteCommitter:
         stored: tuple[Stored, ...] = self._flights.join(commit, touches, max(len(commit.changes), 1))
         return stored
 
+    def close(self) -> None:
+        """Say what the last row is; nobody commits any more."""
+        self._epochs.close(self._chain)
+
     def _flush(self, members: Sequence[Member[Commit]]) -> None:
-        self._months.prepare(event.recorded for member in members for event in member.item.events)
         left = list(members)
         ends = time.monotonic() + self._seconds * 2
         while left:
             try:
+                self._months.prepare(event.recorded for member in left for event in member.item.events)
+                self._epochs.begin(self._chain)
                 self._transact(left)
                 left = []
             except _Losers as losers:
@@ -381,6 +390,12 @@ def _is_duplicate(fault: PyMongoError) -> bool:
     details = fault.details or {}
     codes = {error.get("code") for error in details.get("writeErrors", ())}
     return fault.code == _DUPLICATE or _DUPLICATE in codes
+
+
+def _by_month(rows: Sequence[_Row]) -> Iterable[tuple[str, list[_Row]]]:
+    """Return the rows by the collection they go to, in their order: a group that crosses midnight may go back and forth."""
+    for name, part in groupby(rows, lambda row: audit_collection(row["rec"])):
+        yield name, list(part)
 
 
 def _abort(session: ClientSession) -> None:

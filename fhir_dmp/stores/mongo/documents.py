@@ -6,6 +6,7 @@ main date, ``lu`` histories. A row without ranges or without a patient costs tho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -101,6 +102,76 @@ class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types
     h = BinaryField()
 
 
+class Epoch(Document):  # type: ignore[misc] # mongoengine carries no types
+    """An epoch of a writer's chain: a row when it begins (``_id`` is ``w/e``) and one when it is closed (``w/e/closed``)."""
+
+    meta = {  # noqa: RUF012 - mongoengine reads it so
+        "collection": "epochs",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["at"]}],
+    }
+    id = StringField(primary_key=True)
+    w = StringField()
+    e = StringField()
+    at = LongField()
+    head = LongField()
+    after = DictField()
+    closed = DictField()
+
+
+class Lease(Document):  # type: ignore[misc] # mongoengine carries no types
+    """Who seals: one row, ``lease``."""
+
+    meta = {"collection": "lease", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = StringField(primary_key=True)
+    holder = StringField()
+    token = LongField()
+    until = DynamicField()
+    head = LongField()
+
+
+class Head(Document):  # type: ignore[misc] # mongoengine carries no types
+    """A signed tree head by its number: the line that is published."""
+
+    meta = {"collection": "heads", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = LongField(primary_key=True)
+    line = BinaryField()
+
+
+class Run(Document):  # type: ignore[misc] # mongoengine carries no types
+    """Rows of one epoch and month that follow on each other, by the number of their first leaf."""
+
+    meta = {  # noqa: RUF012 - mongoengine reads it so
+        "collection": "runs",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["w", "e", "n"]}, {"fields": ["m"]}],
+    }
+    id = LongField(primary_key=True)
+    size = LongField()
+    w = StringField()
+    e = StringField()
+    n = LongField()
+    m = StringField()
+
+
+class Tile(Document):  # type: ignore[misc] # mongoengine carries no types
+    """Hashes of the tree; ``_id`` is ``level/place``."""
+
+    meta = {"collection": "tiles", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = StringField(primary_key=True)
+    b = BinaryField()
+
+
+class Link(Document):  # type: ignore[misc] # mongoengine carries no types
+    """How far an epoch is sealed; ``_id`` is ``w/e``."""
+
+    meta = {"collection": "links", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = StringField(primary_key=True)
+    n = LongField()
+    h = BinaryField()
+    rec = LongField()
+
+
 class Lock(Document):  # type: ignore[misc] # mongoengine carries no types
     """The key of conditional criteria, written first by whoever relies on them."""
 
@@ -127,6 +198,8 @@ class Writer(Document):  # type: ignore[misc] # mongoengine carries no types
 
 
 AUDIT_PREFIX = "audit_"
+LOG_SUFFIX, SEAL_SUFFIX = "_log", "_seal"
+"""The log's rows and the seals over them stand in databases of their own: rights are given by database."""
 _EXISTS = 48
 
 
@@ -135,10 +208,20 @@ def audit_collection(micros: int) -> str:
     return f"{AUDIT_PREFIX}{datetime.fromtimestamp(micros / 1_000_000, UTC):%Y_%m}"
 
 
-def ensure_indexes(database: Database[dict[str, Any]]) -> None:
+RECORDS = (Current, Version, Lock, Mark, Writer)
+LOG = (Epoch,)
+SEALS = (Lease, Head, Run, Tile, Link)
+
+
+def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[Document]] = RECORDS) -> None:
     """Make the collections and indexes that are not there yet; harmless if they are."""
-    for document in (Current, Version, Lock, Mark, Writer):
+    for document in documents:
         prepare_collection(database, document, document._meta["collection"])  # noqa: SLF001 - the declared schema
+
+
+def months(log: Database[dict[str, Any]]) -> list[str]:
+    """Return the names of the months of the log, oldest first."""
+    return sorted(log.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}}))
 
 
 def prepare_collection(database: Database[dict[str, Any]], document: type[Document], name: str) -> None:

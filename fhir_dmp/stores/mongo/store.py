@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pymongo
+import structlog
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from pymongo import MongoClient
@@ -24,10 +25,10 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
 from fhir_dmp.store.port import Found, HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import Query
-from fhir_dmp.stores.mongo.chain import Chain
-from fhir_dmp.stores.mongo.commit import DURABLE, EventCommitter, Months, Stamps, WriteCommitter
+from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
+from fhir_dmp.stores.mongo.commit import EventCommitter, Months, Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
-from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX, ensure_indexes
+from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, SEAL_SUFFIX, ensure_indexes, months
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.together import Together
@@ -42,6 +43,7 @@ _UNSEARCHED = {"t": 0, "r": 0, "w": 0}
 
 _NEWEST = "f" * 17
 _Row = dict[str, Any]
+_log = structlog.get_logger(__name__)
 
 
 class MongoStore:
@@ -49,6 +51,7 @@ class MongoStore:
 
     def __init__(self, client: MongoClient[_Row], name: str, clock: Clock, settings: Settings) -> None:
         self.database: Database[_Row] = client.get_database(name, write_concern=DURABLE)
+        self.log: Database[_Row] = client.get_database(f"{name}{LOG_SUFFIX}", write_concern=DURABLE)
         self._client = client
         self._clock = clock
         self._commit_seconds = settings.commit_timeout_seconds
@@ -58,11 +61,13 @@ class MongoStore:
         self._together = Together(partial(self._fetch, fields=_UNSEARCHED))
         self._together_whole = Together(self._fetch)
         number = self._number()
-        months = Months(self.database)
-        self._months = months
-        self._events = EventCommitter(months, Chain(f"{number}r"), settings.audit_timeout_seconds)
+        self._months = Months(self.log)
+        epochs = Epochs(self.log, client.get_database(f"{name}{SEAL_SUFFIX}"), clock)
+        self._events = EventCommitter(self._months, epochs, Chain(f"{number}r"), settings.audit_timeout_seconds)
         stamps = Stamps(clock, number)
-        self._writes = WriteCommitter(self.database, months, Chain(f"{number}w"), stamps, self._commit_seconds)
+        self._writes = WriteCommitter(
+            self.database, self._months, epochs, Chain(f"{number}w"), stamps, self._commit_seconds
+        )
 
     @classmethod
     def connect(cls, uri: str, name: str, *, clock: Clock, settings: Settings) -> MongoStore:
@@ -81,13 +86,19 @@ class MongoStore:
             with answering():
                 _require_replica_set(client)
                 ensure_indexes(client.get_database(name, write_concern=DURABLE))
+                ensure_indexes(client.get_database(f"{name}{LOG_SUFFIX}", write_concern=DURABLE), LOG)
                 return cls(client, name, clock, settings)
         except BaseException:
             client.close()
             raise
 
     def close(self) -> None:
-        """Close the connections; nobody waits for an answer any more."""
+        """Close the epochs, if the database still answers, and the connections; nobody waits for an answer any more."""
+        try:
+            for committer in (self._events, self._writes):
+                committer.close()
+        except PyMongoError as fault:
+            _log.warning("epochs-left-open", fault=type(fault).__name__)
         self._client.close()
 
     def find_current(self, ref: Ref, *, with_index: bool = True) -> Stored | None:
@@ -284,12 +295,10 @@ class MongoStore:
 
     def _audit_collections(self) -> list[str]:
         """Return the months of the log, newest first."""
-        return sorted(
-            self.database.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}}), reverse=True
-        )
+        return months(self.log)[::-1]
 
     def _log(self, name: str) -> Any:
-        return self.database.get_collection(name, read_concern=ReadConcern("majority"))
+        return self.log.get_collection(name, read_concern=ReadConcern("majority"))
 
 
 def _require_replica_set(client: MongoClient[_Row]) -> None:

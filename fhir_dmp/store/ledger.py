@@ -1,0 +1,164 @@
+"""The port of the sealed log: its rows in the order of their leaves, the tree's tiles, the signed heads, the lease of who seals.
+
+Rows are read here and never changed. What is written stands beside them, by whoever holds the lease: each write is fenced by the
+lease's token, so that of two who believe that they lead one fails with ``Fenced``. Other methods raise ``errors.Unavailable``
+when the database does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+TilePlace = tuple[int, int]
+"""Level and place of a tile, as ``audit.merkle.Tile`` has them."""
+
+
+class Row(NamedTuple):
+    """One row of the log as it is stored, with its place in its writer's chain (``stores.mongo.chain``).
+
+    ``body`` is what happened, as canonical JSON; ``terms`` is whatever else the row is found by. ``period`` is the month that keeps it.
+    """
+
+    id: str
+    recorded: int
+    writer: str
+    epoch: str
+    number: int
+    previous: bytes
+    hash: bytes
+    body: bytes
+    terms: Mapping[str, Any]
+    period: str
+
+
+class Run(NamedTuple):
+    """Rows of one epoch and one period that follow on each other: leaves ``leaf`` on are its numbers ``number`` on."""
+
+    leaf: int
+    size: int
+    writer: str
+    epoch: str
+    number: int
+    period: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place in the chain of an epoch: its last number and hash so far, and when that row was recorded (microseconds)."""
+
+    writer: str
+    epoch: str
+    number: int
+    hash: bytes
+    recorded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An epoch as its writer registered it: before its first row; and at its end, if it ended in order.
+
+    ``head`` is the number of the last signed head that the writer knew, 0 if none. ``closed`` is the last number and hash.
+    A missing close is a crash: what was acknowledged is at least what others hold an answer to.
+    """
+
+    writer: str
+    epoch: str
+    at: int
+    head: int
+    after: Link | None = None
+    closed: Link | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to seal, until another takes it: ``token`` grows with each taking."""
+
+    holder: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one sealing adds: the next signed head, runs for new leaves, tiles as they are now, links of the chains."""
+
+    number: int
+    line: bytes
+    runs: Sequence[Run] = ()
+    tiles: Mapping[TilePlace, bytes] = field(default_factory=dict)
+    links: Sequence[Link] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many rows of an epoch a period keeps, and the highest number among them."""
+
+    writer: str
+    epoch: str
+    rows: int
+    highest: int
+
+
+class Fenced(Exception):
+    """Another holds the lease: nothing was written."""
+
+
+class Ledger(Protocol):
+    """The sealed log."""
+
+    def lead(self, holder: str, seconds: float) -> Lease | None:
+        """Take or keep the lease for so long by the database's clock; return None while another holds it."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Let another have the lease at once."""
+        ...
+
+    def seal(self, lease: Lease, batch: Batch) -> None:
+        """Write all of the batch or nothing; raise ``Fenced`` if the lease is another's by now."""
+        ...
+
+    def heads(self, after: int = 0) -> Iterator[bytes]:
+        """Yield the lines of the signed heads after that number, in order."""
+        ...
+
+    def head(self, number: int | None = None) -> bytes | None:
+        """Return the line of one head, or of the last."""
+        ...
+
+    def tiles(self, places: Sequence[TilePlace]) -> Mapping[TilePlace, bytes]:
+        """Return what these tiles hold, those that exist."""
+        ...
+
+    def links(self) -> Iterator[Link]:
+        """Yield how far each epoch is sealed that is sealed at all."""
+        ...
+
+    def fresh(self, links: Sequence[Link], limit: int) -> list[Row]:
+        """Return rows after these links, by epoch and number."""
+        ...
+
+    def place_of(self, event_id: str) -> tuple[Row, int | None] | None:
+        """Return the row with this id, and the number of its leaf if it has one yet."""
+        ...
+
+    def runs(self, leaf: int, end: int) -> Iterator[Run]:
+        """Yield the runs that hold the leaves from ``leaf`` up to, without, ``end``."""
+        ...
+
+    def rows(self, runs: Sequence[Run]) -> Mapping[tuple[str, str, int], Row]:
+        """Return the rows of these runs by writer, epoch and number, from the period that each run names."""
+        ...
+
+    def periods(self) -> list[str]:
+        """Return the periods that are kept, oldest first."""
+        ...
+
+    def tallies(self, period: str) -> Iterator[Tally]:
+        """Yield how many rows of each epoch the period keeps."""
+        ...
+
+    def openings(self, since: int = 0) -> Iterator[Opening]:
+        """Yield the epochs that were registered or closed since then (microseconds)."""
+        ...
