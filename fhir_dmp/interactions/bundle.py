@@ -13,12 +13,14 @@ from typing import Any
 
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Plan, Result
-from fhir_dmp.errors import FhirError, Gone, Invalid, NotSupported, UnknownType
+from fhir_dmp.errors import FhirError, Gone, Invalid, NotFound, NotSupported, UnknownType
+from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.interactions.conditional import Matched, match, only
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, named
 from fhir_dmp.interactions.links import Links, conditional_references
+from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.vread import vread
@@ -107,7 +109,7 @@ class _Sheet:
 def transaction(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the one Plan of all entries; what is wrong with any of them refuses them all, with its place."""
     sheet = _Sheet(_items(call, context, env), context, grant, env)
-    for method in ("DELETE", "POST", "PUT"):
+    for method in ("DELETE", "POST", "PUT", "PATCH"):
         sheet.each((method,), lambda item: _identify(item, sheet))
     _require_distinct(sheet.items)
     _link(sheet)
@@ -165,7 +167,7 @@ def _identify(item: _Item, sheet: _Sheet) -> None:
     item.ref = item.ref or _new_ref(item, sheet.env)
     if item.ref is not None and not ID.match(item.ref.id):
         raise Invalid(f"{item.ref.id[:80]!r} is no FHIR id.", expression="Bundle.request.url")
-    if item.ref is not None and item.asked.full_url and item.asked.method != "DELETE":
+    if item.ref is not None and item.asked.full_url and item.asked.method not in ("DELETE", "PATCH"):
         sheet.links.add_entry(item.asked.full_url, str(item.ref))
 
 
@@ -179,6 +181,8 @@ def _standing(item: _Item, found: Stored | None, sheet: _Sheet) -> Stored | None
 
 def _twin(item: _Item, key: str, sheet: _Sheet) -> _Item:
     """Return the first entry that makes what the criteria name; two that differ in the way contradict each other."""
+    if item.asked.method == "PATCH":
+        raise NotFound("Nothing matches the criteria; there is nothing to patch.", expression="Bundle.request.url")
     if item.asked.method == "DELETE":
         return item
     first = sheet.by_criteria.setdefault(key, item)
@@ -201,7 +205,7 @@ def _require_distinct(items: Iterable[_Item]) -> None:
     """Refuse two entries about the same resource, as the standard asks, however each of them names it."""
     seen: set[Ref] = set()
     for item in items:
-        if item.ref is None or item.asked.method not in ("PUT", "DELETE"):
+        if item.ref is None or item.asked.method not in ("PUT", "PATCH", "DELETE"):
             continue
         if item.ref in seen:
             with At(item.place):
@@ -230,7 +234,7 @@ def _referred(reference: str, item: _Item, sheet: _Sheet) -> Ref:
     twin = sheet.by_criteria.get(matched.lock.key)
     if twin is not None and twin.ref is not None:
         return twin.ref
-    written = {item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "DELETE")}
+    written = {item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "PATCH", "DELETE")}
     rows = [row for row in matched.found if row.ref not in written]
     refs = list(dict.fromkeys([*(row.ref for row in rows), *_made_here(resource_type, matched, sheet)]))
     if len(refs) != 1:
@@ -258,7 +262,7 @@ def _made_here(resource_type: str, matched: Matched, sheet: _Sheet) -> list[Ref]
 def _change(sheet: _Sheet) -> None:
     """Make the change of every entry that writes, with all references between entries resolved."""
     context, env = sheet.context, sheet.env
-    refs = [item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "DELETE")]
+    refs = [item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "PATCH", "DELETE")]
     before = env.store.find_many(refs) if refs else {}
     made: set[Ref] = set()
 
@@ -273,11 +277,21 @@ def _change(sheet: _Sheet) -> None:
             tree = sheet.links.rewrite(item.asked.tree, item.asked.full_url)
             tree = {**tree, "id": ref.id} if item.call.id is None and "id" not in tree else tree
             item.change = next_version(call, tree, before.get(ref), context, env)
+        elif method == "PATCH":
+            call = replace(item.call, id=ref.id, body=_linked(item, sheet))
+            item.change = patched(call, before.get(ref), context, sheet.grant, env)
         elif item.existing is None and ref not in made:
             item.change = prepare(ref, None, sheet.links.rewrite(item.asked.tree, item.asked.full_url), context, env)
             made.add(ref)
 
-    sheet.each(("DELETE", "POST", "PUT"), change)
+    sheet.each(("DELETE", "POST", "PUT", "PATCH"), change)
+
+
+def _linked(item: _Item, sheet: _Sheet) -> Any:
+    """Return the patch of an entry with the references in its values resolved."""
+    body = item.call.body
+    tree = codec.loads(body) if isinstance(body, bytes) else body
+    return sheet.links.rewrite({"patch": tree}, item.asked.full_url)["patch"]
 
 
 def _check_reads(reads: Iterable[_Item], sheet: _Sheet) -> None:

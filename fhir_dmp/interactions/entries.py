@@ -5,6 +5,7 @@ https://hl7.org/fhir/R4/bundle-definitions.html#Bundle.entry.request.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -21,12 +22,12 @@ from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.interactions.operation import find
 
-ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "OPERATION": 2, "GET": 3, "HEAD": 3}
+ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "OPERATION": 2, "GET": 3, "HEAD": 3}
 """When an entry is done, by its method. https://hl7.org/fhir/R4/http.html#trules."""
 
-WRITES = ("create", "update", "delete")
+WRITES = ("create", "update", "patch", "delete")
 _CONDITIONS = {
-    "ifMatch": ("PUT", "DELETE"),
+    "ifMatch": ("PUT", "PATCH", "DELETE"),
     "ifNoneMatch": ("PUT", "GET", "HEAD"),
     "ifModifiedSince": ("GET", "HEAD"),
     "ifNoneExist": ("POST",),
@@ -131,16 +132,14 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     if not isinstance(request, Mapping):
         raise Invalid("The entry has no request.", expression="Bundle.request")
     method, url = request.get("method"), _text(request, "url")
-    if method == "PATCH":
-        raise NotSupported("PATCH is not supported.", expression="Bundle.request.method")
     if not isinstance(method, str) or method not in ORDER:
         raise Invalid(
-            f"request.method is GET, HEAD, POST, PUT or DELETE, not {str(method)[:20]!r}.",
+            f"request.method is GET, HEAD, POST, PUT, PATCH or DELETE, not {str(method)[:20]!r}.",
             expression="Bundle.request.method",
         )
     if url is None:
         raise Invalid("The request has no url.", expression="Bundle.request.url")
-    tree = entry.get("resource") if method in ("POST", "PUT") else None
+    tree = entry.get("resource") if method in ("POST", "PUT", "PATCH") else None
     call = _call(method, url.removeprefix(context.base_url).lstrip("/"), _conditions(request, method), tree)
     if call.type is not None and call.type not in env.definitions.search_params:
         raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.", expression="Bundle.request.url")
@@ -149,9 +148,25 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
         raise Invalid("fullUrl must be a string.", expression="Bundle.fullUrl")
     if call.operation is not None:
         return Asked(place, "OPERATION" if _affects_state(call, env) else "GET", call)
+    if method == "PATCH":
+        return Asked(place, method, replace(call, body=_patch(tree)), full_url=full_url)
     if method in ("POST", "PUT"):
         _require_resource(tree, method, call)
     return Asked(place, method, call, tree or {}, full_url)
+
+
+def _patch(tree: Any) -> Any:
+    """Return the patch that the entry brings: Parameters, or a JSON Patch within a Binary."""
+    if not isinstance(tree, dict):
+        raise Invalid(
+            "PATCH needs a resource: Parameters, or a Binary with a JSON Patch.", expression="Bundle.resource"
+        )
+    if tree.get("resourceType") != "Binary":
+        return tree
+    try:
+        return b64decode(str(tree.get("data", "")), validate=True)
+    except ValueError:
+        raise Invalid("Binary.data is not base64.", expression="Bundle.resource.data") from None
 
 
 def _affects_state(call: Call, env: Env) -> bool:
@@ -220,9 +235,9 @@ def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, s
     match method, parts:
         case "POST", [resource_type] if not query:
             return Call("create", resource_type, body=tree, criteria=conditions.get("ifNoneExist"))
-        case (("PUT" | "DELETE"), [resource_type, *rest]) if len(rest) <= 1 and bool(rest) != bool(query):
+        case (("PUT" | "PATCH" | "DELETE"), [resource_type, *rest]) if len(rest) <= 1 and bool(rest) != bool(query):
             return Call(
-                "update" if method == "PUT" else "delete",
+                {"PUT": "update", "PATCH": "patch", "DELETE": "delete"}[method],
                 resource_type,
                 rest[0] if rest else None,
                 body=tree,

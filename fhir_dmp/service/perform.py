@@ -20,6 +20,7 @@ from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.history import history
 from fhir_dmp.interactions.operation import given
+from fhir_dmp.interactions.patch import patch
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import search_type
 from fhir_dmp.interactions.update import update
@@ -33,6 +34,7 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "vread": ("read", vread),
     "create": ("create", create),
     "update": ("update", update),
+    "patch": ("update", patch),
     "delete": ("delete", delete),
     "history-instance": ("read", history),
     "history-type": ("search", history),

@@ -52,6 +52,11 @@ class Caller:
     def put(self, url, body=None, **options):
         return self._send("PUT", url, body, **options)
 
+    def patch(self, url, body=None, **options):
+        kind = "application/json-patch+json" if isinstance(body, list) else "application/fhir+json"
+        options["headers"] = {"Content-Type": kind, **options.get("headers", {})}
+        return self._send("PATCH", url, body, **options)
+
     def delete(self, url, **options):
         return self._send("DELETE", url, **options)
 

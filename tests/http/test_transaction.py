@@ -547,7 +547,7 @@ def test_batch_entries_succeed_and_fail_by_themselves(ehr, auditor):
         entry("DELETE", "Patient/nobody"),
         entry("GET", "Patient?_id=chosen"),
         entry("POST", "Patient", patient("ok"), ifNoneExist=f"identifier={SYSTEM}|ok"),
-        entry("PATCH", "Patient/chosen", {"resourceType": "Parameters"}),
+        entry("PATCH", "Patient/chosen", {"resourceType": "Patient"}),
         entry("HEAD", "Patient/chosen"),
         kind="batch",
     )
@@ -577,7 +577,7 @@ def test_batch_entries_succeed_and_fail_by_themselves(ehr, auditor):
         for each in auditor.get("/AuditEvent?_count=50&agent=ehr-one").json["entry"]
     ]
     assert sorted(act for act in acts if act not in ("operator-token", "client-add")) == sorted(
-        ["batch"] * 5 + ["create"] * 3 + ["read"] * 2 + ["update", "delete", "search-type"]
+        ["batch"] * 4 + ["create"] * 3 + ["read"] * 2 + ["update", "delete", "patch", "search-type"]
     )
 
 

@@ -10,6 +10,7 @@ from fhir_dmp.errors import Invalid, NotAcceptable, UnsupportedMedia
 
 _JSON = ("application/fhir+json", "application/json", "text/json", "json", "application/json+fhir")
 _COMMON = ("*/*", "application/fhir+json", "application/json")
+JSON_PATCH = "application/json-patch+json"
 _FORM = "application/x-www-form-urlencoded"
 _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = {
     "minimal": "minimal",
@@ -43,6 +44,13 @@ def json_body(request: Request) -> bytes:
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMedia("A compressed body is not read: send it as it is.")
     return request.get_data(cache=False)
+
+
+def patch_body(request: Request) -> bytes:
+    """Return the body of a patch: JSON Patch, or the Parameters of a FHIRPath Patch (415 for any other)."""
+    if request.mimetype == JSON_PATCH:
+        return request.get_data(cache=False)
+    return json_body(request)
 
 
 def is_form(request: Request) -> bool:

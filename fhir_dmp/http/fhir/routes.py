@@ -13,7 +13,7 @@ from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.errors import FhirError, UnknownType
 from fhir_dmp.fhir import codec
 from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
-from fhir_dmp.http.fhir.negotiate import form_params, is_form, json_body, preferences, require_acceptable
+from fhir_dmp.http.fhir.negotiate import form_params, is_form, json_body, patch_body, preferences, require_acceptable
 from fhir_dmp.http.fhir.render import render
 from fhir_dmp.http.middleware import Reception, raw_bearer
 from fhir_dmp.service.perform import perform
@@ -161,6 +161,11 @@ def _type(routes: Blueprint, endpoint: Endpoint) -> None:
         """FHIR conditional update. https://hl7.org/fhir/R4/http.html#cond-update."""
         return endpoint.enter(lambda: Call("update", resource_type, body=json_body(request), criteria=_query()))
 
+    @routes.patch("/<resource_type>")
+    def patch_conditional(resource_type: str) -> Response:
+        """FHIR conditional patch. https://hl7.org/fhir/R4/http.html#patch."""
+        return endpoint.enter(lambda: Call("patch", resource_type, body=patch_body(request), criteria=_query()))
+
     @routes.delete("/<resource_type>")
     def delete_conditional(resource_type: str) -> Response:
         """FHIR conditional delete of one resource. https://hl7.org/fhir/R4/http.html#3.1.0.7.1."""
@@ -198,6 +203,19 @@ def _instance(routes: Blueprint, endpoint: Endpoint) -> None:
                 body=json_body(request),
                 if_match=request.headers.get("If-Match"),
                 if_none_match=request.headers.get("If-None-Match"),
+            )
+        )
+
+    @routes.patch("/<resource_type>/<resource_id>")
+    def patch(resource_type: str, resource_id: str) -> Response:
+        """FHIR patch, by JSON Patch or FHIRPath Patch. https://hl7.org/fhir/R4/http.html#patch."""
+        return endpoint.enter(
+            lambda: Call(
+                "patch",
+                resource_type,
+                resource_id,
+                body=patch_body(request),
+                if_match=request.headers.get("If-Match"),
             )
         )
 

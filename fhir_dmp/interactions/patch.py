@@ -1,0 +1,80 @@
+"""FHIR patch: the next version from what changes alone, by JSON Patch or FHIRPath Patch. https://hl7.org/fhir/R4/http.html#patch.
+
+A patch can ask what is there (``test``, ``where``), so it needs the right to read as well as the right to update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fhir_dmp.access.rules import require_scope
+from fhir_dmp.call import Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.errors import Gone, Invalid, NotFound, Unprocessable
+from fhir_dmp.fhir import codec
+from fhir_dmp.interactions import fhirpath_patch, json_patch
+from fhir_dmp.interactions.conditional import match, only
+from fhir_dmp.interactions.write import entity, prepare, require_version, visible
+from fhir_dmp.store.change import Change, Lock, Stored
+
+
+def patch(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
+    """Return the Plan for the patched version of the resource with that id, or of the one that the criteria match."""
+    locks: tuple[Lock, ...] = ()
+    if call.id is None:
+        matched = match(call.resource_type, call.criteria or "", context, grant, env)
+        found = only(matched)
+        if found is None:
+            raise NotFound("Nothing matches the criteria; there is nothing to patch.", reasons=("absent",))
+        call, locks = replace(call, id=found.ref.id), (matched.lock,)
+    change = patched(call, env.store.find_current(call.ref), context, grant, env)
+    return Plan(
+        changes=(change,),
+        finish=lambda stored, _: Result("ok", stored[0].body, stored[0].ref, stored[0].version, stored[0].updated),
+        locks=locks,
+        entities=(entity(change),),
+    )
+
+
+def patched(call: Call, before: Stored | None, context: Context, grant: Grant, env: Env) -> Change:
+    """Return the Change that the patch makes of ``before``; its identity and its version stay the server's."""
+    require_scope(grant.rules("read"), call.type, "read")
+    row = visible(call.ref, before, grant)
+    if row.body is None:
+        raise Gone(f"{call.ref} was deleted.")
+    require_version(call, row)
+    tree = codec.loads_object(row.body)
+    made = _apply(_patch_of(call), tree, env)
+    if not isinstance(made, dict):
+        raise Unprocessable("The patch leaves no resource.")
+    for name, before_it, after_it in (
+        ("id", tree.get("id"), made.get("id")),
+        ("resourceType", tree.get("resourceType"), made.get("resourceType")),
+        ("meta.versionId", tree["meta"].get("versionId"), _meta(made).get("versionId")),
+        ("meta.lastUpdated", tree["meta"].get("lastUpdated"), _meta(made).get("lastUpdated")),
+    ):
+        if before_it != after_it:
+            raise Unprocessable(f"{name} is not changed by a patch.", expression=f"{call.type}.{name}")
+    return prepare(row.ref, row, made, context, env)
+
+
+def _meta(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = tree.get("meta")
+    return meta if isinstance(meta, Mapping) else {}
+
+
+def _patch_of(call: Call) -> Any:
+    """Return the patch: the list of a JSON Patch, or the Parameters of a FHIRPath Patch."""
+    found = codec.loads(call.body) if isinstance(call.body, bytes) else call.body
+    if isinstance(found, list):
+        return found
+    if isinstance(found, Mapping) and found.get("resourceType") == "Parameters":
+        return found
+    raise Invalid("A patch is a JSON Patch (a list of operations) or a Parameters resource (FHIRPath Patch).")
+
+
+def _apply(found: Any, tree: Mapping[str, Any], env: Env) -> Any:
+    if isinstance(found, list):
+        return json_patch.apply(found, tree, env.limits.resource)
+    return fhirpath_patch.apply(found, tree, env.definitions)
