@@ -20,7 +20,7 @@ from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import Invalid
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
 from fhir_dmp.http.errors import from_werkzeug
-from fhir_dmp.http.fhir.plain import PlainReads
+from fhir_dmp.http.fhir.plain import PlainCalls
 from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
 from fhir_dmp.http.middleware import Reception
@@ -183,7 +183,7 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.extensions["fhir_dmp"] = server
     endpoint = _endpoint(server)
-    app.wsgi_app = PlainReads(app.wsgi_app, endpoint, FHIR_PATH)  # type: ignore[method-assign] # as Flask tells to
+    app.wsgi_app = PlainCalls(app.wsgi_app, endpoint, FHIR_PATH)  # type: ignore[method-assign] # as Flask tells to
     api = Api(app)
     api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
     api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")

@@ -1,8 +1,8 @@
-"""The short way for plain reads: from the WSGI environment to the door, and the stored bytes back.
+"""The short way for plain calls: from the WSGI environment to the door, and the answer's bytes back.
 
-A read, vread or search that asks for nothing but the resource as it is needs no routing, no negotiation and no request
-object, and those took two thirds of the time that a read spends outside the database. It is the same reception, token check and door
-as on the long way (``http.fhir.routes``), which takes every other request, and every refusal of a caller.
+A read, search, create, update or bundle that asks for nothing but itself needs no routing, no negotiation and no request
+object, and those took most of the time that a call spends outside the database. It is the same reception, token check and door
+as on the long way (``http.fhir.routes``), which takes every other request, and the refusal of every caller.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from fhir_dmp.call import Call
-from fhir_dmp.errors import FhirError
+from fhir_dmp.call import Call, Context
+from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.http.errors import render_error
-from fhir_dmp.http.fhir.render import headers_of
+from fhir_dmp.http.fhir.render import REASONS, status_and_headers
 from fhir_dmp.http.fhir.routes import Endpoint
 from fhir_dmp.http.middleware import Environ, raw_bearer
 from fhir_dmp.service.perform import perform
@@ -28,17 +28,20 @@ ASKS_FOR_MORE = (
     "HTTP_IF_NONE_MATCH",
     "HTTP_IF_MODIFIED_SINCE",
     "HTTP_ORIGIN",
+    "HTTP_CONTENT_ENCODING",
     "HTTP_TRANSFER_ENCODING",
+    "HTTP_X_PROVENANCE",
 )
 """Headers that the long way answers to."""
 
 _ANYTHING = ("*/*", "application/fhir+json", "application/json")
+_JSON = (*_ANYTHING[1:], "application/fhir+json; charset=utf-8", "application/fhir+json;charset=utf-8")
 _AS_IT_IS = ("", "identity")
 _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 
 
 @dataclass(frozen=True, slots=True)
-class PlainReads:
+class PlainCalls:
     """The WSGI application in front of the framework; ``path`` is where the FHIR endpoint is mounted."""
 
     framework: Application
@@ -46,33 +49,50 @@ class PlainReads:
     path: str
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a plain read; hand everything else on."""
+        """Answer a plain call; hand everything else on."""
+        endpoint = self.endpoint
         call = self._call(environ)
         if call is None:
             return self.framework(environ, start_response)
-        endpoint = self.endpoint
         try:
             caller = endpoint.tokens.verify_bearer(raw_bearer(environ))
         except FhirError:
             return self.framework(environ, start_response)
         context = caller.enters(endpoint.reception.stranger(environ))
+        if environ["REQUEST_METHOD"] == "GET":
+            return self._answer(call, context, environ, start_response)
+        length = int(environ["CONTENT_LENGTH"])
+        body = environ["wsgi.input"].read(length)
+        if len(body) != length:
+            fault = Invalid("The body is shorter than its Content-Length says.")
+            return endpoint.refuse(call, fault, context)(environ, start_response)
+        return self._answer(_with_body(call, body), context, environ, start_response)
+
+    def _answer(self, call: Call, context: Context, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            result = perform(call, context, endpoint.env)
+            result = perform(call, context, self.endpoint.env)
         except FhirError as error:
             return render_error(error, context.request_id)(environ, start_response)
+        status, headers = status_and_headers(context, result)
         body = result.body or b""
-        start_response("200 OK", [*headers_of(context, result), ("Content-Length", str(len(body)))])
+        headers.append(("Content-Length", str(len(body))))
+        start_response(REASONS[status], headers)
         return (body,)
 
     def _call(self, environ: Environ) -> Call | None:
-        """Return the call of a plain read, or None for what needs the long way."""
-        if environ["REQUEST_METHOD"] != "GET" or not _asks_for_no_more(environ):
+        """Return the call (without its body), or None for what needs the long way."""
+        if not _asks_for_no_more(environ):
             return None
-        return plain_call(
-            environ["PATH_INFO"].removeprefix(self.path),
-            environ.get("QUERY_STRING", ""),
-            self.endpoint.env.definitions.search_params,
-        )
+        path = environ["PATH_INFO"].removeprefix(self.path)
+        query = environ.get("QUERY_STRING", "")
+        types = self.endpoint.env.definitions.search_params
+        if environ["REQUEST_METHOD"] == "GET":
+            return plain_read(path, query, types)
+        length = environ.get("CONTENT_LENGTH", "")
+        sent = not query and environ.get("CONTENT_TYPE") in _JSON and length.isdecimal()
+        if not sent or not 0 < int(length) <= self.endpoint.env.limits.body:
+            return None
+        return plain_write(environ["REQUEST_METHOD"], path, types, environ)
 
 
 def _asks_for_no_more(environ: Environ) -> bool:
@@ -83,7 +103,11 @@ def _asks_for_no_more(environ: Environ) -> bool:
     )
 
 
-def plain_call(path: str, query: str, types: Container[str]) -> Call | None:
+def _with_body(call: Call, body: bytes) -> Call:
+    return Call(call.name, call.type, call.id, body=body, criteria=call.criteria, if_match=call.if_match)
+
+
+def plain_read(path: str, query: str, types: Container[str]) -> Call | None:
     """Return the read, vread or search of a type that path and query name, if they name one and nothing besides."""
     match path.split("/"):
         case ["", kind] if kind in types and query:
@@ -93,4 +117,16 @@ def plain_call(path: str, query: str, types: Container[str]) -> Call | None:
             return Call("read", kind, own)
         case ["", kind, own, "_history", version] if kind in types and not query:
             return Call("vread", kind, own, version)
+    return None
+
+
+def plain_write(method: str, path: str, types: Container[str], environ: Environ) -> Call | None:
+    """Return the create, update or bundle (each without its body) that method and path name, if they name one."""
+    match method, path.split("/"):
+        case "POST", [""]:
+            return Call("bundle")
+        case "POST", ["", kind] if kind in types:
+            return Call("create", kind, criteria=environ.get("HTTP_IF_NONE_EXIST"))
+        case "PUT", ["", kind, own] if kind in types:
+            return Call("update", kind, own, if_match=environ.get("HTTP_IF_MATCH"))
     return None

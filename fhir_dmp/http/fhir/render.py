@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from http import HTTPStatus
 
 from flask import Response
 
@@ -13,6 +14,9 @@ from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.http.errors import ALWAYS, JSON
 
 _STATUS = {"ok": 200, "created": 201, "accepted": 202, "no-content": 204, "not-modified": 304}
+REASONS = {status: f"{status} {HTTPStatus(status).phrase}" for status in _STATUS.values()}
+"""Status lines, as WSGI wants them."""
+
 _WRITES = ("create", "update", "patch", "delete")
 _DONE = {
     "created": "The resource was created.",
@@ -23,15 +27,15 @@ _DONE = {
 
 def render(call: Call, context: Context, result: Result, *, pretty: bool = False) -> Response:
     """Return the response: status, ETag, Last-Modified, Location, and the body that was preferred."""
-    status = _STATUS[result.outcome]
+    status, headers = status_and_headers(context, result)
     body = _body(call, result)
     if body is not None and status == _STATUS["no-content"]:
         status = _STATUS["ok"]
-    return Response(codec.pretty(body) if pretty and body else body, status, headers_of(context, result))
+    return Response(codec.pretty(body) if pretty and body else body, status, headers)
 
 
-def headers_of(context: Context, result: Result) -> list[tuple[str, str]]:
-    """Return the headers that tell of a result."""
+def status_and_headers(context: Context, result: Result) -> tuple[int, list[tuple[str, str]]]:
+    """Return the status of a result, and the headers that tell of it."""
     headers = [("Content-Type", JSON), ("X-Request-Id", context.request_id), *ALWAYS]
     if result.version is not None:
         headers.append(("ETag", f'W/"{result.version}"'))
@@ -39,7 +43,7 @@ def headers_of(context: Context, result: Result) -> list[tuple[str, str]]:
         headers.append(("Last-Modified", formatdate(result.updated // 1_000_000, usegmt=True)))
     if result.outcome == "created" and result.ref is not None:
         headers.append(("Location", f"{context.base_url}/{result.ref}/_history/{result.version}"))
-    return headers
+    return _STATUS[result.outcome], headers
 
 
 def _body(call: Call, result: Result) -> bytes | None:

@@ -40,9 +40,9 @@ class Endpoint:
             require_acceptable(request)
             call = self._known(parse())
         except HTTPException as fault:
-            return self._turn_away(call, from_werkzeug(fault), context)
+            return self.refuse(call, from_werkzeug(fault), context)
         except FhirError as error:
-            return self._turn_away(call, error, context)
+            return self.refuse(call, error, context)
         return self._answer(call, context)
 
     def turn_away(self, error: FhirError) -> Response:
@@ -68,7 +68,8 @@ class Endpoint:
             call, context, result, pretty=bool(request.query_string) and request.args.get("_pretty") == "true"
         )
 
-    def _turn_away(self, call: Call, error: FhirError, context: Context) -> Response:
+    def refuse(self, call: Call, error: FhirError, context: Context) -> Response:
+        """Answer a call that never reached the door, once its event is durable."""
         try:
             error = self.refusals.turn_away(call, error, context)
         except FhirError as unavailable:

@@ -45,12 +45,17 @@ def indexer(name: str, path: Path) -> Callable[[Any], list[dict[str, Any]]]:
         if not isinstance(value, dict):
             return []
         return [
-            {"k": name + key.name, "lo": number.converted(low, key.unit), "hi": number.converted(high, key.unit)}
+            _range(name + key.name, low, high, key.unit)
             for low, high, quantity in _spans(value, datatype)
             for key in keys_of(quantity)
         ]
 
     return ranges
+
+
+def _range(key: str, low: Decimal, high: Decimal, unit: Unit | None) -> dict[str, Any]:
+    first = number.converted(low, unit)
+    return {"k": key, "lo": first, "hi": first if high is low else number.converted(high, unit)}
 
 
 def _spans(value: dict[str, Any], datatype: str) -> _Spans:

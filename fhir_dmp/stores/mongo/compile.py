@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from struct import Struct
 from typing import Any
 
 from bson.decimal128 import Decimal128
@@ -15,6 +16,11 @@ Filter = dict[str, Any]
 
 _LISTS = frozenset({"t", "r", "pt", "w", "au", "sec"})
 _NEVER: Filter = {"_id": {"$in": []}}
+_MOST_DIGITS, _LEAST, _GREATEST = 34, -6176, 6111
+"""What a decimal of 128 bits holds: digits, and the exponents of the last of them."""
+
+_LOW_BITS = (1 << 64) - 1
+_BITS = Struct("<QQ")
 
 
 def compile_query(query: Query) -> Filter:  # noqa: PLR0911 - one line for each word of the algebra
@@ -64,14 +70,34 @@ def _bounds(low: Any, high: Any) -> Filter:
 
 def to_value(value: Any) -> Any:
     """Return the value as BSON can hold it."""
-    return Decimal128(value) if isinstance(value, Decimal) else value
+    return decimal128(value) if isinstance(value, Decimal) else value
+
+
+def decimal128(value: Decimal) -> Decimal128:
+    """Return the decimal as BSON's, with all its digits; the driver's own way takes six times as long.
+
+    The bits are those of IEEE 754-2008 in its binary encoding: sign, biased exponent, coefficient.
+    https://en.wikipedia.org/wiki/Decimal128_floating-point_format.
+    """
+    sign, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int) or len(digits) > _MOST_DIGITS or not _LEAST <= exponent <= _GREATEST:
+        return Decimal128(value)
+    coefficient = int(Decimal((0, digits, 0)))
+    high = sign << 63 | exponent - _LEAST << 49 | coefficient >> 64
+    return Decimal128.from_bid(_BITS.pack(coefficient & _LOW_BITS, high))
 
 
 def to_row(index: Mapping[str, Any]) -> dict[str, Any]:
     """Return the index part as BSON can hold it: decimals keep their digits."""
     if not index.get("r"):
         return dict(index)
-    return {**index, "r": [{name: to_value(value) for name, value in item.items()} for item in index["r"]]}
+    return {**index, "r": [_range(item) for item in index["r"]]}
+
+
+def _range(item: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = item["lo"], item["hi"]
+    first = to_value(low)
+    return {"k": item["k"], "lo": first, "hi": first if high is low else to_value(high)}
 
 
 def from_row(row: dict[str, Any]) -> dict[str, Any]:

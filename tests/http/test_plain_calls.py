@@ -1,10 +1,10 @@
-"""The short way of plain reads answers as the long way does, and takes nothing that the long way must look at."""
+"""The short way of plain calls answers as the long way does, and takes nothing that the long way must look at."""
 
 from __future__ import annotations
 
 import pytest
 
-from fhir_dmp.http.fhir.plain import plain_call
+from fhir_dmp.http.fhir.plain import plain_read, plain_write
 
 LONG_WAY = {"Prefer": "handling=lenient"}
 TYPES = {"Patient", "Observation"}
@@ -44,6 +44,51 @@ def test_both_ways_answer_alike(ehr, patient, url):
     url = url.format(id=patient["id"])
 
     assert _told(ehr.get(url, headers=LONG_WAY)) == _told(ehr.get(url))
+
+
+PATIENT = {"resourceType": "Patient", "id": "own", "active": True}
+SEARCHED = {
+    "resourceType": "Bundle",
+    "type": "batch",
+    "entry": [{"request": {"method": "GET", "url": "Patient?active=true"}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body", "headers"),
+    [
+        ("post", "/Patient", PATIENT, {}),
+        ("post", "/Patient", PATIENT, {"If-None-Exist": "identifier=nobody"}),
+        ("post", "/Patient", {"resourceType": "Patient", "unknown": 1}, {}),
+        ("post", "/Patient", b'{"resourceType": "Patient"', {}),
+        ("post", "/Patient", {"resourceType": "Observation"}, {}),
+        ("put", "/Patient/own", PATIENT, {}),
+        ("put", "/Patient/own", PATIENT, {"If-Match": 'W/"9"'}),
+        ("put", "/Patient/other", PATIENT, {}),
+        ("post", "", SEARCHED, {}),
+        ("post", "", {"resourceType": "Bundle", "type": "document"}, {}),
+        ("post", "/Nonsense", PATIENT, {}),
+    ],
+)
+def test_both_ways_write_alike(ehr, method, url, body, headers):
+    """Status, kinds of headers and issues are the same, for what is stored and for what is refused."""
+    ehr.put("/Patient/own", PATIENT)
+
+    long, short = (
+        getattr(ehr, method)(url, body, headers={**headers, **more}) for more in ({"Accept-Encoding": "br"}, {})
+    )
+
+    assert short.status_code == long.status_code
+    assert sorted(short.headers.keys()) == sorted(long.headers.keys())
+    assert short.get_json().get("issue") == long.get_json().get("issue")
+
+
+def test_a_body_that_is_shorter_than_it_says_is_refused(app, ehr, auditor):
+    """Nothing is stored of a body that was cut on its way, and the refusal leaves its event."""
+    answer = ehr.post("/Patient", b'{"resourceType":"Patient"}', environ_overrides={"CONTENT_LENGTH": "500"})
+
+    assert answer.status_code == 400
+    assert auditor.get("/AuditEvent?date=ge2020&subtype=create&outcome=4&_total=accurate").get_json()["total"] == 1
 
 
 @pytest.mark.parametrize("token", [None, "Bearer no.token.ofours", "Basic eDp5", "Bearer "])
@@ -89,6 +134,28 @@ def test_each_way_leaves_one_event(ehr, auditor, patient):
 )
 def test_only_plain_reads_take_the_short_way(path, query, name):
     """Whatever negotiates, writes, operates or is no type goes the long way."""
-    call = plain_call(path, query, TYPES)
+    call = plain_read(path, query, TYPES)
+
+    assert (call.name if call else None) == name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("POST", "", "bundle"),
+        ("POST", "/Patient", "create"),
+        ("PUT", "/Patient/1", "update"),
+        ("PUT", "/Patient", None),
+        ("DELETE", "/Patient/1", None),
+        ("PATCH", "/Patient/1", None),
+        ("POST", "/Patient/_search", None),
+        ("POST", "/Patient/1/$meta", None),
+        ("POST", "/$meta", None),
+        ("POST", "/Other", None),
+    ],
+)
+def test_only_plain_writes_take_the_short_way(method, path, name):
+    """Whatever is conditional in its URL, deletes, patches or operates goes the long way."""
+    call = plain_write(method, path, TYPES, {})
 
     assert (call.name if call else None) == name
