@@ -25,6 +25,9 @@ from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.routes import oauth_blueprint
+from fhir_dmp.http.oauth.sign_in import SignInPages, sign_in_blueprint
+from fhir_dmp.http.pages.browser import Browser
+from fhir_dmp.http.pages.render import Pages, pages_blueprint
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.passwords import Passwords
@@ -39,6 +42,7 @@ from fhir_dmp.service.clients import Clients
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.refusals import Refusals
+from fhir_dmp.service.sign_in import SignIn, SignInRules
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded
@@ -64,6 +68,8 @@ class Server:
     tokens: Tokens
     clients: Clients
     accounts: Accounts
+    sign_in: SignIn
+    forms: Seal
     refusals: Refusals
 
     @property
@@ -119,10 +125,22 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         announce=announce,
     )
     tokens.prepare()
-    accounts = Accounts(
-        MongoAccounts(store.database), Passwords(), Seal(secret, "totp"), clock=clock, ids=ids, announce=announce
+    kept, passwords, totp = MongoAccounts(store.database), Passwords(), Seal(secret, "totp")
+    return Server(
+        settings=settings,
+        env=env,
+        store=store,
+        tokens=tokens,
+        clients=Clients(grants, clock, ids, announce),
+        accounts=Accounts(kept, passwords, totp, clock, ids, announce),
+        sign_in=SignIn(kept, passwords, totp, Seal(secret, "device"), clock, announce, _sign_in_rules(settings)),
+        forms=Seal(secret, "form"),
+        refusals=refusals,
     )
-    return Server(settings, env, store, tokens, Clients(grants, clock, ids, announce), accounts, refusals)
+
+
+def _sign_in_rules(settings: Settings) -> SignInRules:
+    return SignInRules(settings.session_idle_seconds, settings.session_seconds, settings.majority_age)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +205,8 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     api = Api(app)
     api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
     api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")
+    app.register_blueprint(pages_blueprint())
+    app.register_blueprint(sign_in_blueprint(_sign_in_pages(server, endpoint.reception)), url_prefix="/oauth")
     app.register_blueprint(docs_blueprint())
     app.register_blueprint(health_blueprint(server.store.ready))
 
@@ -195,6 +215,11 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
         return endpoint.turn_away(from_werkzeug(fault)) if request.path.startswith(FHIR_PATH) else fault
 
     return app
+
+
+def _sign_in_pages(server: Server, reception: Reception) -> SignInPages:
+    pages = Pages(Browser(server.forms, secure=server.settings.public_url.startswith("https://")))
+    return SignInPages(server.sign_in, pages, reception)
 
 
 def _endpoint(server: Server) -> Endpoint:

@@ -34,7 +34,8 @@ class Settings:
     ``mongodb_uri`` empty means the embedded database under ``data_dir``. ``public_url`` is where clients reach us (scheme,
     host, port): FHIR is at ``/fhir`` below it; empty means where the server on this ``data_dir`` listens. ``secret_file``
     holds 32 bytes or more that protect page tokens and stored keys; it is made under ``data_dir`` if absent.
-    ``trusted_proxies`` counts the proxies whose ``X-Forwarded-For`` is believed.
+    ``session_idle_seconds`` without being seen, or ``session_seconds`` in all, end a person's session; who is younger than
+    ``majority_age`` is a minor. ``trusted_proxies`` counts the proxies whose ``X-Forwarded-For`` is believed.
     """
 
     mongodb_uri: str = ""
@@ -43,6 +44,9 @@ class Settings:
     public_url: str = ""
     secret_file: str = ""
     token_seconds: int = 300
+    session_idle_seconds: int = 1800
+    session_seconds: int = 28800
+    majority_age: int = 18
     trusted_proxies: int = 0
     anonymous_per_minute: int = 600
     audit_timeout_seconds: float = 2.0

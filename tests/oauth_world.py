@@ -173,9 +173,9 @@ class World:
 
 
 @contextmanager
-def opened_world(uri):
+def opened_world(uri, world=World):
     """An empty database of its own, dropped afterwards."""
-    made = World(uri, f"oauth_{uuid4().hex}")
+    made = world(uri, f"oauth_{uuid4().hex}")
     try:
         yield made
     finally:

@@ -65,7 +65,8 @@ class Session:
 
     ``id`` is the SHA-256 of what the browser holds. ``method`` is how the person signed in: ``password``, ``password+totp`` or the
     name of a provider. ``started`` is when they did, ``seen`` when they were last seen (about), ``ends`` when all is over.
-    ``situation`` is what a professional signed in as; ``secret`` the *connexion secrète* of a minor.
+    ``situation`` is what a professional signed in as, ``choices`` what they have to choose from while the stage is ``situation``;
+    ``secret`` the *connexion secrète* of a minor.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Session:
     seen: int
     ends: int
     situation: Situation | None = None
+    choices: tuple[Situation, ...] = ()
     secret: bool = False
 
 

@@ -34,7 +34,18 @@ DOCTOR = Account(
     subject="f:1",
 )
 CHILD = Account("a-2", "patient", "Zoé Petit", "Patient/z", "urn:ins|1", NOW, NOW, birth_date="2015-02-03")
-SESSION = Session("s-1", "a-1", "signed-in", "password+totp", NOW, NOW, NOW + 60 * SECOND, HOSPITAL, secret=True)
+SESSION = Session(
+    "s-1",
+    "a-1",
+    "signed-in",
+    "password+totp",
+    NOW,
+    NOW,
+    NOW + 60 * SECOND,
+    HOSPITAL,
+    (HOSPITAL, Situation("60")),
+    secret=True,
+)
 
 
 @pytest.fixture

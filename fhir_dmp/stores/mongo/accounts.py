@@ -95,7 +95,7 @@ class MongoAccounts:
 
     def set_situations(self, account_id: str, situations: Sequence[Situation]) -> bool:
         """Replace what a professional works as. False if there is none."""
-        return self._set(account_id, situations=[given(**asdict(each)) for each in situations])
+        return self._set(account_id, situations=_situation_rows(situations))
 
     def link_subject(self, account_id: str, provider: str, subject: str) -> bool:
         """Let the account sign in by the provider; False if the subject is somebody's, or the account has one already."""
@@ -127,8 +127,9 @@ class MongoAccounts:
         """Keep a session until it ends."""
         row = {name: getattr(session, name) for name in _SESSION}
         situation = given(**asdict(session.situation)) if session.situation else None
+        choices = _situation_rows(session.choices) or None
         expires = moment(session.ends) + _KEPT_LONGER
-        self._rows.insert(f"session/{session.id}", given(**row, situation=situation, expires=expires))
+        self._rows.insert(f"session/{session.id}", given(**row, situation=situation, choices=choices, expires=expires))
 
     def find_session(self, session_id: str) -> Session | None:
         """Return the session, if it was not removed; whether it has ended is for the caller to judge."""
@@ -136,7 +137,8 @@ class MongoAccounts:
         if row is None:
             return None
         situation = Situation(**row["situation"]) if "situation" in row else None
-        return Session(id=session_id, situation=situation, **{name: row[name] for name in _SESSION})
+        choices = tuple(Situation(**each) for each in row.get("choices", ()))
+        return Session(id=session_id, situation=situation, choices=choices, **{name: row[name] for name in _SESSION})
 
     def touch_session(self, session_id: str, seen: int) -> None:
         """Remember when the session was last seen."""
@@ -176,8 +178,9 @@ class MongoAccounts:
         self._rows.delete(_turns_key(key))
 
     def _find_by(self, key: str) -> Account | None:
+        """Return the account behind a name of it; an unknown name costs as many look-ups as a known one."""
         row = self._rows.find(key)
-        return self.find_account(row["account"]) if row else None
+        return self.find_account(row["account"] if row else "")
 
     def _set(self, account_id: str, **values: Any) -> bool:
         kept = {name: value for name, value in values.items() if value is not None}
@@ -217,8 +220,12 @@ def _digest(text: str) -> str:
 
 def _account_row(account: Account) -> dict[str, Any]:
     row = {name: getattr(account, name) for name in _ACCOUNT}
-    situations = [given(**asdict(each)) for each in account.situations]
+    situations = _situation_rows(account.situations)
     return given(**row, disabled=account.disabled, recovery=list(account.recovery), situations=situations)
+
+
+def _situation_rows(situations: Sequence[Situation]) -> list[dict[str, Any]]:
+    return [given(**asdict(each)) for each in situations]
 
 
 def _account(row: Mapping[str, Any]) -> Account:

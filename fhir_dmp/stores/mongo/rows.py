@@ -81,6 +81,7 @@ class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
     seen = LongField()
     ends = LongField()
     situation = DictField()
+    choices = ListField(DictField())
     secret = BooleanField()
     turns = IntField()
     until = LongField()

@@ -1,0 +1,335 @@
+"""The door of people: a password and a second factor, or a provider's word, become a session.
+
+Each sign-in, done or refused, is one event, durable before the answer leaves. What browsers hold is random and is kept
+hashed; it is replaced at each step. https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from fhir_dmp.call import Context
+from fhir_dmp.clock import Clock
+from fhir_dmp.errors import FhirError, Invalid, Refused, TooMany, Unauthenticated
+from fhir_dmp.oauth.act import Announce, Kind, TokenAct
+from fhir_dmp.oauth.passwords import Passwords
+from fhir_dmp.oauth.people import compared_login, is_minor
+from fhir_dmp.oauth.totp import hash_recovery_code, matching_step
+from fhir_dmp.seal import BrokenSealError, Seal
+from fhir_dmp.store.accounts import Account, Accounts, Session, Situation, Stage
+
+T = TypeVar("T")
+SECOND = 1_000_000
+PENDING = 600 * SECOND
+"""How long a second factor and a situation may take."""
+
+SEEN_EVERY = 60 * SECOND
+"""How much older than a minute the last sight of a session may be."""
+
+DEVICE_KEPT = 365 * 86_400 * SECOND
+ACCOUNT_WAITS = tuple(wait * SECOND for wait in (0, 0, 0, 0, 15, 30, 60, 120, 240, 480, 900))
+ADDRESS_WAITS = tuple(wait * SECOND for wait in (*([0] * 30), 15, 30, 60, 120, 300))
+"""How long each failure keeps the next attempt waiting: never for good, and never longer than the last."""
+
+ACCOUNT_FORGETS = 86_400 * SECOND
+ADDRESS_FORGETS = 3_600 * SECOND
+_TOKEN_LENGTH = 43
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRules:
+    """How long a session lasts (seconds; ``idle`` without being seen, ``longest`` at all), and the age of majority."""
+
+    idle: int = 1800
+    longest: int = 28_800
+    majority: int = 18
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Whose browser it is, as account and session stand now."""
+
+    account: Account
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a sign-in has come; ``token`` is what the browser holds from now on, ``device`` what makes it a known one."""
+
+    stage: Stage
+    token: str
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A login and a password as they were typed, and from where.
+
+    ``device`` is what a browser was given when its owner signed in before; ``secret`` asks for a *connexion secrète*.
+    """
+
+    login: str
+    password: str
+    address: str
+    device: str = ""
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Signs people in and out, and tells who is.
+
+    Raises ``Unauthenticated`` for who is not who they say, ``TooMany`` for who tried too often, ``Refused`` for who may not sign in
+    this way, ``Invalid`` for a step out of turn.
+
+    A known device has attempts of its own: whoever fails on purpose, from however many addresses, keeps no owner out who
+    has signed in there before. https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
+    """
+
+    accounts: Accounts
+    passwords: Passwords
+    totp: Seal
+    devices: Seal
+    clock: Clock
+    announce: Announce
+    rules: SignInRules = SignInRules()
+
+    def signed_in(self, token: str | None) -> SignedIn | None:
+        """Return whose browser it is that holds the token, or None; read anew at each call."""
+        found = self._find(token)
+        return found if found and found.session.stage == "signed-in" else None
+
+    def waiting(self, token: str | None, stage: Stage) -> SignedIn:
+        """Return who is at this step of signing in; raise ``Invalid`` if nobody is."""
+        found = self._find(token)
+        if found is None or found.session.stage != stage:
+            raise Invalid("This sign-in has taken too long, or was finished elsewhere: begin again.")
+        return found
+
+    def by_password(self, attempt: Attempt, context: Context) -> Step:
+        """Take a login and a password; the same is said, and as much is done, of unknown logins and wrong passwords."""
+        login = compared_login(attempt.login)
+        told = _Told("password")
+        device = self._device(attempt.device, login)
+
+        def check() -> Account:
+            keys = self._take_turns(login, attempt.address, device)
+            account = self.accounts.find_account_by_login(login)
+            if account is not None:
+                told.account = account
+            right = self.passwords.verify(account.password if account else None, attempt.password)
+            if account is None or not right or account.disabled:
+                why = "unknown login" if account is None else "disabled" if right else "wrong password"
+                raise Unauthenticated("The login or the password is not right.", reasons=(why,))
+            self._clear(keys)
+            if account.kind == "professional" and account.totp is None:
+                raise Refused("This account has no second factor yet.", reasons=("no second factor",))
+            return account
+
+        account = self._judged(told, context, check)
+        secret = attempt.secret and self._may_be_secret(account)
+        session = self._session(account, "password", secret=secret)
+        if account.totp is not None:
+            return self._next(session, "second-factor")
+        return self._proven(account, session, context, account.situations)
+
+    def by_code(self, token: str | None, code: str, device: str, context: Context) -> Step:
+        """Take the code of a second factor, or a recovery code; each is good once."""
+        found = self.waiting(token, "second-factor")
+        account = found.account
+        told = _Told("password+totp", account)
+
+        def check() -> str:
+            known = self._device(device, account.login or "")
+            key = f"second:{known or account.id}"
+            self._take_turn(key, ACCOUNT_WAITS, ACCOUNT_FORGETS)
+            method = self._second_factor(account, code)
+            if method is None:
+                raise Unauthenticated("The code is not right, or was used before.", reasons=("wrong code",))
+            self.accounts.forget_turns(key)
+            return method
+
+        method = self._judged(told, context, check)
+        self.accounts.remove_session(found.session.id)
+        return self._proven(account, replace(found.session, method=method), context, account.situations)
+
+    def by_provider(
+        self, account: Account, method: str, situations: Sequence[Situation], context: Context, *, secret: bool
+    ) -> Step:
+        """Take a provider's word for whose browser it is, and as what they work."""
+        told = _Told(method, account)
+
+        def check() -> Account:
+            if account.disabled:
+                raise Unauthenticated("This account may not sign in.", reasons=("disabled",))
+            if account.kind == "professional" and not situations:
+                raise Refused("The provider names no situation of exercise.", reasons=("no situation",))
+            return account
+
+        self._judged(told, context, check)
+        secret = secret and self._may_be_secret(account)
+        return self._proven(account, self._session(account, method, secret=secret), context, situations)
+
+    def choose(self, token: str | None, place: int, context: Context) -> Step:
+        """Take the situation that a professional signs in with, by its place among theirs."""
+        found = self.waiting(token, "situation")
+        choices = found.session.choices
+        if not 0 <= place < len(choices):
+            raise Invalid("Choose one of the situations.")
+        self.accounts.remove_session(found.session.id)
+        return self._finish(found.account, replace(found.session, situation=choices[place], choices=()), context)
+
+    def sign_out(self, token: str | None, context: Context) -> None:
+        """End the session, and leave its event; nothing happens if there is none."""
+        found = self._find(token)
+        if found is None:
+            return
+        self.accounts.remove_session(found.session.id)
+        self.announce(_act("logout", found.account, found.session.method), context)
+
+    def _find(self, token: str | None) -> SignedIn | None:
+        if token is None or len(token) != _TOKEN_LENGTH:
+            return None
+        session = self.accounts.find_session(_digest(token))
+        if session is None:
+            return None
+        now = self.clock.micros()
+        if now >= session.ends or now - session.seen >= self.rules.idle * SECOND:
+            return None
+        account = self.accounts.find_account(session.account)
+        if account is None or account.disabled or session.started < account.holds_from:
+            return None
+        if now - session.seen >= SEEN_EVERY:
+            self.accounts.touch_session(session.id, now)
+        return SignedIn(account, session)
+
+    def _may_be_secret(self, account: Account) -> bool:
+        """Tell whether the *connexion secrète* means anything: for a minor, or for a professional who may see one."""
+        today = self.clock.now().date()
+        own_record = account.resource.startswith("Patient/")
+        return account.kind == "professional" or (
+            own_record and is_minor(account.birth_date, today, self.rules.majority)
+        )
+
+    def _second_factor(self, account: Account, code: str) -> str | None:
+        """Return how the code proves who it is, or None."""
+        if account.totp is None:
+            return None
+        secret = self.totp.open(account.totp).decode()
+        step = matching_step(secret, code, self.clock.micros() // SECOND)
+        if step is not None:
+            return "password+totp" if self.accounts.use_totp_step(account.id, step) else None
+        used = self.accounts.use_recovery_code(account.id, hash_recovery_code(code))
+        return "password+recovery" if used else None
+
+    def _session(self, account: Account, method: str, *, secret: bool) -> Session:
+        now = self.clock.micros()
+        return Session("", account.id, "signed-in", method, now, now, now + PENDING, secret=secret)
+
+    def _proven(self, account: Account, session: Session, context: Context, situations: Sequence[Situation]) -> Step:
+        """Ask who has several situations which it is; let all others in."""
+        if len(situations) > 1:
+            return self._next(replace(session, choices=tuple(situations)), "situation")
+        return self._finish(account, replace(session, situation=situations[0] if situations else None), context)
+
+    def _finish(self, account: Account, session: Session, context: Context) -> Step:
+        """Keep the session, tell of it, and only then let the browser know."""
+        now = self.clock.micros()
+        ends = now + self.rules.longest * SECOND
+        step = self._next(replace(session, started=now, ends=ends), "signed-in")
+        try:
+            self.announce(_act("login", account, session.method), context)
+        except FhirError:
+            self.accounts.remove_session(_digest(step.token))
+            raise
+        return replace(step, device=self._new_device(account))
+
+    def _next(self, session: Session, stage: Stage) -> Step:
+        token = secrets.token_urlsafe(32)
+        now = self.clock.micros()
+        self.accounts.add_session(replace(session, id=_digest(token), stage=stage, seen=now))
+        return Step(stage, token)
+
+    def _judged(self, told: _Told, context: Context, check: Callable[[], T]) -> T:
+        """Return what the check returns; if it refuses, leave the event of a failed sign-in."""
+        try:
+            return check()
+        except FhirError as error:
+            why = "; ".join(error.reasons) or str(error)
+            self.announce(_act("login", told.account, told.method, error.code, why), context)
+            raise
+
+    def _take_turns(self, login: str, address: str, device: str) -> Sequence[str]:
+        """Count the attempt against the known device, or against the login and the address; return the keys."""
+        if device:
+            keys = {f"device:{device}": (ACCOUNT_WAITS, ACCOUNT_FORGETS)}
+        else:
+            keys = {
+                f"address:{address}": (ADDRESS_WAITS, ADDRESS_FORGETS),
+                f"login:{login}": (ACCOUNT_WAITS, ACCOUNT_FORGETS),
+            }
+        for key, (waits, forgets) in keys.items():
+            self._take_turn(key, waits, forgets)
+        return tuple(keys)
+
+    def _take_turn(self, key: str, waits: Sequence[int], forgets: int) -> None:
+        wait = self.accounts.take_turn(key, self.clock.micros(), waits, forgets)
+        if wait:
+            seconds = str(-(-wait // SECOND))
+            raise TooMany(
+                f"Too many attempts: try again in {seconds} seconds.",
+                reasons=(f"too many attempts by {key.partition(':')[0]}",),
+                headers=(("Retry-After", seconds),),
+            )
+
+    def _clear(self, keys: Sequence[str]) -> None:
+        """Forget the failures of whom the attempt proved right; an address has others behind it, and keeps theirs."""
+        for key in keys:
+            if key.startswith("address:"):
+                self.accounts.give_turn_back(key)
+            else:
+                self.accounts.forget_turns(key)
+
+    def _new_device(self, account: Account) -> str:
+        if account.login is None:
+            return ""
+        known = {"login": account.login, "id": secrets.token_urlsafe(9), "at": self.clock.micros()}
+        return self.devices.seal(json.dumps(known).encode())
+
+    def _device(self, sealed: str, login: str) -> str:
+        """Return the id of a device where the owner of the login has signed in before; empty for all others."""
+        try:
+            known = json.loads(self.devices.open(sealed))
+        except (BrokenSealError, ValueError):
+            return ""
+        fresh = self.clock.micros() - known["at"] < DEVICE_KEPT
+        return str(known["id"]) if fresh and known["login"] == login else ""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is known so far of an attempt, for its event."""
+
+    method: str
+    account: Account | None = None
+
+
+def _act(kind: Kind, account: Account | None, method: str, error: str | None = None, why: str = "") -> TokenAct:
+    return TokenAct(
+        kind,
+        error=error,
+        why=why,
+        account=account.id if account else "",
+        identifier=account.identifier if account else "",
+        method=method,
+    )
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
