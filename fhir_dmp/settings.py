@@ -24,6 +24,7 @@ class Limits:
     included: int = 1000
     chain: int = 10_000
     clauses: int = 100
+    words: int = 200
     page_token_seconds: int = 3600
 
 

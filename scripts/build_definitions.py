@@ -29,6 +29,13 @@ OWN = ROOT / "profiles" / "search-parameters"
 OPERATIONS = ROOT / "profiles" / "operations"
 UCUM = ROOT / "profiles" / "ucum" / "ucum-essence.xml"
 TARGETS = ROOT / "fhir_dmp" / "definitions"
+WORDS = (
+    "http://hl7.org/fhir/SearchParameter/DomainResource-text",
+    "http://hl7.org/fhir/SearchParameter/Resource-content",
+)
+"""Parameters about the words of a resource, which no expression finds."""
+
+NEAR = "http://hl7.org/fhir/SearchParameter/Location-near"
 _PREFIX = "http://hl7.org/fhir/StructureDefinition/"
 _SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
 _COMMON = ("Resource", "DomainResource")
@@ -58,7 +65,7 @@ def main() -> int:
     )
     check = parser.parse_args().check
     stale = False
-    for name, tables in {"r4": build(), "units": units()}.items():
+    for name, tables in {"r4": build(), "units": units(), "terminology": terminology()}.items():
         target, built = TARGETS / f"{name}.json.gz", pack(tables)
         if check and not (target.exists() and target.read_bytes() == built):
             print(f"{target.relative_to(ROOT)} is out of step: run scripts/build_definitions.py")
@@ -242,7 +249,9 @@ def search_tables(resources: list[str], types: Mapping[str, Json]) -> tuple[dict
 
 
 def _param(definition: Json, resource: str, compiler: Compiler, by_url: Mapping[str, Json]) -> list[Any]:
-    if definition["type"] == "special":
+    if definition["url"] in WORDS:
+        return [definition["code"], definition["type"], definition["url"], [], [], []]
+    if definition["type"] == "special" and definition["url"] != NEAR:
         raise UnsupportedError("special parameters are not compiled")
     if "expression" not in definition:
         raise UnsupportedError("it has no expression: it is not about an element")
@@ -386,6 +395,44 @@ def _closing(text: str) -> int:
         if depth == 0:
             return place
     raise UnsupportedError(f"brackets do not close: {text}")
+
+
+def terminology() -> Json:
+    """Return the code systems that are there whole, each code with its parents, and what makes up each value set."""
+    resources = [*read("valuesets"), *read("v3-codesystems")]
+    systems = {
+        each["url"]: _parents(each.get("concept", []), None)
+        for each in resources
+        if each["resourceType"] == "CodeSystem" and each.get("content") == "complete"
+    }
+    composed = {
+        each["url"]: {key: _included(each["compose"][key]) for key in ("include", "exclude") if key in each["compose"]}
+        for each in resources
+        if each["resourceType"] == "ValueSet" and "compose" in each
+    }
+    return {"systems": systems, "sets": composed}
+
+
+def _parents(concepts: list[Json], parent: str | None) -> dict[str, list[str]]:
+    """Return each code's parents: the concept that it stands in, and those that say it is their child."""
+    found: dict[str, list[str]] = {}
+    for concept in concepts:
+        found.setdefault(concept["code"], []).extend([parent] if parent else [])
+        for prop in concept.get("property", []):
+            if prop["code"] == "child":
+                found.setdefault(prop["valueCode"], []).append(concept["code"])
+        for code, parents in _parents(concept.get("concept", []), concept["code"]).items():
+            found.setdefault(code, []).extend(parents)
+    return found
+
+
+def _included(parts: list[Json]) -> list[Json]:
+    kept = ("system", "filter", "valueSet")
+    return [
+        {key: part[key] for key in kept if key in part}
+        | ({"concept": [{"code": each["code"]} for each in part["concept"]]} if "concept" in part else {})
+        for part in parts
+    ]
 
 
 class Units(dict[str, tuple[bool, Term]]):

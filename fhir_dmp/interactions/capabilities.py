@@ -64,7 +64,7 @@ class Served:
         """Return the search parameters of a type, by code."""
         params = self.definitions.search_params[resource_type]
         codes = self.own_params.get(resource_type, params)
-        return [params[code] for code in sorted(codes) if code in params and params[code].type != "special"]
+        return [params[code] for code in sorted(codes) if code in params]
 
 
 def _below_system(operation: OperationDef, resource_type: str) -> bool:
@@ -97,6 +97,7 @@ def capability_statement(served: Served, public_url: str, started: str) -> bytes
                 "security": _security(base),
                 "resource": [_resource(served, name) for name in served.definitions.resource_types],
                 "interaction": _codes(_SYSTEM_INTERACTIONS, served.interactions[""]),
+                "searchParam": [{"name": name, "type": "special"} for name in ("_has", "_list", "_filter")],
             }
         ],
     }

@@ -13,8 +13,8 @@ from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Context, Env, Grant, Params
 from fhir_dmp.errors import Invalid, MultipleMatches
+from fhir_dmp.interactions.criteria import setting_of
 from fhir_dmp.search.compile import compile_criteria
-from fhir_dmp.search.model import Setting
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
 from fhir_dmp.store.port import Page
@@ -36,14 +36,7 @@ def match(resource_type: str, criteria: str, context: Context, grant: Grant, env
     if not request.criteria:
         raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
     require_scope(grant.rules("search"), resource_type, "search")
-    setting = Setting(
-        definitions=env.definitions,
-        base_url=context.base_url,
-        now=context.now,
-        limits=env.limits,
-        lookup=env.store.keys,
-        allowed=lambda _: narrow(grant.rules("search")),
-    )
+    setting = setting_of(context, grant, env)
     query = both(compile_criteria(resource_type, request.criteria, setting), narrow(grant.rules("search")))
     rows = env.store.search(query, Page(2)).rows
     key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in sorted(params))

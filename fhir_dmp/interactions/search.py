@@ -14,10 +14,11 @@ from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.interactions.criteria import setting_of
 from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.include import included
-from fhir_dmp.search.model import Request, Setting
+from fhir_dmp.search.model import Request
 from fhir_dmp.search.order import orders
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.search.parse import parse
@@ -38,8 +39,8 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     follows = bool(request.includes or request.revincludes)
     page = Page(request.count, orders(request, env.definitions), place.keys if place else None, bound, follows)
     found = env.store.search(query, page)
-    total = len(found.rows) if place is None and not found.more else None
-    if request.total and total is None:
+    total = None if place or found.more or request.total == "none" else len(found.rows)
+    if request.total == "accurate" and total is None:
         total = env.store.count(query)
     extra = included(request, found.rows, _reader(grant), narrow(grant.rules("search")), env.store, env.limits)
     token = _token(call, context, params, found, bound, env) if found.more else None
@@ -48,14 +49,7 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
 def compile_query(request: Request, context: Context, grant: Grant, env: Env) -> Query:
     """Return the query of the request's criteria, without the caller's rules for the type itself."""
-    setting = Setting(
-        definitions=env.definitions,
-        base_url=context.base_url,
-        now=context.now,
-        limits=env.limits,
-        lookup=env.store.keys,
-        allowed=lambda _: narrow(grant.rules("search")),
-    )
+    setting = setting_of(context, grant, env)
     return compile_criteria(request.type, request.criteria, setting)
 
 

@@ -5,15 +5,30 @@ https://hl7.org/fhir/R4/search.html#chaining. Each hop is narrowed by what the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fhir_dmp.definitions.model import Component, Path, SearchParam
 from fhir_dmp.errors import Invalid, NotSupported, TooCostly
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.search import names
-from fhir_dmp.search.model import Chain, Clause, Criterion, Has, Params, Setting
-from fhir_dmp.search.types import composite, date, number, quantity, reference, string, token, uri
-from fhir_dmp.search.types.values import split, unescape, unsupported
+from fhir_dmp.search import names, terminology
+from fhir_dmp.search.model import (
+    Chain,
+    Clause,
+    Compared,
+    Comparison,
+    Criterion,
+    EachOf,
+    Has,
+    Listed,
+    NoneOf,
+    OneOf,
+    Params,
+    Setting,
+    Single,
+)
+from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
+from fhir_dmp.search.types.values import halves, split, unescape, unsupported
 from fhir_dmp.store.query import EVERYTHING, NOTHING, And, Between, Eq, In, Not, Query, Range, both, either, prefix
 
 _LATEST = 16**13 - 1
@@ -56,13 +71,38 @@ def _criterion(criterion: Criterion, setting: Setting) -> Query:
             starts = [f"{name}={resource_type}/" for name in kept]
             found = [ref for start in starts for ref in _capped(_of(inner, setting), start, setting)]
             return In("_id", tuple(f"{resource_type}/{ref}" for ref in dict.fromkeys(found)))
+        case Listed():
+            return _listed(criterion, setting)
+        case Compared():
+            return _compared(criterion, setting)
+        case _:
+            return _junction(criterion, setting)
+
+
+def _junction(junction: EachOf | OneOf | NoneOf, setting: Setting) -> Query:
+    """Return the query for criteria that a filter joins."""
+    match junction:
+        case EachOf(parts):
+            return both(*(_criterion(each, setting) for each in parts))
+        case OneOf(parts):
+            return either([_criterion(each, setting) for each in parts])
+        case NoneOf(part):
+            return Not(_criterion(part, setting))
+
+
+def _listed(listed: Listed, setting: Setting) -> Query:
+    """Return the query for what the visible ones among the Lists name."""
+    lists = In("_id", tuple(str(Ref("List", each)) for each in listed.ids))
+    start = f"List.item={listed.type}/"
+    found = _capped(both(lists, setting.allowed("List")), start, setting)
+    return In("_id", tuple(f"{listed.type}/{each}" for each in found))
 
 
 def _params(resource_type: str, setting: Setting) -> Params:
     return setting.definitions.search_params[resource_type]
 
 
-def _of(criterion: Criterion, setting: Setting) -> Query:
+def _of(criterion: Single, setting: Setting) -> Query:
     """Return the query for the visible rows that meet one criterion of a chain."""
     return both(compile_criteria(criterion.type, (criterion,), setting), setting.allowed(criterion.type))
 
@@ -81,12 +121,15 @@ def _clause(clause: Clause, setting: Setting) -> Query:
         return _by_id(clause)
     if param.code == "_lastUpdated":
         return _last_updated(clause, setting)
+    if param.code in ("_text", "_content"):
+        return _words(clause)
     kept = names.homes(_params(clause.type, setting), clause.type, param)
     if clause.modifier == "missing":
         present = either([_present(name, param) for name in kept])
         return Not(present) if _flag(clause) else present
-    if clause.modifier == "not" and param.type == "token":
-        return Not(_values(clause.type, kept, param, clause.values, None, setting))
+    if param.type == "token" and clause.modifier in ("not", "not-in"):
+        inner = None if clause.modifier == "not" else "in"
+        return Not(_values(clause.type, kept, param, clause.values, inner, setting))
     return _values(clause.type, kept, param, clause.values, clause.modifier, setting)
 
 
@@ -109,7 +152,7 @@ def _typed(  # noqa: PLR0911 - one line for each type
 ) -> Query:
     match param.type:
         case "token":
-            return token.compile_values(name, values, modifier, param.paths)
+            return _token(name, param, values, modifier, setting)
         case "string":
             return string.compile_values(name, values, modifier, words=string.has_words(param.paths))
         case "reference":
@@ -122,10 +165,80 @@ def _typed(  # noqa: PLR0911 - one line for each type
             return number.compile_values(name, values, modifier)
         case "uri":
             return uri.compile_values(name, values, modifier)
+        case "special" if modifier is None:
+            return either([near.compile_value(name, value) for value in values])
         case "composite":
             return _composite(name, values, modifier, setting)
         case _:
             raise NotSupported(f"The parameter {name} is not supported.", expression=name)
+
+
+def _token(name: str, param: SearchParam, values: Sequence[str], modifier: str | None, setting: Setting) -> Query:
+    if modifier in ("in", "above", "below"):
+        return either([_codes(name, param, value, modifier, setting) for value in values])
+    return token.compile_values(name, values, modifier, param.paths)
+
+
+def _codes(name: str, param: SearchParam, value: str, modifier: str, setting: Setting) -> Query:
+    """Return the query for the codes of a value set, or for those above or below a code."""
+    if modifier == "in":
+        return token.of_codes(name, terminology.expand(unescape(value), setting), param.paths)
+    system, code = halves(value)
+    if not system or not code:
+        raise Invalid(f"{name}:{modifier} is written system|code.", expression=name)
+    found = (terminology.below if modifier == "below" else terminology.above)(system, code, setting)
+    return token.of_codes(name, {system: found}, param.paths)
+
+
+def _words(clause: Clause) -> Query:
+    if clause.modifier == "missing":
+        present = prefix("w", words.NARRATIVE) if clause.param.code == "_text" else Between("w")
+        return Not(present) if _flag(clause) else present
+    if clause.modifier is not None:
+        raise unsupported(clause.modifier, clause.param.code)
+    return either([words.compile_words(clause.param.code, unescape(value)) for value in clause.values])
+
+
+def _compared(compared: Compared, setting: Setting) -> Query:
+    """Return the query for one comparison of a filter, by what a parameter of that type answers already."""
+    param, operator, value = compared.param, compared.comparison.operator, compared.comparison.value
+
+    def clause(modifier: str | None, text: str) -> Query:
+        return _clause(Clause(compared.type, param, modifier, (text,)), setting)
+
+    if operator == "pr":
+        if value not in ("true", "false"):
+            raise Invalid(f"{param.code} pr is true or false.", expression="_filter")
+        return clause("missing", "false" if value == "true" else "true")
+    if operator not in _OPERATORS.get(param.type, ()) or param.code in ("_text", "_content"):
+        raise Invalid(f"A filter cannot ask {param.code} {operator}.", expression="_filter")
+    if operator == "ne" and param.type not in date.RANGES:
+        return both(clause("missing", "false"), Not(_compared(replace(compared, comparison=_equal(compared)), setting)))
+    kept = names.homes(_params(compared.type, setting), compared.type, param)
+    if param.type == "string":
+        return either([string.compare(name, operator, value) for name in kept])
+    escaped = value.replace("\\", "\\\\")
+    if operator == "po" and param.code != "_lastUpdated":
+        return either([date.overlapping(name, escaped, setting.now) for name in kept])
+    if param.type in date.RANGES:
+        return clause(None, ("eq" if operator == "po" else operator) + escaped)
+    return clause(_MODIFIERS.get(operator), escaped)
+
+
+def _equal(compared: Compared) -> Comparison:
+    return replace(compared.comparison, operator="eq")
+
+
+_OPERATORS: Mapping[str, frozenset[str]] = {
+    "string": frozenset({"eq", "ne", "co", "sw", "ew"}),
+    "token": frozenset({"eq", "ne", "ss", "sb", "in", "ni"}),
+    "reference": frozenset({"eq", "ne", "re"}),
+    "uri": frozenset({"eq", "ne"}),
+    "date": frozenset({"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap", "po"}),
+    "number": frozenset({"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}),
+    "quantity": frozenset({"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}),
+}
+_MODIFIERS = {"ss": "above", "sb": "below", "in": "in", "ni": "not-in"}
 
 
 def _versioned(resource_type: str, kept: Sequence[str], param: SearchParam, value: str, setting: Setting) -> Query:
@@ -191,6 +304,8 @@ def _present(name: str, param: SearchParam) -> Query:
     match param.type:
         case "composite":
             raise unsupported("missing", name)
+        case "special":
+            return Range(name)
         case "date" | "number" | "quantity":
             return either([Range(name), Range(name + date.LONG)])
         case "reference":

@@ -13,7 +13,7 @@ from fhir_dmp.definitions.model import Definitions, Path, SearchParam, Step
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.search.names import is_root, names_of, parts
-from fhir_dmp.search.types import composite, date, number, quantity, reference, string, token, uri
+from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import bounded
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.port import Extract
@@ -63,12 +63,16 @@ def main_date(definitions: Definitions, resource_type: str) -> SearchParam | Non
 def build_extract(definitions: Definitions, base_url: str, limits: Limits) -> Extract:
     """Return the function from type and parsed resource to index part; it compiles a type when it first meets it."""
     compiled: dict[str, _Type] = {}
+    words_of = words.indexer(definitions, limits.words) if limits.words else None
 
     def extract(resource_type: str, tree: Mapping[str, Any]) -> Mapping[str, Any]:
         kind = compiled.get(resource_type)
         if kind is None:
             kind = compiled[resource_type] = _Type(definitions, resource_type, base_url)
         index = kind.extract(tree)
+        found = words_of(tree) if words_of else ()
+        if found:
+            index["w"] = found
         size = len(index["t"]) + len(index.get("r", ()))
         if size > limits.index_entries:
             raise Unprocessable(
@@ -94,7 +98,7 @@ class _Type:
         params = definitions.search_params[resource_type]
         homes = names_of(params).homes
         for param in params.values():
-            if param.code not in SKIPPED and param.type != "special":
+            if param.code not in SKIPPED:
                 self._add(param, indexed=homes[param.code] == (param.code,))
         main = main_date(definitions, resource_type)
         home = f"{resource_type}.{homes[main.code][0]}" if main else ""
@@ -119,6 +123,8 @@ class _Type:
         if param.type == "reference":
             only = path.steps[-1].resolves_to
             return _tokens(reference.indexer(name, path, self._base_url, only, inside))
+        if param.type == "special":
+            return _spans(near.indexer(name))
         if param.type in _TOKENS:
             return _tokens(_TOKENS[param.type](name, path))
         return _spans(_SPANS[param.type](name, path))

@@ -15,6 +15,9 @@ from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Page, Store
 from fhir_dmp.store.query import In, Query, both
 
+_DEEPEST = 20
+_MOST_TOKENS = 100_000
+
 
 def included(
     request: Request,
@@ -28,28 +31,35 @@ def included(
     known = {row.ref for row in matches}
     found: list[Stored] = []
     fresh: list[Stored] = list(matches)
-    first = True
+    steps = 0
     while fresh:
-        includes = [each for each in request.includes if first or each.iterate]
-        revincludes = [each for each in request.revincludes if first or each.iterate]
+        includes = [each for each in request.includes if steps == 0 or each.iterate]
+        revincludes = [each for each in request.revincludes if steps == 0 or each.iterate]
         refs = [ref for ref in dict.fromkeys(_targets(includes, fresh)) if ref not in known]
+        _require_few(len(found) + len(refs), limits)
         rows = [row for row in store.find_many(refs).values() if not row.deleted and readable(row)] if refs else []
         for each in revincludes:
             rows.extend(row for row in _pointing(each, fresh, allowed, store, limits) if readable(row))
         fresh = [row for row in {row.ref: row for row in rows}.values() if row.ref not in known]
         known.update(row.ref for row in fresh)
         found.extend(fresh)
-        if len(found) > limits.included:
-            raise TooCostly(f"A page may include {limits.included} resources; this one needs more. Ask for fewer rows.")
-        first = False
+        _require_few(len(found), limits)
+        steps += 1
+        if steps > _DEEPEST and fresh:
+            raise TooCostly(f"Includes may follow each other {_DEEPEST} times; these go on.")
     return tuple(found)
+
+
+def _require_few(number: int, limits: Limits) -> None:
+    if number > limits.included:
+        raise TooCostly(f"A page may include {limits.included} resources; this one needs more. Ask for fewer rows.")
 
 
 def _targets(includes: Iterable[Include], rows: Sequence[Stored]) -> Iterator[Ref]:
     for include in includes:
         starts = tuple(f"{name}=" for name in include.names)
         for row in rows:
-            if row.ref.type != include.source:
+            if include.source not in (None, row.ref.type):
                 continue
             for token in row.index.get("t", ()):
                 if token.startswith(starts):
@@ -61,8 +71,9 @@ def _targets(includes: Iterable[Include], rows: Sequence[Stored]) -> Iterator[Re
 def _pointing(
     include: Include, rows: Sequence[Stored], allowed: Query, store: Store, limits: Limits
 ) -> Sequence[Stored]:
-    tokens = tuple(
-        f"{name}={row.ref}" for name in include.names for row in rows if include.target in (None, row.ref.type)
-    )
+    refs = [row.ref for row in rows if include.target in (None, row.ref.type)]
+    if len(refs) * len(include.names) > _MOST_TOKENS:
+        raise TooCostly("This _revinclude asks too much of one page: name types, or ask for fewer rows.")
+    tokens = tuple(f"{name}={ref}" for name in include.names for ref in refs)
     page = Page(limits.included + 1, with_index=True)
     return store.search(both(In("t", tokens), allowed), page).rows

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Issue
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.query import Query
+
+Total = Literal["none", "cheap", "accurate"]
+"""Whether rows are counted: never, where it costs nothing, or always."""
 
 Params = Mapping[str, SearchParam]
 """The parameters of one type, by code."""
@@ -31,7 +35,7 @@ class Chain:
 
     type: str
     param: SearchParam
-    inner: tuple[Criterion, ...]
+    inner: tuple[Single, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,59 @@ class Has:
     type: str
     source: str
     param: SearchParam
-    inner: Criterion
+    inner: Single
 
 
-Criterion = Clause | Chain | Has
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """``_list=…``: rows that one of the Lists names as an item."""
+
+    type: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An operator of ``_filter`` and its value, as it is meant."""
+
+    operator: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One comparison of a ``_filter`` with one parameter on one type."""
+
+    type: str
+    param: SearchParam
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class EachOf:
+    """All of the criteria are met."""
+
+    parts: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """At least one of the criteria is met."""
+
+    parts: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """The criterion is not met."""
+
+    part: Criterion
+
+
+Single = Clause | Chain | Has | Listed | Compared
+"""A criterion on one type."""
+
+Criterion = Single | EachOf | OneOf | NoneOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +110,9 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """``_include`` or ``_revinclude``: from ``source`` by the references kept under ``names`` to ``target`` (None: any)."""
+    """``_include`` or ``_revinclude``: from ``source`` by the references kept under ``names`` to ``target``; None: any type."""
 
-    source: str
+    source: str | None
     names: tuple[str, ...]
     target: str | None
     iterate: bool
@@ -74,7 +127,7 @@ class Request:
     sort: tuple[Sort, ...]
     count: int
     count_only: bool
-    total: bool
+    total: Total
     includes: tuple[Include, ...]
     revincludes: tuple[Include, ...]
     used: tuple[tuple[str, str], ...]
@@ -85,7 +138,8 @@ class Request:
 class Setting:
     """What compiling needs beside the request.
 
-    ``lookup`` is ``Store.keys``: query, prefix, limit. ``allowed`` narrows each hop of a chain by the caller's rules.
+    ``lookup`` is ``Store.keys``: query, prefix, limit. ``bodies`` gives up to so many bodies that a query finds. ``allowed`` narrows each
+    hop of a chain by the caller's rules.
     """
 
     definitions: Definitions
@@ -93,4 +147,5 @@ class Setting:
     now: datetime
     limits: Limits
     lookup: Callable[[Query, str | None, int], tuple[str, ...]]
+    bodies: Callable[[Query, int], tuple[bytes, ...]]
     allowed: Callable[[str], Query]

@@ -7,10 +7,10 @@ from fhir_dmp.errors import NotSupported
 from fhir_dmp.search import names
 from fhir_dmp.search.extract import main_date
 from fhir_dmp.search.model import Request, Sort
+from fhir_dmp.search.types import date
 from fhir_dmp.store.port import Order
 
 _FIELDS = {"_id": "_id", "_lastUpdated": "lu"}
-_RANGES = ("date", "number", "quantity")
 
 
 def orders(request: Request, definitions: Definitions) -> tuple[Order, ...]:
@@ -29,4 +29,4 @@ def _order(resource_type: str, sort: Sort, main: str | None, definitions: Defini
     kept = names.homes(definitions.search_params[resource_type], resource_type, sort.param)
     if len(kept) > 1:
         raise NotSupported(f"There is no order by {code}: sort by one of {', '.join(kept)}.", expression="_sort")
-    return Order(f"r:{kept[0]}" if sort.param.type in _RANGES else f"t:{kept[0]}=", sort.descending)
+    return Order(f"r:{kept[0]}" if sort.param.type in date.RANGES else f"t:{kept[0]}=", sort.descending)

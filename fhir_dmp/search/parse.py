@@ -5,23 +5,43 @@ What is not understood never widens a result in silence: strict handling refuses
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Invalid, Issue, NotSupported
+from fhir_dmp.fhir.reference import ID
 from fhir_dmp.search import names
-from fhir_dmp.search.model import Chain, Clause, Criterion, Has, Include, Request, Sort
+from fhir_dmp.search.filter import parse_filter
+from fhir_dmp.search.model import (
+    Chain,
+    Clause,
+    Compared,
+    Comparison,
+    Criterion,
+    Has,
+    Include,
+    Listed,
+    Request,
+    Single,
+    Sort,
+    Total,
+)
 from fhir_dmp.search.types.values import split
 from fhir_dmp.settings import Limits
 
 Params = Sequence[tuple[str, str]]
+_WORDS = ("_text", "_content")
+_Value = str | Comparison
 RENDERING = frozenset({"_format", "_pretty", "_page"})
 """Parameters that say how an answer looks or where it goes on, and nothing of what is searched."""
 
 _DEEPEST = 5
 _LONGEST = 100_000
 _ALTERNATIVES = {"date": 50, "number": 50, "quantity": 50, "composite": 50, "string": 50, "uri": 200}
+_TOTALS: Mapping[str | None, Total] = {None: "cheap", "none": "none", "estimate": "accurate", "accurate": "accurate"}
+"""What is counted; where a count may be estimated it is exact, since no estimate is cheaper."""
+
 _MOST = 2000
 """How many values one parameter may have: those that are looked up one by one are cheap, ranges are not."""
 
@@ -42,7 +62,7 @@ class _Parts:
 def parse(resource_type: str, params: Params, definitions: Definitions, limits: Limits, *, strict: bool) -> Request:
     """Return the Request; raise ``Invalid`` for values that do not parse and, if ``strict``, for unknown parameters."""
     parts = _Parts()
-    reader = _Reader(definitions)
+    reader = _Reader(definitions, limits)
     for name, value in params:
         if name in RENDERING:
             continue
@@ -64,7 +84,7 @@ def parse(resource_type: str, params: Params, definitions: Definitions, limits: 
         sort=tuple(parts.sort),
         count=count,
         count_only=count_only,
-        total=parts.controls.get("_total") == "accurate" or count_only,
+        total="accurate" if count_only else _TOTALS[parts.controls.get("_total")],
         includes=tuple(parts.includes),
         revincludes=tuple(parts.revincludes),
         used=tuple(parts.used),
@@ -83,8 +103,9 @@ def _count(controls: dict[str, str], limits: Limits) -> tuple[int, bool]:
 class _Reader:
     """Reads one parameter after the other, by the definitions."""
 
-    def __init__(self, definitions: Definitions) -> None:
+    def __init__(self, definitions: Definitions, limits: Limits) -> None:
         self._definitions = definitions
+        self._limits = limits
 
     def read(self, resource_type: str, name: str, value: str, parts: _Parts) -> None:
         """Add what the parameter says; raise ``NotSupported`` if it is unknown."""
@@ -100,6 +121,8 @@ class _Reader:
             parts.revincludes.append(self._include(name, value, None))
         elif value == "":
             raise NotSupported(f"{name[:64]} has no value.")
+        elif name == "_filter":
+            parts.criteria.append(self._filter(resource_type, value))
         else:
             parts.criteria.append(self._criterion(resource_type, name, value, 0))
 
@@ -110,19 +133,39 @@ class _Reader:
             raise NotSupported(f"_summary={value[:20]} is not supported: count or false.")
         parts.controls[name] = value
 
-    def _criterion(self, resource_type: str, name: str, value: str, depth: int) -> Criterion:
+    def _criterion(self, resource_type: str, name: str, value: _Value, depth: int) -> Single:
+        """Return the criterion of a name, chains and all; the value is what stands in the URL, or a comparison of a filter."""
         if depth > _DEEPEST:
             raise Invalid(f"A chain may have {_DEEPEST} steps.")
         if name.startswith("_has:"):
             return self._has(resource_type, name, value, depth)
+        if isinstance(value, str) and name == "_list":
+            return _listed(resource_type, value)
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
         param = self._param(resource_type, code)
         if dot:
             return self._chain(resource_type, param, modifier, rest, value, depth)
+        if isinstance(value, Comparison):
+            if modifier:
+                raise Invalid(f"A filter has operators, not modifiers: {name[:64]!r}.", expression="_filter")
+            return Compared(resource_type, param, value)
         return Clause(resource_type, param, modifier or None, _alternatives(param, value))
 
-    def _chain(self, resource_type: str, param: SearchParam, target: str, rest: str, value: str, depth: int) -> Chain:
+    def _filter(self, resource_type: str, text: str) -> Criterion:
+        """Return the criterion of a filter; in strict and lenient handling alike, an unknown name in it is a fault of the whole."""
+
+        def leaf(path: str, comparison: Comparison) -> Single:
+            try:
+                return self._criterion(resource_type, path, comparison, 0)
+            except NotSupported as unknown:
+                raise Invalid(str(unknown), expression="_filter") from None
+
+        return parse_filter(text, leaf, self._limits.clauses)
+
+    def _chain(
+        self, resource_type: str, param: SearchParam, target: str, rest: str, value: _Value, depth: int
+    ) -> Chain:
         if param.type != "reference":
             raise Invalid(f"{param.code} is no reference: nothing can be chained to it.", expression=param.code)
         targets = (target,) if target else param.targets
@@ -133,13 +176,13 @@ class _Reader:
             raise NotSupported(f"Nothing that {param.code} points at is searched by {rest[:64]!r}.")
         return Chain(resource_type, param, inner)
 
-    def _try(self, target: str, rest: str, value: str, depth: int) -> Criterion | None:
+    def _try(self, target: str, rest: str, value: _Value, depth: int) -> Single | None:
         try:
             return self._criterion(target, rest, value, depth)
         except NotSupported:
             return None
 
-    def _has(self, resource_type: str, name: str, value: str, depth: int) -> Has:
+    def _has(self, resource_type: str, name: str, value: _Value, depth: int) -> Has:
         parts = name.split(":", 3)
         if len(parts) != len(("_has", "type", "code", "rest")):
             raise Invalid("_has is written _has:Type:reference:parameter=value.", expression="_has")
@@ -153,33 +196,45 @@ class _Reader:
 
     def _param(self, resource_type: str, code: str) -> SearchParam:
         param = self._definitions.search_params[resource_type].get(code)
-        if param is None or param.type == "special" or code in ("_text", "_content"):
+        if param is None or (code in _WORDS and not self._limits.words):
             raise NotSupported(f"{resource_type} is not searched by {code[:64]!r}.")
         return param
 
     def _sort(self, resource_type: str, key: str) -> Sort:
         param = self._param(resource_type, key.removeprefix("-"))
-        if param.type == "composite":
-            raise Invalid(f"There is no order by the composite {param.code}.", expression="_sort")
+        if param.type in ("composite", "special") or param.code in _WORDS:
+            raise Invalid(f"There is no order by {param.code}.", expression="_sort")
         return Sort(param, key.startswith("-"))
 
     def _include(self, name: str, value: str, resource_type: str | None) -> Include:
         source, _, rest = value.partition(":")
         code, _, target = rest.partition(":")
-        if value == "*" and resource_type:
-            source, code = resource_type, "*"
+        iterate = name.endswith((":iterate", ":recurse"))
+        if value == "*":
+            anywhere = iterate or resource_type is None
+            sources = self._definitions.resource_types if anywhere else (str(resource_type),)
+            kept = [home for each in sources for home in self._references(each, "*")]
+            return Include(None if anywhere else resource_type, tuple(dict.fromkeys(kept)), None, iterate)
         if source not in self._definitions.search_params:
             raise Invalid(f"{name} names no resource type: {value[:64]!r}.", expression=name)
-        params = tuple(
-            param
-            for param in self._definitions.search_params[source].values()
-            if param.type == "reference" and code in ("*", param.code)
-        )
-        if not params:
+        kept = self._references(source, code)
+        if not kept:
             raise Invalid(f"{source} has no reference parameter {code[:64]!r}.", expression=name)
+        return Include(source, tuple(dict.fromkeys(kept)), None if target in ("", "*") else target, iterate)
+
+    def _references(self, source: str, code: str) -> list[str]:
+        """Return the names under which the references of a type are kept: of one parameter, or of all for ``*``."""
         own = self._definitions.search_params[source]
-        kept = dict.fromkeys(home for param in params for home in names.homes(own, source, param))
-        return Include(source, tuple(kept), target or None, name.endswith((":iterate", ":recurse")))
+        params = [param for param in own.values() if param.type == "reference" and code in ("*", param.code)]
+        return [home for param in params for home in names.homes(own, source, param)]
+
+
+def _listed(resource_type: str, value: str) -> Listed:
+    ids = tuple(each.removeprefix("List/") for each in value.split(",") if each)
+    wrong = next((each for each in ids if not ID.match(each)), None)
+    if wrong is not None or not ids:
+        raise NotSupported(f"_list takes ids of Lists; {value[:64]!r} is none.")
+    return Listed(resource_type, ids)
 
 
 def _alternatives(param: SearchParam, value: str) -> tuple[str, ...]:

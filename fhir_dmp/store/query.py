@@ -9,10 +9,11 @@ A row is a mapping of index fields:
 ``lu``      moment of the last change, unique (``Stamp``)
 ``co``      moment of creation: the ``lu`` of version 1, which never changes
 ``t``       tokens: the type's own name, ``Type.param=value`` strings, ``@Patient/p`` for compartments
-``r``       ranges: ``{k: "Type.param", lo, hi}`` for dates (microseconds), numbers and quantities (Decimal)
+``r``       ranges: ``{k: "Type.param", lo, hi}`` for dates (microseconds), numbers and quantities (Decimal); a place
+            (latitude, longitude)
 ``pt``      ids of the patients (``Patient/p``) whose record holds the row
 ``ds``      the main date (start, microseconds), or absent
-``w``       words for ``_text`` and ``_content``
+``w``       words for ``_text`` (``~`` before them) and ``_content``
 ``au``      who wrote version 1: ``client`` and structure, stamped by the server
 ``sec``     security labels (``system|code``)
 ``ca``      category of the record's matrix
@@ -25,6 +26,7 @@ together. An empty ``Or`` or ``In`` matches nothing, an empty ``And`` everything
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ from typing import Any
 
 Scalar = str | int | bool | Decimal
 Row = Mapping[str, Any]
+EARTH = 6_371_008.8
+"""Mean radius in metres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,12 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """One item of a list of strings starts with ``prefix`` and holds ``part`` (plain text) after it."""
+    """One item of a list of strings starts with ``prefix`` and holds ``part`` (plain text) after it, at its end if ``last``."""
 
     field: str
     prefix: str
     part: str
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,16 @@ class Range:
     key: str
     low: tuple[int | Decimal | None, int | Decimal | None] = (None, None)
     high: tuple[int | Decimal | None, int | Decimal | None] = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """One item of ``r`` with the key is a place (``lo``, ``hi`` in degrees) within so many metres of a point, over the sphere."""
+
+    key: str
+    latitude: float
+    longitude: float
+    metres: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +114,7 @@ class Not:
     part: Query
 
 
-Query = Eq | In | Between | Like | Range | And | Or | Not
+Query = Eq | In | Between | Like | Range | Near | And | Or | Not
 
 EVERYTHING = And(())
 NOTHING = Or(())
@@ -139,14 +154,17 @@ def matches(query: Query, row: Row) -> bool:  # noqa: PLR0911 - one line for eac
             return any(item in values for item in _items(row, field))
         case Between(field, low, high):
             return any(_within(item, low, high) for item in _items(row, field))
-        case Like(field, start, part):
-            pattern = re.compile(re.escape(start) + ".*" + re.escape(part), re.DOTALL)
+        case Like(field, start, part, last):
+            end = r"\Z" if last else ""
+            pattern = re.compile(re.escape(start) + ".*" + re.escape(part) + end, re.DOTALL)
             return any(pattern.match(item) for item in _items(row, field))
         case Range(key, low, high):
             return any(
                 item["k"] == key and _within(item["lo"], *low) and _within(item["hi"], *high)
                 for item in row.get("r") or ()
             )
+        case Near(key):
+            return any(item["k"] == key and metres_between(query, item) <= query.metres for item in row.get("r") or ())
         case And(parts):
             return all(matches(part, row) for part in parts)
         case Or(parts):
@@ -162,10 +180,18 @@ def mentions(query: Query, fields: frozenset[str]) -> bool:
             return any(mentions(part, fields) for part in parts)
         case Not(part):
             return mentions(part, fields)
-        case Range():
+        case Range() | Near():
             return "r" in fields
         case _:
             return query.field in fields
+
+
+def metres_between(near: Near, item: Mapping[str, Any]) -> float:
+    """Return how far the place of an item of ``r`` is from the point, by the haversine formula."""
+    south, north = math.radians(near.latitude), math.radians(float(item["lo"]))
+    across = math.sin(math.radians(float(item["hi"]) - near.longitude) / 2) ** 2
+    chord = math.sin((north - south) / 2) ** 2 + math.cos(south) * math.cos(north) * across
+    return 2 * EARTH * math.asin(min(1.0, math.sqrt(chord)))
 
 
 def _items(row: Row, field: str) -> Sequence[Any]:

@@ -19,7 +19,7 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
-from fhir_dmp.store.query import And, Between, Eq, In, Like, Not, Or, Range, matches
+from fhir_dmp.store.query import And, Between, Eq, In, Like, Near, Not, Or, Range, matches
 from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX
@@ -299,7 +299,8 @@ QUERIES = st.recursive(
         st.builds(Eq, st.just("ty"), st.sampled_from(["P", "O"])),
         st.builds(In, st.just("pt"), st.lists(st.sampled_from(["Patient/1", "Patient/3"])).map(tuple)),
         st.builds(Between, st.just("t"), st.none() | TOKENS, st.none() | TOKENS),
-        st.builds(Like, st.just("t"), st.sampled_from(["P.x=", "P.y="]), FIELDS),
+        st.builds(Like, st.just("t"), st.sampled_from(["P.x=", "P.y="]), FIELDS, st.booleans()),
+        st.builds(Near, st.just("P.d"), st.floats(-3, 3), st.floats(-180, 180), st.floats(0, 1e6)),
         st.builds(Range, st.sampled_from(["P.d", "P.d~"]), BOUNDS, BOUNDS),
     ),
     lambda inner: st.one_of(

@@ -61,8 +61,8 @@ def test_every_parameter_that_is_told_is_searched_by(statement, app, ehr, audito
                     f"/{name}?{param['name']}={sample[param['type']]}", headers={"Prefer": "handling=strict"}
                 )
                 assert answer.status_code == 200, (name, param, answer.data)
-    assert "near" not in {param["name"] for param in of_type(statement, "Location")["searchParam"]}
-    assert ehr.get("/Location?near=1|2", headers={"Prefer": "handling=strict"}).status_code == 400
+    assert "composition" not in {param["name"] for param in of_type(statement, "Bundle")["searchParam"]}
+    assert ehr.get("/Bundle?composition=x", headers={"Prefer": "handling=strict"}).status_code == 400
 
 
 def test_every_include_that_is_told_is_followed(statement, ehr):

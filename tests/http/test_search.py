@@ -16,6 +16,8 @@ from tests.http.conftest import make_app, register
 from tests.unit.search.world import query_of
 
 LOINC = "http://loinc.org"
+ROLE = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
+V2 = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
 
 def put(tree):
@@ -54,7 +56,15 @@ WORLD = [
     {"resourceType": "DiagnosticReport", "id": "report", "status": "final", "code": {"text": "Blood"}, "subject": {"reference": "Patient/eve"},
      "result": [{"reference": "Observation/o1"}, {"reference": "Observation/o3"}]},
     {"resourceType": "RiskAssessment", "id": "risk", "status": "final", "subject": {"reference": "Patient/eve"}, "prediction": [{"probabilityDecimal": 0.80}]},
-    {"resourceType": "ValueSet", "id": "set", "status": "active", "url": "http://a.fr/fhir/ValueSet/x", "version": "2"},
+    {"resourceType": "ValueSet", "id": "set", "status": "active", "url": "http://a.fr/fhir/ValueSet/x", "version": "2",
+     "compose": {"include": [{"system": LOINC, "concept": [{"code": "718-7"}, {"code": "nothing"}]}]}},
+    {"resourceType": "Location", "id": "paris", "name": "Paris", "position": {"latitude": 48.8566, "longitude": 2.3522}},
+    {"resourceType": "Location", "id": "lyon", "name": "Lyon", "position": {"latitude": 45.7640, "longitude": 4.8357}},
+    {"resourceType": "List", "id": "list", "status": "current", "mode": "working", "entry": [{"item": {"reference": "Observation/o1"}},
+     {"item": {"reference": "Patient/eve"}}, {"item": {"reference": "Observation/gone"}}]},
+    {"resourceType": "RelatedPerson", "id": "mother", "patient": {"reference": "Patient/eve", "display": "Ève Lefèvre"}, "identifier": [
+     {"type": {"coding": [{"system": V2, "code": "SS"}]}, "value": "123"}], "relationship": [{"coding": [{"system": ROLE, "code": "NMTH"}]}],
+     "text": {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">Mère de <b>Ève</b></div>'}},
 ]  # fmt: skip
 
 
@@ -100,6 +110,31 @@ FOUND = {
     "Observation?value-quantity=5.4": {"o1"},
     "Observation?value-quantity=gt5|http://unitsofmeasure.org|mg": {"o1", "o2", "o3", "o4"},
     "Observation?value-quantity=gt5||g": set(),
+    "Observation?value-quantity=0.0054|http://unitsofmeasure.org|g": {"o1"},
+    "Observation?code:in=http://a.fr/fhir/ValueSet/x&patient=eve": {"o1", "o2"},
+    "Observation?code:in=ValueSet/set": {"o1", "o2", "o4"},
+    "Observation?code:not-in=http://a.fr/fhir/ValueSet/x|2": {"o3", "bp"},
+    f"RelatedPerson?relationship:below={ROLE}|PRN": {"mother"},
+    f"RelatedPerson?relationship:above={ROLE}|PRN": set(),
+    f"RelatedPerson?identifier:of-type={V2}|SS|123": {"mother"},
+    "RelatedPerson?patient:text=eve": {"mother"},
+    "RelatedPerson?_text=mere": {"mother"},
+    "RelatedPerson?_text=pere": set(),
+    "RelatedPerson?_content=lefevre%20mere": {"mother"},
+    "Location?near=48.85|2.35|10|km": {"paris"},
+    "Location?near=48.85|2.35|393|km": {"paris", "lyon"},
+    "Location?near=0|0": set(),
+    "Observation?_list=list": {"o1"},
+    "Patient?_list=list,nothing": {"eve"},
+    "Observation?_list=nothing": set(),
+    "Observation?_filter=code%20eq%20718-7%20and%20(value-quantity%20gt%206%20or%20patient.name%20sw%20eve)": {
+        "o1",
+        "o2",
+        "o4",
+    },
+    "Patient?_filter=not%20(gender%20eq%20male)": {"eve"},
+    "Patient?_filter=family%20ew%20%22dupont%22": {"eve"},
+    "Patient?_has:RelatedPerson:patient:_text=mere": {"eve"},
     "Observation?combo-value-quantity=80": {"bp"},
     "Observation?combo-code=8480-6,2823-3": {"bp", "o3"},
     "Observation?component-code-value-quantity=8480-6$gt100": {"bp"},
@@ -168,6 +203,12 @@ def test_bodies_come_back_as_they_were_stored(world):
         ("Patient?_id=eve&_revinclude=Observation:subject", {"eve"}, {"o1", "o2", "o3"}),
         ("Patient?_id=eve&_revinclude=Observation:patient&_revinclude:iterate=DiagnosticReport:result", {"eve"}, {"o1", "o2", "o3", "report"}),
         ("Patient?_id=nobody&_revinclude=Observation:patient", set(), set()),
+        ("Observation?_id=o1&_include=Observation:*", {"o1"}, {"eve", "doctor"}),
+        ("Observation?_id=o1&_include=Observation:*:Patient", {"o1"}, {"eve"}),
+        ("Observation?_id=o1&_include=Observation:subject:*", {"o1"}, {"eve"}),
+        ("Observation?_id=o1&_include:iterate=*", {"o1"}, {"eve", "doctor", "hospital"}),
+        ("Practitioner?_revinclude=*", {"doctor"}, {"eve", "o1"}),
+        ("Observation?_id=o1&_revinclude=*", {"o1"}, {"report", "list"}),
     ],
 )  # fmt: skip
 def test_includes_bring_what_is_pointed_at_and_what_points(world, question, matches, included):
@@ -221,7 +262,7 @@ def test_what_is_not_known_is_told_or_refused(world):
 @pytest.mark.parametrize(
     "question",
     ["Patient?birthdate=yesterday", "Patient?_count=-1", "Patient?name:below=x", "Patient?_sort=name&_total=x", "Observation?value-quantity=a", "Patient?_has:x=y",
-     "Patient?_include=Patient", "Observation?code=a%5Cb", "Patient?_page=nonsense", "Observation?subject:Nothing=1", "Patient?name=...", "Observation?_sort=combo-code"],
+     "Patient?_include=Patient", "Observation?code=a%5Cb", "Patient?_page=nonsense", "Observation?subject:Nothing=1", "Patient?name=...", "Patient?_filter=gender", "Observation?code:in=http://nowhere/x", "Location?near=a", "Patient?_text=(", "Observation?_sort=combo-code"],
 )  # fmt: skip
 def test_bad_questions_are_refused_in_words(world, question):
     """400 and an OperationOutcome that says what is wrong."""

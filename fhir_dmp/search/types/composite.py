@@ -20,7 +20,7 @@ from fhir_dmp.search.types.values import split, unescape
 from fhir_dmp.store.query import And, Between, Eq, In, Query, both, either
 
 MARK = "$"
-RANGES = ("date", "number", "quantity")
+RANGES = date.RANGES
 Walk = Callable[[Any], Iterable[Any]]
 Forms = Callable[[Any], list[str]]
 Spans = Callable[[Any], list[dict[str, Any]]]
@@ -148,8 +148,8 @@ def _first_forms(name: str, part: Component, value: str, ways: Ways) -> list[str
         return reference.asked(unescape(value), (), None, ways.base_url)
     if part.type == "string":
         return [string.folded(unescape(value))]
-    form = token.asked(name, value, frozenset(path.type for path in part.paths))
-    if form.endswith("|"):
+    form, whole = token.asked(name, value, frozenset(path.type for path in part.paths))
+    if whole:
         raise NotSupported(f"The first part of {name} is a whole code, not all codes of a system.", expression=name)
     return [form]
 

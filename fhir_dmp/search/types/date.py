@@ -18,6 +18,9 @@ from fhir_dmp.search.types.values import prefixed, unescape, unsupported
 from fhir_dmp.store.query import Query, Range, either
 
 LONG = "~"
+RANGES = ("date", "number", "quantity")
+"""Types of parameters whose values are ranges."""
+
 _Bounds = tuple[int | None, int | None]
 _ANY: _Bounds = (None, None)
 
@@ -50,6 +53,12 @@ def asked(value: str, name: str, now: datetime) -> tuple[str, int, int]:
     if prefix == "ap":
         low, high = _widened((low, high), now)
     return prefix, low, high
+
+
+def overlapping(name: str, value: str, now: datetime) -> Query:
+    """Return the query for what has some time in common with the value (``po`` of ``_filter``)."""
+    _, low, high = asked(value, name, now)
+    return _ap(name, low, high)
 
 
 def _one(name: str, value: str, now: datetime) -> Query:

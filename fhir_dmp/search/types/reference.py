@@ -11,11 +11,12 @@ from typing import Any
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.reference import ID, parse_literal
-from fhir_dmp.search.types import token
+from fhir_dmp.search.types import string, token
 from fhir_dmp.search.types.values import bounded, unescape, unsupported
 from fhir_dmp.store.query import Eq, In, Query, either, prefix
 
 IDENTIFIER = ":identifier"
+TEXT = ":text"
 _NO_KINDS: frozenset[str] = frozenset()
 
 
@@ -47,6 +48,9 @@ def indexer(
         found = local(url) if isinstance(url, str) and url[:1] != "#" else []
         if isinstance(identifier, dict) and only in (None, value.get("type"), _type(url)):
             found += [f"{name}{IDENTIFIER}={form}" for form in identifier_of(identifier)]
+        display = value.get("display")
+        if isinstance(display, str) and only in (None, value.get("type"), _type(url)):
+            found.append(f"{name}{TEXT}={string.folded(display)}")
         return found
 
     return tokens
@@ -81,6 +85,8 @@ def compile_values(
     """Return the query for any of the values; a bare id is tried with each type that the parameter may point at."""
     if modifier == "identifier":
         return token.compile_values(f"{name}{IDENTIFIER}", values, None, ())
+    if modifier == "text":
+        return string.compile_values(name + TEXT, values, None)
     if modifier == "below" and all(path.type == "canonical" for path in paths):
         return either([_versions(name, unescape(value)) for value in values])
     if modifier is not None and modifier not in targets:

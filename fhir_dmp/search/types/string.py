@@ -57,6 +57,21 @@ def _tokens(name: str, text: str, part: str) -> list[str]:
     return tokens
 
 
+def compare(name: str, operator: str, text: str) -> Query:
+    """Return the query for text that equals, holds, begins or ends with another (``eq co sw ew`` of ``_filter``), folded."""
+    wanted = folded(text)
+    if not wanted:
+        raise Invalid(f"There is nothing to look for in {text[:40]!r}.", expression=name)
+    start = f"{name}="
+    ways: dict[str, Query] = {
+        "eq": Eq("t", start + wanted),
+        "co": Like("t", start, wanted),
+        "sw": prefix("t", start + wanted),
+        "ew": Like("t", start, wanted, last=True),
+    }
+    return ways[operator]
+
+
 def has_words(paths: Sequence[Path]) -> bool:
     """Tell whether family names are among what the parameter reads."""
     return any(path.type == "HumanName" or (path.steps and path.steps[-1].name == "family") for path in paths)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fhir_dmp.definitions.model import Path
-from fhir_dmp.errors import Invalid
+from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.search.types import string
-from fhir_dmp.search.types.values import bounded, halves, unsupported
+from fhir_dmp.search.types.values import bounded, halves, split, unescape, unsupported
 from fhir_dmp.store.query import Eq, In, Query, either, prefix
 
 TEXT = ":text"
+OF_TYPE = ":of-type"
 Forms = Callable[[Any], list[str]]
 
 _WITHOUT_SYSTEM = frozenset({"boolean", "code", "id", "string", "uri", "ContactPoint", "dateTime"})
@@ -34,12 +35,14 @@ def indexer(name: str, path: Path) -> Callable[[Any], list[str]]:
     key = f"{name}="
     if path.present_is_true:
         return lambda value: [key + ("false" if value is False else "true")]
-    found_by, named = forms(path.type), path.type in _TEXTS
+    found_by, named, identified = forms(path.type), path.type in _TEXTS, path.type == "Identifier"
 
     def tokens(value: Any) -> list[str]:
         found = [key + form for form in found_by(value)]
         if named:
             found += [f"{name}{TEXT}={text}" for text in texts(value)]
+        if identified:
+            found += [f"{name}{OF_TYPE}={form}" for form in _typed(value)]
         return found
 
     return tokens
@@ -58,6 +61,18 @@ def _texts(value: dict[str, Any]) -> Iterator[Any]:
     for coding in value.get("coding") or ():
         yield coding.get("display")
     yield (value.get("type") or {}).get("text")
+
+
+def _typed(value: Any) -> list[str]:
+    """Return an identifier's value below each coding of its type."""
+    number = value.get("value")
+    codings = (value.get("type") or {}).get("coding") or ()
+    pairs = [(each.get("system") or "", each["code"]) for each in codings if each.get("code")]
+    return [_of_type(system, code, number) for system, code in pairs] if number else []
+
+
+def _of_type(system: str, code: str, number: str) -> str:
+    return bounded("|".join(each.replace("|", "\\|") for each in (system, code, number)))
 
 
 def _concept(value: Any) -> list[str]:
@@ -117,28 +132,51 @@ def compile_values(name: str, values: Sequence[str], modifier: str | None, paths
     """Return the query for any of the values of the parameter ``name``, which reads ``paths``."""
     if modifier == "text":
         return string.compile_values(name + TEXT, values, None)
+    if modifier == "of-type" and all(path.type == "Identifier" for path in paths):
+        return In("t", tuple(f"{name}{OF_TYPE}={_asked_of_type(name, value)}" for value in values))
     if modifier is not None:
         raise unsupported(modifier, name)
     kinds = frozenset(path.type for path in paths)
     wanted = tuple(asked(name, value, kinds) for value in values)
-    exact = tuple(f"{name}={form}" for form in wanted if not form.endswith("|"))
-    systems = [prefix("t", f"{name}={form}") for form in wanted if form.endswith("|")]
+    exact = tuple(f"{name}={form}" for form, whole in wanted if not whole)
+    systems = [prefix("t", f"{name}={form}") for form, whole in wanted if whole]
     codes: list[Query] = [Eq("t", exact[0]) if len(exact) == 1 else In("t", exact)] if exact else []
     return either([*codes, *systems])
 
 
-def asked(name: str, value: str, kinds: frozenset[str]) -> str:
-    """Return the form that a value asks for among those that ``forms`` gives; it ends in a bar for all of a system."""
+def _asked_of_type(name: str, value: str) -> str:
+    parts = [unescape(part) for part in split(value, "|")]
+    if len(parts) != 3 or not all(parts):
+        raise Invalid(f"{name}:of-type is written system|code|value.", expression=name)
+    return _of_type(*parts)
+
+
+def of_codes(name: str, codes: Mapping[str, frozenset[str] | None], paths: Sequence[Path]) -> Query:
+    """Return the query for any of the codes of these systems (None: all of one); an element without systems is found by the code."""
+    bare = all(path.type in _WITHOUT_SYSTEM for path in paths)
+    wanted, systems = [], []
+    for system, own in codes.items():
+        plain = [code.replace("|", "\\|") for code in sorted(own or ())]
+        wanted += [f"{name}={bounded(code if bare else f'{system}|{code}')}" for code in plain]
+        if own is None:
+            systems.append(prefix("t", f"{name}={bounded(f'{system}|')}"))
+    if bare and systems:
+        raise NotSupported(f"{name} has no system: all codes of one cannot be asked for.", expression=name)
+    return either([In("t", tuple(wanted)), *systems] if wanted else systems)
+
+
+def asked(name: str, value: str, kinds: frozenset[str]) -> tuple[str, bool]:
+    """Return the form that a value asks for among those that ``forms`` gives, and whether it stands for all of a system."""
     system, code = halves(value)
     if kinds == {"string"}:
         code = code.lower()
     plain = code.replace("|", "\\|")
     if system is None:
-        return bounded(plain)
+        return bounded(plain), False
     if kinds and kinds <= _BAR_FORBIDDEN:
         raise Invalid(f"{name} has no system: write the value alone.", expression=name)
     if system == "" and code == "":
         raise Invalid(f"{value[:40]!r} names neither a system nor a code.", expression=name)
     if system == "" and kinds and kinds <= _WITHOUT_SYSTEM:
-        return bounded(plain)
-    return bounded(f"{system}|{plain}")
+        return bounded(plain), False
+    return bounded(f"{system}|{plain}"), code == ""

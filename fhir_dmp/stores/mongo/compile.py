@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any
 
 from bson.decimal128 import Decimal128
 
-from fhir_dmp.store.query import And, Between, Eq, In, Like, Not, Or, Query, Range
+from fhir_dmp.store.query import EARTH, And, Between, Eq, In, Like, Near, Not, Or, Query, Range
 
 Filter = dict[str, Any]
 
@@ -33,12 +34,15 @@ def compile_query(query: Query) -> Filter:  # noqa: PLR0911 - one line for each 
         case Between(field, low, high):
             bounds = _bounds(low, high) or {"$exists": True}
             return {field: {"$elemMatch": bounds} if field in _LISTS else bounds}
-        case Like(field, prefix, part):
-            return {field: {"$regex": f"^{re.escape(prefix)}.*{re.escape(part)}", "$options": "s"}}
+        case Like(field, prefix, part, last):
+            end = r"\z" if last else ""
+            return {field: {"$regex": f"^{re.escape(prefix)}.*{re.escape(part)}{end}", "$options": "s"}}
         case Range(key, low, high):
             item: Filter = {"k": key}
             item.update({name: bounds for name, ends in (("lo", low), ("hi", high)) if (bounds := _bounds(*ends))})
             return {"r": {"$elemMatch": item}}
+        case Near():
+            return _near(query)
         case And(parts):
             return _and([compile_query(part) for part in parts])
         case Or(parts):
@@ -57,6 +61,23 @@ def _and(filters: list[Filter]) -> Filter:
         else:
             merged.update(each)
     return {**merged, "$and": rest} if rest else merged
+
+
+def _near(near: Near) -> Filter:
+    """Return the haversine formula of ``store.query.metres_between``, said to the database."""
+    south = math.radians(near.latitude)
+    north = {"$degreesToRadians": {"$toDouble": "$$x.lo"}}
+    east = {"$degreesToRadians": {"$subtract": [{"$toDouble": "$$x.hi"}, near.longitude]}}
+    chord = {
+        "$add": [
+            {"$pow": [{"$sin": {"$divide": [{"$subtract": [north, south]}, 2]}}, 2]},
+            {"$multiply": [math.cos(south), {"$cos": north}, {"$pow": [{"$sin": {"$divide": [east, 2]}}, 2]}]},
+        ]
+    }
+    metres = {"$multiply": [2 * EARTH, {"$asin": {"$min": [1, {"$sqrt": chord}]}}]}
+    places = {"$filter": {"input": {"$ifNull": ["$r", []]}, "as": "x", "cond": {"$eq": ["$$x.k", near.key]}}}
+    within = {"$map": {"input": places, "as": "x", "in": {"$lte": [metres, near.metres]}}}
+    return {"$expr": {"$anyElementTrue": [within]}}
 
 
 def _bounds(low: Any, high: Any) -> Filter:

@@ -34,6 +34,7 @@ class Current(Document):  # type: ignore[misc] # mongoengine carries no types
         "indexes": [
             {"fields": ["t", "co"]},
             {"fields": ["r.k", "r.lo", "r.hi"], "sparse": True, "name": "ranges"},
+            {"fields": ["w", "co"], "partialFilterExpression": {"w": {"$exists": True}}},
             {"fields": ["pt", "ty", "-ds", "co"], "partialFilterExpression": {"pt": {"$exists": True}}},
             {"fields": ["ty", "lu"]},
             {"fields": ["lu"]},

@@ -44,12 +44,9 @@ def test_what_is_not_supported_is_said_with_its_reason():
     left_out = {(each.type, each.code) for each in tables.unsupported}
 
     assert left_out == {
-        ("*", "_content"),
         ("*", "_query"),
-        ("*", "_text"),
         ("Bundle", "composition"),
         ("Bundle", "message"),
-        ("Location", "near"),
         ("MolecularSequence", "chromosome-variant-coordinate"),
         ("MolecularSequence", "referenceseqid-variant-coordinate"),
     }

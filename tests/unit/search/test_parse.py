@@ -93,9 +93,7 @@ UNKNOWN = [
     "nickname=x",
     "name=",
     "name=,",
-    "_text=x",
-    "_content=x",
-    "_filter=x",
+    "_list=$current-problems",
     "_query=x",
     "_elements=name",
     "_summary=true",
@@ -117,10 +115,12 @@ def test_what_is_not_known_is_refused_if_strict_and_told_if_lenient(query):
     assert request.sort == ()
 
 
-def test_location_is_not_searched_by_near():
-    """Special parameters are said to be unsupported."""
-    with pytest.raises(NotSupported):
-        request_of("Location", "near=48.8%7C2.3")
+def test_words_that_are_not_kept_are_not_asked_for():
+    """A limit of none turns them off, and they are told as unsupported."""
+    for query in ("_text=x", "_content=x"):
+        assert len(request_of("Patient", query).criteria) == 1
+        with pytest.raises(NotSupported):
+            request_of("Patient", query, limits=Limits(words=0))
 
 
 def test_parameters_of_rendering_are_no_criteria():

@@ -45,7 +45,10 @@ def test_what_lies_elsewhere_is_found_by_its_url_alone(written):
 def test_contained_and_displayed_references_are_not_found():
     """There is nothing here that they name."""
     assert row_of(observation("#p"))["t"] == ["Observation"]
-    assert row_of({"resourceType": "Observation", "subject": {"display": "Eve"}})["t"] == ["Observation"]
+    shown = {"resourceType": "Observation", "subject": {"display": "Ève Curie"}}
+    assert finds("subject:missing=true", shown)
+    assert finds("subject:text=eve", shown)
+    assert not finds("subject:text=curie", shown)
 
 
 def test_a_logical_reference_is_found_by_its_identifier():

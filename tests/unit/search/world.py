@@ -38,9 +38,10 @@ def request_of(resource_type, query, *, strict=True, limits=None):
     return parse(resource_type, params, load(), limits or Limits(), strict=strict)
 
 
-def query_of(resource_type, query, *, now=NOON, lookup=None, limits=None):
-    """Return the compiled query of a query string; ``lookup`` answers the hops of chains."""
-    setting = Setting(load(), BASE, now, limits or Limits(), lookup or no_lookup, lambda _: EVERYTHING)
+def query_of(resource_type, query, *, now=NOON, lookup=None, limits=None, bodies=None):
+    """Return the compiled query of a query string; ``lookup`` answers the hops of chains, ``bodies`` gives stored value sets."""
+    sources = (lookup or no_lookup, bodies or (lambda *_: ()))
+    setting = Setting(load(), BASE, now, limits or Limits(), *sources, lambda _: EVERYTHING)
     return compile_criteria(resource_type, request_of(resource_type, query, limits=limits).criteria, setting)
 
 
