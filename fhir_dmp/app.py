@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,10 +14,12 @@ from werkzeug.exceptions import HTTPException
 
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
+from fhir_dmp.audit.keys import KeyFile
+from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
-from fhir_dmp.errors import Invalid
+from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
 from fhir_dmp.http.errors import from_werkzeug
 from fhir_dmp.http.fhir.plain import PlainCalls
@@ -42,6 +44,7 @@ from fhir_dmp.service.clients import Clients
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.refusals import Refusals
+from fhir_dmp.service.sealer import Sealer, SealerThread
 from fhir_dmp.service.sign_in import SignIn, SignInRules
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.settings import Settings
@@ -49,13 +52,25 @@ from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.grants import MongoGrants
+from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.validation.structure import build_validator
 
 FHIR_PATH = "/fhir"
 _PUBLIC_URL = "public-url"
 
-__all__ = ["DatabaseError", "Running", "Server", "create_app", "create_server", "open_server"]
+__all__ = [
+    "DatabaseError",
+    "Running",
+    "Sealing",
+    "Server",
+    "create_app",
+    "create_sealing",
+    "create_server",
+    "open_sealing",
+    "open_server",
+    "sealing",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,60 @@ class Server:
     def close(self) -> None:
         """Let go of the database; what waits to be written is written first."""
         self.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What seals the log and proves it, on a connection of its own."""
+
+    ledger: MongoLedger
+    keys: KeyFile
+    sink: HeadsFile
+    sealer: Sealer
+
+    def close(self) -> None:
+        """Let another seal, and let go of the database."""
+        with suppress(FhirError):
+            self.sealer.release()
+        self.ledger.close()
+
+
+def create_sealing(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Sealing:
+    """Return the parts, connected to the database that the settings name; made once for each process, after any fork."""
+    uri = settings.mongodb_uri or embedded.uri(settings.data_dir)
+    ledger = MongoLedger.connect(uri, settings.mongodb_database)
+    folder = settings.data_dir / "audit"
+    keys = KeyFile(Path(settings.audit_key_file) if settings.audit_key_file else folder / "heads.key")
+    sink = HeadsFile(Path(settings.audit_heads_file) if settings.audit_heads_file else folder / "heads.ndjson")
+    return Sealing(ledger, keys, sink, Sealer(ledger, keys, sink, clock or SystemClock(), ids or RandomIds()))
+
+
+@contextmanager
+def sealing(settings: Settings) -> Iterator[SealerThread]:
+    """Seal beside whatever else this process does; another worker may lead."""
+    parts = create_sealing(settings)
+    thread = SealerThread(parts.sealer)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.stop()
+        parts.close()
+
+
+@contextmanager
+def open_sealing(settings: Settings) -> Iterator[Sealing]:
+    """Yield the parts for one command: joined to the database that is up, or on one that ends with the command."""
+    database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir)
+    try:
+        parts = create_sealing(settings)
+        try:
+            yield parts
+        finally:
+            parts.close()
+    finally:
+        if database is not None:
+            database.stop()
 
 
 def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Server:

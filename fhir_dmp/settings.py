@@ -36,7 +36,9 @@ class Settings:
     host, port): FHIR is at ``/fhir`` below it; empty means where the server on this ``data_dir`` listens. ``secret_file``
     holds 32 bytes or more that protect page tokens and stored keys; it is made under ``data_dir`` if absent.
     ``session_idle_seconds`` without being seen, or ``session_seconds`` in all, end a person's session; who is younger than
-    ``majority_age`` is a minor. ``trusted_proxies`` counts the proxies whose ``X-Forwarded-For`` is believed.
+    ``majority_age`` is a minor. ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
+    lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write. ``trusted_proxies`` counts
+    the proxies whose ``X-Forwarded-For`` is believed.
     """
 
     mongodb_uri: str = ""
@@ -50,6 +52,8 @@ class Settings:
     majority_age: int = 18
     trusted_proxies: int = 0
     anonymous_per_minute: int = 600
+    audit_key_file: str = ""
+    audit_heads_file: str = ""
     audit_timeout_seconds: float = 2.0
     commit_timeout_seconds: float = 5.0
     threads: int = 64

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
+from contextlib import ExitStack
 
 from flask import Flask
 
-from fhir_dmp.app import create_app
+from fhir_dmp.app import create_app, sealing
 from fhir_dmp.settings import Settings
 
 SWITCH_SECONDS = 0.0005
@@ -20,7 +22,13 @@ COLLECT_AFTER = 50_000
 def create() -> Flask:
     """Return the application of this worker process."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    app = create_app(Settings.from_env())
+    settings = Settings.from_env()
+    app = create_app(settings)
+    server = app.extensions["fhir_dmp"]
+    ends = ExitStack()
+    ends.callback(server.close)
+    ends.enter_context(sealing(settings))
+    atexit.register(ends.close)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)

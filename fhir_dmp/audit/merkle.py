@@ -143,11 +143,14 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pat
 
 
 class Frontier:
-    """The right edge of a growing tree: enough for its root, in constant memory."""
+    """The right edge of a growing tree: enough for its root, in constant memory.
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._edge: list[bytes] = []
+    ``edge`` are the hashes of the complete subtrees that the tree begins with, the largest first.
+    """
+
+    def __init__(self, size: int = 0, edge: Sequence[bytes] = ()) -> None:
+        self.size = size
+        self._edge = list(edge)
 
     def append(self, leaf: bytes) -> None:
         """Add the hash of one leaf."""
@@ -204,13 +207,13 @@ class Tree:
     It begins from what the short tiles at its right edge hold (those of ``edge_tiles``), and keeps nothing else.
     """
 
-    def __init__(self, size: int, edge: Mapping[Tile, bytes]) -> None:
+    def __init__(self, size: int, edge: Mapping[tuple[int, int], bytes]) -> None:
         self.size = size
         self._edge = [edge.get(tile, b"") for tile in edge_tiles(size)]
 
-    def append(self, leaves: Sequence[bytes]) -> dict[Tile, bytes]:
+    def append(self, leaves: Sequence[bytes]) -> dict[tuple[int, int], bytes]:
         """Add the hashes of leaves; return what the changed tiles hold now."""
-        changed: dict[Tile, bytes] = {}
+        changed: dict[tuple[int, int], bytes] = {}
         level, hashes = 0, leaves
         while hashes:
             hashes, level = self._push(level, hashes, changed), level + 1
@@ -226,7 +229,7 @@ class Tree:
         ]
         return fold(nodes)
 
-    def _push(self, level: int, hashes: Sequence[bytes], changed: dict[Tile, bytes]) -> list[bytes]:
+    def _push(self, level: int, hashes: Sequence[bytes], changed: dict[tuple[int, int], bytes]) -> list[bytes]:
         """Add hashes to a level; return those of the tiles that became full."""
         if level == len(self._edge):
             self._edge.append(b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fhir_dmp.cli.account import account
+from fhir_dmp.cli.audit import audit
 from fhir_dmp.cli.client import client
 from fhir_dmp.cli.load import load_command
 from fhir_dmp.cli.serve import demo, serve
@@ -27,5 +28,5 @@ def main() -> None:
     """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
 
 
-for command in (serve, demo, client, account, token, load_command):
+for command in (serve, demo, client, account, token, load_command, audit):
     main.add_command(command)

@@ -143,6 +143,10 @@ class Ledger(Protocol):
         """Return the row with this id, and the number of its leaf if it has one yet."""
         ...
 
+    def size(self) -> int:
+        """Return how many leaves the runs cover."""
+        ...
+
     def runs(self, leaf: int, end: int) -> Iterator[Run]:
         """Yield the runs that hold the leaves from ``leaf`` up to, without, ``end``."""
         ...
@@ -153,6 +157,22 @@ class Ledger(Protocol):
 
     def periods(self) -> list[str]:
         """Return the periods that are kept, oldest first."""
+        ...
+
+    def leaf_of(self, row: Row) -> int | None:
+        """Return the number of the leaf that stands for the row, if it has one."""
+        ...
+
+    def rows_of(self, period: str, writer: str, epoch: str, after: int) -> Iterator[Row]:
+        """Yield the rows of one epoch that the period keeps, after that number, in order."""
+        ...
+
+    def count(self, period: str, writer: str, epoch: str, last: int) -> int:
+        """Return how many rows of the epoch the period keeps, up to that number."""
+        ...
+
+    def run_tallies(self) -> Iterator[tuple[str, Tally]]:
+        """Yield for each period and epoch how many rows are sealed, and the highest number among them."""
         ...
 
     def tallies(self, period: str) -> Iterator[Tally]:

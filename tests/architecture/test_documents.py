@@ -14,7 +14,13 @@ from tests.architecture.tree import PACKAGE, ROOT
 
 README = (ROOT / "README.md").read_text()
 SETTINGS = dict(re.findall(r"^\| `(DMP_[A-Z_]+)` \| ([^|]+?) \|", README, re.MULTILINE))
-SPOKEN = {"empty", "where it listens", "`DATA_DIR/secret`"}
+SPOKEN = {
+    "empty",
+    "where it listens",
+    "`DATA_DIR/secret`",
+    "`DATA_DIR/audit/heads.key`",
+    "`DATA_DIR/audit/heads.ndjson`",
+}
 """Defaults that the README tells in words."""
 
 

@@ -1,0 +1,239 @@
+"""Checking a log against its signed heads, leaf by leaf, in constant memory and with nothing secret.
+
+A leaf comes with the hash that stands in the tree for it and with its entry. The tree is rebuilt from the hashes and compared with
+each signed head; each entry is compared with its hash, and with the entry before it in its writer's chain. So a row that is
+altered, missing or out of place is named, unless whoever did it altered the tree as well: then the heads between which it
+happened are named, since nobody without the key can alter those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from fhir_dmp.audit.entry import Entry, first_link, link, read_entry
+from fhir_dmp.audit.heads import Head, Removed
+from fhir_dmp.audit.merkle import Frontier, leaf_hash
+
+Kind = Literal["altered", "missing", "duplicated", "inserted", "reordered", "tail cut", "tree altered", "chain broken"]
+MOST_FINDINGS = 20
+STEP = 1000
+"""Leaves between two tellings of the progress."""
+
+
+class Leaf(NamedTuple):
+    """A leaf as it was found: its number, its hash in the tree, its entry; and whose it is (``w/e/n``), where that is known.
+
+    ``entry`` is None for a row that is not there: because of ``period``, if that was removed.
+    """
+
+    number: int
+    hash: bytes | None
+    entry: bytes | None
+    place: str = ""
+    period: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it was signed; ``leaf`` is None for a row that no leaf stands for."""
+
+    kind: Kind
+    leaf: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification found: nothing, if ``findings`` is empty.
+
+    ``leaves`` were read, from ``first`` on; up to ``proven`` they are held by signed heads, of which ``heads`` were compared.
+    """
+
+    first: int = 0
+    leaves: int = 0
+    proven: int = 0
+    heads: int = 0
+    removed: int = 0
+    unsealed: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, kind: Kind, leaf: int | None, text: str) -> None:
+        """Note a finding; the first ones are enough."""
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(Finding(kind, leaf, text))
+
+
+class Verifier:
+    """Reads leaves in order; ``first`` and ``edge`` say where they begin (``merkle.Frontier``)."""
+
+    def __init__(self, removed: Mapping[str, Removed], first: int = 0, edge: Sequence[bytes] = ()) -> None:
+        self.report = Report(first=first, proven=first)
+        self._frontier = Frontier(first, edge)
+        self._chains: dict[tuple[str, str], tuple[int, bytes | None]] = {}
+        self._from_start = first == 0
+        self._removed = removed
+        self._periods: dict[str, Frontier] = {}
+        self._absent: dict[int, int] = {}
+        self._whole = True
+
+    def run(
+        self, leaves: Iterable[Leaf], heads: Iterator[Head], progress: Callable[[int], object] = lambda _: None
+    ) -> Report:
+        """Return what is wrong with the leaves, by the heads, which must be checked already (``heads.HeadChain``)."""
+        report, number = self.report, self._frontier.size
+        head = self._compare(next(heads, None), heads)
+        for leaf in leaves:
+            if leaf.number != number:
+                number = self._out_of_place(leaf, number)
+                if leaf.number < number:
+                    continue
+            self._check(leaf)
+            number += 1
+            report.leaves += 1
+            if head is not None and head.size == number:
+                head = self._compare(head, heads)
+            if not report.leaves % STEP:
+                progress(STEP)
+        progress(report.leaves % STEP)
+        self._end(head, heads)
+        return report
+
+    def _check(self, leaf: Leaf) -> None:
+        told = leaf.hash
+        if leaf.entry is None:
+            self._check_absence(leaf)
+        else:
+            own = leaf_hash(leaf.entry)
+            if told is not None and told != own:
+                self._tell_altered(leaf, _read(leaf.entry))
+            else:
+                self._check_chain(leaf)
+            told = told or own
+        if told is None:
+            self._whole = False
+        elif self._whole:
+            self._frontier.append(told)
+
+    def _tell_altered(self, leaf: Leaf, entry: Entry | None) -> None:
+        """Tell of an entry that is not the leaf's; one that is whole in itself and follows on another was moved."""
+        if entry is None:
+            self.report.add("altered", leaf.number, f"leaf {leaf.number} is no entry")
+            return
+        _, last = self._chains.get((entry.w, entry.e), (0, None))
+        previous = bytes.fromhex(entry.p)
+        moved = last not in (None, previous) and link(previous, bytes(entry.row)) == bytes.fromhex(entry.h)
+        if moved:
+            self.report.add("reordered", leaf.number, f"{_name(leaf, entry)} does not belong there")
+        else:
+            self.report.add("altered", leaf.number, f"{_name(leaf, entry)} is not what was sealed")
+        self._chains[entry.w, entry.e] = (entry.n, None)
+
+    def _check_chain(self, leaf: Leaf) -> None:
+        """Check that the entry follows on the one before it in its epoch."""
+        entry = _read(leaf.entry or b"")
+        if entry is None:
+            self.report.add("altered", leaf.number, f"leaf {leaf.number} is no entry")
+            return
+        key = (entry.w, entry.e)
+        known = self._chains.get(key)
+        if known is None:
+            known = (0, first_link(*key)) if self._from_start or entry.n == 1 else (entry.n - 1, None)
+        number, last = known
+        previous, digest = bytes.fromhex(entry.p), bytes.fromhex(entry.h)
+        if entry.n <= number:
+            self.report.add("duplicated", leaf.number, f"{_name(leaf, entry)} comes a second time, or too late")
+            return
+        if entry.n != number + 1:
+            lacking = f"{entry.w}/{entry.e}/{number + 1}"
+            self.report.add("missing", leaf.number, f"event {lacking} does not stand before {_name(leaf, entry)}")
+        elif (last is not None and previous != last) or link(previous, bytes(entry.row)) != digest:
+            self.report.add("chain broken", leaf.number, f"{_name(leaf, entry)} does not follow on the one before it")
+        self._chains[key] = (entry.n, digest)
+
+    def _check_absence(self, leaf: Leaf) -> None:
+        writer, epoch, number = _place(leaf.place)
+        if number:
+            self._chains[writer, epoch] = (number, None)
+        if leaf.period in self._removed and leaf.hash is not None:
+            self.report.removed += 1
+            self._periods.setdefault(leaf.period, Frontier()).append(leaf.hash)
+            return
+        self.report.add("missing", leaf.number, f"event {leaf.place or '?'} (leaf {leaf.number}) is not there")
+
+    def _out_of_place(self, leaf: Leaf, expected: int) -> int:
+        """Tell of leaves that come too early, too late or twice; return the number to go on from."""
+        self._whole = False
+        entry = _read(leaf.entry or b"")
+        if leaf.number < expected:
+            if self._absent.pop(leaf.number, None) is not None:
+                self._replace_missing(leaf.number, f"{_name(leaf, entry)} stands after leaf {expected - 1}")
+            else:
+                self.report.add("duplicated", leaf.number, f"{_name(leaf, entry)} comes a second time")
+            return expected
+        for absent in range(expected, min(leaf.number, expected + MOST_FINDINGS)):
+            self._absent[absent] = absent
+            self.report.add("missing", absent, f"leaf {absent} does not stand before {_name(leaf, entry)}")
+        if entry is not None:
+            self._chains[entry.w, entry.e] = (entry.n - 1, None)
+        return leaf.number
+
+    def _replace_missing(self, leaf: int, text: str) -> None:
+        for place, finding in enumerate(self.report.findings):
+            if finding.kind == "missing" and finding.leaf == leaf:
+                self.report.findings[place] = Finding("reordered", leaf, text)
+
+    def _compare(self, head: Head | None, heads: Iterator[Head]) -> Head | None:
+        """Compare the tree with the heads of its size; return the next that is larger."""
+        size = self._frontier.size if self._whole else -1
+        while head is not None and head.size <= max(size, self.report.proven):
+            if head.size == size and self._whole:
+                self.report.heads += 1
+                if self._frontier.root() == head.root:
+                    self.report.proven = size
+                else:
+                    self._whole = False
+                    since = self.report.proven
+                    self.report.add(
+                        "tree altered",
+                        since,
+                        f"leaves {since} to {size - 1} are not those of head {head.number} of {head.time}",
+                    )
+            head = next(heads, None)
+        return head
+
+    def _end(self, head: Head | None, heads: Iterator[Head]) -> None:
+        last = head
+        for last in heads:  # noqa: B007 - the last one is what is wanted
+            pass
+        end = self.report.first + self.report.leaves
+        if last is not None and last.size > end:
+            self.report.add(
+                "tail cut", end, f"the log ends at leaf {end - 1}; head {last.number} of {last.time} holds {last.size}"
+            )
+        for period, frontier in self._periods.items():
+            removed = self._removed[period]
+            if frontier.size == removed.rows and frontier.root() != removed.root:
+                self.report.add("tree altered", None, f"what was removed with {period} is not what its head says")
+
+
+def _read(entry: bytes) -> Entry | None:
+    try:
+        return read_entry(entry)
+    except ValueError:
+        return None
+
+
+def _name(leaf: Leaf, entry: Entry | None) -> str:
+    if entry is None:
+        return f"event {leaf.place} (leaf {leaf.number})" if leaf.place else f"leaf {leaf.number}"
+    return f"event {entry.id} ({entry.w}/{entry.e}/{entry.n}, leaf {leaf.number})"
+
+
+def _place(place: str) -> tuple[str, str, int]:
+    parts = place.split("/")
+    return (parts[0], parts[1], int(parts[2])) if len(parts) == 3 and parts[2].isdigit() else ("", "", 0)

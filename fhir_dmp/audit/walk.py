@@ -1,0 +1,156 @@
+"""The leaves of a sealed log in order, with their rows, read in windows; and the rows that no leaf stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from fhir_dmp.audit.entry import entry_of, first_link, link
+from fhir_dmp.audit.merkle import HASH_BYTES, TILE_WIDTH
+from fhir_dmp.audit.verify import Leaf, Report
+from fhir_dmp.store.ledger import Ledger, Link, Row, Run
+
+WINDOW = 16 * TILE_WIDTH
+"""Leaves that are read together; what a walk keeps in memory is two windows."""
+
+
+def leaves(ledger: Ledger, first: int, end: int) -> Iterator[Leaf]:
+    """Yield the leaves from ``first`` up to, without, ``end``; what is not found is yielded without hash or entry."""
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = None
+        for runs in _windows(_covering(ledger.runs(first, end), first, end)):
+            coming = ahead.submit(_read, ledger, runs)
+            if waiting is not None:
+                yield from _leaves(*waiting.result())
+            waiting = coming
+        if waiting is not None:
+            yield from _leaves(*waiting.result())
+
+
+Window = tuple[Sequence[Run], Mapping[tuple[str, str, int], Row], Mapping[tuple[int, int], bytes]]
+
+
+def _windows(runs: Iterable[Run]) -> Iterator[list[Run]]:
+    """Yield the runs a window at a time."""
+    window: list[Run] = []
+    size = 0
+    for run in runs:
+        window.append(run)
+        size += run.size
+        if size >= WINDOW:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
+
+
+def _covering(runs: Iterable[Run], first: int, end: int) -> Iterator[Run]:
+    """Yield runs that cover every leaf once, in parts that fit a window; where none is known, a run of nobody's."""
+    at = first
+    for run in runs:
+        if run.leaf > at:
+            yield from _slices(Run(at, run.leaf - at, "", "", 0, ""))
+            at = run.leaf
+        over = at - run.leaf
+        if run.size > over:
+            yield from _slices(run._replace(leaf=at, size=run.size - over, number=run.number + over))
+            at = run.leaf + run.size
+    if at < end:
+        yield from _slices(Run(at, end - at, "", "", 0, ""))
+
+
+def _slices(run: Run) -> Iterator[Run]:
+    """Yield the run in parts that fit a window."""
+    for over in range(0, run.size, WINDOW):
+        yield run._replace(leaf=run.leaf + over, size=min(WINDOW, run.size - over), number=run.number + over)
+
+
+def _read(ledger: Ledger, runs: Sequence[Run]) -> Window:
+    last = runs[-1].leaf + runs[-1].size - 1
+    places = [(0, place) for place in range(runs[0].leaf // TILE_WIDTH, last // TILE_WIDTH + 1)]
+    return runs, ledger.rows([run for run in runs if run.period]), ledger.tiles(places)
+
+
+def _leaves(
+    runs: Sequence[Run], rows: Mapping[tuple[str, str, int], Row], tiles: Mapping[tuple[int, int], bytes]
+) -> Iterator[Leaf]:
+    for run in runs:
+        writer, epoch, period = run.writer, run.epoch, run.period
+        for over in range(run.size):
+            leaf, number = run.leaf + over, run.number + over
+            at = leaf % TILE_WIDTH * HASH_BYTES
+            known = tiles.get((0, leaf // TILE_WIDTH), b"")[at : at + HASH_BYTES]
+            row = rows.get((writer, epoch, number))
+            yield Leaf(
+                leaf,
+                known or None,
+                entry_of(row) if row is not None else None,
+                f"{writer}/{epoch}/{number}" if row is None and period else "",
+                period,
+            )
+
+
+def unaccounted(ledger: Ledger, report: Report) -> None:
+    """Report rows that no leaf stands for and that cannot be new ones, and ends of closed epochs that are not there.
+
+    Rows that wait for the next head are counted as ``unsealed``. What is sealed is read before the rows are counted, so that rows
+    which come meanwhile confuse nobody.
+    """
+    sealed: dict[Key, int] = {}
+    expected: dict[tuple[str, Key], int] = {}
+    for period, tally in ledger.run_tallies():
+        key = (tally.writer, tally.epoch)
+        sealed[key] = max(tally.highest, sealed.get(key, 0))
+        expected[period, key] = tally.rows
+    openings = {(opening.writer, opening.epoch): opening for opening in ledger.openings()}
+    links = {(each.writer, each.epoch): each for each in ledger.links()}
+    highest = dict(sealed)
+    for period in ledger.periods():
+        for tally in ledger.tallies(period):
+            key = (tally.writer, tally.epoch)
+            highest[key] = max(tally.highest, highest.get(key, 0))
+            if key not in openings:
+                told = f"{tally.rows} rows of {period} are of {_epoch(key)}, which nobody registered"
+                report.add("inserted", None, told)
+                continue
+            last = sealed.get(key, 0)
+            rows = tally.rows if tally.highest <= last else ledger.count(period, *key, last)
+            if rows > expected.get((period, key), 0):
+                _tell_extra(ledger, report, period, key, last)
+            if tally.highest > last:
+                known = links.get(key)
+                _check_unsealed(ledger, report, period, known or Link(*key, 0, first_link(*key), 0))
+    for key, opening in openings.items():
+        stored = highest.get(key, 0)
+        if opening.closed and stored < opening.closed.number:
+            told = f"{_epoch(key)} was closed at number {opening.closed.number}, and ends at {stored}"
+            report.add("tail cut", None, told)
+
+
+Key = tuple[str, str]
+
+
+def _epoch(key: Key) -> str:
+    return f"epoch {key[0]}/{key[1]}"
+
+
+def _tell_extra(ledger: Ledger, report: Report, period: str, key: Key, last: int) -> None:
+    """Report the rows of the period and epoch, up to this number, that are in no run."""
+    for row in ledger.rows_of(period, *key, after=0):
+        if row.number <= last and ledger.leaf_of(row) is None:
+            report.add("inserted", None, f"{_named(row)} is in no leaf")
+
+
+def _check_unsealed(ledger: Ledger, report: Report, period: str, known: Link) -> None:
+    """Count the rows that wait for the next head; where they follow on each other, their hashes must."""
+    number, digest = known.number, known.hash
+    for row in ledger.rows_of(period, known.writer, known.epoch, after=known.number):
+        follows = row.number != number + 1 or row.previous == digest
+        if not follows or link(row.previous, row.body) != row.hash:
+            report.add("chain broken", None, f"{_named(row)} does not follow on the one before it")
+        report.unsealed += 1
+        number, digest = row.number, row.hash
+
+
+def _named(row: Row) -> str:
+    return f"event {row.id} ({row.writer}/{row.epoch}/{row.number}) in {row.period}"

@@ -1,0 +1,312 @@
+"""Sealing: about once a second the one who holds the lease takes new rows into the tree, and signs and publishes its head.
+
+Every worker has a sealer; one of them leads, and another takes over within seconds when it ends. Rows are taken by epoch and
+number, without gaps, so that a row that is committed late cannot be missed, whatever its time says; leaves never move.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import structlog
+
+from fhir_dmp.audit.entry import entry_of, first_link, link
+from fhir_dmp.audit.heads import NOTHING_BEFORE, BrokenHeadError, Head, Removed, SignedHead, SigningKey
+from fhir_dmp.audit.keys import KeyFile
+from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles, leaf_hash
+from fhir_dmp.audit.sinks import HeadsFile
+from fhir_dmp.clock import Clock, Ids, instant
+from fhir_dmp.errors import Unavailable
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Ledger, Link, Row, Run
+
+LEASE_SECONDS = 3.0
+SECONDS = 1.0
+"""Between two sealings."""
+
+AT_ONCE = 20_000
+"""Rows that one sealing takes of a hundred epochs."""
+
+SWEEP = 60 * 1_000_000
+"""How often epochs are asked that have been quiet, or stand still at a gap (microseconds)."""
+
+QUIET = 24 * 3600 * 1_000_000
+OVERLAP = 600 * 1_000_000
+"""How much later than its time an epoch's registration may be seen."""
+
+_log = structlog.get_logger(__name__)
+Key = tuple[str, str]
+
+
+class SealError(Exception):
+    """Nothing can be sealed until somebody looks: the message says what does not fit."""
+
+
+@dataclass(slots=True)
+class _State:
+    """What the leader knows; read anew by whoever takes over."""
+
+    lease: Lease
+    head: SignedHead | None
+    tree: Tree
+    links: dict[Key, Link]
+    seen: int
+    swept: int = 0
+    closed: dict[Key, int] = field(default_factory=dict)
+    stuck: dict[Key, int] = field(default_factory=dict)
+
+
+class Sealer:
+    """Seals while it holds the lease. Not for two threads at once."""
+
+    def __init__(self, ledger: Ledger, keys: KeyFile, sink: HeadsFile, clock: Clock, ids: Ids) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._sink = sink
+        self._clock = clock
+        self._ids = ids
+        self._holder = ids.new()
+        self._state: _State | None = None
+
+    def tick(self) -> bool:
+        """Seal what is new, if the lease is ours; tell whether it is.
+
+        Raises ``SealError`` where database, key and published heads do not fit together, ``Unavailable`` if the database does not answer.
+        """
+        try:
+            more = True
+            while more:
+                state = self._led()
+                if state is None:
+                    return False
+                more = self._seal_rows(state)
+        except Fenced:
+            self._state = None
+            return False
+        except BrokenHeadError as fault:
+            self._state = None
+            raise SealError(str(fault)) from None
+        except BaseException:
+            self._state = None
+            raise
+        return True
+
+    def remove(self, removed: Removed) -> Head | None:
+        """Publish that a period is removed; return the head that says so, None if another holds the lease."""
+        state = self._led()
+        if state is None:
+            return None
+        return self._publish(state, self._next(state, removed=removed)).head
+
+    def release(self) -> None:
+        """Let another lead at once."""
+        if self._state is not None:
+            self._ledger.release(self._state.lease)
+            self._state = None
+
+    def _led(self) -> _State | None:
+        lease = self._ledger.lead(self._holder, LEASE_SECONDS)
+        if lease is None:
+            self._state = None
+            return None
+        if self._state is None or self._state.lease != lease:
+            self._state = self._take_over(lease)
+        if self._state.head is None:
+            self._begin(self._state)
+        self._rotate(self._state)
+        return self._state
+
+    def _take_over(self, lease: Lease) -> _State:
+        line = self._ledger.head()
+        head = SignedHead.from_line(line) if line else None
+        size = head.head.size if head else 0
+        tree = Tree(size, {tile: content for tile in edge_tiles(size) for content in self._tile(tile)})
+        if head is not None and tree.root() != head.head.root:
+            raise SealError(f"The stored tree is not that of head {head.head.number}: see fhir-dmp audit verify.")
+        self._catch_up(head)
+        links = {(each.writer, each.epoch): each for each in self._ledger.links()}
+        state = _State(lease, head, tree, links, seen=0)
+        self._notice_epochs(state)
+        return state
+
+    def _tile(self, tile: tuple[int, int]) -> Iterable[bytes]:
+        return self._ledger.tiles([tile]).values()
+
+    def _catch_up(self, head: SignedHead | None) -> None:
+        """Publish what was signed and not published; refuse to go on from a database that lags behind what was."""
+        published = self._sink.last()
+        last = published.head.number if published else 0
+        if published is not None:
+            known = self._ledger.head(last)
+            if known is None or SignedHead.from_line(known).digest != published.digest:
+                raise SealError(
+                    f"Head {last} of {self._sink.path} is not in the database: an older state was restored, "
+                    "or the file is another log's. Nothing is sealed until they fit."
+                )
+        if head is not None and last < head.head.number:
+            self._sink.append([SignedHead.from_line(line) for line in self._ledger.heads(last)])
+
+    def _begin(self, state: _State) -> None:
+        key = self._keys.current()
+        origin = f"fhir-dmp log {self._ids.new()}"
+        first = Head(origin, 0, EMPTY, 1, NOTHING_BEFORE, instant(self._clock.micros()), key.public.id, adds=key.public)
+        self._publish(state, first, key)
+
+    def _rotate(self, state: _State) -> None:
+        """Introduce the key that waits; a crash in between leaves one of the two files to show how far it came."""
+        successor = self._keys.successor()
+        if successor is None:
+            return
+        if _signs(state) != successor.public.id:
+            self._publish(state, self._next(state, adds=successor))
+        self._keys.succeed()
+
+    def _seal_rows(self, state: _State) -> bool:
+        """Seal rows that are new; tell whether there are more."""
+        self._notice_epochs(state)
+        due = self._due(state)
+        rows = self._ledger.fresh(due, AT_ONCE) if due else []
+        more = len(rows) >= AT_ONCE
+        taken: list[Row] = []
+        for key, group in groupby(rows, lambda row: (row.writer, row.epoch)):
+            taken.extend(self._following(state, key, group, more=more))
+        if not taken:
+            return False
+        runs = list(_runs(taken, state.tree.size))
+        tiles = state.tree.append([leaf_hash(entry_of(row)) for row in taken])
+        links = {(row.writer, row.epoch): _link(row) for row in taken}
+        self._publish(state, self._next(state), batch=Batch(0, b"", runs, tiles, tuple(links.values())))
+        state.links.update(links)
+        return more
+
+    def _following(self, state: _State, key: Key, rows: Iterable[Row], *, more: bool) -> list[Row]:
+        """Return the rows that follow on the epoch's last one, and on each other."""
+        last = state.links[key]
+        number, digest = last.number, last.hash
+        taken: list[Row] = []
+        for row in rows:
+            if row.number != number + 1 or row.previous != digest or link(digest, row.body) != row.hash:
+                if not more and state.stuck.get(key) != row.number:
+                    state.stuck[key] = row.number
+                    _log.error("chain-broken", writer=key[0], epoch=key[1], after=number, found=row.number)
+                return taken
+            number, digest = row.number, row.hash
+            taken.append(row)
+        state.stuck.pop(key, None)
+        return taken
+
+    def _due(self, state: _State) -> list[Link]:
+        """Return the epochs to ask: all each minute, and else those that may well bring something."""
+        now = self._clock.micros()
+        sweep = now - state.swept >= SWEEP
+        if sweep:
+            state.swept = now
+        return [
+            each
+            for key, each in state.links.items()
+            if state.closed.get(key) != each.number
+            and (sweep or (key not in state.stuck and each.recorded > now - QUIET))
+        ]
+
+    def _notice_epochs(self, state: _State) -> None:
+        now = self._clock.micros()
+        for opening in self._ledger.openings(state.seen):
+            key = (opening.writer, opening.epoch)
+            state.links.setdefault(key, Link(*key, 0, first_link(*key), opening.at))
+            if opening.closed:
+                state.closed[key] = opening.closed.number
+        state.seen = now - OVERLAP
+
+    def _next(self, state: _State, *, adds: SigningKey | None = None, removed: Removed | None = None) -> Head:
+        """Return the head of the tree as it is now, to be signed."""
+        if state.head is None:
+            raise SealError("The log has no first head yet.")
+        before = state.head.head
+        return Head(
+            origin=before.origin,
+            size=state.tree.size,
+            root=state.tree.root(),
+            number=before.number + 1,
+            previous=state.head.digest,
+            time=instant(self._clock.micros()),
+            key=_signs(state),
+            adds=adds.public if adds else None,
+            removed=removed,
+        )
+
+    def _publish(
+        self, state: _State, head: Head, key: SigningKey | None = None, batch: Batch | None = None
+    ) -> SignedHead:
+        """Sign, write to the database behind the fence, then to the sink."""
+        key = key or self._keys.current()
+        if key.public.id != head.key:
+            raise SealError(f"The log is signed by the key {head.key}, and {self._keys.path} holds {key.public.id}.")
+        signed = SignedHead.sign(head, key)
+        batch = batch or Batch(0, b"")
+        self._ledger.seal(state.lease, Batch(head.number, signed.line(), batch.runs, batch.tiles, batch.links))
+        state.head = signed
+        self._sink.append([signed])
+        return signed
+
+
+class SealerThread:
+    """Runs a sealer until it is stopped; what fails is told once and tried again."""
+
+    def __init__(self, sealer: Sealer, seconds: float = SECONDS) -> None:
+        self._sealer = sealer
+        self._seconds = seconds
+        self._stopping = threading.Event()
+        self._told: str | None = None
+        self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Seal no more, and let another lead."""
+        self._stopping.set()
+        self._thread.join(LEASE_SECONDS * 2)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            self._told = self._tried(self._sealer.tick)
+        self._tried(self._sealer.release)
+
+    def _tried(self, act: Callable[[], object]) -> str | None:
+        """Do it; return what went wrong, told if it is not what went wrong before."""
+        try:
+            act()
+        except (SealError, Unavailable) as fault:
+            wrong = str(fault)
+        except Exception as fault:  # noqa: BLE001 - a sealer that ends would leave the log unsealed in silence
+            wrong = type(fault).__qualname__
+            if wrong != self._told:
+                _log.exception("seal-failed")
+            return wrong
+        else:
+            return None
+        if wrong != self._told:
+            _log.error("not-sealed", reason=wrong)
+        return wrong
+
+
+def _signs(state: _State) -> str:
+    """Return the id of the key whose turn it is."""
+    if state.head is None:
+        return ""
+    return state.head.head.adds.id if state.head.head.adds else state.head.head.key
+
+
+def _link(row: Row) -> Link:
+    return Link(row.writer, row.epoch, row.number, row.hash, row.recorded)
+
+
+def _runs(rows: Sequence[Row], leaf: int) -> Iterable[Run]:
+    """Yield the runs that the rows make, from this leaf on."""
+    for (writer, epoch, period), group in groupby(rows, lambda row: (row.writer, row.epoch, row.period)):
+        part = list(group)
+        yield Run(leaf, len(part), writer, epoch, part[0].number, period)
+        leaf += len(part)

@@ -1,0 +1,356 @@
+"""The sealed log on MongoDB: rows are read from the log's database, what seals them is written to one of its own.
+
+Each sealing is one transaction that begins with the lease's row: whoever lost the lease meanwhile writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import pymongo
+from pymongo import MongoClient, ReplaceOne, UpdateOne
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Link, Opening, Row, Run, Tally, TilePlace
+from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
+from fhir_dmp.stores.mongo.documents import (
+    AUDIT_PREFIX,
+    LOG_SUFFIX,
+    SEAL_SUFFIX,
+    SEALS,
+    audit_collection,
+    ensure_indexes,
+    months,
+)
+from fhir_dmp.stores.mongo.faults import answering
+
+BRANCHES = 100
+"""Ranges that one query asks for."""
+
+AT_ONCE = 5000
+"""Documents that the driver fetches in one go; rows are small, and a go is bounded by 16 MB besides."""
+
+SOCKET_MILLIS = 300_000
+"""How long one answer may take: to count a year's rows is the longest."""
+
+LATE = 3600 * 1_000_000
+"""A row is stored well within an hour (microseconds) of being recorded."""
+
+_PLACED = [("w", 1), ("e", 1), ("n", 1)]
+_OWN = frozenset(("_id", "rec", "b", "w", "e", "n", "p", "h"))
+_Document = dict[str, Any]
+T = TypeVar("T", str, int, bytes)
+
+
+class MongoLedger:
+    """``store.ledger.Ledger`` on the databases beside ``name``; made once for each process, after any fork."""
+
+    def __init__(self, client: MongoClient[_Document], name: str) -> None:
+        self._client = client
+        majority = ReadConcern("majority")
+        self.log: Database[_Document] = client.get_database(f"{name}{LOG_SUFFIX}", read_concern=majority)
+        self.seals: Database[_Document] = client.get_database(
+            f"{name}{SEAL_SUFFIX}", read_concern=majority, write_concern=DURABLE
+        )
+
+    @classmethod
+    def connect(cls, uri: str, name: str) -> MongoLedger:
+        """Return the ledger at the URI, with its collections; raise ``Unavailable`` if the database does not answer."""
+        client: MongoClient[_Document] = MongoClient(
+            uri, serverSelectionTimeoutMS=2000, connectTimeoutMS=2000, socketTimeoutMS=SOCKET_MILLIS
+        )
+        ledger = cls(client, name)
+        try:
+            with answering():
+                ensure_indexes(ledger.seals, SEALS)
+                nobody = {"holder": "", "token": 0, "until": datetime.fromtimestamp(0, UTC)}
+                with suppress(DuplicateKeyError):
+                    ledger.seals["lease"].insert_one({"_id": "lease", **nobody})
+        except BaseException:
+            client.close()
+            raise
+        return ledger
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def lead(self, holder: str, seconds: float) -> Lease | None:
+        """Take or keep the lease for so long by the database's clock; return None while another holds it."""
+        own, free = {"$eq": ["$holder", holder]}, {"$lt": ["$until", "$$NOW"]}
+        taken = {
+            "holder": holder,
+            "token": {"$cond": [own, "$token", {"$add": ["$token", 1]}]},
+            "until": {"$add": ["$$NOW", int(seconds * 1000)]},
+        }
+        with answering():
+            row = self.seals["lease"].find_one_and_update(
+                {"_id": "lease", "$expr": {"$or": [own, free]}},
+                [{"$set": taken}],
+                return_document=pymongo.ReturnDocument.AFTER,
+            )
+        return Lease(holder, int(row["token"])) if row else None
+
+    def release(self, lease: Lease) -> None:
+        """Let another have the lease at once."""
+        with answering():
+            self.seals["lease"].update_one(
+                {"_id": "lease", "holder": lease.holder, "token": lease.token},
+                [{"$set": {"until": {"$subtract": ["$$NOW", 1]}, "holder": ""}}],
+            )
+
+    def seal(self, lease: Lease, batch: Batch) -> None:
+        """Write all of the batch or nothing; raise ``Fenced`` if the lease is another's by now."""
+        with answering(), self._client.start_session() as session:
+            try:
+                with session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=DURABLE):
+                    self._write(lease, batch, session)
+            except DuplicateKeyError:
+                raise Fenced(f"head {batch.number} is there already") from None
+
+    def _write(self, lease: Lease, batch: Batch, session: Any) -> None:
+        held = {"_id": "lease", "holder": lease.holder, "token": lease.token}
+        if not self.seals["lease"].update_one(held, {"$set": {"head": batch.number}}, session=session).matched_count:
+            raise Fenced(f"the lease {lease.token} is another's by now")
+        self.seals[HEADS].insert_one({"_id": batch.number, "line": batch.line}, session=session)
+        if batch.runs:
+            self.seals["runs"].insert_many([_run_row(run) for run in batch.runs], session=session)
+        if batch.tiles:
+            tiles = [
+                ReplaceOne({"_id": _tile_id(place)}, {"b": content}, upsert=True)
+                for place, content in batch.tiles.items()
+            ]
+            self.seals["tiles"].bulk_write(tiles, ordered=False, session=session)
+        if batch.links:
+            links = [
+                UpdateOne(
+                    {"_id": f"{link.writer}/{link.epoch}"},
+                    {"$set": {"n": link.number, "h": link.hash, "rec": link.recorded}},
+                    upsert=True,
+                )
+                for link in batch.links
+            ]
+            self.seals["links"].bulk_write(links, ordered=False, session=session)
+
+    def heads(self, after: int = 0) -> Iterator[bytes]:
+        """Yield the lines of the signed heads after that number, in order."""
+        with answering():
+            for row in self.seals[HEADS].find({"_id": {"$gt": after}}).sort("_id", 1):
+                yield row["line"]
+
+    def head(self, number: int | None = None) -> bytes | None:
+        """Return the line of one head, or of the last."""
+        with answering():
+            wanted = {} if number is None else {"_id": number}
+            row = self.seals[HEADS].find_one(wanted, sort=[("_id", -1)])
+        return row["line"] if row else None
+
+    def tiles(self, places: Sequence[TilePlace]) -> Mapping[TilePlace, bytes]:
+        """Return what these tiles hold, those that exist."""
+        wanted = {_tile_id(place): place for place in places}
+        with answering():
+            rows = self.seals["tiles"].find({"_id": {"$in": list(wanted)}})
+            return {wanted[row["_id"]]: row["b"] for row in rows}
+
+    def links(self) -> Iterator[Link]:
+        """Yield how far each epoch is sealed that is sealed at all."""
+        with answering():
+            for row in self.seals["links"].find():
+                writer, _, epoch = row["_id"].partition("/")
+                yield Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
+
+    def fresh(self, links: Sequence[Link], limit: int) -> list[Row]:
+        """Return rows after these links, by epoch and number."""
+        found: list[Row] = []
+        with answering():
+            for period in months(self.log):
+                after = [
+                    {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number}}
+                    for link in links
+                    if audit_collection(link.recorded - LATE) <= period
+                ]
+                for branches in _chunks(after, BRANCHES):
+                    rows = self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE)
+                    found.extend(_row(row, period) for row in rows.sort(_PLACED).limit(limit))
+        found.sort(key=lambda row: (row.writer, row.epoch, row.number))
+        return found
+
+    def place_of(self, event_id: str) -> tuple[Row, int | None] | None:
+        """Return the row with this id, and the number of its leaf if it has one yet."""
+        with answering():
+            for period in _likely_first(event_id, months(self.log)):
+                row = self.log[period].find_one({"_id": event_id})
+                if row is not None:
+                    return _row(row, period), self.leaf_of(_row(row, period))
+        return None
+
+    def leaf_of(self, row: Row) -> int | None:
+        """Return the number of the leaf that stands for the row, if it has one."""
+        wanted = {"w": row.writer, "e": row.epoch, "n": {"$lte": row.number}}
+        with answering():
+            run = self.seals["runs"].find_one(wanted, sort=[("n", -1)])
+        if run is None or row.number >= run["n"] + run["size"] or run["m"] != row.period:
+            return None
+        return int(run["_id"] + row.number - run["n"])
+
+    def size(self) -> int:
+        """Return how many leaves the runs cover."""
+        with answering():
+            run = self.seals["runs"].find_one({}, sort=[("_id", -1)])
+        return int(run["_id"] + run["size"]) if run else 0
+
+    def runs(self, leaf: int, end: int) -> Iterator[Run]:
+        """Yield the runs that hold the leaves from ``leaf`` up to, without, ``end``."""
+        with answering():
+            first = self.seals["runs"].find_one({"_id": {"$lte": leaf}}, sort=[("_id", -1)])
+            since = first["_id"] if first else leaf
+            for row in self.seals["runs"].find({"_id": {"$gte": since, "$lt": end}}).sort("_id", 1):
+                yield _cut(_run(row), leaf, end)
+
+    def rows(self, runs: Sequence[Run]) -> Mapping[tuple[str, str, int], Row]:
+        """Return the rows of these runs by writer, epoch and number, from the period that each run names."""
+        found: dict[tuple[str, str, int], Row] = {}
+        with answering():
+            for period in dict.fromkeys(run.period for run in runs):
+                ranges = [
+                    {"w": run.writer, "e": run.epoch, "n": {"$gte": run.number, "$lt": run.number + run.size}}
+                    for run in _joined([run for run in runs if run.period == period])
+                ]
+                for branches in _chunks(ranges, BRANCHES):
+                    rows = self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE)
+                    found.update(
+                        ((row.writer, row.epoch, row.number), row) for row in (_row(each, period) for each in rows)
+                    )
+        return found
+
+    def rows_of(self, period: str, writer: str, epoch: str, after: int) -> Iterator[Row]:
+        """Yield the rows of one epoch that the period keeps, after that number, in order."""
+        with answering():
+            rows = self.log[period].find({"w": writer, "e": epoch, "n": {"$gt": after}}, batch_size=AT_ONCE)
+            for row in rows.sort(_PLACED):
+                yield _row(row, period)
+
+    def count(self, period: str, writer: str, epoch: str, last: int) -> int:
+        """Return how many rows of the epoch the period keeps, up to that number."""
+        with answering():
+            return self.log[period].count_documents({"w": writer, "e": epoch, "n": {"$lte": last}}, hint=_PLACED)
+
+    def run_tallies(self) -> Iterator[tuple[str, Tally]]:
+        """Yield for each period and epoch how many rows are sealed, and the highest number among them."""
+        highest = {"$max": {"$subtract": [{"$add": ["$n", "$size"]}, 1]}}
+        stages: list[_Document] = [
+            {"$group": {"_id": {"m": "$m", "w": "$w", "e": "$e"}, "rows": {"$sum": "$size"}, "highest": highest}}
+        ]
+        with answering():
+            for row in self.seals["runs"].aggregate(stages, allowDiskUse=True):
+                own = row["_id"]
+                yield own["m"], Tally(own["w"], own["e"], int(row["rows"]), int(row["highest"]))
+
+    def periods(self) -> list[str]:
+        """Return the periods that are kept, oldest first."""
+        with answering():
+            return months(self.log)
+
+    def tallies(self, period: str) -> Iterator[Tally]:
+        """Yield how many rows of each epoch the period keeps, from the index of places alone."""
+        stages: list[_Document] = [
+            {"$sort": dict(_PLACED)},
+            {"$group": {"_id": {"w": "$w", "e": "$e"}, "rows": {"$sum": 1}, "highest": {"$max": "$n"}}},
+        ]
+        with answering():
+            for row in self.log[period].aggregate(stages, hint=dict(_PLACED), allowDiskUse=True):
+                yield Tally(row["_id"].get("w", ""), row["_id"].get("e", ""), row["rows"], int(row["highest"] or 0))
+
+    def openings(self, since: int = 0) -> Iterator[Opening]:
+        """Yield the epochs that were registered or closed since then (microseconds)."""
+        with answering():
+            rows: dict[tuple[str, str], _Document] = {}
+            for row in self.log[EPOCHS].find({"at": {"$gte": since}}).sort("at", 1):
+                known = rows.setdefault((row["w"], row["e"]), {"at": row["at"], "head": 0})
+                known.update({name: row[name] for name in ("head", "after", "closed") if row.get(name)})
+        for (writer, epoch), row in rows.items():
+            after, closed = row.get("after"), row.get("closed")
+            yield Opening(
+                writer,
+                epoch,
+                int(row["at"]),
+                int(row["head"]),
+                _link(writer, after) if after else None,
+                _link(writer, closed) if closed else None,
+            )
+
+
+def _link(writer: str, row: _Document) -> Link:
+    return Link(writer, row["e"], int(row["n"]), row["h"], int(row["rec"]))
+
+
+def _row(row: _Document, period: str) -> Row:
+    """Return the row; fields that somebody took away or made another type are empty, for the verifier to name the row."""
+    terms = {name: value for name, value in row.items() if name not in _OWN}
+    return Row(
+        _of(str, row, "_id"),
+        int(_of(int, row, "rec")),
+        _of(str, row, "w"),
+        _of(str, row, "e"),
+        int(_of(int, row, "n")),
+        _of(bytes, row, "p"),
+        _of(bytes, row, "h"),
+        _of(bytes, row, "b"),
+        terms,
+        period,
+    )
+
+
+def _of(kind: type[T], row: _Document, name: str) -> T:
+    value = row.get(name)
+    return value if isinstance(value, kind) else kind()
+
+
+def _run(row: _Document) -> Run:
+    return Run(int(row["_id"]), int(row["size"]), row["w"], row["e"], int(row["n"]), row["m"])
+
+
+def _run_row(run: Run) -> _Document:
+    return {"_id": run.leaf, "size": run.size, "w": run.writer, "e": run.epoch, "n": run.number, "m": run.period}
+
+
+def _cut(run: Run, leaf: int, end: int) -> Run:
+    """Return the part of the run between the two leaves."""
+    first, last = max(run.leaf, leaf), min(run.leaf + run.size, end)
+    return run._replace(leaf=first, size=max(last - first, 0), number=run.number + first - run.leaf)
+
+
+def _joined(runs: Sequence[Run]) -> list[Run]:
+    """Return runs of one period with those joined that follow on each other: fewer ranges to ask for."""
+    joined: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        known = joined.setdefault((run.writer, run.epoch), [])
+        if known and known[-1].number + known[-1].size == run.number:
+            known[-1] = known[-1]._replace(size=known[-1].size + run.size)
+        else:
+            known.append(run)
+    return [run for known in joined.values() for run in known]
+
+
+def _tile_id(place: TilePlace) -> str:
+    return f"{place[0]}/{place[1]}"
+
+
+def _likely_first(event_id: str, periods: list[str]) -> list[str]:
+    """Return the periods with that first in which the id was made: it begins with milliseconds (UUID version 7)."""
+    try:
+        millis = int(event_id[:13].replace("-", ""), 16)
+        likely = f"{AUDIT_PREFIX}{datetime.fromtimestamp(millis / 1000, UTC):%Y_%m}"
+    except (ValueError, OverflowError, OSError):
+        likely = ""
+    return sorted(periods, key=lambda period: (period != likely, period))
+
+
+def _chunks(items: list[_Document], size: int) -> Iterator[list[_Document]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]

@@ -1,0 +1,66 @@
+"""The log of a running server, sealed by its workers and verified at the command line with the public key alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pymongo
+import requests
+
+from fhir_dmp.stores.mongo import embedded
+from tests.journeys.conftest import start, stop
+
+PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
+
+
+def create(server, count):
+    sent = {"Authorization": f"Bearer {server.token('ehr-one')}", "Content-Type": "application/fhir+json"}
+    for _ in range(count):
+        assert requests.post(f"{server.fhir}/Patient", json=PATIENT, headers=sent, timeout=10).status_code == 201
+
+
+def sealed(server):
+    """Return how many events the last published head holds."""
+    lines = (server.folder / "audit" / "heads.ndjson").read_text().splitlines()
+    return int(json.loads(lines[-1])["note"].splitlines()[1])
+
+
+def wait_until_sealed(server, more_than=0):
+    ends = time.monotonic() + 15
+    while not (sealed(server) > more_than and "0 wait" in server.command("audit", "verify").stdout):
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+
+
+def test_a_running_server_seals_its_log_and_anybody_verifies_it(tmp_path):
+    """Within a second or so; an edit straight in the database is named; another server takes up the same tree."""
+    server = start(tmp_path)
+    try:
+        server.register("ehr-one")
+        create(server, 10)
+        wait_until_sealed(server, 9)
+    finally:
+        stop(server)
+    before = sealed(server)
+    server = start(tmp_path)
+    try:
+        create(server, 3)
+        wait_until_sealed(server, before)
+        told = server.command("audit", "verify").stdout
+        assert int(re.match(r"(\d+) events verified", told)[1]) > before
+
+        with pymongo.MongoClient(embedded.uri(tmp_path)) as client:
+            log = client["fhir_dmp_log"]
+            month = max(name for name in log.list_collection_names() if name.startswith("audit_"))
+            edited = log[month].find_one({"t": "AuditEvent.subtype=create"})
+            log[month].update_one({"_id": edited["_id"]}, {"$set": {"pt": []}})
+            closed = log["epochs"].count_documents({"closed": {"$exists": True}})
+        refused = server.command("audit", "verify", check=False)
+        assert refused.returncode == 1
+        assert edited["_id"] in refused.stdout
+        assert "Traceback" not in refused.stderr
+        assert closed >= 4, "the workers that were stopped closed their epochs"
+    finally:
+        stop(server)
