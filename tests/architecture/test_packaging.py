@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -56,6 +57,15 @@ def test_each_locked_part_is_pinned_by_its_hash_and_names_no_host():
     assert parts
     assert all("--hash=sha256:" in part for part in parts)
     assert "://" not in LOCK
+
+
+def test_programs_from_npm_are_pinned_by_their_hash_and_name_no_host():
+    """For the tests alone; each is the one that was tried, from whichever registry it comes."""
+    parts = json.loads((ROOT / "tests" / "npm" / "package-lock.json").read_text())["packages"]
+    installed = [part for place, part in parts.items() if place]
+
+    assert installed
+    assert all(part["integrity"].startswith("sha512-") and "resolved" not in part for part in installed)
 
 
 def test_the_image_runs_as_nobody_in_particular_and_tells_its_health():
