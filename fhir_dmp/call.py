@@ -76,7 +76,7 @@ class Context:
 
     ``subject`` is None for a caller that nobody knows, who reaches nothing but a refusal. ``url`` is method and URL as sent,
     for the audit; ``address`` the network address of the client; ``base_url`` that of the FHIR endpoint. ``policy`` is what
-    opens the one record that the subject's token reaches, read with its token.
+    opens the one record that the subject's token reaches, read with its token. ``language`` is that of words for people.
     """
 
     subject: Subject | None
@@ -87,6 +87,7 @@ class Context:
     url: str = ""
     purpose: str = "TREAT"
     policy: PolicyRow | None = None
+    language: Literal["fr", "en"] = "fr"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class Issue:
 class FhirError(Exception):
     """An answer other than success, written for the sender.
 
-    ``text`` goes out; ``reasons`` go to the audit alone.
+    ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``): whose record was concerned.
     """
 
     status: ClassVar[int] = 500
@@ -43,11 +43,13 @@ class FhirError(Exception):
         issues: tuple[Issue, ...] = (),
         reasons: tuple[str, ...] = (),
         headers: tuple[tuple[str, str], ...] = (),
+        patients: tuple[str, ...] = (),
     ) -> None:
         super().__init__(text)
         self.issues = issues or (Issue(self.code, text, expression),)
         self.reasons = reasons
         self.headers = headers
+        self.patients = patients
 
 
 class Invalid(FhirError):

@@ -1,82 +1,95 @@
 """From an act to the row that proves it, before anybody hears of the result. https://hl7.org/fhir/R4/auditevent.html.
 
-One row stands for one act: what was asked, by whom, for whom, from where, why, how it ended and what it touched. The row is
-compact JSON with its keys in the order below; ``audit.render`` makes AuditEvents from it. The store chains rows when
-it writes them.
+One row stands for one act: what was asked, by whom, for whom, from where, why, how it ended and what it touched. A row is
+compact JSON in UTF-8, without what is empty, its keys in the order below. ``audit.parts`` says which AuditEvents it holds,
+``audit.render`` makes them, ``audit.index`` says what it is found by: pure functions of the row, so that whoever has a
+row can check what was made of it. The store chains rows when it writes them.
 
 =============  =======================================================================================================
+``v``          the format of the row: 1
 ``id``         the row's id, chosen before it is sent
 ``recorded``   FHIR instant, microseconds, UTC
-``act``        code of http://hl7.org/fhir/restful-interaction, ``$name`` of an operation, or the name of an OAuth act (``token``)
+``act``        code of http://hl7.org/fhir/restful-interaction, ``$name`` of an operation, or a name of the table ``audit.kinds``
+               (``token``); ``submitted`` for an AuditEvent of a client's own
 ``on``         ``Type``, ``Type/id`` or ``Type/id/version``; absent for the whole system
 ``outcome``    code of http://terminology.hl7.org/CodeSystem/audit-event-outcome: 0, 4, 8 or 12
-``error``      issue code and HTTP status of what went wrong
-``why``        reasons of a refusal: never sent to the caller
-``agent``      client, role, organization, operator, jti of the token
-``from``       network address
-``request``    method and URL as sent, cut at 2,000 characters
+``error``      ``code`` of the issue (or of OAuth) and HTTP ``status`` of what went wrong
+``why``        reasons of the decision: never sent to the caller
+``consents``   ``Consent/id/version`` of each Consent that permitted or refused
+``agent``      of the system that asked: ``client``, ``role``, ``organization`` (``system|value``), ``operator`` at the command line,
+               ``jti`` of the token
+``person``     who asked by it: ``kind``, ``id`` (``system|value``), ``resource``, ``name``, ``profession`` (TRE_G15), ``specialty``
+               (TRE_R01), ``secret`` (true under a *connexion secrète*)
+``from``       network address of the client; behind proxies that are trusted, the one they name
+``request``    method and URL, clinical values cut out; what a body or a header asked on lines of its own; 2,000 characters at most
+``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``)
 ``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason
 ``requestId``  X-Request-Id
+``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing of theirs
 ``touched``    by patient (``Patient/p``; empty for nobody's): the versions disclosed or changed
-``account``    of a sign-in, or a change of an account: id, identifier of its owner, method
-``entries``    the entries of a bundle: act, on, outcome
+``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` of its owner, ``method``
+``entries``    the entries of a transaction: ``act``, ``on``, ``outcome``
+``scopes``     what a token was asked or issued for
+``resource``   of a submitted AuditEvent: as the client sent it
 =============  =======================================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fhir_dmp.access.model import Subject
+from fhir_dmp.access.model import Person, Subject
+from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, seal
+from fhir_dmp.audit.index import index_of
 from fhir_dmp.call import Act, Call, Context, Entity, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.fhir.reference import ID, parse_literal
 from fhir_dmp.store.change import Event
 
-ACTIONS = {
-    "read": "R",
-    "vread": "R",
-    "create": "C",
-    "update": "U",
-    "patch": "U",
-    "delete": "D",
-}
-"""AuditEvent.action by interaction; whatever is not here executes: E. https://hl7.org/fhir/R4/valueset-audit-event-action.html."""
-
-REQUEST_LENGTH = 2000
+FORMAT = 1
 SUBMITTED = "submitted"
 """The act of rows that hold an AuditEvent of a client's own."""
 
-LISTS = ("search-type", "search-system", "history-instance", "history-type", "history-system")
-"""Acts whose event is found by patient and not by each row that they returned."""
+MOST_REASONS = 20
+MOST_PATIENTS = 20
+"""Patients whom an act can name that touched nothing of theirs."""
+
+_CONSENT = re.compile(r"Consent/([A-Za-z0-9\-.]{1,64}) v(\d{1,9})")
+"""How a reason names the Consent that it stands on: ``Consent/42 v3, provision 2``."""
+
+Salt = Callable[[], str]
+"""Makes text that nobody can guess, for what is sealed."""
 
 
-def describe(act: Act, context: Context, event_id: str, recorded: int) -> Event:
+def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Salt) -> Event:
     """Return the row for one FHIR act; ``recorded`` is microseconds since 1970."""
     call, result, error = act.call, act.result, act.error
+    why = act.reasons or (error.reasons if error else ())
     touched = _by_patient(result.entities if result else ())
-    outcome = error.audit_outcome if error else "0"
-    row: dict[str, Any] = {"id": event_id, "recorded": instant(recorded), "act": call.act}
-    row.update(
-        _given(
-            on=_target(call, result),
-            outcome=outcome,
-            error=_error(error),
-            why=list(act.reasons or (error.reasons if error else ())),
-            agent=_agent(context),
-            **{"from": context.address},
-            request=context.url[:REQUEST_LENGTH],
-            purpose=context.purpose,
-            requestId=context.request_id,
-            touched=touched,
-            entries=[_entry(each) for each in (result.entries if result else ())],
-        )
+    shown, sent = asked(call, context, result.query if result else None)
+    secret = _secret(context, shown, sent, salt)
+    row = _head(event_id, recorded, call.act)
+    _put(
+        row,
+        on=_target(call, result),
+        outcome=error.audit_outcome if error else "0",
+        error=_error(error),
+        why=list(why[:MOST_REASONS]),
+        consents=_consents(why),
+        **_who(context),
+        request=shown,
+        sealed=digest(secret) if secret else None,
+        purpose=context.purpose,
+        requestId=context.request_id,
+        touched=touched,
+        entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
+        **({} if any(touched) else {"for": _about(act, context)}),
     )
-    return Event(event_id, recorded, codec.dumps(row), _index(call, outcome, context, touched, result))
+    return _event(event_id, recorded, row, secret)
 
 
 def describe_token(
@@ -94,28 +107,28 @@ def describe_token(
 ) -> Event:
     """Return the row for one OAuth act (``token``, ``revoke``, ``client-add``...); ``error`` is the code of a refusal.
 
-    ``account`` says by which account (``id``, ``identifier``, ``method``) somebody signed in, or which was changed.
+    ``client`` is what the caller said; only if there is no error is it proven. ``account`` says by which account (``id``,
+    ``identifier``, ``method``) somebody signed in, or which was changed.
     """
-    outcome = "8" if error else "0"
-    client = client[:64]
-    who = replace(context, subject=subject) if subject else context
-    row: dict[str, Any] = {"id": event_id, "recorded": instant(recorded), "act": act}
-    row.update(
-        _given(
-            outcome=outcome,
-            error={"code": error} if error else None,
-            why=[why[:200]] if why else None,
-            agent={**_given(client=client), **_agent(who)},
-            **{"from": context.address},
-            request=context.url[:REQUEST_LENGTH],
-            account=_given(**account),
-            scopes=list(scopes),
-            requestId=context.request_id,
-        )
+    who = _who(context, subject or context.subject)
+    who["agent"] = {**({"client": client[:64]} if client else {}), **who.get("agent", {})}
+    person = subject.person if subject else None
+    row = _head(event_id, recorded, act)
+    _put(
+        row,
+        outcome="8" if error else "0",
+        error={"code": error} if error else None,
+        why=[why[:200]] if why else None,
+        consents=_consents((why,)),
+        **who,
+        request=cleaned(context.url),
+        purpose=person.purpose if person else None,
+        requestId=context.request_id,
+        **{"for": [person.patient] if person and person.patient else None},
+        account=_given(**account),
+        scopes=list(scopes),
     )
-    tokens = ["AuditEvent.action=E", f"AuditEvent.outcome={outcome}", f"AuditEvent.subtype={act}"]
-    tokens.extend(f"AuditEvent.agent={each}" for each in (client, account.get("id")) if each)
-    return Event(event_id, recorded, codec.dumps(row), {"t": tokens, "pt": []})
+    return _event(event_id, recorded, row, None)
 
 
 def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: int) -> Event:
@@ -123,27 +136,36 @@ def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: i
 
     https://profiles.ihe.net/ITI/TF/Volume2/ITI-20.html.
     """
-    row = {
-        "id": event_id,
-        "recorded": instant(recorded),
-        "act": SUBMITTED,
-        "agent": _agent(context),
-        "resource": tree,
-    }
-    entities = [_reference(entity.get("what")) for entity in tree.get("entity", ())]
-    agents = [_reference(agent.get("who")) for agent in tree["agent"]]
-    patients = sorted({ref for ref in (*entities, *agents) if ref and ref.startswith("Patient/")})
-    codes = [f"AuditEvent.subtype={coding['code']}" for coding in tree.get("subtype", ()) if "code" in coding]
-    tokens = [f"AuditEvent.{code}={tree[code]}" for code in ("action", "outcome") if code in tree]
-    touched = [f"AuditEvent.entity={ref}" for ref in dict.fromkeys(entities) if ref]
-    client = context.subject.client if context.subject else ""
-    index = {"t": [*tokens, *codes, f"AuditEvent.agent={client}", *touched], "pt": patients}
-    return Event(event_id, recorded, codec.dumps(row), index)
+    row = _head(event_id, recorded, SUBMITTED)
+    _put(row, **_who(context), requestId=context.request_id, resource=tree)
+    return _event(event_id, recorded, row, None)
 
 
-def _reference(what: Mapping[str, Any] | None) -> str | None:
-    literal = parse_literal((what or {}).get("reference", ""))
-    return str(literal.ref) if literal else None
+def _head(event_id: str, recorded: int, act: str) -> dict[str, Any]:
+    return {"v": FORMAT, "id": event_id, "recorded": instant(recorded), "act": act}
+
+
+def _put(row: dict[str, Any], **values: Any) -> None:
+    """Add what is there, in the order of the format."""
+    row.update((name, values[name]) for name in _ORDER if values.get(name))
+
+
+_ORDER = (
+    *("on", "outcome", "error", "why", "consents", "agent", "person", "from", "request", "sealed", "purpose"),
+    *("requestId", "for", "touched", "account", "entries", "scopes", "resource"),
+)
+
+
+def _event(event_id: str, recorded: int, row: Mapping[str, Any], secret: bytes | None) -> Event:
+    return Event(event_id, recorded, codec.dumps(row), index_of(row), secret)
+
+
+def _secret(context: Context, shown: str, sent: str, salt: Salt) -> bytes | None:
+    person = context.subject.person if context.subject else None
+    reason = person.reason[:REASON_LENGTH] if person and person.reason else None
+    if shown == sent and reason is None:
+        return None
+    return seal(None if shown == sent else sent, reason, salt())
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -163,16 +185,37 @@ def _error(error: FhirError | None) -> Mapping[str, Any] | None:
     return {"code": error.issues[0].code, "status": error.status} if error else None
 
 
-def _agent(context: Context) -> dict[str, str]:
-    subject = context.subject
+def _consents(why: Iterable[str]) -> list[str]:
+    named = (_CONSENT.match(reason) for reason in why)
+    return list(dict.fromkeys(f"Consent/{found[1]}/{found[2]}" for found in named if found))[:MOST_REASONS]
+
+
+def _who(context: Context, subject: Subject | None = None) -> dict[str, Any]:
+    """Return agent, person and network address."""
+    subject = subject or context.subject
     if subject is None:
-        return {}
-    return _given(
+        return {"from": context.address}
+    agent = _given(
         client=subject.client,
         role=subject.role,
         organization=subject.organization,
         operator=subject.operator,
         jti=subject.token_id,
+    )
+    return {"agent": agent, "person": _person(subject.person), "from": context.address}
+
+
+def _person(person: Person | None) -> dict[str, Any] | None:
+    if person is None:
+        return None
+    return _given(
+        kind=person.kind,
+        id=person.identifier,
+        resource=person.resource,
+        name=person.name[:200],
+        profession=person.profession,
+        specialty=person.specialty,
+        secret=person.secret,
     )
 
 
@@ -185,29 +228,32 @@ def _by_patient(entities: Iterable[Entity]) -> dict[str, list[str]]:
     return touched
 
 
+def _about(act: Act, context: Context) -> list[str] | None:
+    """Return the patients of an act that touched nothing of theirs: whose item was refused, who was named, whose token it is.
+
+    Nobody unknown can put a line into somebody's record.
+    """
+    call, subject = act.call, context.subject
+    if subject is None:
+        return None
+    if act.error is not None and act.error.patients:
+        return list(act.error.patients[:MOST_PATIENTS])
+    if call.type == "Patient" and call.id and ID.match(call.id):
+        return [f"Patient/{call.id}"]
+    person = subject.person
+    if person is not None and person.patient:
+        return [person.patient]
+    named = [ref for name, value in call.params if name in ("patient", "subject") for ref in _patients(value)]
+    return list(dict.fromkeys(named))[:MOST_PATIENTS]
+
+
+def _patients(value: str) -> Iterable[str]:
+    for each in value.split(",")[:MOST_PATIENTS]:
+        literal = parse_literal(each if "/" in each else f"Patient/{each}")
+        if literal is not None and literal.type == "Patient":
+            yield str(literal.ref)
+
+
 def _entry(act: Act) -> dict[str, Any]:
     outcome = act.error.audit_outcome if act.error else "0"
     return _given(act=act.call.act, on=_target(act.call, act.result), outcome=outcome)
-
-
-def _index(
-    call: Call, outcome: str, context: Context, touched: Mapping[str, Sequence[str]], result: Result | None
-) -> dict[str, Any]:
-    patients = [patient for patient in touched if patient]
-    tokens = [
-        f"AuditEvent.action={ACTIONS.get(call.name, 'E')}",
-        f"AuditEvent.outcome={outcome}",
-        f"AuditEvent.subtype={call.act}",
-    ]
-    if call.operation:
-        tokens.append("AuditEvent.subtype=operation")
-    if context.subject:
-        tokens.append(f"AuditEvent.agent={context.subject.client}")
-    entities = set(patients)
-    if call.name not in LISTS:
-        entities.update(name.rpartition("/")[0] for names in touched.values() for name in names)
-        entities.add(
-            f"{call.type}/{call.id[:64]}" if call.type and call.id else str(result.ref) if result and result.ref else ""
-        )
-    tokens.extend(f"AuditEvent.entity={entity}" for entity in sorted(entities) if entity)
-    return {"t": tokens, "pt": patients}

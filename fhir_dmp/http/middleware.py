@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock, Ids
@@ -18,6 +18,11 @@ _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 _INVALID = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
 Environ = dict[str, Any]
 """The WSGI environment of one request."""
+
+_WEIGHT = re.compile(r"[01](\.\d{0,3})?\Z")
+Language = Literal["fr", "en"]
+LANGUAGES: tuple[Language, ...] = ("fr", "en")
+"""What people are spoken to in."""
 
 _TOKEN = re.compile(r"[!-~]+\Z")
 
@@ -41,6 +46,7 @@ class Reception:
             base_url=self.base_url,
             address=self._address(environ),
             url=f"{environ['REQUEST_METHOD']} {path_of(environ)}{'?' if query else ''}{query}",
+            language=language_of(environ.get("HTTP_ACCEPT_LANGUAGE", "")),
         )
 
     def _request_id(self, environ: Environ) -> str:
@@ -54,6 +60,20 @@ class Reception:
         hops: list[str] = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
         hops.append(peer)
         return hops[max(len(hops) - 1 - self.trusted_proxies, 0)][:64]
+
+
+def language_of(accepted: str) -> Language:
+    """Return the language that the header prefers of those that are spoken here; French for who says nothing.
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-12.5.4.
+    """
+    if not accepted:
+        return "fr"
+    weights: dict[str, float] = {}
+    for each in accepted[:200].lower().split(","):
+        tag, _, weight = each.strip().partition(";q=")
+        weights.setdefault(tag.partition("-")[0], float(weight) if _WEIGHT.match(weight) else 1.0)
+    return max(LANGUAGES, key=lambda spoken: weights.get(spoken, weights.get("*", 0.0)))
 
 
 def path_of(environ: Environ) -> str:

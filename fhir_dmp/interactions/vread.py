@@ -20,7 +20,8 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     decisions = [decide(rules, each.index) for each in (current, row) if each is not None]
     refusals = tuple(reason for each in decisions if not each.permit for reason in each.reasons)
     if row is None or refusals:
-        raise NotFound(f"{call.ref} has no version {version}.", reasons=refusals or ("absent",))
+        patients = disclosed(current).patients if refusals else ()
+        raise NotFound(f"{call.ref} has no version {version}.", reasons=refusals or ("absent",), patients=patients)
     if row.deleted:
         raise Gone(f"{call.ref} version {version} is its deletion.")
     return Result(

@@ -105,12 +105,13 @@ def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
     The true reasons travel with the error to the audit.
     """
     reasons: tuple[str, ...] = ("absent",)
+    patients: tuple[str, ...] = ()
     if row is not None:
         decision = decide(grant.rules("read"), row.index)
         if decision.permit:
             return row
-        reasons = decision.reasons
-    raise NotFound(f"{ref} is not known here.", reasons=reasons)
+        reasons, patients = decision.reasons, disclosed(row).patients
+    raise NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
 
 
 def require_version(call: Call, before: Stored | None) -> None:

@@ -1,50 +1,87 @@
 """AuditEvents for those who may read the log: rendered from its rows, never stored twice, never changed.
 
 https://hl7.org/fhir/R4/auditevent.html; the search is that of ITI-81: https://profiles.ihe.net/ITI/TF/Volume2/ITI-81.html.
+Auditors read all of it, without clinical values; holders and their representatives what was done to the record, without what the law
+still hides from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action
+from fhir_dmp.access.narrow import narrow
 from fhir_dmp.audit.event import submit
-from fhir_dmp.audit.render import render
+from fhir_dmp.audit.parts import event_id, row_of
+from fhir_dmp.audit.render import View, render
+from fhir_dmp.audit.search import PARAMS, bounded, compile_clause, union
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
-from fhir_dmp.errors import Invalid, NotFound, NotSupported
+from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
-from fhir_dmp.fhir.dates import interval
-from fhir_dmp.fhir.reference import Ref, local
+from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.port import Order, Page
-from fhir_dmp.store.query import Between, In, Query, both
+from fhir_dmp.store.log import indexes_of
+from fhir_dmp.store.port import EventPart
+from fhir_dmp.store.query import Query, assuming
 
-_NEWEST_FIRST = (Order("rec", descending=True),)
+__all__ = ["INTERACTIONS", "PARAMS"]
+
+MOST_BYTES = 64 * 1024
+"""Of an AuditEvent that a client reports."""
+
+_TYPE = "AuditEvent"
 
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one AuditEvent."""
-    event = env.store.find_event(call.id or "")
-    if event is None or not decide(grant.rules("read"), {"ty": "AuditEvent"}).permit:
-        raise NotFound(f"AuditEvent/{call.id} is not known here.", reasons=("absent",))
-    return Result("ok", codec.dumps(render(event, context.base_url)), Ref("AuditEvent", event.id), 1, event.recorded)
+    part, reasons, patients = _find(call.id or "", grant, env)
+    if part is None:
+        raise NotFound(f"AuditEvent/{call.id} is not known here.", reasons=reasons, patients=patients)
+    body = codec.dumps(_rendered([part], context, grant, env)[0])
+    ref = Ref(_TYPE, event_id(part.event.id, part.number))
+    return Result("ok", body, ref, 1, part.event.recorded, entities=(Entity(ref, 1, _row(part)["pt"]),))
+
+
+def _find(audit_event_id: str, grant: Grant, env: Env) -> tuple[EventPart | None, tuple[str, ...], tuple[str, ...]]:
+    """Return the AuditEvent, or None with the reasons and the patients that the log is told of."""
+    found = row_of(audit_event_id)
+    event = env.store.find_event(found[0]) if found else None
+    if found is None or event is None or found[1] > event.index.get("m", 1):
+        return None, ("absent",), ()
+    part = EventPart(event, found[1])
+    decision = decide(grant.rules("read"), _row(part))
+    if decision.permit:
+        return part, (), ()
+    return None, decision.reasons, ()
+
+
+def _row(part: EventPart) -> dict[str, Any]:
+    """Return what the rules judge an AuditEvent by."""
+    index = indexes_of(part.event.index)[part.number - 1]
+    ident = event_id(part.event.id, part.number)
+    return {**index, "pt": tuple(index.get("pt", ())), "_id": f"{_TYPE}/{ident}", "ty": _TYPE}
 
 
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that takes an AuditEvent of a client's own into the log, for good (ITI-20)."""
     del grant
     tree = resource_of(call)
-    require_valid("AuditEvent", tree, env)
+    require_valid(_TYPE, tree, env)
+    _require_own(tree, context)
     event = submit(tree, context, env.ids.new(), env.clock.micros())
-    ref = Ref("AuditEvent", event.id)
-    body = codec.dumps(render(event, context.base_url))
+    if len(event.body) > MOST_BYTES:
+        raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
+    ref = Ref(_TYPE, event.id)
+    body = codec.dumps(render(event, 1, context.base_url, View(context.language)))
     return Plan(
         changes=(),
         finish=lambda *_: Result("created", body, ref, 1, event.recorded),
@@ -53,22 +90,38 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     )
 
 
+def _require_own(tree: Mapping[str, Any], context: Context) -> None:
+    """Refuse an event that says this server saw it, or that it happened later than now: it is a client's word."""
+    observer = tree["source"]["observer"]
+    named = (observer.get("reference"), observer.get("display"), (observer.get("identifier") or {}).get("value"))
+    if any(isinstance(each, str) and _is_us(each, context.base_url) for each in named):
+        raise Unprocessable(
+            "source.observer names this server: report what your own system saw.",
+            expression="AuditEvent.source.observer",
+        )
+
+
+def _is_us(name: str, base_url: str) -> bool:
+    literal = parse_literal(name)
+    if literal is not None:
+        return literal.base == base_url
+    return name.strip().lower() in ("fhir_dmp", "fhir-dmp") or base_url.partition("://")[2].partition("/")[0] in name
+
+
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of AuditEvents, newest first; ``total`` is exact when asked for or when all fit on the page."""
-    del grant
     place = _resume(call, context, env)
     params = place.params if place else call.params
-    asked = _Asked.parse(params, context, env)
-    query = both(*asked.clauses)
+    asked = _Asked.parse(params, call, context, env)
+    query = asked.query(grant)
     if asked.count == 0:
-        return _page((), asked, env.store.count_events(query), None, context)
-    after = place.keys if place else None
-    rows, last = env.store.search_events(query, Page(asked.count, _NEWEST_FIRST, after))
-    total = len(rows) if place is None and last is None else None
+        return _page([], asked, env.store.count_events(query), None, context)
+    parts, last = env.store.search_events(query, asked.count, place.keys if place else None)
+    total = len(parts) if place is None and last is None else None
     if asked.total and total is None:
         total = env.store.count_events(query)
     token = _token(last, params, context, env) if last else None
-    return _page(rows, asked, total, token, context)
+    return _page(_rendered(parts, context, grant, env), asked, total, token, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,85 +129,99 @@ class _Asked:
     """A search of the log, taken apart."""
 
     params: Params
-    clauses: tuple[Query, ...]
+    clauses: tuple[tuple[Query, Query], ...]
     count: int
     total: bool
+    ignored: tuple[Issue, ...]
 
     @classmethod
-    def parse(cls, params: Params, context: Context, env: Env) -> _Asked:
+    def parse(cls, params: Params, call: Call, context: Context, env: Env) -> _Asked:
         controls = {name: value for name, value in params if name in _CONTROLS}
-        clauses = tuple(_clause(name, value, context) for name, value in params if name not in _CONTROLS)
+        unknown = [name for name, _ in params if name not in _CONTROLS and name.partition(":")[0] not in PARAMS]
+        _require_known(unknown, strict=call.strict)
+        used = tuple((name, value) for name, value in params if name not in unknown)
+        clauses = tuple(compile_clause(name, value, context.base_url) for name, value in used if name not in _CONTROLS)
+        if context.subject is not None and context.subject.role == "auditor" and not bounded(used):
+            raise Invalid(
+                "Say when: an auditor's search names date (or period-start, _lastUpdated, _id), such as date=ge2026-11-01.",
+                expression="date",
+            )
         text = controls.get("_count", str(env.limits.default_page))
-        if not text.isdigit():
-            raise Invalid(f"_count {text!r} is no number.", expression="_count")
-        count = 0 if controls.get("_summary") == "count" else min(int(text), env.limits.page)
-        return cls(params, clauses, count, controls.get("_total") == "accurate")
-
-
-_CONTROLS = ("_count", "_total", "_summary", "_format", "_pretty", "_page")
-
-
-def _clause(name: str, value: str, context: Context) -> Query:
-    compile_value = PARAMS.get(name)
-    if compile_value is None:
-        raise NotSupported(
-            f"AuditEvent is searched by {', '.join(sorted(PARAMS))}; not by {name!r}.", expression=name[:64]
+        if not text.isdecimal() or not text.isascii():
+            raise Invalid(f"_count {text[:20]!r} is no number.", expression="_count")
+        count = 0 if controls.get("_summary") == "count" else min(int(text[:9]), env.limits.page)
+        if controls.get("_sort", "-date") not in ("-date", "-_lastUpdated"):
+            raise NotSupported("AuditEvents come newest first: _sort=-date.", expression="_sort")
+        ignored = tuple(
+            Issue("not-supported", f"{name[:64]!r} was passed over.", severity="warning") for name in unknown
         )
-    return compile_value(value, context)
+        return cls(used, clauses, count, controls.get("_total") == "accurate", ignored)
+
+    def query(self, grant: Grant) -> Query:
+        """Return what is asked, of what the caller may see."""
+        allowed = assuming(narrow(grant.rules("search")), "ty", _TYPE)
+        return union(list(self.clauses), allowed)
 
 
-def _tokens(code: str) -> Callable[[str, Context], Query]:
-    def compile_value(value: str, context: Context) -> Query:
-        del context
-        codes = [each.rpartition("|")[2] for each in value.split(",")]
-        return In("t", tuple(f"AuditEvent.{code}={each}" for each in codes))
-
-    return compile_value
+_CONTROLS = ("_count", "_total", "_summary", "_format", "_pretty", "_page", "_sort")
+_NEVER = ("_include", "_revinclude", "_has", "_filter", "_query", "_content", "_text", "_list")
+"""Would lead out of the log, or look into it: refused however lenient one is."""
 
 
-def _references(field: str, prefix: str) -> Callable[[str, Context], Query]:
-    def compile_value(value: str, context: Context) -> Query:
-        refs = []
-        for each in value.split(","):
-            ref = local(each if "/" in each else f"Patient/{each}", context.base_url)
-            if ref is None:
-                raise Invalid(f"{each[:100]!r} is no reference to a resource here.")
-            refs.append(f"{prefix}{ref}")
-        return In(field, tuple(refs))
-
-    return compile_value
+def _require_known(unknown: Iterable[str], *, strict: bool) -> None:
+    for name in unknown:
+        if strict or name.partition(":")[0] in _NEVER or "." in name:
+            raise NotSupported(
+                f"AuditEvent is searched by {', '.join(sorted(PARAMS))}; not by {name[:64]!r}.", expression=name[:64]
+            )
 
 
-def _date(value: str, context: Context) -> Query:
-    del context
-    prefix, text = (value[:2], value[2:]) if value[:2].isalpha() else ("eq", value)
-    low, high = interval(text)
-    bounds = {
-        "eq": Between("rec", low, high),
-        "ge": Between("rec", low, None),
-        "gt": Between("rec", high, None),
-        "sa": Between("rec", high, None),
-        "lt": Between("rec", None, low),
-        "eb": Between("rec", None, low),
-        "le": Between("rec", None, high),
-    }
-    if prefix not in bounds:
-        raise NotSupported(f"The prefix {prefix!r} is not supported for the date of AuditEvents.", expression="date")
-    return bounds[prefix]
+def _rendered(parts: Iterable[EventPart], context: Context, grant: Grant, env: Env) -> list[dict[str, Any]]:
+    """Return the AuditEvents as this caller may see them."""
+    parts = tuple(parts)
+    view = _view(parts, context, grant, env)
+    return [render(part.event, part.number, context.base_url, _own(view, part, context)) for part in parts]
 
 
-PARAMS: Mapping[str, Callable[[str, Context], Query]] = {
-    "_id": lambda value, _: In("_id", tuple(value.split(","))),
-    "_lastUpdated": _date,
-    "date": _date,
-    "patient": _references("pt", ""),
-    "entity": _references("t", "AuditEvent.entity="),
-    "agent": _tokens("agent"),
-    "action": _tokens("action"),
-    "outcome": _tokens("outcome"),
-    "subtype": _tokens("subtype"),
-}
-"""What AuditEvents are searched by, and how a value becomes a query on the log's rows."""
+def _view(parts: tuple[EventPart, ...], context: Context, grant: Grant, env: Env) -> View:
+    """Return what a caller sees: a person the items they may read now, an auditor ids of all and clinical values of none."""
+    person = context.subject.person if context.subject else None
+    if person is None:
+        return View(context.language, sealed=False)
+    names = {ref for part in parts for ref in _names(part.event)}
+    rows = env.store.find_many(sorted(names, key=str)) if names else {}
+    rules = grant.rules("read")
+
+    @cache
+    def sees(name: str) -> bool:
+        ref = _ref(name)
+        row = rows.get(ref) if ref else None
+        return row is None or decide(rules, row.index).permit
+
+    return View(context.language, sees, sealed=False)
+
+
+def _own(view: View, part: EventPart, context: Context) -> View:
+    """Return the view with what lies sealed, for somebody who looks at what they did themselves, or at whose glass was broken."""
+    person = context.subject.person if context.subject else None
+    if person is None or part.event.secret is None:
+        return view
+    tokens = part.event.index.get("t", ())
+    opened = any(f"p={purpose}" in tokens for purpose in ("BTG", "ETREAT"))
+    mine = f"g={person.identifier}" in tokens or f"g={person.resource}" in tokens
+    return replace(view, sealed=mine, reason=mine or opened)
+
+
+def _names(event: Event) -> Iterable[Ref]:
+    row = codec.loads_object(event.body)
+    named = [name for names in row.get("touched", {}).values() for name in names]
+    named += [row.get("on", ""), *(entry.get("on", "") for entry in row.get("entries", ()))]
+    return {ref for name in named if (ref := _ref(name)) and ref.type != _TYPE}
+
+
+def _ref(name: str) -> Ref | None:
+    parts = name.split("/")
+    return Ref(parts[0], parts[1]) if len(parts) > 1 else None
 
 
 def _resume(call: Call, context: Context, env: Env) -> Place | None:
@@ -162,22 +229,24 @@ def _resume(call: Call, context: Context, env: Env) -> Place | None:
     if token is None:
         return None
     now = env.clock.micros() // 1_000_000
-    return open_place(token, env.unseal, owner=owner(context.subject), path="AuditEvent", now=now)
+    return open_place(token, env.unseal, owner=owner(context.subject), path=_TYPE, now=now)
 
 
 def _token(last: tuple[Any, ...], params: Params, context: Context, env: Env) -> str:
     ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-    return seal_place(Place(owner(context.subject), "AuditEvent", params, last, "", ends), env.seal)
+    return seal_place(Place(owner(context.subject), _TYPE, params, last, "", ends), env.seal)
 
 
-def _page(rows: tuple[Event, ...], asked: _Asked, total: int | None, token: str | None, context: Context) -> Result:
-    base = f"{context.base_url}/AuditEvent"
+def _page(
+    events: list[dict[str, Any]], asked: _Asked, total: int | None, token: str | None, context: Context
+) -> Result:
+    base = f"{context.base_url}/{_TYPE}"
     links = {"self": f"{base}?{urlencode(asked.params)}" if asked.params else base}
     if token:
         links["next"] = f"{base}?{urlencode({'_page': token})}"
-    entries = [
-        Entry(f"{base}/{row.id}", codec.dumps(render(row, context.base_url)), search_mode="match") for row in rows
-    ]
+    entries = [Entry(f"{base}/{event['id']}", codec.dumps(event), search_mode="match") for event in events]
+    if asked.ignored:
+        entries.append(Entry(body=codec.dumps(outcome(asked.ignored)), search_mode="outcome"))
     return Result("ok", bundle("searchset", entries, links=links, total=total), query=urlencode(asked.params))
 
 

@@ -25,6 +25,7 @@ from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import search_type
 from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
+from fhir_dmp.interactions.write import entity
 from fhir_dmp.service import audit_log
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.store.change import Change, Commit, Event
@@ -140,7 +141,9 @@ def _judge(changes: Iterable[Change], grant: Grant) -> None:
             decision = decide(rules, row)
             if not decision.permit:
                 raise Refused(
-                    f"This token does not allow to {change.kind} {change.ref.type}.", reasons=decision.reasons
+                    f"This token does not allow to {change.kind} {change.ref.type}.",
+                    reasons=decision.reasons,
+                    patients=entity(change).patients,
                 )
 
 
@@ -189,4 +192,4 @@ def _marks(call: Call) -> tuple[str, ...]:
 
 
 def _described(act: Act, context: Context, env: Env) -> Event:
-    return describe(act, context, env.ids.new(), env.clock.micros())
+    return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)

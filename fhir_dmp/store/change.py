@@ -77,13 +77,15 @@ class Event:
     """One row of the audit log: an act, a refusal or a fault, with all the entries it touched.
 
     ``id`` is chosen before sending, so that a repeated send is recognised. ``body`` is canonical JSON; ``index`` holds
-    the few fields that AuditEvents are searched by (``t`` tokens, ``pt``). The chain fields are given at the flush.
+    the few fields that its AuditEvents are searched by (``t``, ``u``, ``pt`` and such). The chain fields are given at the flush.
+    ``secret`` is what lies beside the row, which names it by its digest: no proof of the row tells it.
     """
 
     id: str
     recorded: int
     body: bytes
     index: Index = field(default_factory=dict)
+    secret: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,23 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class EventPart:
+    """One AuditEvent: the row that holds it, and its number there, from 1."""
+
+    event: Event
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many AuditEvents one actor made on a day; ``day`` is the number of days since 1970-01-01 UTC."""
+
+    day: int
+    actor: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """Whose history: of one resource, of a type, or of all (both None). ``allowed`` narrows by the rules."""
 
@@ -137,12 +154,21 @@ class Store(Protocol):
         """Return one row of the audit log."""
         ...
 
-    def search_events(self, query: Query, page: Page) -> tuple[tuple[Event, ...], tuple[Any, ...] | None]:
-        """Return a page of the audit log, newest first by default, and the keys to go on from (None at the end)."""
+    def search_events(
+        self, query: Query, limit: int, after: tuple[Any, ...] | None = None
+    ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
+        """Return up to ``limit`` AuditEvents of the log that meet the query, newest first, and the keys to go on from (None at the end).
+
+        A row holds several; each is judged by itself. An ``Or`` at the top is a union of queries that no row meets twice.
+        """
         ...
 
     def count_events(self, query: Query) -> int:
-        """Return how many rows of the audit log meet the query."""
+        """Return how many AuditEvents meet the query, counted by the database."""
+        ...
+
+    def tally_events(self, query: Query) -> tuple[Tally, ...]:
+        """Return how many AuditEvents meet the query for each day and actor, newest day first, counted by the database."""
         ...
 
     def has_mark(self, mark: str) -> bool:

@@ -173,6 +173,22 @@ def matches(query: Query, row: Row) -> bool:  # noqa: PLR0911 - one line for eac
             return not matches(part, row)
 
 
+def assuming(query: Query, field: str, value: Scalar) -> Query:
+    """Return what is left to ask where the field of every row has this value."""
+    match query:
+        case And(parts):
+            return both(*(assuming(part, field, value) for part in parts))
+        case Or(parts):
+            return either([assuming(part, field, value) for part in parts])
+        case Not(part):
+            left = assuming(part, field, value)
+            return EVERYTHING if left == NOTHING else NOTHING if left == EVERYTHING else Not(left)
+        case _ if mentions(query, frozenset({field})):
+            return EVERYTHING if matches(query, {field: value}) else NOTHING
+        case _:
+            return query
+
+
 def mentions(query: Query, fields: frozenset[str]) -> bool:
     """Tell whether the query looks at one of the fields (``r`` for ranges)."""
     match query:

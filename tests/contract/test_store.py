@@ -43,7 +43,7 @@ def store(mongodb_uri, database_name):
 
 def event():
     """Return an event with an id of its own."""
-    return Event(IDS.new(), CLOCK.micros(), b'{"act":"read"}', {"t": ["AuditEvent.action=R"], "pt": []})
+    return Event(IDS.new(), CLOCK.micros(), b'{"act":"read"}', {"t": ["a=R"], "pt": []})
 
 
 def body(text="x"):

@@ -57,9 +57,8 @@ def test_every_parameter_that_is_told_is_searched_by(statement, app, ehr, audito
     for caller, name in ((ehr, "Observation"), (ehr, "Patient"), (ehr, "Encounter"), (auditor, "AuditEvent")):
         for param in of_type(statement, name)["searchParam"]:
             if param["type"] in sample:
-                answer = caller.get(
-                    f"/{name}?{param['name']}={sample[param['type']]}", headers={"Prefer": "handling=strict"}
-                )
+                asked = f"/{name}?{param['name']}={sample[param['type']]}{'&date=2024' if name == 'AuditEvent' else ''}"
+                answer = caller.get(asked, headers={"Prefer": "handling=strict"})
                 assert answer.status_code == 200, (name, param, answer.data)
     assert "composition" not in {param["name"] for param in of_type(statement, "Bundle")["searchParam"]}
     assert ehr.get("/Bundle?composition=x", headers={"Prefer": "handling=strict"}).status_code == 400

@@ -73,7 +73,7 @@ def test_the_log_knows_an_operation_by_its_name(ehr, auditor, patient):
     ehr.get(f"/Patient/{patient['id']}/$meta")
 
     for subtype in ("$meta", "operation"):
-        found = auditor.get(f"/AuditEvent?subtype={subtype}").json["entry"]
+        found = auditor.get(f"/AuditEvent?date=ge2000&subtype={subtype}").json["entry"]
         assert len(found) == 1
         event = found[0]["resource"]
         assert [each["code"] for each in event["subtype"]] == ["operation", "$meta"]

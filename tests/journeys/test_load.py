@@ -326,7 +326,7 @@ def test_a_batch_broken_half_way_is_finished_without_repeating_its_entries(place
 def creations(place):
     """Return the log's rows of creations that were done."""
     logs = [name for name in place.database.list_collection_names() if name.startswith("audit")]
-    wanted = {"t": {"$all": ["AuditEvent.subtype=create", "AuditEvent.outcome=0"]}}
+    wanted = {"u": {"$all": ["s=create", "o=0"]}}
     return [row for name in logs for row in place.database[name].find(wanted)]
 
 

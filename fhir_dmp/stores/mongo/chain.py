@@ -58,6 +58,7 @@ class Chain:
                     "rec": event.recorded,
                     "b": event.body,
                     **event.index,
+                    **({} if event.secret is None else {"s": event.secret}),
                     "w": self.writer,
                     "e": self.epoch,
                     "n": number,

@@ -79,7 +79,10 @@ class Version(Document):  # type: ignore[misc] # mongoengine carries no types
 
 
 class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types
-    """One act, refusal or fault; a collection for each month. Chain: writer, epoch, number, previous hash, hash."""
+    """One act, refusal or fault; a collection for each month. Chain: writer, epoch, number, previous hash, hash.
+
+    What it is found by is told in ``audit.index``; ``s`` lies beside ``b``, which names it by its digest.
+    """
 
     meta = {  # noqa: RUF012 - mongoengine reads it so
         "collection": "audit",
@@ -88,6 +91,7 @@ class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types
             {"fields": ["t", "-rec"]},
             {"fields": ["pt", "-rec"]},
             {"fields": ["-rec", "_id"]},
+            {"fields": ["at"], "sparse": True},
             {"fields": ["w", "e", "n"], "unique": True},
         ],
     }
@@ -95,7 +99,16 @@ class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types
     rec = LongField()
     b = BinaryField()
     t = ListField(StringField())
+    u = ListField(StringField())
     pt = ListField(StringField())
+    sec = ListField(StringField())
+    m = IntField()
+    x = ListField(DictField())
+    c = ListField(StringField())
+    cu = ListField(StringField())
+    at = LongField()
+    ps = LongField()
+    s = BinaryField()
     w = StringField()
     e = StringField()
     n = LongField()

@@ -23,7 +23,7 @@ from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
-from fhir_dmp.store.port import Found, HistoryPage, Order, Page, Scope
+from fhir_dmp.store.port import EventPart, Found, HistoryPage, Order, Page, Scope, Tally
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import EventCommitter, Months, Stamps, WriteCommitter
@@ -31,6 +31,7 @@ from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
 from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, SEAL_SUFFIX, ensure_indexes, months
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
+from fhir_dmp.stores.mongo.log import count_log, event_of, search_log, tally_log
 from fhir_dmp.stores.mongo.together import Together
 
 SKEW_SECONDS = 1.0
@@ -212,34 +213,25 @@ class MongoStore:
             for name in self._audit_collections():
                 row = self._log(name).find_one({"_id": event_id})
                 if row:
-                    return _event(row)
+                    return event_of(row)
         return None
 
-    def search_events(self, query: Query, page: Page) -> tuple[tuple[Event, ...], tuple[Any, ...] | None]:
-        """Return a page of the audit log, newest first, and the keys to go on from."""
-        wanted: _Row = compile_query(query)
-        if page.after is not None:
-            recorded, event_id = page.after
-            later = [{"rec": {"$lt": recorded}}, {"rec": recorded, "_id": {"$gt": event_id}}]
-            wanted = {"$and": [wanted, {"$or": later}]}
-        rows: list[_Row] = []
+    def search_events(
+        self, query: Query, limit: int, after: tuple[Any, ...] | None = None
+    ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
+        """Return a page of the AuditEvents of the log, newest first, and the keys to go on from."""
         with answering():
-            for name in self._audit_collections():
-                found = self._log(name).find(wanted).sort([("rec", -1), ("_id", 1)])
-                rows.extend(found.limit(page.limit + 1 - len(rows)).max_time_ms(int(QUERY_SECONDS * 1000)))
-                if len(rows) > page.limit:
-                    break
-        shown = rows[: page.limit]
-        last = (int(shown[-1]["rec"]), shown[-1]["_id"]) if len(rows) > page.limit else None
-        return tuple(_event(row) for row in shown), last
+            return search_log(self._audit_months(), query, limit, after)
 
     def count_events(self, query: Query) -> int:
-        """Return how many rows of the audit log meet the query."""
+        """Return how many AuditEvents meet the query."""
         with answering():
-            return sum(
-                self._log(name).count_documents(compile_query(query), maxTimeMS=int(QUERY_SECONDS * 1000))
-                for name in self._audit_collections()
-            )
+            return sum(count_log(log, query) for log in self._audit_months())
+
+    def tally_events(self, query: Query) -> tuple[Tally, ...]:
+        """Return how many AuditEvents meet the query for each day and actor."""
+        with answering():
+            return tally_log(self._audit_months(), query)
 
     def has_mark(self, mark: str) -> bool:
         """Tell whether a commit carried this mark."""
@@ -296,6 +288,9 @@ class MongoStore:
     def _audit_collections(self) -> list[str]:
         """Return the months of the log, newest first."""
         return months(self.log)[::-1]
+
+    def _audit_months(self) -> list[Any]:
+        return [self._log(name) for name in self._audit_collections()]
 
     def _log(self, name: str) -> Any:
         return self.log.get_collection(name, read_concern=ReadConcern("majority"))
@@ -360,7 +355,3 @@ def _ref(row: _Row) -> Ref:
 def _stored(row: _Row, ref: Ref | None = None) -> Stored:
     body = row.pop("b", None)
     return Stored(ref or _ref(row), row["v"], row["lu"], row["co"], int(row["lu"][:13], 16), body, from_row(row))
-
-
-def _event(row: _Row) -> Event:
-    return Event(row["_id"], int(row["rec"]), row["b"], {"t": row.get("t", []), "pt": row.get("pt", [])})

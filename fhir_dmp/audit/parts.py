@@ -1,0 +1,67 @@
+"""Which AuditEvents a row holds: one for each patient, and of a transaction one more for each entry and patient.
+
+https://profiles.ihe.net/ITI/BALP/volume-1.html. The first has the id of the row, the others ``<row>-2``, ``<row>-3`` and so on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fhir_dmp.audit.kinds import DECISION, kind_of
+
+_ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-([1-9]\d{0,8}))?\Z")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One AuditEvent of a row: ``patient`` is empty for nobody's, ``names`` are versions (``Type/id/version``) or targets."""
+
+    act: str
+    outcome: str
+    patient: str = ""
+    names: tuple[str, ...] = ()
+
+
+def parts_of(row: Row) -> list[Part]:
+    """Return the AuditEvents of a row of the server's own, in their order."""
+    act, outcome = row["act"], row.get("outcome", "0")
+    if kind_of(act).shape == "token":
+        holder = row.get("person", {}).get("resource", "")
+        return [Part(act, outcome, holder if holder.startswith("Patient/") else "")]
+    touched: Mapping[str, Sequence[str]] = row.get("touched") or dict.fromkeys(row.get("for") or ("",), ())
+    if kind_of(act).shape == "bundle":
+        patients = [patient for patient in touched if patient] or [""]
+        return [Part(act, outcome, patient) for patient in patients] + list(_entries(row, touched))
+    on = (row["on"],) if "on" in row else ()
+    parts = [Part(act, outcome, patient, tuple(names) or on) for patient, names in touched.items()]
+    if outcome == "8" and "consents" in row and "person" in row and "organization" in row.get("agent", {}):
+        parts.extend([Part(DECISION, outcome, part.patient) for part in parts if part.patient])
+    return parts
+
+
+def _entries(row: Row, touched: Mapping[str, Sequence[str]]) -> Iterator[Part]:
+    owners: dict[str, list[str]] = {}
+    for patient, names in touched.items():
+        for name in names:
+            owners.setdefault(name, []).append(patient)
+    for entry in row.get("entries", ()):
+        on = (entry["on"],) if "on" in entry else ()
+        for patient in owners.get(entry.get("on", ""), [""]):
+            yield Part(entry["act"], entry.get("outcome", "0"), patient, on)
+
+
+def event_id(row_id: str, number: int) -> str:
+    """Return the id of the AuditEvent that stands at ``number`` (from 1) in its row."""
+    return row_id if number == 1 else f"{row_id}-{number}"
+
+
+def row_of(audit_event_id: str) -> tuple[str, int] | None:
+    """Return row and number of an AuditEvent's id, or None for an id that none can have."""
+    found = _ID.match(audit_event_id)
+    if found is None or found[2] == "1":
+        return None
+    return found[1], int(found[2] or 1)

@@ -1,0 +1,180 @@
+"""An event in words, for those whom it concerns: who, when, where, why, on what. https://hl7.org/fhir/R4/narrative.html.
+
+French first, English too. A sentence is made from the row alone, as the AuditEvent is; clinical words are not in a row, so none is
+here, but for the reason that was written for breaking the glass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from fhir_dmp.audit.parts import Part, Row
+
+Language = Literal["fr", "en"]
+
+_PARIS = ZoneInfo("Europe/Paris")
+_MONTHS = "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split()
+_ENGLISH_MONTHS = "January February March April May June July August September October November December".split()
+
+_DID: Mapping[str, tuple[str, str]] = {
+    "read": ("a consulté", "read"),
+    "vread": ("a consulté une version de", "read a version of"),
+    "search-type": ("a recherché dans le dossier", "searched the record"),
+    "search-system": ("a recherché dans le dossier", "searched the record"),
+    "history-instance": ("a consulté l'historique de", "read the history of"),
+    "history-type": ("a consulté l'historique", "read the history"),
+    "history-system": ("a consulté l'historique", "read the history"),
+    "create": ("a ajouté", "added"),
+    "update": ("a modifié", "changed"),
+    "patch": ("a modifié", "changed"),
+    "delete": ("a supprimé", "deleted"),
+    "batch": ("a envoyé un lot de demandes", "sent a batch of requests"),
+    "transaction": ("a enregistré ensemble plusieurs éléments", "recorded several items together"),
+    "$everything": ("a extrait tout le dossier", "took out the whole record"),
+    "$validate": ("a fait contrôler un élément", "had an item checked"),
+    "$meta": ("a consulté les étiquettes de", "read the labels of"),
+    "token": ("a obtenu un accès", "obtained access"),
+    "login": ("s'est connecté", "signed in"),
+    "logout": ("s'est déconnecté", "signed out"),
+    "revoke": ("a mis fin à un accès", "ended an access"),
+    "break-glass-start": ("a ouvert le dossier en bris de glace", "broke the glass to open the record"),
+    "break-glass-end": ("a terminé l'accès en bris de glace", "ended the access by breaking the glass"),
+    "decision": ("a été refusé par un consentement", "was refused by a consent"),
+    "submitted": ("a transmis une trace de son propre système", "reported an event of its own system"),
+}
+_COLON = (" : ", ": ")
+_OTHER = ("a fait une demande", "made a request")
+
+_WHY: Mapping[str, tuple[str, str]] = {
+    "TREAT": ("pour des soins", "for care"),
+    "BTG": ("en urgence, par bris de glace", "in an emergency, by breaking the glass"),
+    "ETREAT": (
+        "en urgence, par un centre de régulation (centre 15)",
+        "in an emergency, by a regulation centre (centre 15)",
+    ),
+    "PATRQT": ("à la demande du patient lui-même", "at the patient's own request"),
+    "FAMRQT": ("à la demande d'un représentant légal", "at the request of a legal representative"),
+    "PATADMIN": ("pour la gestion du dossier", "for the administration of the record"),
+    "HSYSADMIN": ("pour la gestion du système", "for the administration of the system"),
+}
+
+_HOW: Mapping[str, tuple[str, str]] = {
+    "4": ("La demande n'a pas abouti.", "The request did not succeed."),
+    "8": ("L'accès a été refusé.", "Access was refused."),
+    "12": ("Le serveur n'a pas pu répondre.", "The server could not answer."),
+}
+
+_ON: Mapping[str, tuple[str, str]] = {
+    "AllergyIntolerance": ("allergie", "allergy"),
+    "AuditEvent": ("traces d'accès", "access log"),
+    "CarePlan": ("plan de soins", "care plan"),
+    "CareTeam": ("équipe de soins", "care team"),
+    "Condition": ("problème de santé", "condition"),
+    "Consent": ("choix du patient", "patient's choice"),
+    "DiagnosticReport": ("compte rendu d'examen", "report"),
+    "DocumentReference": ("document", "document"),
+    "Encounter": ("venue", "encounter"),
+    "ExplanationOfBenefit": ("remboursement", "reimbursement"),
+    "ImagingStudy": ("imagerie", "imaging"),
+    "Immunization": ("vaccination", "vaccination"),
+    "MedicationAdministration": ("traitement administré", "administered treatment"),
+    "MedicationDispense": ("dispensation", "dispensed medication"),
+    "MedicationRequest": ("prescription", "prescription"),
+    "MedicationStatement": ("traitement en cours", "medication"),
+    "Observation": ("mesure ou résultat", "measurement or result"),
+    "Patient": ("identité", "identity"),
+    "Procedure": ("acte", "procedure"),
+    "RelatedPerson": ("proche", "related person"),
+}
+"""Words for what an item is; another type is called by its name in the standard."""
+
+_PROFESSION: Mapping[str, tuple[str, str]] = {
+    "10": ("médecin", "physician"),
+    "21": ("pharmacien", "pharmacist"),
+    "40": ("chirurgien-dentiste", "dentist"),
+    "50": ("sage-femme", "midwife"),
+    "60": ("infirmier", "nurse"),
+    "70": ("masseur-kinésithérapeute", "physiotherapist"),
+    "80": ("pédicure-podologue", "podiatrist"),
+}
+
+
+def narrative(row: Row, part: Part, language: Language, names: Sequence[str], reason: str | None) -> dict[str, str]:
+    """Return ``text`` of the AuditEvent: ``names`` are the versions that the reader may know of."""
+    sentences = list(_sentences(row, part, language, names, reason))
+    div = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return {
+        "status": "generated",
+        "div": f'<div xmlns="http://www.w3.org/1999/xhtml" lang="{language}" xml:lang="{language}">{div}</div>',
+    }
+
+
+def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], reason: str | None) -> Iterable[str]:
+    place = ("fr", "en").index(language)
+    did = _DID.get(part.act, _OTHER)[place]
+    what = _what(names, place)
+    why = _WHY.get(row.get("purpose", ""), ("", ""))[place]
+    yield f"{_when(row['recorded'], language)}{_COLON[place]}{_who(row, place)} {did}{what}{f', {why}' if why else ''}."
+    if "from" in row:
+        yield f"{('Depuis', 'From')[place]} {row['from']}."
+    if part.outcome in _HOW:
+        yield _HOW[part.outcome][place]
+    if reason:
+        yield f"{('Motif écrit', 'Reason given')[place]}{_COLON[place]}{reason}"
+    if part.act == "submitted":
+        yield (
+            "Cette trace est celle de ce système ; le serveur ne l'a pas constatée lui-même.",
+            "This event is that system's word; the server did not see it itself.",
+        )[place]
+
+
+def _when(recorded: str, language: Language) -> str:
+    moment = datetime.fromisoformat(recorded).astimezone(_PARIS)
+    if language == "fr":
+        return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year} à {moment:%H:%M:%S}"
+    return f"{moment.day} {_ENGLISH_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M:%S} (Paris)"
+
+
+def _who(row: Row, place: int) -> str:
+    person: Mapping[str, Any] = row.get("person", {})
+    agent: Mapping[str, str] = row.get("agent", {})
+    client = agent.get("client")
+    if not person:
+        by = f" ({agent['operator']})" if "operator" in agent else ""
+        where = _structure(agent, place)
+        return (
+            f"{('le système', 'the system')[place]} {client}{by}{where}"
+            if client
+            else ("un inconnu", "a stranger")[place]
+        )
+    kinds = {
+        "holder": ("le patient", "the patient"),
+        "representative": ("un représentant légal", "a legal representative"),
+    }
+    name = person.get("name") or person.get("id", "")
+    told = _PROFESSION.get(person.get("profession", ""), kinds.get(person.get("kind", ""), ("", "")))[place]
+    by = f" {('par', 'by')[place]} {client}" if client else ""
+    return f"{name}{f' ({told})' if told else ''}{_structure(agent, place)}{by}"
+
+
+def _structure(agent: Mapping[str, str], place: int) -> str:
+    if "organization" not in agent:
+        return ""
+    return f" ({('structure', 'organization')[place]} {agent['organization'].rpartition('|')[2]})"
+
+
+def _what(names: Sequence[str], place: int) -> str:
+    """Return how many items of which kind."""
+    counted = Counter(name.partition("/")[0] for name in names if name)
+    if not counted:
+        return ""
+    words = [
+        f"{_ON.get(kind, (kind, kind))[place]}{f' ({number})' if number > 1 else ''}"
+        for kind, number in counted.items()
+    ]
+    return f"{_COLON[place]}{', '.join(words)}"

@@ -1,0 +1,141 @@
+"""Searching the log: a row holds one AuditEvent or several, and each is found, counted and paged by itself.
+
+A row is fetched if any of its AuditEvents may be meant; those of a row that holds several are judged one by one, in the
+same words: by ``matches`` for a page, by the database for a count.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from fhir_dmp.store.change import Event
+from fhir_dmp.store.log import indexes_of, loosened
+from fhir_dmp.store.port import EventPart, Tally
+from fhir_dmp.store.query import Or, Query, matches
+from fhir_dmp.stores.mongo.compile import compile_query
+
+MILLIS = 10_000
+_DAY = 86_400_000_000
+_FIELDS = ("t", "u", "pt", "sec", "m", "x", "c", "cu", "at", "ps")
+_ONE = {"m": {"$exists": False}}
+_SEVERAL = {"m": {"$exists": True}}
+_Row = dict[str, Any]
+
+_APART: list[_Row] = [
+    {
+        "$set": {
+            "ev": {"$ifNull": ["$x", {"$map": {"input": "$pt", "as": "p", "in": {"pt": ["$$p"]}}}]},
+            "t": {"$ifNull": ["$c", "$t"]},
+            "u": {"$ifNull": ["$cu", "$u"]},
+        }
+    },
+    {"$unwind": {"path": "$ev", "includeArrayIndex": "k"}},
+    {
+        "$set": {
+            "pt": "$ev.pt",
+            "k": {"$add": ["$k", 1]},
+            "t": {"$concatArrays": [{"$ifNull": ["$t", []]}, {"$ifNull": ["$ev.t", []]}]},
+            "u": {"$concatArrays": [{"$ifNull": ["$u", []]}, {"$ifNull": ["$ev.u", []]}]},
+        }
+    },
+]
+"""Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does."""
+
+
+def event_of(row: _Row) -> Event:
+    """Return a row of the log as the port tells it."""
+    index = {name: row[name] for name in _FIELDS if name in row}
+    return Event(row["_id"], int(row["rec"]), row["b"], index, row.get("s"))
+
+
+def search_log(
+    months: Sequence[Any], query: Query, limit: int, after: Sequence[Any] | None
+) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
+    """Return up to ``limit`` AuditEvents, newest first, and the keys of the last if more follow."""
+    found: list[EventPart] = []
+    for month in months:
+        branches = [_events(month, branch, limit, after) for branch in _branches(query)]
+        merged = heapq.merge(*branches, key=_order) if len(branches) > 1 else branches[0]
+        found.extend(islice(merged, limit + 1 - len(found)))
+        if len(found) > limit:
+            last = found[limit - 1]
+            return tuple(found[:limit]), (last.event.recorded, last.event.id, last.number)
+    return tuple(found), None
+
+
+def count_log(month: Any, query: Query) -> int:
+    """Return how many AuditEvents of the month meet the query."""
+    total = 0
+    for branch in _branches(query):
+        total += month.count_documents({"$and": [compile_query(branch), _ONE]}, maxTimeMS=MILLIS)
+        for row in month.aggregate([*_several(branch), {"$count": "n"}], maxTimeMS=MILLIS):
+            total += row["n"]
+    return total
+
+
+def tally_log(months: Sequence[Any], query: Query) -> tuple[Tally, ...]:
+    """Return how many AuditEvents meet the query for each day and actor: the first agent that a row names."""
+    actors = {"$filter": {"input": "$t", "as": "x", "cond": {"$eq": [{"$substrCP": ["$$x", 0, 2]}, "g="]}}}
+    group: _Row = {
+        "$group": {
+            "_id": {
+                "d": {"$floor": {"$divide": ["$rec", _DAY]}},
+                "g": {"$ifNull": [{"$arrayElemAt": [actors, 0]}, "g="]},
+            },
+            "n": {"$sum": 1},
+        }
+    }
+    counted: dict[tuple[int, str], int] = {}
+    for month in months:
+        for branch in _branches(query):
+            one: list[_Row] = [{"$match": {"$and": [compile_query(branch), _ONE]}}]
+            for stages in (one, _several(branch)):
+                for row in month.aggregate([*stages, group], maxTimeMS=MILLIS):
+                    key = int(row["_id"]["d"]), row["_id"]["g"][2:]
+                    counted[key] = counted.get(key, 0) + row["n"]
+    return tuple(
+        Tally(day, actor, counted[day, actor]) for day, actor in sorted(counted, key=lambda each: (-each[0], each[1]))
+    )
+
+
+def _branches(query: Query) -> Sequence[Query]:
+    return query.parts if isinstance(query, Or) and query.parts else (query,)
+
+
+def _several(query: Query) -> list[_Row]:
+    wanted = {"$and": [compile_query(loosened(query)), _SEVERAL]}
+    return [{"$match": wanted}, {"$unset": "b"}, *_APART, {"$match": compile_query(query)}]
+
+
+def _events(month: Any, query: Query, limit: int, after: Sequence[Any] | None) -> Iterator[EventPart]:
+    """Yield the AuditEvents of one branch in their order, those after the keys."""
+    loose = loosened(query)
+    wanted: _Row = compile_query(loose)
+    if after is not None:
+        wanted = {"$and": [wanted, _beyond(after)]}
+    rows = month.find(wanted, batch_size=limit + 2).sort([("rec", -1), ("_id", 1)])
+    for row in rows.max_time_ms(MILLIS):
+        event = event_of(row)
+        told = loose == query and "m" not in row
+        passed = after[2] if after is not None and row["_id"] == after[1] else 0
+        for number, index in enumerate(indexes_of(event.index), 1):
+            if number > passed and (told or matches(query, {**index, "_id": event.id, "rec": event.recorded})):
+                yield EventPart(event, number)
+
+
+def _beyond(after: Sequence[Any]) -> _Row:
+    recorded, event_id, number = after
+    return {
+        "$or": [
+            {"rec": {"$lt": recorded}},
+            {"rec": recorded, "_id": {"$gt": event_id}},
+            {"rec": recorded, "_id": event_id, "m": {"$gt": number}},
+        ]
+    }
+
+
+def _order(part: EventPart) -> tuple[int, str, int]:
+    return -part.event.recorded, part.event.id, part.number

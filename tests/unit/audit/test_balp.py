@@ -1,0 +1,174 @@
+"""AuditEvents meet the IHE profiles that they claim, and claim those that they should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fhir.resources.R4B.auditevent import AuditEvent
+
+from fhir_dmp.audit.kinds import KINDS
+from fhir_dmp.definitions.loader import load
+from fhir_dmp.fhir import codec
+from fhir_dmp.validation.structure import build_validator
+from tests.balp import PROFILES, claimed, from_definitions, problems
+from tests.balp_facts import FACTS
+from tests.unit.audit.world import CALLERS, FAILURES, SUCCESSES, UNPROFILED, events, row, token, transaction
+
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "ihe" / "balp"
+needs_profiles = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the BALP profiles of ../shared/data/ihe/balp")
+
+
+@pytest.fixture(scope="module")
+def validate():
+    """The server's own structure validator."""
+    return build_validator(load())
+
+
+def profiles(event):
+    """Return the last parts of the profiles that an event claims."""
+    return [url.removeprefix(PROFILES) for url in event.get("meta", {}).get("profile", ())]
+
+
+def all_rows():
+    """Yield every act by every caller."""
+    for caller, subject in CALLERS.items():
+        for name, act in (SUCCESSES | UNPROFILED | FAILURES | {"a transaction": transaction()}).items():
+            yield f"{name} by {caller}", row(act, subject)
+    for act in (*KINDS, "flood", "something-new"):
+        if act != "decision":
+            yield f"act {act}", token(act)
+            yield f"failed {act}", token(act, error="invalid_client")
+    yield (
+        "login",
+        token("login", subject=None, account={"id": "a1", "identifier": "urn:x|1", "method": "password+totp"}),
+    )
+
+
+@pytest.mark.parametrize("name", SUCCESSES)
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_success_claims_its_profile_and_meets_it(name, caller):
+    """Whoever acts: by the facts that are written down here, which say what the profiles say."""
+    for event in events(row(SUCCESSES[name], CALLERS[caller])):
+        assert profiles(event), event["subtype"]
+        assert claimed(event, FACTS) == []
+
+
+@pytest.mark.parametrize("name", UNPROFILED)
+def test_an_act_without_a_profile_claims_none(name):
+    """It follows the pattern of the nearest one."""
+    assert [profiles(event) for event in events(row(UNPROFILED[name]))] == [[]]
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_failure_follows_the_pattern_and_claims_nothing_but_the_decision(name, caller):
+    """Its outcome is not 0, and IHE's profiles are for success; a Consent's decision has one of its own."""
+    for event in events(row(FAILURES[name], CALLERS[caller])):
+        assert event["outcome"] in ("4", "8")
+        assert profiles(event) in ([], ["IHE.BasicAudit.AuthZconsent"])
+        assert claimed(event, FACTS) == []
+
+
+def test_a_refusal_by_consent_is_told_as_the_decision_too():
+    """A professional of a structure, refused by a version of a Consent: client, user, structure and authorizer are named."""
+    refusal, decision = events(row(FAILURES["refused by consent"], CALLERS["doctor"]))
+
+    assert refusal["outcome"] == decision["outcome"] == "8"
+    assert profiles(decision) == ["IHE.BasicAudit.AuthZconsent"]
+    assert problems(decision, FACTS, "IHE.BasicAudit.AuthZconsent") == []
+    consents = [each["what"]["reference"] for each in decision["entity"] if each["type"]["code"] == "Consent"]
+    assert consents == ["Consent/42/_history/3"]
+
+
+def test_each_entry_of_a_transaction_meets_its_own_profile():
+    """The bundle is a job of one patient; the entries are creations, one of them of nobody's."""
+    told = events(row(transaction()))
+
+    assert [event["subtype"][0]["code"] for event in told] == ["transaction", "create", "create", "create"]
+    assert [profiles(event)[:1] for event in told] == [
+        [],
+        ["IHE.BasicAudit.PatientCreate"],
+        ["IHE.BasicAudit.PatientCreate"],
+        ["IHE.BasicAudit.Create"],
+    ]
+    assert [claimed(event, FACTS) for event in told] == [[], [], [], []]
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_an_issued_token_meets_the_profile_of_its_transaction(caller):
+    """IUA's Get Access Token allows two or three agents and one entity, whoever the token is for."""
+    [event] = events(token(subject=CALLERS[caller]))
+
+    assert profiles(event) == ["IHE.IUA.71"]
+    assert claimed(event, FACTS) == []
+
+
+def test_a_token_in_use_is_told_by_the_profile_for_it():
+    """Client id, user and the id of the token, beside the profile of what was done."""
+    [event] = events(row(SUCCESSES["read"], CALLERS["doctor"]))
+
+    assert profiles(event)[1] == "IHE.BasicAudit.OAUTHaccessTokenUse.Comprehensive"
+    user = next(agent for agent in event["agent"] if agent["requestor"])
+    assert user["policy"] == ["urn:ietf:params:oauth:jti:jti-1"]
+
+
+def test_every_event_is_valid_by_the_rules_of_the_standard(validate):
+    """By our own tables, and by the models of fhir.resources."""
+    for name, event in all_rows():
+        for told in events(event):
+            tree = codec.loads_object(codec.dumps(told))
+            assert [issue for issue in validate("AuditEvent", tree) if issue.severity == "error"] == [], name
+            AuditEvent.model_validate_json(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("profile", "spoil"),
+    [
+        ("PatientRead", lambda event: event["entity"].pop(0)),
+        ("PatientRead", lambda event: event["agent"].pop(0)),
+        ("PatientRead", lambda event: event.update(outcome="8")),
+        ("PatientRead", lambda event: event["agent"][0].pop("network")),
+        ("PatientRead", lambda event: event["entity"].append(dict(event["entity"][1]))),
+        ("PatientRead", lambda event: event["entity"][1].pop("what")),
+        ("PatientRead", lambda event: event["subtype"][0].update(code="search")),
+        ("PatientRead", lambda event: event["entity"][1]["role"].update(code="24")),
+    ],
+)
+def test_the_checker_sees_what_is_wrong(profile, spoil):
+    """Each fault that it is there for makes it speak."""
+    [event] = events(row(SUCCESSES["read"]))
+    event = json.loads(json.dumps(event))
+    spoil(event)
+
+    assert problems(event, FACTS, f"IHE.BasicAudit.{profile}") != []
+
+
+@needs_profiles
+def test_what_is_written_down_here_is_what_the_profiles_say():
+    """The facts by hand and those of the definitions are the same, element by element."""
+    told = from_definitions(SHARED)
+
+    assert {name: told[name] for name in FACTS} == FACTS
+
+
+@needs_profiles
+@pytest.mark.parametrize("path", sorted(SHARED.glob("AuditEvent-*.json")), ids=lambda path: path.stem)
+def test_the_checker_agrees_with_the_examples_of_ihe(path):
+    """Each example meets the profiles that it claims."""
+    facts = from_definitions(SHARED)
+    event = json.loads(path.read_text())
+
+    assert profiles(event)
+    assert claimed(event, facts) == []
+
+
+@needs_profiles
+def test_our_events_meet_the_definitions_of_ihe():
+    """The same as by hand, by the profiles as IHE publishes them."""
+    facts = from_definitions(SHARED)
+
+    assert [
+        (name, found) for name, each in all_rows() for event in events(each) if (found := claimed(event, facts))
+    ] == []
