@@ -32,10 +32,12 @@ from fhir_dmp.http.pages.browser import Browser
 from fhir_dmp.http.pages.render import Pages, pages_blueprint
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.lifetimes import Lifetimes
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
 from fhir_dmp.search.extract import build_extract
+from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.accounts import Accounts
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.audit_log import INTERACTIONS as AUDIT_INTERACTIONS
@@ -46,11 +48,12 @@ from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.sealer import Sealer, SealerThread
 from fhir_dmp.service.sign_in import SignIn, SignInRules
-from fhir_dmp.service.tokens import Tokens
+from fhir_dmp.service.tokens import Opaque, Tokens
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
+from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -184,14 +187,21 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     )
     refusals = Refusals(env, settings.anonymous_per_minute)
     announce = announcer(env, refusals)
+    restrict = build_restrict(definitions, base_url, settings.limits)
     grants = MongoGrants(store.database)
     tokens = Tokens(
         grants=grants,
+        families=MongoFamilies(store.database),
         keys=Keys(grants, Seal(secret, "keys"), clock),
+        opaque=Opaque.of(secret),
         issuer=Issuer(settings.public_url.rstrip("/"), settings.token_seconds),
+        restrict=restrict,
         clock=clock,
         ids=ids,
         announce=announce,
+        lifetimes=Lifetimes(
+            settings.token_seconds, settings.emergency_seconds, settings.online_seconds, settings.offline_seconds
+        ),
     )
     tokens.prepare()
     kept, passwords, totp = MongoAccounts(store.database), Passwords(), Seal(secret, "totp")
@@ -200,7 +210,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         env=env,
         store=store,
         tokens=tokens,
-        clients=Clients(grants, clock, ids, announce),
+        clients=Clients(grants, clock, ids, announce, restrict),
         accounts=Accounts(kept, passwords, totp, clock, ids, announce),
         sign_in=SignIn(kept, passwords, totp, Seal(secret, "device"), clock, announce, _sign_in_rules(settings)),
         forms=Seal(secret, "form"),

@@ -50,6 +50,9 @@ class Settings:
     session_idle_seconds: int = 1800
     session_seconds: int = 28800
     majority_age: int = 18
+    emergency_seconds: int = 600
+    online_seconds: int = 43_200
+    offline_seconds: int = 7_776_000
     trusted_proxies: int = 0
     anonymous_per_minute: int = 600
     audit_key_file: str = ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
 from argon2 import PasswordHasher
@@ -17,18 +17,26 @@ from pymongo import MongoClient
 
 from fhir_dmp.call import Context
 from fhir_dmp.clock import FixedClock, RandomIds
+from fhir_dmp.definitions.loader import load
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.routes import oauth_blueprint
+from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.rfc7523 import ASSERTION_TYPE, make_assertion
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import Seal
+from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.accounts import Accounts
+from fhir_dmp.service.authorize import Authorizations, Choice, SignedIn
 from fhir_dmp.service.clients import Clients, NewClient
-from fhir_dmp.service.tokens import Tokens
+from fhir_dmp.service.records import Records
+from fhir_dmp.service.tokens import Opaque, Tokens
+from fhir_dmp.settings import Limits
+from fhir_dmp.store.accounts import Account, Session
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
+from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 
 PUBLIC_URL = "http://127.0.0.1:8000"
@@ -58,6 +66,53 @@ def jwks(*privates):
 def context(**changed):
     """Return the Context of a caller that nobody knows."""
     return Context(**{"subject": None, "now": NOON, "request_id": "req-1", "base_url": f"{PUBLIC_URL}/fhir", **changed})
+
+
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+"""The pair of RFC 7636, appendix B."""
+
+CALLBACK = "https://app.example/cb"
+APP_SCOPES = (
+    *(
+        "openid",
+        "fhirUser",
+        "profile",
+        "launch",
+        "launch/patient",
+        "launch/encounter",
+        "offline_access",
+        "online_access",
+    ),
+    *("patient/*.rs", "user/*.rs"),
+)
+
+
+def authorize(**changed):
+    """Return the query of an authorization request; a parameter that is None is left out."""
+    fields = {
+        "response_type": "code",
+        "client_id": "phone",
+        "redirect_uri": CALLBACK,
+        "scope": "openid fhirUser launch/patient offline_access patient/Observation.rs",
+        "state": "af0ifjsldkj",
+        "aud": f"{PUBLIC_URL}/fhir",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+        **changed,
+    }
+    return urlencode({name: value for name, value in fields.items() if value is not None}).encode()
+
+
+@cache
+def restrict():
+    """Return the compiler of scopes' restrictions, on the definitions of R4."""
+    return build_restrict(load(), f"{PUBLIC_URL}/fhir", Limits())
+
+
+def nobody_looks(call, said_in):
+    """Stands where no record is looked for."""
+    raise AssertionError(call)
 
 
 def form(assertion, **changed):
@@ -105,8 +160,11 @@ class World:
         grants = self.grants()
         return Tokens(
             grants=grants,
+            families=MongoFamilies(self.opened[-1][self.database]),
             keys=Keys(grants, Seal(secret, "keys"), self.clock),
+            opaque=Opaque.of(secret),
             issuer=Issuer(PUBLIC_URL, **issuer),
+            restrict=restrict(),
             clock=self.clock,
             ids=RandomIds(),
             announce=self.announce,
@@ -115,7 +173,55 @@ class World:
 
     def clients(self):
         """Return the door of registration."""
-        return Clients(self.grants(), self.clock, RandomIds(), self.announce)
+        return Clients(self.grants(), self.clock, RandomIds(), self.announce, restrict())
+
+    def authorizations(self, secret=b"s" * 32):
+        """Return the door of the authorization endpoint, of one more worker."""
+        grants = self.grants()
+        return Authorizations(
+            grants=grants,
+            families=MongoFamilies(self.opened[-1][self.database]),
+            clients=Authentication(grants, FetchedKeys(self.clock), self.clock, TOKEN_URL),
+            opaque=Opaque.of(secret),
+            issuer=Issuer(PUBLIC_URL),
+            records=Records(nobody_looks, grants),
+            restrict=restrict(),
+            clock=self.clock,
+            ids=RandomIds(),
+            announce=self.announce,
+        )
+
+    def kept_accounts(self):
+        """Return the port of accounts."""
+        self.opened.append(MongoClient(self.uri))
+        return MongoAccounts(self.opened[-1][self.database])
+
+    def sign_in(self, account_id="a-1", **changed):
+        """Add the account of a patient and return it signed in."""
+        now = self.clock.micros()
+        values = {"kind": "patient", "name": "Zoé Petit", "resource": "Patient/z", "identifier": "urn:ins|1"}
+        account = Account(id=account_id, added=now, holds_from=now, **{**values, **changed})
+        session = Session(f"s-{account_id}", account_id, "signed-in", "password", now, now, now + 3_600_000_000)
+        if account.situations:
+            session = replace(session, situation=account.situations[0])
+        assert self.kept_accounts().add_account(account)
+        return SignedIn(account, session)
+
+    def app(self, client_id="phone", **changed):
+        """Register an app for people and return it."""
+        values = {"kind": "public", "role": "app", "scopes": APP_SCOPES, "redirect_uris": (CALLBACK,), "name": "Carnet"}
+        client = self.clients().add(NewClient(client_id, **{**values, **changed}), context())
+        self.acts.clear()
+        return client
+
+    def code(self, signed, door=None, choice=None, **changed):
+        """Let the person allow what an app asks, and return the parameters of the answer."""
+        door = door or self.authorizations()
+        question = door.ask(authorize(**changed), signed, context())
+        asked = (*(scope.text for scope in question.scopes), *question.others)
+        choice = choice or Choice(allow=True, scopes=asked, patient="Patient/z")
+        answer = door.decide(question.ticket, choice, signed, context())
+        return dict(parse_qsl(urlsplit(answer.url).query))
 
     def accounts(self, secret=b"s" * 32):
         """Return the door of accounts of one more worker; its hashes cost little."""

@@ -29,7 +29,7 @@ def rules_for(subject: Subject | None, action: Action) -> tuple[Rule, ...]:
             reason=f"scope {scope.text}",
         )
         for scope in scopes
-        if scope.level == "system"
+        if scope.level == "system" and not scope.restriction
     )
     return permits + _role_limits(subject)
 

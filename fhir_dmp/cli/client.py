@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fhir_dmp.cli.common import out, parts, reported, with_data_dir, with_operator
+from fhir_dmp.cli.common import err, out, parts, reported, with_data_dir, with_operator
 from fhir_dmp.service.clients import NewClient
 
 ROLES = ("ehr", "lab", "insurance-feed", "auditor", "samu", "app", "admin")
@@ -29,7 +29,11 @@ def client() -> None:
     "--jwks", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with its public key set."
 )
 @click.option("--jwks-url", help="Where its public key set is published.")
+@click.option(
+    "--secret", is_flag=True, help="Make a secret for a confidential client that has no key set; it is printed once."
+)
 @click.option("--redirect-uri", multiple=True)
+@click.option("--name", help="What people are told it is called, when it asks them.")
 @click.option("--organization", help="The structure it acts for: SYSTEM|VALUE.")
 @with_data_dir
 @with_operator
@@ -45,10 +49,18 @@ def client_add(client_id: str, jwks: Path | None, data_dir: Path | None, operato
         jwks=jwks.read_text() if jwks else None,
         jwks_url=given["jwks_url"],
         redirect_uris=given["redirect_uri"],
+        name=given["name"],
     )
+    secret = None
     with parts(data_dir, operator) as (server, context):
-        made = server.clients.add(new, context())
+        if given["secret"]:
+            made, secret = server.clients.add_with_secret(new, context())
+        else:
+            made = server.clients.add(new, context())
     out.print(f"{made.id}: {made.kind} client, role {made.role}, scopes {' '.join(made.scopes)}")
+    if secret is not None:
+        err.print("Its secret, which is kept nowhere and shown this once:")
+        click.echo(secret)
 
 
 @client.command("list")

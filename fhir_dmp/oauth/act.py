@@ -10,8 +10,12 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Context
 
 Kind = Literal[
+    "authorize",
     "token",
     "revoke",
+    "introspect",
+    "userinfo",
+    "launch",
     "operator-token",
     "client-add",
     "client-list",

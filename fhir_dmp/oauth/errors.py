@@ -53,6 +53,36 @@ class UnsupportedGrantType(OAuthError):
     error, status = "unsupported_grant_type", 400
 
 
+class UnsupportedResponseType(OAuthError):
+    """The authorization endpoint does not answer in this way."""
+
+    error, status = "unsupported_response_type", 400
+
+
+class AccessDenied(OAuthError):
+    """The person, or the server on their behalf, said no."""
+
+    error, status = "access_denied", 403
+
+
+class LoginRequired(OAuthError):
+    """The client forbade to ask, and nobody is signed in. https://openid.net/specs/openid-connect-core-1_0.html#AuthError."""
+
+    error, status = "login_required", 400
+
+
+class ConsentRequired(OAuthError):
+    """The client forbade to ask, and this server always asks."""
+
+    error, status = "consent_required", 400
+
+
+class UnsupportedTokenType(OAuthError):
+    """The server does not revoke tokens of this kind. https://www.rfc-editor.org/rfc/rfc7009#section-2.2.1."""
+
+    error, status = "unsupported_token_type", 400
+
+
 class InvalidScope(OAuthError):
     """The scope is malformed, not supported, or more than the client is registered for."""
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from authlib.oauth2.rfc7523 import private_key_jwt_sign
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, import_key
 from joserfc.jws import JWSRegistry, extract_compact
 
+from fhir_dmp.oauth.engine import private_key_jwt_sign
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest
 from fhir_dmp.oauth.jwks import ALGORITHMS, FetchedKeys, JwksError, parse_jwks
 from fhir_dmp.store.grants import Client

@@ -2,7 +2,7 @@
 
 They are signed by ES256: of the algorithms that are quick to check (measured: RS256 59 µs, ES256 99, Ed25519
 119) it has the least cost over a token's life (signing: 415, 45 and 49 µs) and the short signature that each
-request carries. Organization and role travel as IHE IUA's extension.
+request carries. Who acts, for whom and why travel as IHE IUA's extension.
 https://profiles.ihe.net/ITI/IUA/index.html.
 """
 
@@ -12,7 +12,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc import jwt
@@ -25,20 +25,32 @@ from fhir_dmp.errors import Unauthenticated
 ALGORITHM = "ES256"
 TYPE = "at+jwt"
 TOKEN_LENGTH = 16 * 1024
+CLIENT_ROLE = "urn:fhir-dmp:client-role"
+PROFESSION = "https://mos.esante.gouv.fr/NOS/TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante"
+ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 _INVALID = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
 _UNREADABLE = (JoseError, ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says once its signature has been checked; ``expires`` in seconds since 1970."""
+    """What a token says once its signature has been checked; ``issued`` and ``expires`` in seconds since 1970.
+
+    ``family``, ``account`` and ``patient`` (``Patient/p``) are of a person's token alone; what else is true of the person is read when
+    the token is used. ``extensions`` are the claims of IHE IUA.
+    """
 
     client_id: str
     registration: str
     scopes: tuple[str, ...]
     token_id: str
+    issued: int
     expires: int
     operator: str | None = None
+    family: str | None = None
+    account: str | None = None
+    patient: str | None = None
+    extensions: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +68,32 @@ class Issuer:
         """The resource server that tokens are for: the FHIR endpoint."""
         return f"{self.url}/fhir"
 
-    def mint(self, subject: Subject, registration: str, key: ECKey, now: int) -> str:
+    def mint(
+        self, subject: Subject, registration: str, key: ECKey, times: tuple[int, int], family: str | None = None
+    ) -> str:
         """Return a signed token for the subject, whose ``token_id`` becomes the ``jti``.
 
-        ``now`` in seconds since 1970.
+        ``times`` are those of issue and end, in seconds since 1970; ``family`` is that of a person's token.
         """
-        claims: dict[str, Any] = {
+        person = subject.person
+        claims = {
             "iss": self.url,
             "aud": self.audience,
-            "sub": subject.client,
+            "sub": person.account if person else subject.client,
             "client_id": subject.client,
             "scope": " ".join(subject.scopes),
             "jti": subject.token_id,
-            "iat": now,
-            "exp": now + self.seconds,
+            "iat": times[0],
+            "exp": times[1],
             "registration": registration,
-            "extensions": _extensions(subject),
+            "family": family,
+            "patient": person.patient.partition("/")[2] if person and person.patient else None,
+            "encounter": person.encounter.partition("/")[2] if person and person.encounter else None,
+            "fhirUser": person.resource if person else None,
+            "operator": subject.operator,
+            "extensions": iua_extensions(subject),
         }
-        if subject.operator:
-            claims["operator"] = subject.operator
+        claims = {name: value for name, value in claims.items() if value is not None}
         header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
         return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
 
@@ -101,16 +120,30 @@ class Issuer:
             registration=claims["registration"],
             scopes=tuple(claims["scope"].split()),
             token_id=claims["jti"],
+            issued=int(claims["iat"]),
             expires=int(claims["exp"]),
             operator=claims.get("operator"),
+            family=claims.get("family"),
+            account=claims["sub"] if "family" in claims else None,
+            patient=f"Patient/{claims['patient']}" if "patient" in claims else None,
+            extensions=claims["extensions"],
         )
 
 
-def _extensions(subject: Subject) -> dict[str, Any]:
-    iua: dict[str, Any] = {"subject_role": [{"system": "urn:fhir-dmp:client-role", "code": subject.role}]}
-    if subject.organization:
-        iua["subject_organization_id"] = subject.organization
-    return {"ihe_iua": iua}
+def iua_extensions(subject: Subject) -> dict[str, Any]:
+    """Return the claims of IHE IUA (ITI TF-2: 3.71.4.1.2.1); a written reason is clinical and not among them."""
+    person = subject.person
+    iua: dict[str, Any] = {"subject_role": [{"system": CLIENT_ROLE, "code": subject.role}]}
+    if person is not None:
+        iua = {
+            "subject_name": person.name,
+            "subject_role": [{"system": PROFESSION, "code": person.profession}] if person.profession else None,
+            "purpose_of_use": [{"system": ACT_REASON, "code": person.purpose}],
+            "national_provider_identifier": person.identifier if person.kind == "professional" else None,
+            "person_id": person.patient,
+        }
+    iua["subject_organization_id"] = subject.organization
+    return {"ihe_iua": {name: value for name, value in iua.items() if value}}
 
 
 def invalid_token(text: str) -> Unauthenticated:

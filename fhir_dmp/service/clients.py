@@ -13,7 +13,8 @@ from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, NotFound
 from fhir_dmp.oauth.act import Announce, Kind, TokenAct
-from fhir_dmp.oauth.clients import public_jwks, require_registrable
+from fhir_dmp.oauth.client_secret import hashed, make_secret
+from fhir_dmp.oauth.clients import Restrict, public_jwks, require_registrable
 from fhir_dmp.store.grants import Client, Grants
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ T = TypeVar("T")
 class NewClient:
     """What an operator says of a client that is to be registered.
 
-    ``jwks`` is the text of its public key set.
+    ``jwks`` is the text of its public key set, ``name`` what people are told it is called.
     """
 
     id: str
@@ -34,6 +35,7 @@ class NewClient:
     jwks: str | None = None
     jwks_url: str | None = None
     redirect_uris: tuple[str, ...] = ()
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,19 @@ class Clients:
     clock: Clock
     ids: Ids
     announce: Announce
+    restrict: Restrict
 
     def add(self, new: NewClient, context: Context) -> Client:
         """Register the client and return it.
 
         Raise ``Invalid`` if it may not be, ``Conflict`` if its id is taken.
         """
-        return self._announced("client-add", new.id, context, lambda: self._add(new))
+        return self._announced("client-add", new.id, context, lambda: self._add(new, None))
+
+    def add_with_secret(self, new: NewClient, context: Context) -> tuple[Client, str]:
+        """Register the client and return it with its new secret, which nobody can tell again; raise as ``add`` does."""
+        raw = make_secret()
+        return self._announced("client-add", new.id, context, lambda: self._add(new, raw)), raw
 
     def list(self, context: Context) -> tuple[Client, ...]:
         """Return all clients by id."""
@@ -63,7 +71,7 @@ class Clients:
         """
         self._announced("client-remove", client_id, context, lambda: self._remove(client_id))
 
-    def _add(self, new: NewClient) -> Client:
+    def _add(self, new: NewClient, secret: str | None) -> Client:
         client = Client(
             id=new.id,
             registration=self.ids.new(),
@@ -75,8 +83,10 @@ class Clients:
             jwks=public_jwks(new.jwks) if new.jwks else None,
             jwks_url=new.jwks_url,
             redirect_uris=new.redirect_uris,
+            name=new.name,
+            secret_hash=hashed(secret) if secret else None,
         )
-        require_registrable(client)
+        require_registrable(client, self.restrict)
         if not self.grants.add_client(client):
             raise Conflict(f"There is a client {client.id} already; remove it first.")
         return client

@@ -1,4 +1,4 @@
-"""The door of OAuth: every call of the token endpoint, and every bearer token, passes here.
+"""The door of OAuth: every call of the token endpoint and its sisters, and every bearer token, passes here.
 
 One event for each call, durable before the answer leaves. https://www.rfc-editor.org/rfc/rfc6749#section-3.2.
 """
@@ -6,57 +6,52 @@ One event for each call, durable before the answer leaves. https://www.rfc-edito
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
-import structlog
 from joserfc.errors import InvalidKeyIdError
 
-from fhir_dmp.access.model import Subject
+from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.call import Caller, Context
 from fhir_dmp.clock import Clock, Ids
-from fhir_dmp.errors import FhirError, Unauthenticated
+from fhir_dmp.errors import Unauthenticated
 from fhir_dmp.fhir import codec
-from fhir_dmp.oauth.act import Announce, Kind, TokenAct
-from fhir_dmp.oauth.client_credentials import granted_scopes, read_form, require_grant_type
-from fhir_dmp.oauth.errors import InvalidClient, InvalidGrant, InvalidRequest, OAuthError
+from fhir_dmp.oauth import client_credentials, code_grant, refresh_grant
+from fhir_dmp.oauth.act import Announce
+from fhir_dmp.oauth.authentication import Authentication
+from fhir_dmp.oauth.clients import INTROSPECTION_SCOPE, ROLES, Restrict
+from fhir_dmp.oauth.errors import InvalidClient, InvalidGrant, InvalidRequest, UnsupportedGrantType
+from fhir_dmp.oauth.handles import Handles, digest
+from fhir_dmp.oauth.id_token import identity_claims, make_id_token
+from fhir_dmp.oauth.introspection import INACTIVE, describe_access_token, describe_refresh_token
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.lifetimes import Lifetimes
 from fhir_dmp.oauth.metadata import smart_configuration, token_url
-from fhir_dmp.oauth.rfc7523 import read_assertion, require_proof
 from fhir_dmp.oauth.tokens import CheckedSignatures, Claims, Issuer, invalid_token
-from fhir_dmp.store.grants import Client, Grants, Look
+from fhir_dmp.seal import Seal
+from fhir_dmp.service.telling import TokenAnswer, TokenRequest, Told, announced, answered
+from fhir_dmp.store.families import Families, Family
+from fhir_dmp.store.grants import Client, Grants, Look, Standing
 
-T = TypeVar("T")
 _SECOND = 1_000_000
-_log = structlog.get_logger(__name__)
+
+__all__ = ["Opaque", "TokenAnswer", "TokenRequest", "Tokens"]
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """A call of an OAuth endpoint as it was sent; nothing of it is parsed."""
+class Opaque:
+    """The kinds of handles that this server issues; each is of no use as another."""
 
-    method: str
-    content_type: str
-    body: bytes
+    codes: Handles
+    refreshes: Handles
+    launches: Handles
+    consents: Handles
 
-
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
-    """What an OAuth endpoint answers: a status of the RFCs and a JSON document."""
-
-    status: int
-    document: Mapping[str, Any]
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(slots=True)
-class _Told:
-    """What is known so far of the call, for its event."""
-
-    client_id: str = ""
-    scopes: tuple[str, ...] = ()
-    subject: Subject | None = None
+    @classmethod
+    def of(cls, secret: bytes) -> Opaque:
+        """Return the kinds, under the server's secret."""
+        return cls(*(Handles(Seal(secret, use)) for use in ("code", "refresh", "launch", "consent")))
 
 
 class Tokens:
@@ -66,22 +61,29 @@ class Tokens:
         self,
         *,
         grants: Grants,
+        families: Families,
         keys: Keys,
+        opaque: Opaque,
         issuer: Issuer,
+        restrict: Restrict,
         clock: Clock,
         ids: Ids,
         announce: Announce,
+        lifetimes: Lifetimes | None = None,
         fetched: FetchedKeys | None = None,
     ) -> None:
         self._grants = grants
+        self._families = families
         self._keys = keys
+        self._opaque = opaque
         self._issuer = issuer
+        self._restrict = restrict
         self._clock = clock
         self._ids = ids
         self._announce = announce
-        self._fetched = fetched or FetchedKeys(clock)
+        self._lifetimes = lifetimes or Lifetimes(issuer.seconds)
         self._checked = CheckedSignatures(self._check)
-        self._token_url = token_url(issuer.url)
+        self._clients = Authentication(grants, fetched or FetchedKeys(clock), clock, token_url(issuer.url))
 
     def prepare(self) -> None:
         """Make the first signing key if there is none, and see that the kept ones open.
@@ -91,52 +93,45 @@ class Tokens:
         self._keys.signing()
 
     def issue_token(self, request: TokenRequest, context: Context) -> TokenAnswer:
-        """Answer a token request. https://www.rfc-editor.org/rfc/rfc6749#section-4.4."""
-        return self._answer("token", request, context, self._issue)
+        """Answer a token request. https://www.rfc-editor.org/rfc/rfc6749#section-3.2."""
+        return answered(self._announce, "token", request, context, self._issue)
 
     def revoke_token(self, request: TokenRequest, context: Context) -> TokenAnswer:
         """Answer a revocation request. https://www.rfc-editor.org/rfc/rfc7009."""
-        return self._answer("revoke", request, context, self._revoke)
+        return answered(self._announce, "revoke", request, context, self._revoke)
+
+    def introspect_token(self, request: TokenRequest, context: Context) -> TokenAnswer:
+        """Answer an introspection request. https://www.rfc-editor.org/rfc/rfc7662."""
+        return answered(self._announce, "introspect", request, context, self._introspect)
+
+    def user_info(self, request: TokenRequest, context: Context) -> TokenAnswer:
+        """Answer who a token was issued for. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo."""
+        return answered(self._announce, "userinfo", request, context, self._user_info)
 
     def verify_bearer(self, raw: str) -> Caller:
-        """Return whom the token speaks for, as client and token stand now, with the policy of its record.
+        """Return whom the token speaks for, as client, person and token stand now, with the policy of its record.
 
         Raises ``Unauthenticated`` if the token does not hold.
 
-        The signature alone is remembered: the client's registration and the token's revocation are read each
-        time.
+        The signature alone is remembered: the client's registration, the person's account, the authorization and the
+        token's revocation are read each time.
         """
-        claims = self._checked.claims(raw)
-        if claims.expires <= self._clock.micros() // _SECOND:
-            raise invalid_token("The token has expired.")
-        standing = self._grants.find_standing(Look(claims.client_id, claims.token_id))
-        if standing is None or standing.registration != claims.registration:
-            raise invalid_token("The client of this token is not registered any more.")
-        if standing.revoked:
-            raise invalid_token("The token was revoked.")
-        subject = Subject(
-            client=claims.client_id,
-            role=standing.role,
-            scopes=claims.scopes,
-            organization=standing.organization,
-            token_id=claims.token_id,
-            operator=claims.operator,
-        )
-        return Caller(subject, standing.policy)
+        claims, standing = self._standing(raw)
+        return Caller(_subject(claims, standing), standing.policy)
 
     def operator_token(self, client_id: str, scopes: Sequence[str], operator: str, context: Context) -> str:
         """Return a token for a backend client, made for a named operator of the server.
 
         Raise ``OAuthError`` if refused.
         """
-        told = _Told(client_id)
+        told = Told(client_id)
 
         def make() -> str:
-            client = self._client(client_id)
-            told.scopes = granted_scopes(client, " ".join(scopes) or None)
-            return self._mint(client, told, operator)
+            client = self._clients.find(client_id)
+            told.scopes = client_credentials.granted_scopes(client, " ".join(scopes) or None, self._restrict)
+            return self._for_system(client, told, operator)
 
-        return self._announced("operator-token", told, context, make)
+        return announced(self._announce, "operator-token", told, context, make)
 
     def smart_configuration(self) -> bytes:
         """Return the document at ``.well-known/smart-configuration``."""
@@ -146,60 +141,137 @@ class Tokens:
         """Return the public key set that checks our tokens. https://www.rfc-editor.org/rfc/rfc7517#section-5."""
         return codec.dumps(self._keys.jwks())
 
-    def _answer(
-        self,
-        kind: Kind,
-        request: TokenRequest,
-        context: Context,
-        do: Callable[[TokenRequest, _Told], Mapping[str, Any]],
-    ) -> TokenAnswer:
-        told = _Told()
-        try:
-            return TokenAnswer(200, self._announced(kind, told, context, lambda: do(request, told)))
-        except OAuthError as refusal:
-            challenge = (("WWW-Authenticate", "Bearer"),) if isinstance(refusal, InvalidClient) else ()
-            return _refusal(refusal.status, refusal.error, refusal.description, challenge)
-        except FhirError as error:
-            return _refusal(error.status, "temporarily_unavailable", str(error), error.headers)
+    @property
+    def _now(self) -> int:
+        return self._clock.micros() // _SECOND
 
-    def _announced(self, kind: Kind, told: _Told, context: Context, do: Callable[[], T]) -> T:
-        """Do it and leave exactly one event, whatever comes of it, before anybody hears."""
-        try:
-            done = do()
-        except OAuthError as refusal:
-            self._tell(kind, told, context, refusal.error, refusal.description)
-            raise
-        except FhirError as error:
-            self._tell(kind, told, context, "temporarily_unavailable", str(error))
-            raise
-        except Exception:  # noqa: BLE001 - a fault is an act too, and says nothing outside
-            _log.exception("fault", request_id=context.request_id, act=kind)
-            self._tell(kind, told, context, OAuthError.error, "fault")
-            raise OAuthError(f"The server failed; its operator finds the reason under {context.request_id}.") from None
-        self._announce(TokenAct(kind, told.client_id, scopes=told.scopes, subject=told.subject), context)
-        return done
+    def _standing(self, raw: str) -> tuple[Claims, Standing]:
+        claims = self._checked.claims(raw)
+        if claims.expires <= self._now:
+            raise invalid_token("The token has expired.")
+        look = Look(claims.client_id, claims.token_id, claims.family, claims.account, claims.patient)
+        standing = self._grants.find_standing(look)
+        if standing is None or standing.registration != claims.registration or standing.role not in ROLES:
+            raise invalid_token("The client of this token is not registered any more.")
+        if standing.revoked:
+            raise invalid_token("The token was revoked.")
+        if claims.family is not None and standing.person is None:
+            raise invalid_token("The person's authorization has ended.")
+        return claims, standing
 
-    def _tell(self, kind: Kind, told: _Told, context: Context, error: str, why: str) -> None:
-        self._announce(TokenAct(kind, told.client_id, error, why, told.scopes), context)
+    def _issue(self, request: TokenRequest, told: Told) -> Mapping[str, Any]:
+        form = request.form()
+        grant_type = form.get("grant_type")
+        if grant_type is None:
+            raise InvalidRequest("grant_type is missing.")
+        grants: Mapping[str, Callable[[Client, Mapping[str, str], Told], Mapping[str, Any]]] = {
+            client_credentials.GRANT_TYPE: self._credentials,
+            code_grant.GRANT_TYPE: self._code,
+            refresh_grant.GRANT_TYPE: self._refresh,
+        }
+        if grant_type not in grants:
+            raise UnsupportedGrantType(f"This server takes grant_type {', '.join(grants)}.")
+        client = self._clients.require_client(request.authorization, form, told.claim)
+        return grants[grant_type](client, form, told)
 
-    def _issue(self, request: TokenRequest, told: _Told) -> Mapping[str, Any]:
-        form = _form(request)
-        require_grant_type(form)
-        client = self._authenticate(form, told)
-        told.scopes = granted_scopes(client, form.get("scope"))
+    def _credentials(self, client: Client, form: Mapping[str, str], told: Told) -> Mapping[str, Any]:
+        told.scopes = client_credentials.granted_scopes(client, form.get("scope"), self._restrict)
         return {
-            "access_token": self._mint(client, told),
+            "access_token": self._for_system(client, told),
             "token_type": "bearer",
             "expires_in": self._issuer.seconds,
             "scope": " ".join(told.scopes),
         }
 
-    def _revoke(self, request: TokenRequest, told: _Told) -> Mapping[str, Any]:
-        form = _form(request)
-        client = self._authenticate(form, told)
+    def _code(self, client: Client, form: Mapping[str, str], told: Told) -> Mapping[str, Any]:
+        """Redeem a code; to present one twice ends all that it gave. https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2."""
+        raw = form.get("code")
+        if raw is None:
+            raise InvalidRequest("code is missing.")
+        handle = self._opaque.codes.open(raw)
+        family = self._families.find_family(handle["f"]) if handle else None
+        if family is None or family.client != client.id:
+            raise InvalidGrant("There is no such code of this client.")
+        if family.redeemed:
+            self._end(family, "The code was used before: all that it gave is revoked.")
+        if family.revoked or family.ends <= self._clock.micros():
+            raise InvalidGrant("The code has expired.")
+        code_grant.require_redeemable(family, client, form)
+        person = self._person(client, family)
+        refresh = self._opaque.refreshes.make(f=family.id) if code_grant.refreshes(family.scopes) else None
+        ends = self._clock.micros() + self._lifetimes.of_family(person, family.scopes) * _SECOND
+        if not self._families.redeem_code(family.id, digest(raw), digest(refresh) if refresh else None, ends):
+            self._end(family, "The code was used before: all that it gave is revoked.")
+        told.scopes = family.scopes
+        return self._for_person(client, replace(family, ends=ends), person, told, refresh, first=True)
+
+    def _refresh(self, client: Client, form: Mapping[str, str], told: Told) -> Mapping[str, Any]:
+        raw = form.get("refresh_token")
+        if raw is None:
+            raise InvalidRequest("refresh_token is missing.")
+        handle = self._opaque.refreshes.open(raw)
+        found = self._families.find_family(handle["f"]) if handle else None
+        family = refresh_grant.require_refreshable(found, client, self._clock.micros())
+        told.scopes = refresh_grant.refreshed_scopes(family, form.get("scope"))
+        person = self._person(client, family)
+        following = self._opaque.refreshes.make(f=family.id)
+        if not self._families.rotate_refresh(family.id, digest(raw), digest(following)):
+            self._end(family, "The refresh token was used before: the whole authorization is revoked.")
+        return self._for_person(client, family, person, told, following)
+
+    def _end(self, family: Family, why: str) -> NoReturn:
+        """Revoke the family and refuse; the family is gone before anybody hears of it."""
+        self._families.revoke_family(family.id)
+        raise InvalidGrant(why)
+
+    def _person(self, client: Client, family: Family) -> Person:
+        """Return the person of the family, whose account has to hold now."""
+        standing = self._grants.find_standing(Look(client.id, "", family.id, family.account))
+        if standing is None or standing.person is None:
+            raise InvalidGrant("The person's account does not allow it any more.")
+        return Person(**standing.person.person)
+
+    def _for_person(
+        self, client: Client, family: Family, person: Person, told: Told, refresh: str | None, *, first: bool = False
+    ) -> Mapping[str, Any]:
+        now = self._now
+        ends = min(now + self._lifetimes.of_token(person), family.ends // _SECOND)
+        organization = family.organization or client.organization
+        subject = Subject(client.id, client.role, told.scopes, organization, self._ids.new(), person=person)
+        told.subject = subject
+        key = self._keys.signing()
+        token = self._issuer.mint(subject, client.registration, key, (now, ends), family.id)
+        answer: dict[str, Any] = {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": ends - now,
+            "scope": " ".join(told.scopes),
+            **launch_context(person, family.launch),
+        }
+        if "openid" in told.scopes:
+            answer["id_token"] = make_id_token(
+                identity_claims(person, told.scopes, self._issuer.audience),
+                issuer=self._issuer.url,
+                client=client.id,
+                nonce=family.nonce if first else None,
+                access_token=token,
+                key=key,
+                times=(now, now + self._lifetimes.token),
+            )
+        if refresh is not None:
+            answer["refresh_token"] = refresh
+        return answer
+
+    def _revoke(self, request: TokenRequest, told: Told) -> Mapping[str, Any]:
+        form = request.form()
+        client = self._clients.require_client(request.authorization, form, told.claim)
         raw = form.get("token")
         if raw is None:
             raise InvalidRequest("token is missing.")
+        handle = self._opaque.refreshes.open(raw)
+        if handle is not None:
+            self._revoke_family(client, handle["f"])
+            return {}
         try:
             claims = self._checked.claims(raw)
         except Unauthenticated:
@@ -209,31 +281,70 @@ class Tokens:
         self._grants.revoke_token(claims.token_id, claims.expires * _SECOND)
         return {}
 
-    def _authenticate(self, form: Mapping[str, str], told: _Told) -> Client:
-        """Return the client that the form's assertion proves; the assertion is never taken again."""
-        assertion = read_assertion(form)
-        told.client_id = assertion.unverified_client_id
-        if form.get("client_id", told.client_id) != told.client_id:
-            raise InvalidRequest("client_id is not the subject of client_assertion.")
-        client = self._client(told.client_id)
-        now = self._clock.micros() / _SECOND
-        proof = require_proof(assertion, client, self._fetched, self._token_url, now)
-        if not self._grants.use_assertion(client.id, proof.jti, int(proof.expires * _SECOND)):
-            raise InvalidClient("client_assertion was used before: sign a new one, with a new jti, for each request.")
-        return client
+    def _revoke_family(self, client: Client, family_id: str) -> None:
+        """Revoke a refresh token, and the access tokens of the same authorization with it (RFC 7009, 2.1)."""
+        family = self._families.find_family(family_id)
+        if family is None:
+            return
+        if family.client != client.id:
+            raise InvalidGrant("The token was issued to another client.")
+        self._families.revoke_family(family.id)
 
-    def _client(self, client_id: str) -> Client:
-        client = self._grants.find_client(client_id)
-        if client is None or client.kind == "public":
-            raise InvalidClient("There is no client of this id that authenticates here.")
-        return client
+    def _introspect(self, request: TokenRequest, told: Told) -> Mapping[str, Any]:
+        form = request.form()
+        asker, scopes = self._asker(request, form, told)
+        raw = form.get("token")
+        if raw is None:
+            raise InvalidRequest("token is missing.")
+        may_ask_of_all = INTROSPECTION_SCOPE in scopes
+        handle = self._opaque.refreshes.open(raw)
+        if handle is not None:
+            return self._introspect_refresh(raw, handle["f"], None if may_ask_of_all else asker)
+        try:
+            claims, standing = self._standing(raw)
+        except Unauthenticated:
+            return INACTIVE
+        subject = _subject(claims, standing)
+        if claims.client_id != asker and not may_ask_of_all:
+            return INACTIVE
+        family = self._families.find_family(claims.family) if claims.family else None
+        launch = launch_context(subject.person, family.launch) if family and subject.person else {}
+        return describe_access_token(claims, subject, self._issuer, launch)
 
-    def _mint(self, client: Client, told: _Told, operator: str | None = None) -> str:
+    def _asker(self, request: TokenRequest, form: Mapping[str, str], told: Told) -> tuple[str, Sequence[str]]:
+        """Return who asks and with which scopes: by a bearer token, or as at the token endpoint."""
+        scheme, _, bearer = request.authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            told.subject = self.verify_bearer(bearer).subject
+            told.client_id = told.subject.client
+            return told.subject.client, told.subject.scopes
+        client = self._clients.require_client(request.authorization, form, told.claim)
+        if client.kind == "public":
+            raise InvalidClient("A public client proves nothing, and is told nothing.")
+        return client.id, client.scopes
+
+    def _introspect_refresh(self, raw: str, family_id: str, asker: str | None) -> Mapping[str, Any]:
+        family = self._families.find_family(family_id)
+        current = family is not None and family.refresh == digest(raw) and not family.revoked
+        if family is None or not current or family.ends <= self._clock.micros() or asker not in (None, family.client):
+            return INACTIVE
+        return describe_refresh_token(family, self._issuer)
+
+    def _user_info(self, request: TokenRequest, told: Told) -> Mapping[str, Any]:
+        scheme, _, bearer = request.authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise invalid_token("Send the access token as a bearer token.")
+        subject = self.verify_bearer(bearer).subject
+        told.client_id, told.subject = subject.client, subject
+        if subject.person is None or "openid" not in subject.scopes:
+            raise invalid_token("The token was not issued with the scope openid.")
+        return identity_claims(subject.person, subject.scopes, self._issuer.audience)
+
+    def _for_system(self, client: Client, told: Told, operator: str | None = None) -> str:
         token_id = self._ids.new()
         told.subject = Subject(client.id, client.role, told.scopes, client.organization, token_id, operator)
-        return self._issuer.mint(
-            told.subject, client.registration, self._keys.signing(), self._clock.micros() // _SECOND
-        )
+        times = (self._now, self._now + self._issuer.seconds)
+        return self._issuer.mint(told.subject, client.registration, self._keys.signing(), times)
 
     def _check(self, raw: str) -> Claims:
         try:
@@ -246,11 +357,25 @@ class Tokens:
             raise invalid_token("The token was signed by a key that is not ours.") from None
 
 
-def _form(request: TokenRequest) -> dict[str, str]:
-    if request.method != "POST":
-        raise InvalidRequest("This endpoint takes POST alone.")
-    return read_form(request.content_type, request.body)
+def _subject(claims: Claims, standing: Standing) -> Subject:
+    subject = Subject(
+        client=claims.client_id,
+        role=standing.role,
+        scopes=claims.scopes,
+        organization=standing.organization,
+        token_id=claims.token_id,
+        operator=claims.operator,
+    )
+    if standing.person is None:
+        return subject
+    organization = standing.person.organization or standing.organization
+    return replace(subject, person=Person(**standing.person.person), organization=organization)
 
 
-def _refusal(status: int, error: str, description: str, headers: tuple[tuple[str, str], ...]) -> TokenAnswer:
-    return TokenAnswer(status, {"error": error, "error_description": description}, headers)
+def launch_context(person: Person, launch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the launch context as SMART names it: ids of patient and encounter, and what the launch said besides.
+
+    https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html#launch-context-arrives-with-your-access_token.
+    """
+    named = {"patient": person.patient, "encounter": person.encounter}
+    return {**{name: ref.partition("/")[2] for name, ref in named.items() if ref}, **launch}

@@ -7,8 +7,9 @@ Methods raise ``errors.Unavailable`` when the database does not answer in time. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class Client:
     """A client as it was registered. https://www.rfc-editor.org/rfc/rfc6749#section-2.
 
     ``kind`` is ``backend``, ``confidential`` or ``public``; ``role`` that of ``access.model.Subject``;
-    ``organization`` the structure it acts for (``system|value``). ``jwks`` is the text of its public key set.
+    ``organization`` the structure it acts for (``system|value``). ``jwks`` is the text of its public key set,
+    ``secret_hash`` the SHA-256 of its secret, ``name`` what people are told it is called.
     ``registration`` is new each time that an id is registered: tokens name it, so that those of an earlier
     registration do not hold.
     """
@@ -31,6 +33,8 @@ class Client:
     jwks: str | None = None
     jwks_url: str | None = None
     redirect_uris: tuple[str, ...] = ()
+    name: str | None = None
+    secret_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,24 @@ class PolicyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonStanding:
+    """What holds of the authorization that a person's token descends from.
+
+    ``person`` are the fields of ``access.model.Person`` as they were authorized, ``organization`` the structure the person acts
+    for.
+    """
+
+    person: Mapping[str, Any]
+    organization: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What holds of a token's client, of the token itself and of the record it is for, at this moment.
 
-    ``policy`` is None for a record that nobody has opened or closed yet.
+    ``revoked`` covers the token's family as well. ``policy`` is None for a record that nobody has opened or closed yet. ``person`` is
+    None for the token of a system, and for that of a person whose family or account does not hold: absent, revoked,
+    disabled, or changed since in a way that ends what began before.
     """
 
     registration: str
@@ -68,6 +86,7 @@ class Standing:
     organization: str | None
     revoked: bool
     policy: PolicyRow | None = None
+    person: PersonStanding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,11 +155,13 @@ def test_a_bad_assertion_does_not_burn_its_jti(world):
 @pytest.mark.parametrize(
     ("changed", "status", "error"),
     [
-        ({"grant_type": "authorization_code"}, 400, "unsupported_grant_type"),
+        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code"}, 400, "invalid_request"),
         ({"grant_type": None}, 400, "invalid_request"),
         ({"client_assertion": None}, 401, "invalid_client"),
         ({"client_assertion_type": "urn:other"}, 400, "invalid_request"),
-        ({"scope": "system/Observation.rs?category=laboratory"}, 400, "invalid_scope"),
+        ({"scope": "system/Observation.rs?colour=red"}, 400, "invalid_scope"),
+        ({"scope": "system/*.rs?category=laboratory"}, 400, "invalid_scope"),
         ({"scope": "user/*.rs"}, 400, "invalid_scope"),
         ({"client_id": "somebody"}, 400, "invalid_request"),
     ],

@@ -19,6 +19,7 @@ from fhir_dmp.http.middleware import Reception
 from fhir_dmp.service.tokens import TokenAnswer, TokenRequest, Tokens
 
 MOST_BYTES = 64 * 1024
+LONGEST_HEADER = 20 * 1024
 PUBLISHED_SECONDS = 60
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 """All methods reach the door, so that each refusal leaves its event."""
@@ -26,26 +27,35 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
     """Return the routes of the OAuth endpoints, to be mounted at ``/oauth``."""
-    routes = Blueprint("oauth", __name__, description="OAuth 2.0, as SMART Backend Services use it")
+    routes = Blueprint("oauth", __name__, description="OAuth 2.0 and OpenID Connect, as SMART App Launch uses them")
 
     def enter(door: Callable[[TokenRequest, Context], TokenAnswer]) -> Response:
         context = reception.stranger(request.environ)
-        sent = TokenRequest(request.method, request.headers.get("Content-Type", ""), _body())
+        headers = request.headers
+        sent = TokenRequest(
+            request.method, headers.get("Content-Type", ""), _body(), headers.get("Authorization", "")[:LONGEST_HEADER]
+        )
         return _render(door(sent, context), context.request_id)
 
     @routes.route("/token", methods=METHODS)
     def token() -> Response:
-        """Token endpoint.
-
-        Client_credentials, authenticated by private_key_jwt.
-        https://www.rfc-editor.org/rfc/rfc6749#section-3.2.
-        """
+        """Token endpoint: client credentials, authorization codes, refresh tokens. https://www.rfc-editor.org/rfc/rfc6749#section-3.2."""
         return enter(tokens.issue_token)
 
     @routes.route("/revoke", methods=METHODS)
     def revoke() -> Response:
-        """Revocation of a token by its client. https://www.rfc-editor.org/rfc/rfc7009."""
+        """Revocation of an access or refresh token by its client. https://www.rfc-editor.org/rfc/rfc7009."""
         return enter(tokens.revoke_token)
+
+    @routes.route("/introspect", methods=METHODS)
+    def introspect() -> Response:
+        """Introspection: what a token means, for its client and for resource servers. https://www.rfc-editor.org/rfc/rfc7662."""
+        return enter(tokens.introspect_token)
+
+    @routes.route("/userinfo", methods=("GET", "POST"))
+    def user_info() -> Response:
+        """Who the access token was issued for. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo."""
+        return enter(tokens.user_info)
 
     @routes.get("/jwks")
     def jwks() -> Response:

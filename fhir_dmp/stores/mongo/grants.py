@@ -20,13 +20,20 @@ from typing import Any
 
 from pymongo.database import Database
 
-from fhir_dmp.store.grants import Client, Key, Look, PolicyRow, Standing
+from fhir_dmp.store.grants import Client, Key, Look, PersonStanding, PolicyRow, Standing
 from fhir_dmp.stores.mongo.faults import again_once
 from fhir_dmp.stores.mongo.rows import Rows, answering, micros_of, moment
 from fhir_dmp.stores.mongo.together import Together
 
 KEPT_LONGER = timedelta(hours=1)
 """Used assertions outlive their end by more than any difference between our clocks and the database's."""
+
+
+_STANDING = {
+    **dict.fromkeys(("registration", "role", "organization", "v", "b"), 1),
+    **dict.fromkeys(("person", "revoked", "began", "disabled", "holds_from"), 1),
+}
+"""What is read of the rows that a token stands on."""
 
 
 class MongoGrants:
@@ -84,7 +91,7 @@ class MongoGrants:
         command = {
             "find": self._rows.collection.name,
             "filter": {"_id": {"$in": list(ids)}},
-            "projection": {"registration": 1, "role": 1, "organization": 1, "v": 1, "b": 1},
+            "projection": _STANDING,
             "batchSize": len(ids),
             "singleBatch": True,
             "readConcern": {"level": "majority"},
@@ -99,6 +106,9 @@ class MongoGrants:
 def _row_ids(look: Look) -> Iterator[str]:
     yield f"client/{look.client}"
     yield f"revoked/{look.token}"
+    if look.family is not None:
+        yield f"family/{look.family}"
+        yield f"account/{look.account}"
     if look.patient is not None:
         yield f"policy/{look.patient}"
 
@@ -108,13 +118,21 @@ def _standing(look: Look, rows: Mapping[str, Mapping[str, Any]]) -> Standing | N
     if client is None:
         return None
     policy = rows.get(f"policy/{look.patient}") if look.patient else None
+    family = rows.get(f"family/{look.family}") if look.family else None
     return Standing(
         client["registration"],
         client["role"],
         client.get("organization"),
-        revoked=f"revoked/{look.token}" in rows,
+        revoked=f"revoked/{look.token}" in rows or (family is not None and family["revoked"]),
         policy=PolicyRow(look.patient or "", policy["v"], policy["b"]) if policy else None,
+        person=_person(family, rows.get(f"account/{look.account}")),
     )
+
+
+def _person(family: Mapping[str, Any] | None, account: Mapping[str, Any] | None) -> PersonStanding | None:
+    if family is None or account is None or account["disabled"] or family["began"] < account["holds_from"]:
+        return None
+    return PersonStanding(family["person"], family.get("organization"))
 
 
 def _client_row(client: Client) -> dict[str, Any]:
@@ -128,6 +146,8 @@ def _client_row(client: Client) -> dict[str, Any]:
         "jwks": client.jwks,
         "jwks_url": client.jwks_url,
         "redirect_uris": list(client.redirect_uris),
+        "name": client.name,
+        "secret_hash": client.secret_hash,
     }
     return {name: value for name, value in row.items() if value is not None}
 
@@ -144,6 +164,8 @@ def _client(row: Mapping[str, Any]) -> Client:
         jwks=row.get("jwks"),
         jwks_url=row.get("jwks_url"),
         redirect_uris=tuple(row.get("redirect_uris", ())),
+        name=row.get("name"),
+        secret_hash=row.get("secret_hash"),
     )
 
 

@@ -1,4 +1,4 @@
-"""The collection of clients, keys, tokens, accounts and sessions: rows of many kinds, each found by its id alone.
+"""The collection of clients, keys, tokens, authorizations, accounts and sessions: rows of many kinds, each found by its id alone.
 
 Rows with ``expires`` are removed by a TTL index once that is past.
 """
@@ -83,6 +83,19 @@ class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
     situation = DictField()
     choices = ListField(DictField())
     secret = BooleanField()
+    secret_hash = StringField()
+    client = StringField()
+    session = StringField()
+    person = DictField()
+    redirect_uri = StringField()
+    challenge = StringField()
+    nonce = StringField()
+    code = StringField()
+    refresh = StringField()
+    launch = DictField()
+    began = LongField()
+    redeemed = BooleanField()
+    revoked = BooleanField()
     turns = IntField()
     until = LongField()
 

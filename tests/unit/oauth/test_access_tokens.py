@@ -20,21 +20,21 @@ SUBJECT = Subject("ehr-one", "ehr", ("system/*.rs", "system/Patient.c"), "urn:oi
 
 def resigned(key=KEY, alg="ES256", header=None, **changed):
     """Return a token like ours with something changed."""
-    token = jwt.decode(ISSUER.mint(SUBJECT, "r-1", KEY, NOW), KEYS, algorithms=["ES256"])
+    token = jwt.decode(ISSUER.mint(SUBJECT, "r-1", KEY, (NOW, NOW + 300)), KEYS, algorithms=["ES256"])
     claims = {name: value for name, value in {**token.claims, **changed}.items() if value is not None}
     return jwt.encode({**token.header, "alg": alg, **(header or {})}, claims, key, algorithms=[alg])
 
 
 def test_a_token_says_who_may_do_what_until_when():
     """The claims come back as they were given."""
-    claims = ISSUER.verify(ISSUER.mint(SUBJECT, "r-1", KEY, NOW), KEYS)
+    claims = ISSUER.verify(ISSUER.mint(SUBJECT, "r-1", KEY, (NOW, NOW + 300)), KEYS)
 
-    assert Claims("ehr-one", "r-1", SUBJECT.scopes, "jti-1", NOW + 300, "operator-1") == claims
+    assert Claims("ehr-one", "r-1", SUBJECT.scopes, "jti-1", NOW, NOW + 300, "operator-1") == claims
 
 
 def test_a_token_follows_the_profile():
     """RFC 9068 names its claims and its type; IUA its extension."""
-    token = jwt.decode(ISSUER.mint(SUBJECT, "r-1", KEY, NOW), KEYS, algorithms=["ES256"])
+    token = jwt.decode(ISSUER.mint(SUBJECT, "r-1", KEY, (NOW, NOW + 300)), KEYS, algorithms=["ES256"])
 
     assert token.header == {"typ": "at+jwt", "alg": "ES256", "kid": "server-1"}
     assert {"iss", "aud", "sub", "client_id", "scope", "jti", "iat", "exp"} <= token.claims.keys()
@@ -68,7 +68,7 @@ def test_what_is_not_ours_is_refused(raw):
 @pytest.mark.parametrize("part", [0, 1, 2], ids=["header", "claims", "signature"])
 def test_a_tampered_token_is_refused(part):
     """One character is enough."""
-    parts = ISSUER.mint(SUBJECT, "r-1", KEY, NOW).split(".")
+    parts = ISSUER.mint(SUBJECT, "r-1", KEY, (NOW, NOW + 300)).split(".")
     parts[part] = parts[part][:20] + ("A" if parts[part][20] != "A" else "B") + parts[part][21:]
 
     with pytest.raises((Unauthenticated, InvalidKeyIdError)):
@@ -89,7 +89,7 @@ def test_a_signature_is_checked_once_and_failures_each_time():
         seen.append(raw)
         if raw == "bad":
             raise Unauthenticated("no")
-        return Claims("c", "r", (), raw, NOW)
+        return Claims("c", "r", (), raw, NOW, NOW + 300)
 
     checked = CheckedSignatures(check, most=2)
     for raw in ("a", "a", "b", "a", "c", "a", "b"):

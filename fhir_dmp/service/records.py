@@ -1,0 +1,118 @@
+"""Which records a person may choose before a token is bound to one: every look goes through the one door and leaves its event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from fhir_dmp.access.model import Subject
+from fhir_dmp.call import Call, Caller, Context, Result
+from fhir_dmp.errors import FhirError, Unavailable
+from fhir_dmp.store.grants import Grants, Look
+
+INS_SYSTEMS = (
+    "urn:oid:1.2.250.1.213.1.4.8",
+    "urn:oid:1.2.250.1.213.1.4.9",
+    "urn:oid:1.2.250.1.213.1.4.10",
+    "urn:oid:1.2.250.1.213.1.4.11",
+)
+"""INS-NIR, INS-NIA, and those for tests and demonstrations. https://hl7.fr/ig/fhir/core/StructureDefinition-fr-core-patient-ins.html."""
+
+MOST_ENCOUNTERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record that may be chosen (``Patient/p``): by its holder, by who represents them, or by a professional.
+
+    ``resource`` is the ``fhirUser`` for it if that is not the account's own.
+    """
+
+    patient: str
+    label: str
+    role: Literal["holder", "representative", "professional"]
+    resource: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encounter:
+    """An encounter that may be chosen (``Encounter/e``)."""
+
+    ref: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Looks for records as the person would, by ``perform``."""
+
+    perform: Callable[[Call, Context], Result]
+    grants: Grants
+
+    def open_to(self, asker: Subject) -> tuple[Record, ...]:
+        """Return the records that are the person's to choose without naming them."""
+        person = asker.person
+        if person is None or person.kind == "professional":
+            return ()
+        if person.resource.startswith("Patient/"):
+            return (Record(person.resource, person.name, "holder"),)
+        return ()
+
+    def find(self, asker: Subject, ins: str, context: Context) -> Record | None:
+        """Return the record of exactly this INS, or None."""
+        digits = "".join(ins.split()).upper()
+        value = ",".join(f"{system}|{digits}" for system in INS_SYSTEMS)
+        if not digits.isalnum() or len(digits) > 15:
+            return None
+        found = [*self._searched(asker, context, Call("search-type", "Patient", params=(("identifier", value),)))]
+        return _record(found[0]) if len(found) == 1 else None
+
+    def named(self, asker: Subject, patient: str, context: Context) -> Record | None:
+        """Return the record, with as much of its name as the person may see."""
+        person = replace(asker.person, patient=patient) if asker.person else None
+        within = self._as(replace(asker, person=person), context)
+        try:
+            result = self.perform(Call("read", "Patient", patient.partition("/")[2]), within)
+        except Unavailable:
+            raise
+        except FhirError:
+            return Record(patient, patient.partition("/")[2], "professional")
+        return _record(json.loads(result.body or b"{}"))
+
+    def encounters(self, asker: Subject, context: Context) -> tuple[Encounter, ...]:
+        """Return the latest encounters of the record that the person may see."""
+        patient = asker.person.patient if asker.person else None
+        params = (("patient", patient or ""), ("_sort", "-date"), ("_count", str(MOST_ENCOUNTERS)))
+        found = self._searched(asker, context, Call("search-type", "Encounter", params=params))
+        return tuple(Encounter(f"Encounter/{each['id']}", _encounter_label(each)) for each in found)
+
+    def _as(self, asker: Subject, context: Context) -> Context:
+        """Return the Context of the person, with the policy of the record that they look at."""
+        patient = asker.person.patient if asker.person else None
+        standing = self.grants.find_standing(Look(asker.client, "", patient=patient)) if patient else None
+        return Caller(asker, standing.policy if standing else None).enters(context)
+
+    def _searched(self, asker: Subject, context: Context, call: Call) -> Iterator[Mapping[str, Any]]:
+        try:
+            result = self.perform(call, self._as(asker, context))
+        except Unavailable:
+            raise
+        except FhirError:
+            return
+        for entry in json.loads(result.body or b"{}").get("entry", ()):
+            yield entry["resource"]
+
+
+def _record(patient: Mapping[str, Any]) -> Record:
+    names: Sequence[Mapping[str, Any]] = patient.get("name", ())
+    name = names[0] if names else {}
+    text = name.get("text") or " ".join([*name.get("given", ()), name.get("family", "")]).strip()
+    return Record(f"Patient/{patient['id']}", text or patient["id"], "professional")
+
+
+def _encounter_label(encounter: Mapping[str, Any]) -> str:
+    start = encounter.get("period", {}).get("start", "")[:10]
+    kind = encounter.get("class", {})
+    return " ".join(part for part in (start, kind.get("display") or kind.get("code", "")) if part) or encounter["id"]
