@@ -7,6 +7,7 @@ goes to loopback alone, and only processes started here are ended. A figure coun
 from __future__ import annotations
 
 import argparse
+import bz2
 import json
 import os
 import platform
@@ -14,19 +15,20 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+import bench_loads
 import bench_wrk
 import requests
+from bench_loads import LOADS, SEARCHES
 from bench_target import Shape, Target, floor, server
-from bench_wrk import Load
+from bench_wrk import MIXED, Load
 
 from fhir_dmp.demo.generate import directory, patients
 from fhir_dmp.fhir import codec
@@ -35,17 +37,26 @@ SEED = 1
 FLOORS = ("floor", "floor, audited")
 HAPI = {
     "read": "1165",
+    "vread": "1624",
     "patient page": "107",
     "code search": "126",
+    "patient + code + date": "347",
+    "string search": "206",
+    "chain": "158",
+    "$everything": "80",
     "create": "526",
+    "update": "429",
+    "mixed CRUD": "525",
     "transaction of 10": "116",
+    "conditional transaction": "92",
     "import, resources": "720-930",
 }
 """HAPI 8.8 on PostgreSQL, unaudited and open, measured on a machine of two cores; its patient page had 39 rows too."""
 
-NAMES = ("import, resources", *FLOORS, "read", "vread", "patient page", "code search", "create", "transaction of 10")
-
-Json = dict[str, Any]
+NAMES = ("import, resources", "Synthea, resources", *FLOORS, *LOADS)
+CLIFF = (500, 2000, 8000)
+SYNTHEA = Path(__file__).resolve().parents[2] / "shared" / "data" / "synthea" / "blaze-100"
+SYNTHEA_BUNDLES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--loaders", type=int, default=8, help="connections of the import (8)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the server (2)")
     parser.add_argument("--threads", type=int, default=64, help="blocking threads of each worker (64)")
+    parser.add_argument("--cliff", action="store_true", help="the searches alone, at 500, 2,000 and 8,000 patients")
     parser.add_argument("--only", action="append", choices=NAMES, help="measure this alone; can be repeated")
     parser.add_argument(
         "--data-dir", type=Path, help="measure on this folder and keep it; by default a new one that goes"
@@ -114,11 +126,14 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     wanted = options.only or NAMES
     shape, log = Shape(options.workers, options.threads), folder / "bench.log"
     with server(folder, shape, log) as target:
+        if options.cliff:
+            yield from _cliff(options, target, folder)
+            return
         if not options.no_load:
-            row = _import(options, target)
+            row = _import(options, target, 0, options.patients)
             if row.name in wanted:
                 yield row
-        loads = _loads(target, options)
+        loads = bench_loads.loads(bench_loads.held(target), SEED, options.patients)
         for name in FLOORS:
             if name in wanted:
                 with floor(folder, shape, folder / "floor.log", audited="audited" in name) as bare:
@@ -126,19 +141,48 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
         for load in loads:
             if load.name in wanted:
                 yield _load(load, target, options, folder)
+        if "Synthea, resources" in wanted and SYNTHEA.is_dir():
+            yield _synthea(options, target)
 
 
-def _import(options: argparse.Namespace, target: Target) -> Row:
-    """Post the patients' bundles as an EHR would; the row counts resources, and bundles as errors."""
-    bundles = list(patients(SEED, options.patients))
+def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterator[Row]:
+    """Measure the searches again and again while the server comes to hold more patients."""
+    before = 0
+    for count in CLIFF:
+        _import(options, target, before, count)
+        before = count
+        for load in bench_loads.loads(bench_loads.held(target), SEED, count):
+            if load.name in SEARCHES:
+                row = _load(load, target, options, folder)
+                yield replace(row, name=f"{row.name} of {count}")
+
+
+def _import(options: argparse.Namespace, target: Target, first: int, last: int) -> Row:
+    """Post bundles of generated patients as an EHR would, from the ``first`` on up to the ``last``."""
+    bundles = islice(patients(SEED, last), first, None)
     _post(target.url, codec.dumps(directory(SEED)), target.headers())
-    bodies, headers = [codec.dumps(bundle) for bundle in bundles], target.headers()
+    return _posted("import, resources", [codec.dumps(bundle) for bundle in bundles], options, target)
+
+
+def _synthea(options: argparse.Namespace, target: Target) -> Row:
+    """Post bundles of Synthea patients; those of its hospitals and practitioners come before, and are not counted."""
+    files = sorted(SYNTHEA.glob("*.json.bz2"))
+    common = [file for file in files if file.name.startswith("0-")]
+    for file in common:
+        _post(target.url, bz2.decompress(file.read_bytes()), target.headers())
+    others = [file for file in files if file not in common][:SYNTHEA_BUNDLES]
+    return _posted("Synthea, resources", [bz2.decompress(file.read_bytes()) for file in others], options, target)
+
+
+def _posted(name: str, bodies: Sequence[bytes], options: argparse.Namespace, target: Target) -> Row:
+    """Post transactions on several connections; the row counts resources."""
+    headers = target.headers()
     before, began = target.cpu(), time.monotonic()
     with ThreadPoolExecutor(options.loaders) as pool:
         list(pool.map(lambda body: _post(target.url, body, headers), bodies))
     seconds, cpu = time.monotonic() - began, target.cpu().since(before)
-    count = sum(len(bundle["entry"]) for bundle in bundles)
-    return Row("import, resources", count / seconds, 0, 0, 0, 0, cpu.server / count * 1000, cpu.database / count * 1000)
+    count = sum(len(json.loads(body)["entry"]) for body in bodies)
+    return Row(name, count / seconds, 0, 0, 0, 0, cpu.server / count * 1000, cpu.database / count * 1000)
 
 
 def _post(url: str, body: bytes, headers: Any) -> None:
@@ -147,67 +191,14 @@ def _post(url: str, body: bytes, headers: Any) -> None:
         raise SystemExit(f"A bundle was refused: {answer.status_code} {answer.text[:500]}")
 
 
-def _loads(target: Target, options: argparse.Namespace) -> list[Load]:
-    """Return the loads on what the server holds, the plain read first."""
-    people, observations = _ids(target, "Patient"), _ids(target, "Observation")
-    bundles = list(patients(SEED, options.patients + 50))[-50:]
-    return [
-        Load("read", [f"/fhir/{name}" for name in observations]),
-        Load("vread", [f"/fhir/{name}/_history/1" for name in observations]),
-        Load("patient page", [f"/fhir/Observation?patient={name}&_count=50" for name in people]),
-        Load("code search", [f"/fhir/Observation?code={quote(code)}&_count=20" for code in _codes(bundles)]),
-        Load("create", ["/fhir/Observation"], [_observation(bundle, people[0]) for bundle in bundles]),
-        Load("transaction of 10", ["/fhir"], [_transaction(bundle) for bundle in bundles]),
-    ]
-
-
-def _ids(target: Target, kind: str, most: int = 5000) -> list[str]:
-    """Return names of resources, as the server pages through them."""
-    found: list[str] = []
-    url: str | None = f"{target.url}/fhir/{kind}?_count=500"
-    headers = target.headers()
-    while url and len(found) < most:
-        page = requests.get(url, headers=headers, timeout=30).json()
-        found += [f"{kind}/{entry['resource']['id']}" for entry in page.get("entry", ())]
-        url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
-    if not found:
-        raise SystemExit(f"The folder holds no {kind}: leave out --no-load.")
-    return found
-
-
-def _observations(bundle: Json) -> Iterator[Json]:
-    return (entry for entry in bundle["entry"] if entry["resource"]["resourceType"] == "Observation")
-
-
-def _codes(bundles: Sequence[Json]) -> list[str]:
-    """Return the codes that patients have most, each with many more rows than a page."""
-    codings = (entry["resource"]["code"]["coding"][0] for bundle in bundles for entry in _observations(bundle))
-    return [code for code, _ in Counter(f"{each['system']}|{each['code']}" for each in codings).most_common(10)]
-
-
-def _alone(resource: Json) -> Json:
-    """Return the resource without its visit, which is not sent along."""
-    return {name: value for name, value in resource.items() if name != "encounter"}
-
-
-def _observation(bundle: Json, patient: str) -> bytes:
-    found = next(_observations(bundle))["resource"]
-    return codec.dumps({**_alone(found), "subject": {"reference": patient}})
-
-
-def _transaction(bundle: Json) -> bytes:
-    patient = {**bundle["entry"][0], "request": {"method": "POST", "url": "Patient"}}
-    others = [{**entry, "resource": _alone(entry["resource"])} for entry in _observations(bundle)][:9]
-    return codec.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [patient, *others]})
-
-
 def _load(load: Load, target: Target, options: argparse.Namespace, folder: Path) -> Row:
     """Ask once to see that the answer is good, warm up for a second, then measure."""
     headers, lua = target.headers(), folder / "load.lua"
-    body = load.bodies[0] if load.bodies else None
-    answer = requests.request(load.method, target.url + load.paths[0], data=body, headers=headers, timeout=30)
-    if not answer.ok:
-        raise SystemExit(f"{load.name}: {answer.status_code} {answer.text[:500]}")
+    if load.method != MIXED:
+        body = load.bodies[0] if load.bodies else None
+        answer = requests.request(load.method, target.url + load.paths[0], data=body, headers=headers, timeout=30)
+        if not answer.ok:
+            raise SystemExit(f"{load.name}: {answer.status_code} {answer.text[:500]}")
     lua.write_text(bench_wrk.script(load, headers))
     bench_wrk.run(target.url, lua, options.connections, 1)
     before = target.cpu()
@@ -240,7 +231,7 @@ def _print(rows: Sequence[Row]) -> None:
     """Print the table. The ratio is to the bare floor: how much of it is left."""
     base = next((row.per_second for row in rows if row.name == FLOORS[0]), 0.0)
     head = ("workload", "per s", "p50 ms", "p99 ms", "errors", "CPU ms server", "mongod", "of floor", "HAPI")
-    widths = (18, 8, 8, 8, 7, 14, 7, 9, 8)
+    widths = (30, 8, 8, 8, 7, 14, 7, 9, 8)
     print(
         "".join(
             f"{text:<{width}}" if text == "workload" else f"{text:>{width}}"
@@ -258,7 +249,7 @@ def _print(rows: Sequence[Row]) -> None:
             f"{row.per_second / base:.2f}" if base and row.p50 else "",
             HAPI.get(row.name, ""),
         )
-        print(f"{row.name:<18}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
+        print(f"{row.name:<30}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
 
 
 if __name__ == "__main__":

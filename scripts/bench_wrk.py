@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ local threads = 0
 
 function setup(thread)
   thread:set("first", threads * 7919)
+  thread:set("name", threads)
   threads = threads + 1
 end
 
@@ -26,10 +28,7 @@ function init()
   i = first
 end
 
-function request()
-  i = i + 1
-  return wrk.format("{method}", paths[i % #paths + 1], headers, bodies[i % math.max(#bodies, 1) + 1])
-end
+{request}
 
 function done(summary, latency)
   local errors = summary.errors
@@ -39,19 +38,44 @@ function done(summary, latency)
 end
 """
 
+_IN_TURN = """function request()
+  i = i + 1
+  local body = bodies[i % math.max(#bodies, 1) + 1]
+  if body then body = body:gsub("@NEW@", {stamp} .. "-" .. name .. "-" .. i) end
+  return wrk.format("{method}", paths[i % #paths + 1], headers, body)
+end"""
+
+_MIXED = """function request()
+  i = i + 1
+  local step, n = i % 4, math.floor(i / 4)
+  local behind = {{0, 200, 400, 600}}
+  local method = ({{"PUT", "GET", "PUT", "DELETE"}})[step + 1]
+  local id = {stamp} .. "-" .. name .. "-" .. (n - behind[step + 1])
+  local body = nil
+  if n < first / 4 + 600 then method, id = "PUT", {stamp} .. "-" .. name .. "-" .. n .. "-" .. step end
+  if method == "PUT" then
+    body = bodies[n % #bodies + 1]:gsub("^{{", "{{\\"id\\":\\"" .. id .. "\\",", 1)
+  end
+  return wrk.format(method, paths[1] .. id, headers, body)
+end"""
+
+MIXED = "mixed"
+"""Instead of a method: create, read, update and delete of one resource after the other, each well after the one before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked, in turn: GET the paths, or POST the bodies to them."""
+    """What is asked, in turn: GET the paths, or send them the bodies by ``sends``. ``@NEW@`` in a body is new each time."""
 
     name: str
     paths: Sequence[str]
     bodies: Sequence[bytes] = ()
+    sends: str = "POST"
 
     @property
     def method(self) -> str:
         """The HTTP method."""
-        return "POST" if self.bodies else "GET"
+        return self.sends if self.bodies else "GET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +96,15 @@ def script(load: Load, headers: Mapping[str, str]) -> str:
         paths=",".join(_quoted(path) for path in load.paths),
         bodies=",".join(_quoted(body.decode()) for body in load.bodies),
         headers=",".join(f"[{_quoted(name)}]={_quoted(value)}" for name, value in headers.items()),
-        method=load.method,
+        request=_request(load),
     )
+
+
+def _request(load: Load) -> str:
+    stamp = _quoted(f"b{time.time_ns():x}")
+    if load.method == MIXED:
+        return _MIXED.format(stamp=stamp)
+    return _IN_TURN.format(method=load.method, stamp=stamp)
 
 
 def run(url: str, lua: Path, connections: int, seconds: int) -> Counted:
