@@ -166,5 +166,9 @@ class Unavailable(FhirError):
     status, code, audit_outcome = 503, "transient", "12"
 
 
+class Unrecorded(Unavailable):
+    """The event itself could not be made durable in time, or nobody can tell whether it is: no second event may say so."""
+
+
 class Stale(Exception):
     """A Plan relied on something that has changed since: make it anew."""

@@ -33,6 +33,7 @@ LETTERS = {
     "outcome": "o",
     "policy": "c",
     "purpose": "p",
+    "source": "b",
     "subtype": "s",
     "type": "y",
 }
@@ -139,7 +140,7 @@ def _submitted(row: Row) -> dict[str, Any]:
         *(token for purpose in _dicts(tree.get("purposeOfEvent")) for token in _codings("p", purpose.get("coding"))),
         *(token for agent in agents for token in _agent(agent)),
         *(f"e={ref}" for ref in entity_refs),
-        f"g={row.get('agent', {}).get('client', '')}",
+        f"b={row.get('agent', {}).get('client', '')}",
     ]
     patients = [ref for ref in (*entity_refs, *agent_refs) if ref.startswith("Patient/")]
     labels = (

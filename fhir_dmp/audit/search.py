@@ -131,7 +131,9 @@ def _agents(name: str, value: str, base_url: str) -> Words:
 
 
 def _patients(name: str, value: str, base_url: str) -> Words:
-    query = In("pt", _refs(name, value, base_url, "Patient"))
+    """Return the query for whose record it was, or who acted: the patient is both where they look at their own."""
+    refs = _refs(name, value, base_url, "Patient")
+    query = either([In("pt", refs), _having("agent", list(refs))])
     return query, query
 
 
@@ -157,7 +159,7 @@ def _sources(name: str, value: str, base_url: str) -> Words:
     values = [each.rpartition("|")[2] for each in value.split(",")]
     clients = [each.removeprefix(codes.CLIENT_EVENT) for each in values]
     ours = OURS if base_url in values else NOTHING
-    return ours, _having("agent", clients)
+    return ours, _having("source", clients)
 
 
 def _texts(name: str, value: str, base_url: str) -> Words:

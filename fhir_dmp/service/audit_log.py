@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
@@ -21,16 +22,17 @@ from fhir_dmp.audit.parts import event_id, row_of
 from fhir_dmp.audit.render import View, render
 from fhir_dmp.audit.search import PARAMS, bounded, compile_clause, union
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
-from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, TooLong, Unprocessable
+from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, TooCostly, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of
-from fhir_dmp.store.port import EventPart
+from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import Query, assuming
 
 __all__ = ["INTERACTIONS", "PARAMS"]
@@ -38,7 +40,9 @@ __all__ = ["INTERACTIONS", "PARAMS"]
 MOST_BYTES = 64 * 1024
 """Of an AuditEvent that a client reports."""
 
+MOST_TALLIES = 10_000
 _TYPE = "AuditEvent"
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -248,6 +252,22 @@ def _page(
     if asked.ignored:
         entries.append(Entry(body=codec.dumps(outcome(asked.ignored)), search_mode="outcome"))
     return Result("ok", bundle("searchset", entries, links=links, total=total), query=urlencode(asked.params))
+
+
+def counts(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return how many AuditEvents each actor made on each day, counted by the database."""
+    asked = tuple((each.name, str(each.value)) for each in call.parameters.items)
+    clauses = [compile_clause(name, value, context.base_url) for name, value in asked]
+    found = env.store.tally_events(union(clauses, assuming(narrow(grant.rules("search")), "ty", _TYPE)))
+    if len(found) > MOST_TALLIES:
+        raise TooCostly(f"There are more than {MOST_TALLIES} days and actors: ask for fewer days.")
+    parts = [write(_tally(each))["parameter"] for each in found]
+    return Result("ok", codec.dumps(write([("count", "part", part) for part in parts])), query=urlencode(asked))
+
+
+def _tally(tally: Tally) -> tuple[tuple[str, str, Any], ...]:
+    day = date.fromordinal(_EPOCH + tally.day).isoformat()
+    return ("day", "date", day), ("actor", "string", tally.actor or "unknown"), ("events", "integer", tally.count)
 
 
 INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {

@@ -11,8 +11,10 @@ from fhir_dmp.access.model import Action
 from fhir_dmp.call import Interaction
 from fhir_dmp.interactions.operations.meta import meta
 from fhir_dmp.interactions.operations.validate import validate
+from fhir_dmp.service.audit_log import counts
 
 OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
+    "counts": ("search", counts),
     "meta": ("read", meta),
     "validate": (None, validate),
 }

@@ -14,7 +14,7 @@ from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope, rules_for
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Interaction, Plan, Result
-from fhir_dmp.errors import Conflict, FhirError, Invalid, MethodNotAllowed, Refused, Stale, Unavailable
+from fhir_dmp.errors import Conflict, FhirError, Invalid, MethodNotAllowed, Refused, Stale, Unavailable, Unrecorded
 from fhir_dmp.interactions.bundle import batch, named, transaction
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
@@ -59,6 +59,8 @@ def perform(call: Call, context: Context, env: Env) -> Result:
     try:
         call = _read(call, env)
         return _carry_out(call, context, env)
+    except Unrecorded:
+        raise
     except RecursionError:
         error: FhirError = Invalid("The body is nested too deeply.")
     except FhirError as refusal:

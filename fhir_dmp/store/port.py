@@ -147,7 +147,10 @@ class Store(Protocol):
         ...
 
     def record(self, event: Event) -> None:
-        """Make one event durable, in a group with those that wait beside it; returns when it is acknowledged."""
+        """Make one event durable, in a group with those that wait beside it; returns when it is acknowledged.
+
+        Raises ``Unrecorded`` if it is not in time, or nobody can tell.
+        """
         ...
 
     def find_event(self, event_id: str) -> Event | None:

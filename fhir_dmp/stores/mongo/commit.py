@@ -21,7 +21,7 @@ from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeou
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, instant
-from fhir_dmp.errors import Stale, Unavailable
+from fhir_dmp.errors import Stale, Unavailable, Unrecorded
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, Stored
 from fhir_dmp.store.query import Eq, Not, both
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
@@ -105,8 +105,11 @@ class EventCommitter:
         self._flights = Flights(self._flush, heaviest=1000, most=WAITING, seconds=seconds)
 
     def record(self, event: Event) -> None:
-        """Return when the event is durable."""
-        self._flights.join(event)
+        """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell."""
+        try:
+            self._flights.join(event)
+        except Unavailable as fault:
+            raise Unrecorded(str(fault), reasons=fault.reasons) from fault
 
     def close(self) -> None:
         """Say what the last row is; nobody records any more."""
@@ -335,7 +338,7 @@ class WriteCommitter:
             except PyMongoError:
                 pass
             self._chain.break_off()
-            raise Unavailable("Whether the change was stored is not known yet; read before you repeat it.") from fault
+            raise Unrecorded("Whether the change was stored is not known yet; read before you repeat it.") from fault
 
     def _stamped(self, commit: Commit) -> tuple[Stored, ...]:
         return tuple(self._version(change) for change in commit.changes)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
-from fhir_dmp.errors import TooMany, Unavailable
+from fhir_dmp.errors import TooMany, Unavailable, Unrecorded
 from fhir_dmp.stores.mongo.together import closed_latch
 
 T = TypeVar("T")
@@ -57,14 +57,15 @@ class Flights(Generic[T]):
     def join(self, item: T, touches: frozenset[Hashable] = frozenset(), weight: int = 1) -> Any:
         """Do the item in some flight and return its result; raise its error.
 
-        Raises ``TooMany`` when too many wait, ``Unavailable`` when its turn does not come in time.
+        Raises ``TooMany`` when too many wait, ``Unavailable`` when its turn does not come in time, and ``Unrecorded`` when
+        its flight does not land in time: whether it is done cannot be told.
         """
         member = Member(item, touches, weight)
         flight, latch = self._board(member)
         if latch is None:
             self._lead(flight)
         elif not latch.acquire(timeout=self._seconds * 2):
-            raise Unavailable("The database is too slow to make this durable in time.")
+            raise Unrecorded("The database is too slow to make this durable in time.")
         if member.error is not None:
             raise member.error
         return member.result

@@ -42,7 +42,9 @@ LATE = 3600 * 1_000_000
 """A row is stored well within an hour (microseconds) of being recorded."""
 
 _PLACED = [("w", 1), ("e", 1), ("n", 1)]
-_OWN = frozenset(("_id", "rec", "b", "w", "e", "n", "p", "h"))
+_OWN = frozenset(("_id", "rec", "b", "w", "e", "n", "p", "h", "s"))
+"""What is no term: the row, its place, and what lies sealed beside it, which neither entry nor proof tells."""
+
 _Document = dict[str, Any]
 T = TypeVar("T", str, int, bytes)
 
