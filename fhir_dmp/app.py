@@ -7,10 +7,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import structlog
 from flask import Flask, Response, request
 from flask_smorest import Api
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, InternalServerError
 
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
@@ -20,8 +22,9 @@ from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import FhirError, Invalid
+from fhir_dmp.http.bodies import share_threads
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
-from fhir_dmp.http.errors import from_werkzeug
+from fhir_dmp.http.errors import from_werkzeug, protected
 from fhir_dmp.http.fhir.plain import PlainCalls
 from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
@@ -61,6 +64,7 @@ from fhir_dmp.validation.structure import build_validator
 
 FHIR_PATH = "/fhir"
 _PUBLIC_URL = "public-url"
+_log = structlog.get_logger(__name__)
 
 __all__ = [
     "DatabaseError",
@@ -275,12 +279,15 @@ def _served_at(data_dir: Path) -> str:
 def create_app(settings: Settings, server: Server | None = None) -> Flask:
     """Return the WSGI application on the server's parts."""
     server = server or create_server(settings)
-    app = Flask("fhir_dmp", static_folder=None)
+    app = _App("fhir_dmp", static_folder=None)
     app.config.update(CONFIG, MAX_CONTENT_LENGTH=settings.limits.body, PROPAGATE_EXCEPTIONS=False)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
     app.extensions["fhir_dmp"] = server
+    readers = share_threads(app, settings.threads, FHIR_PATH)
     endpoint = _endpoint(server)
-    app.wsgi_app = PlainCalls(app.wsgi_app, endpoint, FHIR_PATH)  # type: ignore[method-assign] # as Flask tells to
+    app.wsgi_app = PlainCalls(app.wsgi_app, endpoint, FHIR_PATH, readers)  # type: ignore[method-assign] # as Flask tells to
     api = Api(app)
     api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
     api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")
@@ -291,9 +298,20 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
 
     @app.errorhandler(HTTPException)
     def no_route(fault: HTTPException) -> Response | HTTPException:
-        return endpoint.turn_away(from_werkzeug(fault)) if request.path.startswith(FHIR_PATH) else fault
+        if not request.path.startswith(FHIR_PATH):
+            return fault
+        return endpoint.failed() if isinstance(fault, InternalServerError) else endpoint.turn_away(from_werkzeug(fault))
 
+    app.after_request(protected)
     return app
+
+
+class _App(Flask):
+    """Flask, whose own log lines would quote what a fault was about."""
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Tell where a fault happened that no door caught, and of what kind."""
+        _log.error("fault", exc_info=exc_info, method=request.method)
 
 
 def _sign_in_pages(server: Server, reception: Reception) -> SignInPages:

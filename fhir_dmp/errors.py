@@ -52,6 +52,11 @@ class FhirError(Exception):
         self.patients = patients
 
 
+def failed(request_id: str) -> FhirError:
+    """Return what is said of a fault that nobody foresaw: nothing but where its operator finds it in the log."""
+    return FhirError(f"The server failed; its operator finds the reason under {request_id}.")
+
+
 class Invalid(FhirError):
     """The request or the resource is not well formed."""
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 
 from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from fhir_dmp.settings import Settings
+
+
+class PortError(Exception):
+    """The address cannot be listened on; the message names the way out."""
+
+
+def require_port(host: str, port: int) -> None:
+    """Raise ``PortError`` if a server cannot listen there: better before anything is started than after."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as fault:
+        raise PortError(
+            f"Port {port} of {host} cannot be listened on ({fault.strerror}): stop what listens there, or give another --port."
+        ) from None
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
@@ -27,5 +45,5 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         backlog=2048,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
     ).serve()

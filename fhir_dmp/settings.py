@@ -5,6 +5,7 @@ Each field of ``Settings`` is the variable ``DMP_`` + its name in capitals; the 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -76,6 +77,8 @@ class Settings:
             if each.name != "limits"
         }
         limits = {each.name: _read(environ, f"DMP_LIMIT_{each.name.upper()}", each.default) for each in fields(Limits)}
+        if str(values["log_level"]).upper() not in logging.getLevelNamesMapping():
+            raise ValueError(f"DMP_LOG_LEVEL is debug, info, warning or error, not {values['log_level']!r}")
         return cls(**values, limits=Limits(**limits))  # type: ignore[arg-type]
 
     def to_env(self) -> dict[str, str]:
@@ -94,6 +97,9 @@ def _read(environ: Mapping[str, str], name: str, default: object) -> object:
     try:
         if isinstance(default, bool):
             return {"true": True, "1": True, "false": False, "0": False, "": False}[text.lower()]
-        return type(default)(text)  # type: ignore[call-arg]
+        value: object = type(default)(text)  # type: ignore[call-arg]
     except (ValueError, KeyError):
         raise ValueError(f"{name} cannot be read as {type(default).__name__}: {text!r}") from None
+    if isinstance(value, int | float) and not (value > 0 or value == default):
+        raise ValueError(f"{name} must be more than 0, not {text}")
+    return value

@@ -71,7 +71,7 @@ def client_list(data_dir: Path | None, operator: str) -> None:
     """List all clients."""
     with parts(data_dir, operator) as (server, context):
         for each in server.clients.list(context()):
-            out.print(f"{each.id}\t{each.kind}\t{each.role}\t{' '.join(each.scopes)}\t{each.organization or ''}")
+            click.echo(f"{each.id}\t{each.kind}\t{each.role}\t{' '.join(each.scopes)}\t{each.organization or ''}")
 
 
 @client.command("remove")

@@ -19,12 +19,13 @@ from fhir_dmp.app import DatabaseError, Server, open_server
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.errors import InvalidClient, OAuthError
+from fhir_dmp.serve import PortError
 from fhir_dmp.service.load import Outcome
 from fhir_dmp.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-out = Console(highlight=False)
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False)
 
 
@@ -40,8 +41,14 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
             raise click.ClickException(text) from None
         except OAuthError as refusal:
             raise click.ClickException(f"{refusal.error}: {refusal.description}{_way_out(refusal)}") from None
-        except (DatabaseError, ValueError) as fault:
+        except (DatabaseError, PortError, ValueError) as fault:
             raise click.ClickException(str(fault)) from None
+        except OSError as fault:
+            if fault.filename is None:
+                raise
+            raise click.ClickException(
+                f"{fault.filename}: {fault.strerror}. Is the folder right? It is --data-dir or DMP_DATA_DIR, and is written to."
+            ) from None
 
     return run
 

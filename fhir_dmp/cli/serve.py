@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 
 from fhir_dmp.app import Running, open_server
 from fhir_dmp.cli.common import advance, out, progress_bar, reported, settings_of, with_data_dir
+from fhir_dmp.serve import require_port
 from fhir_dmp.serve import serve as run_server
 from fhir_dmp.service.demo import prepare_demo, require_no_demo
 
@@ -25,6 +27,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     Register a client first or beside it: fhir-dmp client add --help
     """
     settings = settings_of(data_dir)
+    require_port(host, port)
     with Running.start(settings, f"http://{host}:{port}") as running:
         with open_server(running.settings) as server:
             require_no_demo(server.clients, server.operator_context("server", "serve"))
@@ -50,6 +53,7 @@ def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir:
       curl -H "Authorization: Bearer $(fhir-dmp token demo-ehr --data-dir demo)" http://127.0.0.1:8000/fhir/Patient
     """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
     settings = settings_of(data_dir)
+    require_port(host, port)
     with Running.start(settings, f"http://{host}:{port}") as running:
         if running.notice:
             out.print(running.notice)
@@ -62,11 +66,15 @@ def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir:
 
 def _tell(host: str, port: int, data_dir: Path) -> None:
     base = f"http://{host}:{port}"
+    token = shlex.join([*_this_program(), "token", "demo-ehr", "--data-dir", str(data_dir.absolute())])
+    bearer = 'curl -H "Authorization: Bearer $TOKEN"'
     out.print(f"\nOpen      {base}/docs", f"Metadata  {base}/fhir/metadata", "\nIn another terminal:", sep="\n")
-    command = f"{Path(sys.argv[0]).as_posix()} token demo-ehr --data-dir {data_dir}"
-    out.print(f"  TOKEN=$({command})", soft_wrap=True)
-    out.print(f'  curl -H "Authorization: Bearer $TOKEN" "{base}/fhir/Patient?_count=2&_pretty=true"', soft_wrap=True)
-    out.print(
-        f'  curl -H "Authorization: Bearer $TOKEN" "{base}/fhir/Observation?code=http://loinc.org|718-7&_count=3"\n',
-        soft_wrap=True,
-    )
+    out.print(f"  TOKEN=$({token})")
+    out.print(f'  {bearer} "{base}/fhir/Patient?_count=2&_pretty=true"')
+    out.print(f'  {bearer} "{base}/fhir/Observation?code=http://loinc.org|718-7&_count=3"\n')
+
+
+def _this_program() -> list[str]:
+    """Return the words that call this program again, from whatever folder."""
+    own = Path(sys.argv[0]).absolute()
+    return [sys.executable, "-m", "fhir_dmp.cli"] if own.suffix == ".py" else [str(own)]

@@ -13,11 +13,19 @@ JSON = "application/fhir+json; charset=utf-8"
 ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 """Headers of every answer: nobody on the way keeps a record."""
 
+_EVERYWHERE = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "frame-ancestors 'none'"),
+)
+"""A page says for itself what more it needs. https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html."""
+
 _WERKZEUG = {
-    404: errors.UnknownType,
-    405: errors.MethodNotAllowed,
-    413: errors.TooLong,
-    415: errors.UnsupportedMedia,
+    404: (errors.UnknownType, "No FHIR interaction has this URL."),
+    405: (errors.MethodNotAllowed, "This URL does not take the method."),
+    413: (errors.TooLong, "The body is longer than a request may be."),
+    415: (errors.UnsupportedMedia, "The body's Content-Type is not read."),
+    429: (errors.TooMany, "The server is busy; try again in a moment."),
 }
 
 
@@ -29,5 +37,14 @@ def render_error(error: errors.FhirError, request_id: str) -> Response:
 
 def from_werkzeug(fault: HTTPException) -> errors.FhirError:
     """Return the fact behind an error of the framework (no such route, body too long)."""
-    kind = _WERKZEUG.get(fault.code or 0, errors.Invalid)
-    return kind(fault.description or "The request cannot be understood.")
+    kind, text = _WERKZEUG.get(fault.code or 0, (errors.Invalid, "The request cannot be understood."))
+    own = ("Allow", "Retry-After")
+    return kind(text, headers=tuple(each for each in fault.get_headers() if each[0] in own))
+
+
+def protected(response: Response) -> Response:
+    """Give an answer that says nothing of it the headers that browsers heed: no guessed type, no frame, no trace of the URL."""
+    if "X-Content-Type-Options" not in response.headers:
+        for name, value in _EVERYWHERE:
+            response.headers.setdefault(name, value)
+    return response

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import entity, removal
+from fhir_dmp.interactions.write import entity, removal, require_version
 from fhir_dmp.store.change import Lock, Stored
 
 
@@ -18,6 +18,7 @@ def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         matched = match(call.resource_type, call.criteria or "", context, grant, env)
         found = only(matched)
         if found is None:
+            require_version(call, None)
             return Plan(changes=(), finish=lambda *_: Result("no-content"))
         call, locks = replace(call, id=found.ref.id), (matched.lock,)
     change = removal(call, env.store.find_current(call.ref, with_index=grant.searches("delete")))

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
+
 from fhir_dmp.access.decide import decide
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone, NotFound
 from fhir_dmp.interactions.write import disclosed
 
+_VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
+"""How versions are counted here; what else is a digit somewhere, or has thousands of them, names none."""
+
 
 def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return that version. It is judged by its own row and by the present one: the stricter wins."""
     del context
-    version = call.version or ""
+    version = int(call.version) if call.version and _VERSION.match(call.version) else 0
     current = env.store.find_current(call.ref, with_index=grant.searches("read"))
-    if current is None or not version.isdigit() or not 0 < int(version) <= current.version:
-        raise NotFound(f"{call.ref} has no version {version}.", reasons=("absent",))
-    row = current if int(version) == current.version else env.store.find_version(call.ref, int(version))
+    if current is None or not 0 < version <= current.version:
+        raise NotFound(f"{call.ref} has no version {call.version}.", reasons=("absent",))
+    row = current if version == current.version else env.store.find_version(call.ref, version)
     rules = grant.rules("read")
     decisions = [decide(rules, each.index) for each in (current, row) if each is not None]
     refusals = tuple(reason for each in decisions if not each.permit for reason in each.reasons)
     if row is None or refusals:
         patients = disclosed(current).patients if refusals else ()
-        raise NotFound(f"{call.ref} has no version {version}.", reasons=refusals or ("absent",), patients=patients)
+        raise NotFound(f"{call.ref} has no version {call.version}.", reasons=refusals or ("absent",), patients=patients)
     if row.deleted:
         raise Gone(f"{call.ref} version {version} is its deletion.")
     return Result(

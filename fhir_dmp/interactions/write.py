@@ -26,7 +26,8 @@ def resource_of(call: Call) -> dict[str, Any]:
     tree = codec.loads_object(call.body) if isinstance(call.body, bytes) else dict(call.body)
     named = tree.get("resourceType")
     if named != call.type:
-        raise Invalid(f"The body is a {named!r}, the path asks for {call.type}.", expression="resourceType")
+        told = f"is a {named[:64]!r}" if isinstance(named, str) else "says no resourceType"
+        raise Invalid(f"The body {told}, the path asks for {call.type}.", expression="resourceType")
     return tree
 
 

@@ -14,7 +14,17 @@ from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope, rules_for
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Interaction, Plan, Result
-from fhir_dmp.errors import Conflict, FhirError, Invalid, MethodNotAllowed, Refused, Stale, Unavailable, Unrecorded
+from fhir_dmp.errors import (
+    Conflict,
+    FhirError,
+    Invalid,
+    MethodNotAllowed,
+    Refused,
+    Stale,
+    Unavailable,
+    Unrecorded,
+    failed,
+)
 from fhir_dmp.interactions.bundle import batch, named, transaction
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
@@ -67,7 +77,7 @@ def perform(call: Call, context: Context, env: Env) -> Result:
         error = refusal
     except Exception:  # noqa: BLE001 - what was not foreseen says nothing outside and everything in the log
         _log.exception("fault", request_id=context.request_id, interaction=call.name, type=call.type)
-        error = FhirError(f"The server failed; its operator finds the reason under {context.request_id}.")
+        error = failed(context.request_id)
     turn_away(call, error, context, env)
     raise error
 

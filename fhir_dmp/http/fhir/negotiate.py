@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
+from urllib.parse import parse_qsl
 
 from flask import Request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
-from fhir_dmp.errors import Invalid, NotAcceptable, UnsupportedMedia
+from fhir_dmp.errors import Invalid, NotAcceptable, TooLong, UnsupportedMedia
 
 _JSON = ("application/fhir+json", "application/json", "text/json", "json", "application/json+fhir")
 _COMMON = ("*/*", "application/fhir+json", "application/json")
 JSON_PATCH = "application/json-patch+json"
 _FORM = "application/x-www-form-urlencoded"
+_VERSIONS = ("4.0", "4.0.1")
+_FHIR_VERSION = re.compile(r"\s*;\s*fhirVersion\s*=\s*\"?4\.0(?:\.1)?\"?(?=\s*(?:[;,]|$))", re.IGNORECASE)
+"""The one release that is served, where Accept names it. https://hl7.org/fhir/R4/http.html#version-parameter."""
+
+MOST_FORM_BYTES = 1024 * 1024
+"""Bytes of a search by POST."""
+
 _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = {
     "minimal": "minimal",
     "representation": "representation",
@@ -26,11 +37,12 @@ def require_acceptable(request: Request) -> None:
         if wanted.replace(" ", "+").partition(";")[0] not in _JSON:
             raise NotAcceptable(f"_format {wanted!r} is not served: ask for json.")
         return
-    if request.environ.get("HTTP_ACCEPT", "*/*") in _COMMON:
+    sent = request.environ.get("HTTP_ACCEPT", "*/*")
+    if sent in _COMMON:
         return
-    accepted = request.accept_mimetypes
+    accepted = parse_accept_header(_FHIR_VERSION.sub("", sent), MIMEAccept)
     if accepted and not any(accepted.quality(kind) > 0 for kind in _JSON if "/" in kind):
-        raise NotAcceptable(f"Nothing in Accept is served ({accepted}): ask for application/fhir+json.")
+        raise NotAcceptable(f"Nothing in Accept is served ({sent}): ask for application/fhir+json.")
 
 
 def json_body(request: Request) -> bytes:
@@ -41,9 +53,20 @@ def json_body(request: Request) -> bytes:
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if charset not in ("utf-8", "utf8"):
         raise UnsupportedMedia(f"The charset {charset!r} is not read: JSON is UTF-8.")
+    version = request.mimetype_params.get("fhirversion", "4.0")
+    if version not in _VERSIONS:
+        raise UnsupportedMedia(f"FHIR {version} is not read: send R4, fhirVersion=4.0.")
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMedia("A compressed body is not read: send it as it is.")
-    return request.get_data(cache=False)
+    return _whole(request)
+
+
+def _whole(request: Request) -> bytes:
+    """Return the body; one that does not say how long it is would be cut at the limit, so it may not reach it."""
+    raw = request.get_data(cache=False)
+    if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
+        raise TooLong(f"A request may have {request.max_content_length} bytes.")
+    return raw
 
 
 def patch_body(request: Request) -> bytes:
@@ -62,7 +85,9 @@ def form_params(request: Request) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a search by POST, those of the URL first."""
     if request.mimetype and request.mimetype != _FORM:
         raise UnsupportedMedia(f"A search by POST sends {_FORM}.")
-    return (*request.args.items(multi=True), *request.form.items(multi=True))
+    request.max_content_length = MOST_FORM_BYTES
+    sent = parse_qsl(_whole(request).decode(errors="replace"), keep_blank_values=True)
+    return (*request.args.items(multi=True), *sent)
 
 
 def preferences(request: Request) -> tuple[bool, Literal["minimal", "representation", "OperationOutcome"] | None]:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from werkzeug.exceptions import HTTPException
+
 from fhir_dmp.call import Call, Context
 from fhir_dmp.errors import FhirError, Invalid
-from fhir_dmp.http.errors import render_error
+from fhir_dmp.http.bodies import Readers
+from fhir_dmp.http.errors import from_werkzeug, render_error
 from fhir_dmp.http.fhir.render import REASONS, status_and_headers
 from fhir_dmp.http.fhir.routes import Endpoint
 from fhir_dmp.http.middleware import Environ, raw_bearer
@@ -42,11 +45,15 @@ _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 
 @dataclass(frozen=True, slots=True)
 class PlainCalls:
-    """The WSGI application in front of the framework; ``path`` is where the FHIR endpoint is mounted."""
+    """The WSGI application in front of the framework.
+
+    ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body.
+    """
 
     framework: Application
     endpoint: Endpoint
     path: str
+    readers: Readers
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a plain call; hand everything else on."""
@@ -56,13 +63,17 @@ class PlainCalls:
             return self.framework(environ, start_response)
         try:
             caller = endpoint.tokens.verify_bearer(raw_bearer(environ))
-        except FhirError:
+        except Exception:  # noqa: BLE001 - the long way meets it again, and knows what to say of it
             return self.framework(environ, start_response)
         context = caller.enters(endpoint.reception.stranger(environ))
         if environ["REQUEST_METHOD"] == "GET":
             return self._answer(call, context, environ, start_response)
         length = int(environ["CONTENT_LENGTH"])
-        body = environ["wsgi.input"].read(length)
+        try:
+            with self.readers.turn(self.path):
+                body = environ["wsgi.input"].read(length)
+        except HTTPException as busy:
+            return endpoint.refuse(call, from_werkzeug(busy), context)(environ, start_response)
         if len(body) != length:
             fault = Invalid("The body is shorter than its Content-Length says.")
             return endpoint.refuse(call, fault, context)(environ, start_response)
@@ -83,7 +94,10 @@ class PlainCalls:
         """Return the call (without its body), or None for what needs the long way."""
         if not _asks_for_no_more(environ):
             return None
-        path = environ["PATH_INFO"].removeprefix(self.path)
+        path = environ["PATH_INFO"]
+        if not path.startswith(self.path):
+            return None
+        path = path[len(self.path) :]
         query = environ.get("QUERY_STRING", "")
         types = self.endpoint.env.definitions.search_params
         if environ["REQUEST_METHOD"] == "GET":

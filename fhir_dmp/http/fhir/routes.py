@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import structlog
 from flask import Response, request
 from flask_smorest import Blueprint
 from werkzeug.exceptions import HTTPException
 
 from fhir_dmp.call import Call, Context, Env, Result
-from fhir_dmp.errors import FhirError, UnknownType
+from fhir_dmp.errors import FhirError, UnknownType, failed
 from fhir_dmp.fhir import codec
 from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
 from fhir_dmp.http.fhir.negotiate import form_params, is_form, json_body, patch_body, preferences, require_acceptable
@@ -19,6 +20,8 @@ from fhir_dmp.http.middleware import Reception, raw_bearer
 from fhir_dmp.service.perform import perform
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.tokens import Tokens
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Endpoint:
             return self.refuse(call, from_werkzeug(fault), context)
         except FhirError as error:
             return self.refuse(call, error, context)
+        except Exception:  # noqa: BLE001 - what was not foreseen says nothing outside, and has its event like any fault
+            _log.exception("fault", request_id=context.request_id, method=request.method)
+            return self.refuse(call, failed(context.request_id), context)
         return self._answer(call, context)
 
     def turn_away(self, error: FhirError) -> Response:
@@ -52,6 +58,11 @@ class Endpoint:
             raise error
 
         return self.enter(refuse)
+
+    def failed(self) -> Response:
+        """Answer a fault behind the door, whose event is told already."""
+        request_id = self.reception.stranger(request.environ).request_id
+        return render_error(failed(request_id), request_id)
 
     def _known(self, call: Call) -> Call:
         if call.type is not None and call.type not in self.env.definitions.search_params:
@@ -160,17 +171,36 @@ def _type(routes: Blueprint, endpoint: Endpoint) -> None:
     @routes.put("/<resource_type>")
     def update_conditional(resource_type: str) -> Response:
         """FHIR conditional update. https://hl7.org/fhir/R4/http.html#cond-update."""
-        return endpoint.enter(lambda: Call("update", resource_type, body=json_body(request), criteria=_query()))
+        return endpoint.enter(
+            lambda: Call(
+                "update",
+                resource_type,
+                body=json_body(request),
+                criteria=_query(),
+                if_match=request.headers.get("If-Match"),
+                if_none_match=request.headers.get("If-None-Match"),
+            )
+        )
 
     @routes.patch("/<resource_type>")
     def patch_conditional(resource_type: str) -> Response:
         """FHIR conditional patch. https://hl7.org/fhir/R4/http.html#patch."""
-        return endpoint.enter(lambda: Call("patch", resource_type, body=patch_body(request), criteria=_query()))
+        return endpoint.enter(
+            lambda: Call(
+                "patch",
+                resource_type,
+                body=patch_body(request),
+                criteria=_query(),
+                if_match=request.headers.get("If-Match"),
+            )
+        )
 
     @routes.delete("/<resource_type>")
     def delete_conditional(resource_type: str) -> Response:
         """FHIR conditional delete of one resource. https://hl7.org/fhir/R4/http.html#3.1.0.7.1."""
-        return endpoint.enter(lambda: Call("delete", resource_type, criteria=_query()))
+        return endpoint.enter(
+            lambda: Call("delete", resource_type, criteria=_query(), if_match=request.headers.get("If-Match"))
+        )
 
     @routes.get("/<resource_type>/_history")
     def history_type(resource_type: str) -> Response:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from flask import Response, request
 from flask_smorest import Blueprint
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
@@ -75,7 +75,7 @@ def _body() -> bytes:
     request.max_content_length = MOST_BYTES
     try:
         return request.get_data()
-    except HTTPException:
+    except RequestEntityTooLarge:
         return b" " * (MOST_BYTES + 1)
 
 

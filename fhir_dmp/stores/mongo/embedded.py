@@ -30,8 +30,15 @@ from urllib.parse import quote
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+PORT_SECONDS = 5.0
+"""How long a port is waited for that is in use though nobody listens."""
+
+LONGEST_SOCKET = 107
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections (32768 and up)."""
+
 CACHE_GB = "0.5"
 NOTICE = "The embedded MongoDB is for trying and for one machine; set DMP_MONGODB_URI for more."
 _USER = "fhir_dmp"
@@ -88,6 +95,10 @@ class Folder:
         except (OSError, ValueError, KeyError):
             return None
 
+    def record(self, place: Place) -> None:
+        """Write down where the mongod is."""
+        _write(self.place_file, json.dumps({"pid": place.pid, "port": place.port}))
+
     def uri(self, port: int) -> str:
         """Return the address with the password in it; not for logs."""
         password = quote(self.password_file.read_text().strip())
@@ -140,7 +151,7 @@ class Embedded:
         with folder.locked("start.lock"):
             place = folder.place()
             started = place is None
-            place = place or _start(folder)
+            place = place or _adopt(folder) or _start(folder)
             _wait_until_primary(folder, place)
         return cls(folder, place, owned=started or own)
 
@@ -168,7 +179,7 @@ class Embedded:
         while not self._stopping.wait(0.5):
             if not _is_mongod(self._place.pid, self._folder.data) and not self._stopping.is_set():
                 with contextlib.suppress(DatabaseError), self._folder.locked("start.lock"):
-                    self._place = self._folder.place() or _start(self._folder)
+                    self._place = self._folder.place() or _adopt(self._folder) or _start(self._folder)
 
 
 def uri(data_dir: Path) -> str:
@@ -236,15 +247,38 @@ def _start(folder: Folder) -> Place:
     if done.returncode != 0:
         raise DatabaseError(f"mongod ended with code {done.returncode}; its log is {folder.log}.")
     place = Place(int(folder.pid_file.read_text()), port)
-    _write(folder.place_file, json.dumps({"pid": place.pid, "port": place.port}))
+    folder.record(place)
     if moved:
         _move(folder, place)
     return place
 
 
+def _adopt(folder: Folder) -> Place | None:
+    """Return the mongod of the folder that nobody recorded, since who started it was killed before it could."""
+    ends = time.monotonic() + START_SECONDS
+    while (port := _port_of_a_mongod(folder.data)) is not None and time.monotonic() < ends:
+        with contextlib.suppress(OSError, ValueError):
+            place = Place(int(folder.pid_file.read_text()), port)
+            if _is_mongod(place.pid, folder.data):
+                folder.record(place)
+                return place
+        time.sleep(0.05)
+    return None
+
+
+def _port_of_a_mongod(data: Path) -> int | None:
+    """Return the port that a mongod on this folder was started with, or None if there is none."""
+    for process in Path("/proc").glob("[0-9]*"):
+        if _is_mongod(int(process.name), data):
+            with contextlib.suppress(OSError, ValueError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                return int(words[words.index(b"--port") + 1])
+    return None
+
+
 def _sockets(folder: Folder) -> tuple[Any, ...]:
-    longest = 100
-    if len(str(folder.root)) > longest:
+    """Return where the sockets are, unless the system cannot name them there (sun_path, 108 bytes): TCP is enough."""
+    if len(os.fsencode(folder.root / "mongodb-65535.sock")) > LONGEST_SOCKET:
         return ("--nounixsocket",)
     return ("--unixSocketPrefix", folder.root, "--filePermissions", "0600")
 
@@ -262,8 +296,8 @@ def _wait_until_primary(folder: Folder, place: Place) -> None:
                 if hello.get("isWritablePrimary"):
                     _ensure_user(folder, place, open_door)
                     return
-                if "setName" not in hello:
-                    _initiate(place, open_door)
+                if "setName" not in hello and not _initiate(place, open_door):
+                    _move(folder, place)
             except OperationFailure as refusal:
                 raise DatabaseError(
                     f"The database on {folder.root} does not know our password: {refusal.details}"
@@ -274,7 +308,8 @@ def _wait_until_primary(folder: Folder, place: Place) -> None:
     raise DatabaseError(f"mongod did not become ready within {START_SECONDS:.0f} s; its log is {folder.log}.")
 
 
-def _initiate(place: Place, open_door: MongoClient[dict[str, Any]]) -> None:
+def _initiate(place: Place, open_door: MongoClient[dict[str, Any]]) -> bool:
+    """Make the replica set, and tell whether there was none."""
     config = {"_id": "rs0", "members": [{"_id": 0, "host": f"127.0.0.1:{place.port}"}]}
     already, unauthorised = 23, 13
     try:
@@ -282,6 +317,8 @@ def _initiate(place: Place, open_door: MongoClient[dict[str, Any]]) -> None:
     except OperationFailure as refusal:
         if refusal.code not in (already, unauthorised):
             raise
+        return False
+    return True
 
 
 def _ensure_user(folder: Folder, place: Place, open_door: MongoClient[dict[str, Any]]) -> None:
@@ -302,26 +339,54 @@ def _ensure_user(folder: Folder, place: Place, open_door: MongoClient[dict[str, 
 
 
 def _move(folder: Folder, place: Place) -> None:
-    """Tell the replica set that its one node has a new port, since the old one was taken."""
+    """Tell the replica set that its one node has a new port, since the old one was taken; it knows nothing before it has loaded."""
+    host, not_loaded_yet = f"127.0.0.1:{place.port}", 94
     with MongoClient[dict[str, Any]](folder.uri(place.port), serverSelectionTimeoutMS=10_000) as client:
-        config = client.admin.command("replSetGetConfig")["config"]
-        config["version"] += 1
-        config["members"][0]["host"] = f"127.0.0.1:{place.port}"
-        client.admin.command("replSetReconfig", config, force=True)
+        try:
+            config = client.admin.command("replSetGetConfig")["config"]
+            if config["members"][0]["host"] == host:
+                return
+            config["version"] += 1
+            config["members"][0]["host"] = host
+            client.admin.command("replSetReconfig", config, force=True)
+        except OperationFailure as refusal:
+            if refusal.code != not_loaded_yet:
+                raise
 
 
 def _free_port(wanted: int | None) -> int:
-    for port in (wanted, 0):
-        if port is None:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+    """Return the port of last time, if it is free, or one that the system lends to no outgoing connection meanwhile.
+
+    Workers know the database by its port: it changes only if somebody else listens there.
+    """
+    ends = time.monotonic() + PORT_SECONDS
+    while wanted is not None and not _listens(wanted):
+        if _free(wanted):
+            return wanted
+        if time.monotonic() > ends:
+            break
+        time.sleep(0.05)
+    for _ in range(1000):
+        port = secrets.choice(PORTS)
+        if _free(port):
+            return port
     raise DatabaseError("No port is free on 127.0.0.1.")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _is_mongod(pid: int, data: Path) -> bool:
@@ -331,7 +396,7 @@ def _is_mongod(pid: int, data: Path) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-    return str(data).encode() in command and state != "Z"
+    return b"--dbpath\0%b\0" % str(data).encode() in command and state != "Z"
 
 
 def _secret(path: Path, content: bytes) -> None:

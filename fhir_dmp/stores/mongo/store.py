@@ -15,7 +15,7 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock
@@ -73,19 +73,10 @@ class MongoStore:
     @classmethod
     def connect(cls, uri: str, name: str, *, clock: Clock, settings: Settings) -> MongoStore:
         """Return the store at the URI, with its indexes; raise ``Unavailable`` saying what is wrong with the database."""
-        client: MongoClient[_Row] = MongoClient(
-            uri,
-            maxPoolSize=settings.threads + 16,
-            serverSelectionTimeoutMS=2000,
-            connectTimeoutMS=2000,
-            socketTimeoutMS=int(QUERY_SECONDS * 2000),
-            w="majority",
-            journal=True,
-            tz_aware=True,
-        )
+        client = _client(uri, settings)
         try:
+            _require_replica_set(client)
             with answering():
-                _require_replica_set(client)
                 ensure_indexes(client.get_database(name, write_concern=DURABLE))
                 ensure_indexes(client.get_database(f"{name}{LOG_SUFFIX}", write_concern=DURABLE), LOG)
                 return cls(client, name, clock, settings)
@@ -296,8 +287,40 @@ class MongoStore:
         return self.log.get_collection(name, read_concern=ReadConcern("majority"))
 
 
+def _client(uri: str, settings: Settings) -> MongoClient[_Row]:
+    """Return a client of the database at the URI, of which no word is repeated: it may hold a password."""
+    try:
+        return MongoClient(
+            uri,
+            maxPoolSize=settings.threads + 16,
+            serverSelectionTimeoutMS=2000,
+            connectTimeoutMS=2000,
+            socketTimeoutMS=int(QUERY_SECONDS * 2000),
+            w="majority",
+            journal=True,
+            tz_aware=True,
+        )
+    except (PyMongoError, ValueError, TypeError) as fault:
+        raise Unavailable(
+            f"DMP_MONGODB_URI is no address of a MongoDB ({type(fault).__name__}): write mongodb://HOST:27017/?replicaSet=rs0, "
+            "with user and password percent-encoded if there are any."
+        ) from None
+
+
 def _require_replica_set(client: MongoClient[_Row]) -> None:
-    if "setName" not in client.admin.command("hello"):
+    try:
+        hello = client.admin.command("hello")
+    except OperationFailure as refusal:
+        raise Unavailable(
+            f"The MongoDB at DMP_MONGODB_URI does not let us in ({refusal.code}): see user, password and authSource."
+        ) from refusal
+    except PyMongoError as fault:
+        raise Unavailable(
+            "No MongoDB answers at DMP_MONGODB_URI: start it, or correct the address and the name of its replica set, "
+            "or leave DMP_MONGODB_URI empty for the embedded database.",
+            reasons=(type(fault).__name__,),
+        ) from fault
+    if "setName" not in hello:
         raise Unavailable(
             "The MongoDB at DMP_MONGODB_URI is a standalone. Records, versions and their evidence are written in one "
             "transaction, and only a replica set has those: start mongod with --replSet rs0 and run rs.initiate() once "

@@ -1,0 +1,133 @@
+"""The embedded MongoDB comes up again, whoever was killed and whatever took its port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+
+import pymongo
+import pytest
+
+from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, Folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder with a blank in its name, whose mongod is ended afterwards."""
+    data_dir = tmp_path / "data of one"
+    yield data_dir
+    if (data_dir / "mongodb" / "data").exists():
+        Embedded.ensure(data_dir, own=True).stop()
+
+
+def _note(database, text):
+    with pymongo.MongoClient(database.uri) as client:
+        client["notes"]["notes"].insert_one({"_id": text})
+
+
+def _notes(database):
+    with pymongo.MongoClient(database.uri) as client:
+        return [row["_id"] for row in client["notes"]["notes"].find()]
+
+
+@contextlib.contextmanager
+def _somebody_on(port):
+    """Let another program listen on the port, which hangs up on whoever calls."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ends = time.monotonic() + 10
+        while True:
+            try:
+                other.bind(("127.0.0.1", port))
+                other.listen()
+                break
+            except OSError:
+                assert time.monotonic() < ends
+                time.sleep(0.05)
+        over = threading.Event()
+        other.settimeout(0.1)
+
+        def hang_up():
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    other.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        yield
+        over.set()
+        thread.join()
+
+
+def test_a_mongod_that_was_killed_comes_back_on_its_port_with_its_data(folder):
+    """Workers know the database by its port: it stays, and what was written stays."""
+    first = Embedded.ensure(folder)
+    _note(first, "before")
+    os.kill(Folder(folder).place().pid, signal.SIGKILL)
+
+    second = Embedded.ensure(folder)
+
+    assert second.uri == first.uri
+    assert _notes(second) == ["before"]
+
+
+@pytest.mark.parametrize("length", [80, 95, 140])
+def test_a_folder_may_have_a_long_name(tmp_path, length):
+    """A socket's path has 107 bytes at most; a folder too deep for one is served without."""
+    data_dir = tmp_path / ("d" * max(length - len(str(tmp_path)) - len("/mongodb") - 1, 1))
+
+    database = Embedded.ensure(data_dir)
+
+    _note(database, "here")
+    assert _notes(database) == ["here"]
+    database.stop()
+
+
+def test_a_mongod_that_nobody_recorded_is_found_and_joined(folder):
+    """Who started it may be killed before it writes down where it is: no second one is tried on the same files."""
+    first = Embedded.ensure(folder)
+    (folder / "mongodb" / "mongod.json").unlink()
+
+    second = Embedded.ensure(folder)
+
+    assert second.uri == first.uri
+    assert Folder(folder).place() is not None
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["at once", "by the next start"])
+def test_a_port_that_somebody_took_is_left_to_them(folder, monkeypatch, told):
+    """The replica set is told of its new port, by the next start if this one was killed before it could."""
+    first = Embedded.ensure(folder)
+    _note(first, "before")
+    port = Folder(folder).place().port
+    first.stop()
+    with _somebody_on(port):
+        if not told:
+            with monkeypatch.context() as killed:
+                killed.setattr(embedded, "_move", lambda *_: None)
+                embedded._start(Folder(folder))
+
+        second = Embedded.ensure(folder, own=True)
+
+        assert second.uri != first.uri
+        assert _notes(second) == ["before"]
+
+
+def test_ports_are_not_those_that_outgoing_connections_are_lent():
+    """A port of the ephemeral range may be gone when mongod comes back."""
+    assert max(embedded.PORTS) < 32768
+    assert embedded._free_port(None) in embedded.PORTS
+
+
+def test_without_any_mongod_the_three_ways_to_one_are_told(tmp_path, monkeypatch):
+    """Neither a package nor one on PATH: the package, PATH and the variable are named."""
+    monkeypatch.setattr(embedded, "_packaged", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(DatabaseError, match=r"fhir_dmp\[embedded\].*on PATH.*DMP_MONGODB_URI"):
+        Embedded.ensure(tmp_path)

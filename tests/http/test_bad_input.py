@@ -1,0 +1,181 @@
+"""What a sender gets wrong, or tries: a clear OperationOutcome, an event, nothing changed, and never a 500."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from fhir_dmp.service.tokens import Tokens
+
+PATIENT = {"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "1"}]}
+R4 = "application/fhir+json; fhirVersion=4.0"
+
+
+@pytest.mark.parametrize("accept", [R4, 'application/fhir+json;fhirVersion="4.0.1"', f"text/html, {R4};q=0.8"])
+def test_a_reader_may_name_the_release_it_wants(ehr, accept):
+    """Accept with fhirVersion=4.0 is R4, which is what is served."""
+    assert ehr.get("/Patient", headers={"Accept": accept}).status_code == 200
+
+
+def test_another_release_is_neither_served_nor_read(ehr):
+    """fhirVersion=3.0 is 406 for a reader and 415 for a writer."""
+    stu3 = "application/fhir+json; fhirVersion=3.0"
+
+    assert ehr.get("/Patient", headers={"Accept": stu3}).status_code == 406
+    assert ehr.post("/Patient", PATIENT, headers={"Content-Type": stu3}).status_code == 415
+    assert ehr.post("/Patient", PATIENT, headers={"Content-Type": R4}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"), [("/Patient", "application/fhir+json"), ("/Patient/_search", "application/x-www-form-urlencoded")]
+)
+def test_a_body_of_unknown_length_is_not_cut_at_the_limit(small_ehr, monkeypatch, url, kind):
+    """A chunked body above the limit is 413: what fits of it is not taken for the whole."""
+    monkeypatch.setattr("fhir_dmp.http.fhir.negotiate.MOST_FORM_BYTES", 65536)
+    body = json.dumps({**PATIENT, "name": [{"family": "a" * 70_000}]}).encode()
+    chunked = {
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.input_terminated": True,
+        "HTTP_TRANSFER_ENCODING": "chunked",
+    }
+
+    answer = small_ehr.post(url, headers={"Content-Type": kind}, environ_overrides=chunked)
+
+    assert answer.status_code == 413
+    assert answer.json["issue"][0]["code"] == "too-long"
+
+
+@pytest.mark.parametrize("method", ["put", "delete"])
+def test_a_condition_on_the_version_holds_where_criteria_name_the_resource(ehr, method):
+    """If-Match is heard by conditional update and delete too, whether or not something matches."""
+    send = getattr(ehr, method)
+    options = {"body": PATIENT} if method == "put" else {}
+    stale = {"If-Match": 'W/"7"', "Content-Type": "application/fhir+json"}
+    assert send("/Patient?identifier=urn:x|1", headers=stale, **options).status_code == 412
+    made = ehr.post("/Patient", PATIENT).json
+
+    assert send("/Patient?identifier=urn:x|1", headers=stale, **options).status_code == 412
+    assert ehr.get(f"/Patient/{made['id']}").json["meta"]["versionId"] == "1"
+    fresh = {**stale, "If-Match": 'W/"1"'}
+    assert send("/Patient?identifier=urn:x|1", headers=fresh, **options).status_code in (200, 204)
+
+
+@pytest.mark.parametrize("version", ["²", "٣", "9" * 5000, "0", "-1", "1.0", "+1", "%00", "01"])
+def test_what_is_no_version_number_is_an_absent_version(ehr, version):
+    """Digits of other scripts, and numbers of thousands of digits, name no version."""
+    made = ehr.post("/Patient", PATIENT).json
+
+    answer = ehr.get(f"/Patient/{made['id']}/_history/{version}")
+
+    assert answer.status_code == 404
+    assert answer.json["issue"][0]["code"] == "not-found"
+
+
+@pytest.mark.parametrize(
+    "query", ["date=garbage", "date=", "_lastUpdated=x", "date=ge2020-02-30", "_count=²", "_count=-1", "_count=1e3"]
+)
+def test_a_garbled_question_to_the_log_is_told(auditor, query):
+    """A date that is none and a count that is none are 400, as in any search."""
+    assert auditor.get(f"/AuditEvent?{query}").status_code == 400
+
+
+def test_a_count_of_any_length_is_bounded_by_the_page(auditor):
+    """A number of thousands of digits asks for the largest page."""
+    assert auditor.get(f"/AuditEvent?date=ge2020&_count={'9' * 5000}").status_code == 200
+
+
+@pytest.mark.parametrize("named", [5, None, ["Patient"], {"a": "b" * 5000}, "A" * 5000])
+def test_an_answer_repeats_only_a_little_of_what_was_sent(ehr, named):
+    """What is quoted is short, whatever stands where a resource type should."""
+    answer = ehr.post("/Patient", {"resourceType": named})
+
+    assert answer.status_code == 400
+    assert len(answer.data) < 500
+
+
+@pytest.mark.parametrize("sent", ["a%00b", "a%07b", "x" * 3000])
+def test_an_outcome_is_itself_valid_fhir(ehr, sent):
+    """Control characters of a path do not come back in the diagnostics, and no text is endless."""
+    answer = ehr.get(f"/Patient/{sent}")
+
+    text = answer.json["issue"][0]["diagnostics"]
+    assert answer.status_code == 404
+    assert text.isprintable()
+    assert len(text) < 1100
+
+
+def test_a_method_that_a_url_does_not_take_is_told_which_it_takes(ehr):
+    """405 has an Allow header (RFC 9110, 15.5.6), and words of ours."""
+    answer = ehr.post("/Patient/1/_history")
+
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+    assert answer.json["issue"][0]["diagnostics"] == "This URL does not take the method."
+
+
+@pytest.mark.parametrize(("method", "url"), [("OPTIONS", "/fhir/Patient"), ("GET", "/fhir//Patient")])
+def test_the_framework_answers_nobody_unknown_either(anonymous, method, url):
+    """Neither the methods of a URL nor where it would be redirected is told without a token."""
+    assert anonymous.open(url, method=method).status_code == 401
+
+
+def test_a_fault_before_the_door_says_nothing_and_leaves_its_event(ehr, auditor, monkeypatch, capsys):
+    """What nobody foresaw is a 500 with a reference, an event, and a log line without its words."""
+
+    def fail(*_):
+        raise RuntimeError("Zoé Durand has a secret")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Tokens, "verify_bearer", fail)
+        answer = ehr.get("/Patient?name=Durand")
+
+    assert answer.status_code == 500
+    assert answer.json["issue"][0]["code"] == "exception"
+    told = capsys.readouterr().err
+    assert answer.headers["X-Request-Id"] in told
+    assert "RuntimeError" in told
+    assert "Durand" not in told + answer.text
+    assert auditor.get("/AuditEvent?date=ge2020&outcome=8&_count=1").json["entry"]
+
+
+def test_a_fault_behind_the_door_says_nothing_either(ehr, monkeypatch, capsys):
+    """A fault in the rendering of an answer is a 500 in an OperationOutcome; its words stay out of the log."""
+
+    def fail(*_, **__):
+        raise RuntimeError("Zoé Durand has a secret")
+
+    monkeypatch.setattr("fhir_dmp.http.fhir.routes.render", fail)
+    answer = ehr.post("/Patient", PATIENT, headers={"Prefer": "return=minimal"})
+
+    assert answer.status_code == 500
+    assert answer.json["issue"][0]["code"] == "exception"
+    told = capsys.readouterr().err
+    assert "RuntimeError" in told
+    assert "Durand" not in told
+
+
+def test_the_openapi_page_runs_nothing_but_its_files(anonymous):
+    """Its policy forbids scripts in the page, and there is none; it may not be framed."""
+    page = anonymous.get("/docs")
+
+    assert page.status_code == 200
+    assert "script-src 'self';" in page.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+    assert page.text.count("<script") == page.text.count("<script src=") == 2
+    for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "page.js"):
+        assert f"/docs/assets/{asset}" in page.text
+        with anonymous.get(f"/docs/assets/{asset}") as sent:
+            assert sent.status_code == 200
+    assert anonymous.get("/docs/openapi.json").json["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("url", ["/healthz", "/readyz", "/docs", "/fhir/metadata", "/oauth/jwks", "/nowhere"])
+def test_every_answer_is_read_as_what_it_says_it_is(anonymous, url):
+    """No browser guesses a type, frames an answer or tells others where it was."""
+    headers = anonymous.get(url).headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
