@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from fhir_dmp.errors import FhirError, Gone, Invalid, NotFound, NotSupported, Un
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import ID, Ref
-from fhir_dmp.interactions.conditional import Matched, match, only
+from fhir_dmp.interactions.conditional import Criteria, Matched, compiled, match_each, only
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, named
 from fhir_dmp.interactions.links import Links, conditional_references
 from fhir_dmp.interactions.patch import patched
@@ -96,6 +97,7 @@ class _Sheet:
     by_criteria: dict[str, _Item] = field(default_factory=dict)
     relied_on: dict[Ref, int] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
+    asked_before: dict[Criteria, Matched] = field(default_factory=dict)
 
     def each(self, methods: Iterable[str], do: Callable[[_Item], None]) -> None:
         wanted = [item for item in self.items if item.asked.method in methods]
@@ -103,12 +105,23 @@ class _Sheet:
 
     def matched(self, item: _Item, resource_type: str, criteria: str) -> Matched:
         with At(item.place, of_query=True):
-            return match(resource_type, criteria, self.context, self.grant, self.env)
+            wanted = compiled(resource_type, criteria, self.context, self.grant, self.env)
+        return self.asked_before.get(wanted) or match_each((wanted,), self.env)[0]
+
+    def ask(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Ask at once what types and criteria match; what cannot be asked is refused when its entry's turn comes."""
+        fresh: dict[Criteria, None] = {}
+        for resource_type, criteria in wanted:
+            with suppress(FhirError):
+                fresh[compiled(resource_type, criteria, self.context, self.grant, self.env)] = None
+        if fresh:
+            self.asked_before.update(zip(fresh, match_each(tuple(fresh), self.env), strict=True))
 
 
 def transaction(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the one Plan of all entries; what is wrong with any of them refuses them all, with its place."""
     sheet = _Sheet(_items(call, context, env), context, grant, env)
+    sheet.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
     for method in ("DELETE", "POST", "PUT", "PATCH"):
         sheet.each((method,), lambda item: _identify(item, sheet))
     _require_distinct(sheet.items)
@@ -215,10 +228,14 @@ def _require_distinct(items: Iterable[_Item]) -> None:
 
 def _link(sheet: _Sheet) -> None:
     """Find what each conditional reference means: exactly one resource, of the store or of this bundle."""
+    named = {item.place: list(conditional_references(item.asked.tree)) for item in sheet.items}
+    types = sheet.env.definitions.search_params
+    references = dict.fromkeys(reference for each in named.values() for reference in each)
+    sheet.ask((kind, each) for each in references if (kind := each.partition("?")[0]) in types)
     known: set[str] = set()
 
     def find(item: _Item) -> None:
-        for reference in conditional_references(item.asked.tree):
+        for reference in named[item.place]:
             if reference not in known:
                 sheet.links.add(reference, str(_referred(reference, item, sheet)))
                 known.add(reference)

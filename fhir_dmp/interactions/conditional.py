@@ -6,6 +6,7 @@ with the same criteria at the same time one creates and the other finds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -17,8 +18,7 @@ from fhir_dmp.interactions.criteria import setting_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
-from fhir_dmp.store.port import Page
-from fhir_dmp.store.query import both
+from fhir_dmp.store.query import Query, both
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,30 @@ class Matched:
     found: tuple[Stored, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What is looked for: the canonical text of the criteria, and the query of what meets them and is visible."""
+
+    key: str
+    query: Query
+
+
 def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:
     """Return what the criteria (``identifier=system|value``) match; raise ``Invalid`` if they say nothing."""
+    return match_each((compiled(resource_type, criteria, context, grant, env),), env)[0]
+
+
+def match_each(wanted: Sequence[Criteria], env: Env) -> list[Matched]:
+    """Return what each of the criteria matches, asked together."""
+    found = env.store.find_each([each.query for each in wanted])
+    return [
+        Matched(Lock(each.key, each.query, tuple(row.ref for row in rows)), rows)
+        for each, rows in zip(wanted, found, strict=True)
+    ]
+
+
+def compiled(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Criteria:
+    """Return the criteria as a query; raise ``Invalid`` if they say nothing."""
     params = _params(resource_type, criteria)
     request = parse(resource_type, params, env.definitions, env.limits, strict=True)
     if not request.criteria:
@@ -38,9 +60,8 @@ def match(resource_type: str, criteria: str, context: Context, grant: Grant, env
     require_scope(grant.rules("search"), resource_type, "search")
     setting = setting_of(context, grant, env)
     query = both(compile_criteria(resource_type, request.criteria, setting), narrow(grant.rules("search")))
-    rows = env.store.search(query, Page(2)).rows
     key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in sorted(params))
-    return Matched(Lock(key, query, tuple(row.ref for row in rows)), rows)
+    return Criteria(key, query)
 
 
 def _params(resource_type: str, criteria: str) -> Params:

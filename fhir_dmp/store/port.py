@@ -112,6 +112,13 @@ class Store(Protocol):
         """Return a page of present rows that meet the query; deletions never do."""
         ...
 
+    def find_each(self, queries: Sequence[Query]) -> tuple[tuple[Stored, ...], ...]:
+        """Return for each query the present rows that meet it: none, the one, or two that stand for many.
+
+        They are asked together where the answers allow it, for a transaction has many criteria.
+        """
+        ...
+
     def count(self, query: Query, limit: int | None = None) -> int:
         """Return how many present rows meet the query, counting no further than ``limit``."""
         ...

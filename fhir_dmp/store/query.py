@@ -140,6 +140,24 @@ def either(parts: Sequence[Query]) -> Query:
     return flat[0] if len(flat) == 1 else Or(tuple(flat))
 
 
+def together(queries: Sequence[Query]) -> Query:
+    """Return the disjunction of the queries: what all of them ask is said once, and values of one field stand side by side."""
+    if not queries:
+        return NOTHING
+    parts = [query.parts if isinstance(query, And) else (query,) for query in queries]
+    shared = [part for part in parts[0] if all(part in others for others in parts[1:])]
+    own = [both(*(part for part in each if part not in shared)) for each in parts]
+    return both(*shared, _side_by_side(own))
+
+
+def _side_by_side(queries: Sequence[Query]) -> Query:
+    single = [query for query in queries if isinstance(query, Eq | In)]
+    if len(single) < len(queries) or len({query.field for query in single}) > 1:
+        return either(queries)
+    values = (value for query in single for value in (query.values if isinstance(query, In) else (query.value,)))
+    return In(single[0].field, tuple(dict.fromkeys(values)))
+
+
 def prefix(field: str, text: str) -> Between:
     """Return the query for values that start with ``text``."""
     return Between(field, text, text[:-1] + chr(ord(text[-1]) + 1))

@@ -156,6 +156,20 @@ def test_of_many_with_the_same_criteria_one_creates(store):
     assert store.count(query) == 1
 
 
+@pytest.mark.parametrize("crowd", [0, 150])
+def test_many_criteria_are_asked_at_once_and_each_is_answered(store, crowd):
+    """None, the one, two for many, though one of the criteria meets more than a common answer brings."""
+    numbered = [create(t=["Basic", f"n={place}"]) for place in range(20)]
+    store.commit(Commit((*numbered, create(t=["n=0"]), *(create(t=["crowd"]) for _ in range(crowd)))))
+    queries = [*(Eq("t", f"n={place}") for place in range(21)), Eq("t", "crowd")]
+
+    found = store.find_each(queries)
+
+    assert [len(rows) for rows in found] == [2, *[1] * 19, 0, min(crowd, 2)]
+    assert [rows[0].ref for rows in found[1:20]] == [change.ref for change in numbered[1:]]
+    assert store.find_each(()) == ()
+
+
 def test_a_failed_commit_leaves_nothing_behind(store):
     """No row, no version, no event, no mark, no lock that matters."""
     store.commit(Commit((create("taken"),)))

@@ -23,10 +23,10 @@ from pymongo.read_concern import ReadConcern
 from fhir_dmp.clock import Clock, instant
 from fhir_dmp.errors import Stale, Unavailable, Unrecorded
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, Stored
-from fhir_dmp.store.query import Eq, Not, both
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
-from fhir_dmp.stores.mongo.compile import compile_query, to_row
+from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.documents import AuditRow, audit_collection, prepare_collection
+from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.flights import Flights, Member
 
 GROUP = 200
@@ -284,15 +284,23 @@ class WriteCommitter:
         moment = self._stamps.next()[1]
         keys = [UpdateOne({"_id": _lock_id(lock)}, {"$set": {"at": moment}}, upsert=True) for _, lock in locks]
         self._database["locks"].bulk_write(keys, ordered=False, session=session)
-        losers = [member for member, lock in locks if not self._still(lock, session)]
+        losers = [
+            member
+            for (member, lock), found in zip(locks, self._found_now([lock for _, lock in locks], session), strict=True)
+            if found != {str(ref) for ref in lock.found}
+        ]
         if losers:
             raise _Losers(dict.fromkeys(losers))
 
-    def _still(self, lock: Lock, session: ClientSession) -> bool:
-        """Tell whether the criteria find within this snapshot exactly what the Plan found."""
-        present = compile_query(both(lock.query, Not(Eq("del", value=True))))
-        rows = self._database["current"].find(present, {"_id": 1}, limit=len(lock.found) + 1, session=session)
-        return {row["_id"] for row in rows} == {str(ref) for ref in lock.found}
+    def _found_now(self, locks: Sequence[Lock], session: ClientSession) -> list[set[str]]:
+        """Return what the criteria of each lock find within this snapshot."""
+
+        def find(wanted: _Row, limit: int) -> Iterable[_Row]:
+            return self._database["current"].find(wanted, {"b": 0}, limit=limit, session=session)
+
+        most = max(len(lock.found) for lock in locks) + 1
+        rows_each = rows_of_each([lock.query for lock in locks], most, find)
+        return [{row["_id"] for row in rows} for rows in rows_each]
 
     def _require_relied_on(self, members: Sequence[Member[Commit]], session: ClientSession) -> None:
         relied = {str(ref) for member in members for ref in member.item.relied_on}

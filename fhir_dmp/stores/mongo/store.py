@@ -29,6 +29,7 @@ from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import EventCommitter, Months, Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
 from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, SEAL_SUFFIX, ensure_indexes, months
+from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.log import count_log, event_of, search_log, tally_log
@@ -126,6 +127,15 @@ class MongoStore:
         shown = rows[: page.limit]
         last = _keys(shown[-1], order) if shown else None
         return Found(tuple(_stored(row) for row in shown), len(rows) > page.limit, last)
+
+    def find_each(self, queries: Sequence[Query]) -> tuple[tuple[Stored, ...], ...]:
+        """Return for each query none, the one, or two of the present rows that meet it."""
+
+        def find(wanted: _Row, limit: int) -> Sequence[_Row]:
+            return list(self._current.find(wanted, limit=limit).max_time_ms(int(QUERY_SECONDS * 1000)))
+
+        with answering():
+            return tuple(tuple(map(_stored, rows)) for rows in rows_of_each(queries, 2, find))
 
     def count(self, query: Query, limit: int | None = None) -> int:
         """Return how many present rows meet the query."""

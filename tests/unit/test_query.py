@@ -1,0 +1,40 @@
+"""The algebra of queries: what is said together means what was said one by one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fhir_dmp.store.query import NOTHING, Eq, In, Not, both, either, matches, together
+
+TOKENS = ("a", "b", "c")
+SIMPLE = st.one_of(
+    st.builds(Eq, st.sampled_from(("t", "au")), st.sampled_from(TOKENS)),
+    st.builds(
+        lambda field, values: In(field, tuple(values)), st.sampled_from(("t", "au")), st.lists(st.sampled_from(TOKENS))
+    ),
+)
+QUERIES = st.lists(
+    st.builds(lambda parts: both(*parts), st.lists(st.one_of(SIMPLE, st.builds(Not, SIMPLE)), max_size=3)), max_size=4
+)
+ROWS = st.fixed_dictionaries({"t": st.lists(st.sampled_from(TOKENS)), "au": st.lists(st.sampled_from(TOKENS))})
+
+
+@given(QUERIES, ROWS)
+def test_queries_asked_together_find_what_one_of_them_finds(queries, row):
+    """Neither more nor less, whatever they share."""
+    assert matches(together(queries), row) == any(matches(query, row) for query in queries)
+
+
+def test_what_all_ask_is_said_once_and_values_stand_side_by_side():
+    """Conditional entries of one caller become one look into one index."""
+    mine = either([Eq("au", "me"), Eq("au", "us")])
+
+    asked = together([both(Eq("t", "a"), mine), both(Eq("t", "b"), mine), both(In("t", ("a", "c")), mine)])
+
+    assert asked == both(mine, In("t", ("a", "b", "c")))
+
+
+def test_no_query_finds_nothing():
+    """The disjunction of nothing holds for no row."""
+    assert together([]) == NOTHING
