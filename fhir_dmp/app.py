@@ -36,7 +36,9 @@ from fhir_dmp.http.pages.render import Pages, pages_blueprint
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.lifetimes import Lifetimes
+from fhir_dmp.oauth.oidc import OpenIdClient
 from fhir_dmp.oauth.passwords import Passwords
+from fhir_dmp.oauth.providers import read_providers
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
 from fhir_dmp.search.extract import build_extract
@@ -46,6 +48,7 @@ from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.audit_log import INTERACTIONS as AUDIT_INTERACTIONS
 from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
 from fhir_dmp.service.clients import Clients
+from fhir_dmp.service.federation import Federation
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.refusals import Refusals
@@ -90,7 +93,7 @@ class Server:
     tokens: Tokens
     clients: Clients
     accounts: Accounts
-    sign_in: SignIn
+    federation: Federation
     forms: Seal
     refusals: Refusals
 
@@ -209,6 +212,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     )
     tokens.prepare()
     kept, passwords, totp = MongoAccounts(store.database), Passwords(), Seal(secret, "totp")
+    sign_in = SignIn(kept, passwords, totp, Seal(secret, "device"), clock, announce, _sign_in_rules(settings))
     return Server(
         settings=settings,
         env=env,
@@ -216,7 +220,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         tokens=tokens,
         clients=Clients(grants, clock, ids, announce, restrict),
         accounts=Accounts(kept, passwords, totp, clock, ids, announce),
-        sign_in=SignIn(kept, passwords, totp, Seal(secret, "device"), clock, announce, _sign_in_rules(settings)),
+        federation=_federation(settings, sign_in, ids, Seal(secret, "flow")),
         forms=Seal(secret, "form"),
         refusals=refusals,
     )
@@ -224,6 +228,14 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
 
 def _sign_in_rules(settings: Settings) -> SignInRules:
     return SignInRules(settings.session_idle_seconds, settings.session_seconds, settings.majority_age)
+
+
+def _federation(settings: Settings, sign_in: SignIn, ids: Ids, seal: Seal) -> Federation:
+    """Return the door of the providers that the settings' file describes."""
+    providers = read_providers(Path(settings.providers_file)) if settings.providers_file else ()
+    base = f"{settings.public_url.rstrip('/')}/oauth/sign-in/from"
+    clients = {each.name: OpenIdClient(each, f"{base}/{each.name}", sign_in.clock) for each in providers}
+    return Federation(clients, sign_in, ids, seal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +328,7 @@ class _App(Flask):
 
 def _sign_in_pages(server: Server, reception: Reception) -> SignInPages:
     pages = Pages(Browser(server.forms, secure=server.settings.public_url.startswith("https://")))
-    return SignInPages(server.sign_in, pages, reception)
+    return SignInPages(server.federation.sign_in, server.federation, pages, reception)
 
 
 def _endpoint(server: Server) -> Endpoint:

@@ -37,7 +37,8 @@ class Settings:
     host, port): FHIR is at ``/fhir`` below it; empty means where the server on this ``data_dir`` listens. ``secret_file``
     holds 32 bytes or more that protect page tokens and stored keys; it is made under ``data_dir`` if absent.
     ``session_idle_seconds`` without being seen, or ``session_seconds`` in all, end a person's session; who is younger than
-    ``majority_age`` is a minor. ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
+    ``majority_age`` is a minor; ``providers_file`` describes the OpenID providers that people may sign in with (JSON, see
+    ``oauth.providers``). ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
     lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write. ``trusted_proxies`` counts
     the proxies whose ``X-Forwarded-For`` is believed.
     """
@@ -51,6 +52,7 @@ class Settings:
     session_idle_seconds: int = 1800
     session_seconds: int = 28800
     majority_age: int = 18
+    providers_file: str = ""
     emergency_seconds: int = 600
     online_seconds: int = 43_200
     offline_seconds: int = 7_776_000

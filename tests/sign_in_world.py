@@ -14,8 +14,11 @@ from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.sign_in import SignInPages, sign_in_blueprint
 from fhir_dmp.http.pages.browser import Browser
 from fhir_dmp.http.pages.render import Pages, pages_blueprint
+from fhir_dmp.oauth.oidc import OpenIdClient
+from fhir_dmp.oauth.providers import read_providers
 from fhir_dmp.seal import Seal
 from fhir_dmp.service.accounts import NewAccount
+from fhir_dmp.service.federation import Federation
 from fhir_dmp.service.sign_in import SignIn, SignInRules
 from fhir_dmp.store.accounts import Situation
 from tests.oauth_world import PUBLIC_URL, World, context, opened_world
@@ -37,13 +40,19 @@ class SignInWorld(World):
             accounts.accounts, accounts.passwords, accounts.seal, devices, self.clock, self.announce, SignInRules()
         )
 
-    def app(self, public_url=PUBLIC_URL, **more):
+    def app(self, public_url=PUBLIC_URL, providers=None):
         """Return the pages of one more worker, as a WSGI application."""
         app = Flask("sign-in-world")
         reception = Reception(f"{public_url}/fhir", self.clock, RandomIds())
         pages = Pages(Browser(Seal(b"s" * 32, "form"), secure=public_url.startswith("https")))
         app.register_blueprint(pages_blueprint())
-        own = SignInPages(self.door(), pages, reception, **more)
+        door = self.door()
+        clients = {
+            each.name: OpenIdClient(each, f"{public_url}/oauth/sign-in/from/{each.name}", self.clock)
+            for each in (read_providers(providers) if providers else ())
+        }
+        federation = Federation(clients, door, RandomIds(), Seal(b"s" * 32, "flow"))
+        own = SignInPages(door, federation, pages, reception)
         app.register_blueprint(sign_in_blueprint(own), url_prefix="/oauth")
         app.extensions["sign-in"] = own
         return app

@@ -10,6 +10,8 @@ import click
 
 from fhir_dmp.cli.common import out, parts, reported, with_data_dir, with_operator
 from fhir_dmp.errors import Invalid
+from fhir_dmp.oauth.people import traits_digest
+from fhir_dmp.oauth.providers import TRAITS
 from fhir_dmp.service.accounts import Enrolment, NewAccount
 from fhir_dmp.store.accounts import Account, Situation
 
@@ -34,6 +36,10 @@ def account() -> None:
     '"10,SM26,urn:oid:1.2.250.1.71.4.2.2|1750712184,Cabinet du Port"; what comes after the profession may be left out.',
 )
 @click.option("--birth-date", help="YYYY-MM-DD; it tells who is a minor.")
+@click.option(
+    "--traits",
+    help="The five traits by which an identity provider may know the person: FAMILY|GIVEN NAMES|YYYY-MM-DD|M or F|CODE OF BIRTH PLACE.",
+)
 @click.option("--federated", help="The person at an OpenID provider: PROVIDER|SUBJECT. Then LOGIN may be left out.")
 @with_data_dir
 @with_operator
@@ -53,6 +59,7 @@ def account_add(login: str | None, data_dir: Path | None, operator: str, **given
         password=_password() if login else None,
         situations=tuple(_situation(text) for text in given["situation"]),
         birth_date=given["birth_date"],
+        traits=_traits(given["traits"]) if given["traits"] else None,
         provider=provider or None,
         subject=subject or None,
     )
@@ -146,6 +153,13 @@ def _situation(text: str) -> Situation:
     if not profession:
         raise Invalid("A situation begins with the code of a profession, such as 10.")
     return Situation(profession, specialty or None, organization or None, label)
+
+
+def _traits(text: str) -> str:
+    parts = text.split("|")
+    if len(parts) != len(TRAITS) or not all(part.strip() for part in parts):
+        raise Invalid("The traits are five: FAMILY|GIVEN NAMES|YYYY-MM-DD|M or F|CODE OF BIRTH PLACE.")
+    return traits_digest(*parts)
 
 
 def _tell(enrolment: Enrolment) -> None:

@@ -6,6 +6,7 @@ profession and no resource for one.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from datetime import date
@@ -105,3 +106,19 @@ def _require_date(text: str) -> None:
     except ValueError:
         pass
     raise Invalid(f"{text[:20]!r} is no date such as 2012-05-31.")
+
+
+def traits_digest(family: str, given: str, birth_date: str, sex: str, birth_place: str) -> str:
+    """Return the SHA-256 of the five traits of an identity (*traits d'identité*), however they are written.
+
+    ``family`` is the name at birth, ``given`` all given names, ``sex`` begins with M or F (``male``, ``female``), ``birth_place`` is the
+    official code of the town or country.
+    """
+    parts = (_letters(family), _letters(given), birth_date.strip(), _letters(sex)[:1], _letters(birth_place))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _letters(text: str) -> str:
+    """Return capital letters and digits without accents, words parted by one blank."""
+    plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return " ".join(re.sub(r"[^A-Z0-9]", " ", plain.upper().replace("Œ", "OE").replace("Æ", "AE")).split())

@@ -35,6 +35,7 @@ class NewAccount:
     password: str | None = None
     situations: tuple[Situation, ...] = ()
     birth_date: str | None = None
+    traits: str | None = None
     provider: str | None = None
     subject: str | None = None
 
@@ -64,7 +65,7 @@ class Accounts:
     def add(self, new: NewAccount, context: Context) -> Account:
         """Add the account and return it.
 
-        Raise ``Invalid`` if it may not be, ``Conflict`` if its login or its subject is taken.
+        Raise ``Invalid`` if it may not be, ``Conflict`` if its login, its person or its subject is taken.
         """
         return self._announced("account-add", "", context, lambda: self._add(new), told=lambda made: made.id)
 
@@ -125,12 +126,13 @@ class Accounts:
             password=self.passwords.hash(new.password) if new.password is not None else None,
             situations=new.situations,
             birth_date=new.birth_date,
+            traits=new.traits,
             provider=new.provider,
             subject=new.subject,
         )
         require_account(account)
         if not self.accounts.add_account(account):
-            raise Conflict("There is an account of this login, or of this subject at the provider, already.")
+            raise Conflict("There is an account of this login, person, or subject at the provider already.")
         return account
 
     def _set_disabled(self, account: Account, *, to: bool) -> bool:

@@ -168,8 +168,6 @@ class SignIn:
         def check() -> Account:
             if account.disabled:
                 raise Unauthenticated("This account may not sign in.", reasons=("disabled",))
-            if account.kind == "professional" and not situations:
-                raise Refused("The provider names no situation of exercise.", reasons=("no situation",))
             return account
 
         self._judged(told, context, check)

@@ -37,8 +37,9 @@ class Account:
     ``resource`` is the ``fhirUser`` (``Practitioner/x``, ``Patient/p``, ``RelatedPerson/r``); ``identifier`` the national one
     (``system|value``: ``urn:oid:1.2.250.1.71.4.2.1|899700218896`` is an IDNPS). A professional has at least one situation; a patient none.
     ``birth_date`` (``YYYY-MM-DD``) tells who is a minor. ``password`` is an argon2id hash, ``totp`` a sealed secret, ``recovery`` the
-    hashes of codes that stand in for it once each. ``provider`` and ``subject`` name the person at an OpenID provider. Sessions and
-    grants that began before ``holds_from`` do not hold: it moves when the account is disabled or proves itself otherwise.
+    hashes of codes that stand in for it once each. ``traits`` is the digest of the five traits of an identity; ``provider`` and
+    ``subject`` name the person at an OpenID provider. Sessions and grants that began before ``holds_from`` do not hold: it moves when
+    the account is disabled or proves itself otherwise.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Account:
     disabled: bool = False
     situations: tuple[Situation, ...] = ()
     birth_date: str | None = None
+    traits: str | None = None
     provider: str | None = None
     subject: str | None = None
 
@@ -85,7 +87,7 @@ class Accounts(Protocol):
     """A place for accounts, sessions and counted attempts."""
 
     def add_account(self, account: Account) -> bool:
-        """Keep the account; return False if its id, its login, or its subject at a provider is taken."""
+        """Keep the account; return False if its id, login, traits, or subject at a provider is taken, or its person's by identifier."""
         ...
 
     def find_account(self, account_id: str) -> Account | None:
@@ -98,6 +100,14 @@ class Accounts(Protocol):
 
     def find_account_by_subject(self, provider: str, subject: str) -> Account | None:
         """Return the account of whom the provider calls ``subject``."""
+        ...
+
+    def find_account_by_identifier(self, resource_type: str, identifier: str) -> Account | None:
+        """Return the account of the one person of this type (``Practitioner``, ``Patient``) with that national identifier."""
+        ...
+
+    def find_account_by_traits(self, traits: str) -> Account | None:
+        """Return the account of the one person with these five traits."""
         ...
 
     def list_accounts(self) -> tuple[Account, ...]:

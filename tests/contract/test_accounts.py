@@ -30,9 +30,11 @@ DOCTOR = Account(
     totp="sealed",
     recovery=("h1", "h2"),
     situations=(HOSPITAL, Situation("10")),
+    traits="t1",
     provider="psc",
     subject="f:1",
 )
+OTHER = replace(DOCTOR, id="a-3", login="other", subject="other", identifier="urn:x|other", traits="other")
 CHILD = Account("a-2", "patient", "Zoé Petit", "Patient/z", "urn:ins|1", NOW, NOW, birth_date="2015-02-03")
 SESSION = Session(
     "s-1",
@@ -59,7 +61,7 @@ def port(mongodb_uri, database_name):
 
 
 def test_an_account_comes_back_as_it_was_kept(port):
-    """By id, login and subject, on any worker; all fields, given or not."""
+    """By id, login, subject, identifier and traits, on any worker; all fields, given or not."""
     one, two = port
 
     assert one.add_account(DOCTOR)
@@ -67,6 +69,9 @@ def test_an_account_comes_back_as_it_was_kept(port):
 
     assert two.find_account("a-1") == two.find_account_by_login("anne.martin") == DOCTOR
     assert two.find_account_by_subject("psc", "f:1") == DOCTOR
+    assert two.find_account_by_identifier("Practitioner", DOCTOR.identifier) == DOCTOR
+    assert two.find_account_by_identifier("Patient", DOCTOR.identifier) is None
+    assert two.find_account_by_traits("t1") == DOCTOR
     assert two.list_accounts() == (DOCTOR, CHILD)
     assert two.find_account("a-9") is None
     assert two.find_account_by_login("nobody") is None
@@ -76,14 +81,16 @@ def test_an_account_comes_back_as_it_was_kept(port):
 @pytest.mark.parametrize(
     "taken",
     [
-        replace(DOCTOR, login="other", subject="other"),
-        replace(DOCTOR, id="a-3", subject="other"),
-        replace(DOCTOR, id="a-3", login="other"),
+        replace(OTHER, id="a-1"),
+        replace(OTHER, login="anne.martin"),
+        replace(OTHER, subject="f:1"),
+        replace(OTHER, identifier=DOCTOR.identifier),
+        replace(OTHER, traits="t1"),
     ],
-    ids=["id", "login", "subject"],
+    ids=["id", "login", "subject", "identifier", "traits"],
 )
 def test_what_names_an_account_names_no_other(port, taken):
-    """Whichever of the three is taken, nothing of the second is kept."""
+    """Whichever of the five is taken, nothing of the second is kept."""
     one, two = port
     one.add_account(DOCTOR)
 

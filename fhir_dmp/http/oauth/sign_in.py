@@ -13,8 +13,9 @@ from werkzeug.exceptions import HTTPException
 
 from fhir_dmp.errors import FhirError, Refused, TooMany, Unauthenticated, Unavailable
 from fhir_dmp.http.middleware import Reception
-from fhir_dmp.http.pages.browser import DEVICE, SESSION
+from fhir_dmp.http.pages.browser import DEVICE, FLOW, SESSION
 from fhir_dmp.http.pages.render import Pages
+from fhir_dmp.service.federation import FLOW_SECONDS, Federation
 from fhir_dmp.service.sign_in import DEVICE_KEPT, SECOND, Attempt, SignedIn, SignIn, Step
 
 AUTHORIZE = "/oauth/authorize"
@@ -31,8 +32,9 @@ _log = structlog.get_logger(__name__)
 class SignInPages:
     """The sign-in of a browser; ``signed_in`` is what other pages ask."""
 
-    def __init__(self, door: SignIn, pages: Pages, reception: Reception) -> None:
+    def __init__(self, door: SignIn, federation: Federation, pages: Pages, reception: Reception) -> None:
         self.door = door
+        self.federation = federation
         self.pages = pages
         self.reception = reception
 
@@ -65,6 +67,29 @@ class SignInPages:
         except (Unauthenticated, TooMany, Refused) as refusal:
             return self._form("sign-in.html", refusal, login=attempt.login[:100], secret=attempt.secret)
         return self.on(step)
+
+    def leave(self, name: str) -> Response:
+        """Send the browser to a provider, by a page of its own: a form may not lead elsewhere than here."""
+        secret = bool(request.form.get("secret"))
+        url, flow = self.federation.leave(name, self._next(), secret=secret)
+        response = self.pages.show("leave.html", url=url)
+        self.pages.browser.hold(response, FLOW, flow, FLOW_SECONDS)
+        return response
+
+    def come_back(self, name: str) -> Response:
+        """Take a browser back from a provider; its question is asked once."""
+        flow = self.federation.flow(name, self.pages.browser.held(FLOW))
+        context = self.reception.stranger(request.environ)
+        try:
+            response = self.on(self.federation.come_back(flow, request.args.to_dict(), context), flow.after)
+        except FhirError as error:
+            text = "provider_down" if isinstance(error, Unavailable) else "provider_failed"
+            text = "unknown_person" if isinstance(error, Refused) else text
+            response = self._message(
+                error.status, "lapsed_title", self.pages.words()[text], headers=error.headers, after=flow.after
+            )
+        self.pages.browser.drop(response, FLOW)
+        return response
 
     def code(self) -> Response:
         """Show the form of the second factor."""
@@ -115,10 +140,11 @@ class SignInPages:
         browser.drop(response, SESSION)
         return response
 
-    def on(self, step: Step) -> Response:
-        """Lead the browser on, with what it holds from now on."""
+    def on(self, step: Step, after: str | None = None) -> Response:
+        """Lead the browser on, with what it holds from now on; ``after`` is where all this leads, if not to ``next``."""
+        after = self._next() if after is None else after
         place = PLACES.get(step.stage)
-        response = self.pages.go(place + self.query() if place else self._next() or DONE)
+        response = self.pages.go(place + _query(after) if place else after or DONE)
         self.pages.browser.hold(response, SESSION, step.token)
         if step.device:
             self.pages.browser.hold(response, DEVICE, step.device, DEVICE_KEPT // SECOND)
@@ -126,8 +152,7 @@ class SignInPages:
 
     def query(self) -> str:
         """Return the query by which the next page knows where all this leads."""
-        place = self._next()
-        return f"?{urlencode({'next': place})}" if place else ""
+        return _query(self._next())
 
     def failed(self, error: FhirError) -> Response:
         """Show that the sign-in is over, and the way to begin again."""
@@ -145,9 +170,10 @@ class SignInPages:
         _log.exception("fault", request_id=request_id, act="sign-in")
         return self._message(500, "fault_title", self.pages.words()["fault"], detail=request_id)
 
-    def _message(self, status: int, heading: str, text: str, **values: Any) -> Response:
+    def _message(self, status: int, heading: str, text: str, *, after: str | None = None, **values: Any) -> Response:
         heading = self.pages.words()[heading]
-        return self.pages.show("message.html", status, heading=heading, text=text, query=self.query(), **values)
+        query = self.query() if after is None else _query(after)
+        return self.pages.show("message.html", status, heading=heading, text=text, query=query, **values)
 
     def _next(self) -> str:
         """Return where the browser asked to be led, if that is our own authorization endpoint."""
@@ -164,6 +190,7 @@ class SignInPages:
             targets=self._targets(),
             error=self._error(refusal, wrong) if refusal else "",
             query=self.query(),
+            providers=self.federation.providers,
             **values,
         )
 
@@ -210,10 +237,16 @@ def sign_in_blueprint(own: SignInPages) -> Blueprint:
         ("/sign-out", own.sign_out),
     ):
         _route(routes, path, "POST", take)
+    routes.add_url_rule("/sign-in/with/<name>", "leave", own.leave, methods=["POST"])
+    routes.add_url_rule("/sign-in/from/<name>", "come-back", own.come_back, methods=["GET"])
     routes.register_error_handler(FhirError, own.failed)
     routes.register_error_handler(HTTPException, own.refused)
     routes.register_error_handler(Exception, own.fault)
     return routes
+
+
+def _query(after: str) -> str:
+    return f"?{urlencode({'next': after})}" if after else ""
 
 
 def _route(routes: Blueprint, path: str, method: str, view: Callable[[], Response]) -> None:

@@ -4,6 +4,8 @@
 ``account/<id>``        an account; ``holds_from`` and ``disabled`` say which of its tokens hold
 ``login/<digest>``      the account that signs in by this login
 ``federated/<digest>``  the account of a provider's subject
+``identity/<digest>``   the account of a person by type and national identifier
+``traits/<digest>``     the account of a person by the five traits
 ``session/<digest>``    a browser that is signed in, or on the way to be
 ``turns/<digest>``      attempts of one kind: how many, and until when no other is admitted
 ======================  ==================================================================================
@@ -28,7 +30,7 @@ from fhir_dmp.stores.mongo.rows import Rows, answering, given, moment
 
 _ACCOUNT = (
     *("kind", "name", "resource", "identifier", "added", "holds_from", "login", "password", "totp"),
-    *("birth_date", "provider", "subject"),
+    *("birth_date", "traits", "provider", "subject"),
 )
 _SESSION = ("account", "stage", "method", "started", "seen", "ends", "secret")
 _KEPT_LONGER = timedelta(hours=1)
@@ -41,7 +43,7 @@ class MongoAccounts:
         self._rows = Rows(database, timeout)
 
     def add_account(self, account: Account) -> bool:
-        """Keep the account; return False if its id, its login, or its subject at a provider is taken."""
+        """Keep the account; return False if its id, login, traits, or subject at a provider is taken, or its person's by identifier."""
         rows = [{"_id": f"account/{account.id}", **_account_row(account)}]
         rows += [{"_id": key, "account": account.id} for key in _keys(account)]
 
@@ -67,6 +69,14 @@ class MongoAccounts:
     def find_account_by_subject(self, provider: str, subject: str) -> Account | None:
         """Return the account of whom the provider calls ``subject``."""
         return self._find_by(_subject_key(provider, subject))
+
+    def find_account_by_identifier(self, resource_type: str, identifier: str) -> Account | None:
+        """Return the account of the one person of this type (``Practitioner``, ``Patient``) with that national identifier."""
+        return self._find_by(_identity_key(resource_type, identifier))
+
+    def find_account_by_traits(self, traits: str) -> Account | None:
+        """Return the account of the one person with these five traits."""
+        return self._find_by(f"traits/{traits}")
 
     def list_accounts(self) -> tuple[Account, ...]:
         """Return all accounts by id, which is by age."""
@@ -196,7 +206,11 @@ class MongoAccounts:
 
 
 def _keys(account: Account) -> list[str]:
-    keys = [_login_key(account.login)] if account.login else []
+    keys = [_identity_key(account.resource.partition("/")[0], account.identifier)]
+    if account.login:
+        keys.append(_login_key(account.login))
+    if account.traits:
+        keys.append(f"traits/{account.traits}")
     if account.provider and account.subject:
         keys.append(_subject_key(account.provider, account.subject))
     return keys
@@ -208,6 +222,10 @@ def _login_key(login: str) -> str:
 
 def _subject_key(provider: str, subject: str) -> str:
     return "federated/" + _digest(f"{provider}\n{subject}")
+
+
+def _identity_key(resource_type: str, identifier: str) -> str:
+    return "identity/" + _digest(f"{resource_type}\n{identifier}")
 
 
 def _turns_key(key: str) -> str:

@@ -72,6 +72,7 @@ class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
     disabled = BooleanField()
     situations = ListField(DictField())
     birth_date = StringField()
+    traits = StringField()
     provider = StringField()
     subject = StringField()
     account = StringField()
