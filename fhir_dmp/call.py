@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from fhir_dmp.access.model import Action, Rule, Subject
+from fhir_dmp.access.model import Action, Decision, Rule, Subject
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Issue
@@ -17,10 +17,9 @@ from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Change, Event, Lock, Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Extract, Store
-from fhir_dmp.store.query import mentions
+from fhir_dmp.store.query import Row
 
 Params = tuple[tuple[str, str], ...]
-_SEARCHED = frozenset({"t", "r", "w"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +123,20 @@ class Env:
     unseal: Callable[[str], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What the caller of one perform may do: the rules for each action, read twice by ``decide`` and ``narrow``."""
+class Grant(Protocol):
+    """What the caller of one perform may do: the same rules, read by ``decide`` for one row and by ``narrow`` for lists."""
 
-    rules: Callable[[Action], tuple[Rule, ...]]
+    def rules(self, action: Action) -> tuple[Rule, ...]:
+        """Return the rules for whatever is listed; raise ``TooCostly`` if too many records would have to be looked at."""
+        ...
+
+    def decide(self, action: Action, row: Row) -> Decision:
+        """Return the decision for one row, by the policies of the records that hold it."""
+        ...
 
     def searches(self, action: Action) -> bool:
         """Tell whether a rule for the action looks at what is searched, as a scope with a restriction does."""
-        return any(mentions(rule.where, _SEARCHED) for rule in self.rules(action))
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,8 @@ class Plan:
     Writers are pure: the same call, store state and ids give the same Plan. ``relied_on`` are versions that were read.
     ``finish`` makes the Result from the committed versions, in the order of ``changes``, and from what became of
     ``reads``, which pass the door by themselves once the commit is done. ``entities`` and ``entries`` describe
-    the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one.
+    the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one. ``entitled`` marks
+    the Plan of an operation on access itself, which has judged by its own rules that its caller may open or shut the record.
     """
 
     changes: tuple[Change, ...]
@@ -191,6 +196,7 @@ class Plan:
     entries: tuple[Act, ...] = ()
     events: tuple[Event, ...] = ()
     reads: tuple[Call, ...] = ()
+    entitled: bool = False
 
 
 Interaction = Callable[[Call, Context, Grant, Env], Result | Plan]

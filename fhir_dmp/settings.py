@@ -26,6 +26,7 @@ class Limits:
     chain: int = 10_000
     clauses: int = 100
     words: int = 200
+    policies: int = 1000
     page_token_seconds: int = 3600
 
 

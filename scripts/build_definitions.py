@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "profiles" / "hl7.fhir.r4.core"
 OWN = ROOT / "profiles" / "search-parameters"
 OPERATIONS = ROOT / "profiles" / "operations"
+MATRIX = ROOT / "profiles" / "matrix"
 UCUM = ROOT / "profiles" / "ucum" / "ucum-essence.xml"
 TARGETS = ROOT / "fhir_dmp" / "definitions"
 WORDS = (
@@ -65,7 +66,7 @@ def main() -> int:
     )
     check = parser.parse_args().check
     stale = False
-    for name, tables in {"r4": build(), "units": units(), "terminology": terminology()}.items():
+    for name, tables in {"r4": build(), "units": units(), "terminology": terminology(), "rights": rights()}.items():
         target, built = TARGETS / f"{name}.json.gz", pack(tables)
         if check and not (target.exists() and target.read_bytes() == built):
             print(f"{target.relative_to(ROOT)} is out of step: run scripts/build_definitions.py")
@@ -535,6 +536,11 @@ def _parameter(parameter: Json) -> Json:
         "max": -1 if parameter["max"] == "*" else int(parameter["max"]),
         "parts": [_parameter(part) for part in parameter.get("part", [])],
     }
+
+
+def rights() -> Json:
+    """Return the matrix of rights, and the categories of resources that it speaks of."""
+    return {name: json.loads((MATRIX / f"{name}.json").read_text()) for name in ("matrix", "categories")}
 
 
 if __name__ == "__main__":

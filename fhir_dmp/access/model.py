@@ -7,8 +7,11 @@ from typing import Literal
 
 from fhir_dmp.store.query import Query
 
-Action = Literal["create", "read", "update", "delete", "search"]
-"""What SMART v2 scopes name by the letters c, r, u, d, s. https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html."""
+Action = Literal["create", "read", "update", "delete", "search", "relabel"]
+"""What SMART v2 scopes name by the letters c, r, u, d, s. https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html.
+
+``relabel`` is an update that changes nothing but who sees the resource (``access.labels``); the letter u covers it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A permission or a refusal, for the rows that ``where`` describes, and why."""
+    """A permission or a refusal, for the rows that ``where`` describes, and why.
+
+    ``record`` marks the rules about a whole record: a permission that opens it, a refusal that shuts it.
+    """
 
     permit: bool
     where: Query
     reason: str
+    record: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,63 +1,114 @@
-"""From who asks to a list of rules: all policy lives here."""
+"""From who asks to a list of rules: all policy lives here and beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 
-from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action, Rule, Subject
-from fhir_dmp.access.scopes import parse_scope
+from fhir_dmp.access.people import READS, person_rules
+from fhir_dmp.access.policy import Policy
+from fhir_dmp.access.scopes import Scope, parse_scope
+from fhir_dmp.access.systems import WRITERS, system_rules
+from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import Refused
-from fhir_dmp.store.query import EVERYTHING, Eq, In, Not
+from fhir_dmp.store.query import Eq, In, Not, Query, both, either
 
-_NO_ROLE_MAY = "role {role}: clinical content is not for this role"
+_LEVELS = {True: ("patient", "user"), False: ("system",)}
+_INSUFFICIENT = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
+_LOG = "AuditEvent"
 
 
-def rules_for(subject: Subject | None, action: Action) -> tuple[Rule, ...]:
+Restrict = Callable[[Scope], Query]
+"""Gives the query for what a scope's search restriction covers of its type."""
+
+
+def rules_for(
+    subject: Subject | None,
+    action: Action,
+    policies: Mapping[str, Policy],
+    now: datetime,
+    matrix: Matrix,
+    restrict: Restrict,
+) -> tuple[Rule, ...]:
     """Return the rules for one caller and one kind of action; nobody has none.
 
-    A system's scopes are its ceiling. An auditor reads AuditEvents and nothing else; an administrator reads no
-    clinical content at all (decision of the roles, whatever the scopes say).
+    ``policies`` (by ``Patient/p``) are those of the records in question: of the one that a person's token names, or of all that could
+    open or shut something to a system. Who acts and why stands in the subject. The scopes are the ceiling of all of it.
     """
     if subject is None:
         return ()
-    scopes = [scope for scope in map(parse_scope, subject.scopes) if scope and action in scope.actions]
-    permits = tuple(
-        Rule(
-            permit=True,
-            where=EVERYTHING if scope.type is None else Eq("ty", scope.type),
-            reason=f"scope {scope.text}",
-        )
-        for scope in scopes
-        if scope.level == "system" and not scope.restriction
-    )
-    return permits + _role_limits(subject)
+    person = subject.person
+    if person is None:
+        rules = system_rules(subject, action, policies, now, matrix)
+    else:
+        policy = policies.get(person.patient) if person.patient else None
+        rules = person_rules(subject, person, action, policy, now, matrix)
+    return (*rules, *_ceiling(subject, action, restrict))
 
 
-def _role_limits(subject: Subject) -> tuple[Rule, ...]:
-    if subject.role == "auditor":
-        return (_only(subject, ("AuditEvent",)),)
-    if subject.role == "admin":
-        return (Rule(permit=False, where=EVERYTHING, reason=_NO_ROLE_MAY.format(role="admin")),)
-    return ()
+def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[Rule]:
+    """Yield the refusal of all that the scopes do not cover."""
+    scopes = list(_scopes(subject, action))
+    whole = [scope for scope in scopes if not scope.restriction]
+    if any(scope.type is None for scope in whole):
+        return
+    types = tuple(dict.fromkeys(scope.type for scope in whole if scope.type))
+    covered: list[Query] = [In("ty", types)] if types else []
+    covered += [both(Eq("ty", scope.type or ""), restrict(scope)) for scope in scopes if scope.restriction]
+    yield Rule(permit=False, where=Not(either(covered)), reason=f"scope: {' '.join(subject.scopes)}")
 
 
-def _only(subject: Subject, types: tuple[str, ...]) -> Rule:
-    return Rule(permit=False, where=Not(In("ty", types)), reason=_NO_ROLE_MAY.format(role=subject.role))
+def _covered(subject: Subject, action: Action) -> tuple[str, ...] | None:
+    """Return the types that the scopes cover for the action; None for all."""
+    scopes = list(_scopes(subject, action))
+    if any(scope.type is None for scope in scopes):
+        return None
+    return tuple(dict.fromkeys(scope.type for scope in scopes if scope.type))
 
 
-def require_scope(rules: Sequence[Rule], resource_type: str | None, action: Action) -> None:
-    """Refuse at once what no rule could permit for the type, whatever the resource holds.
+def _scopes(subject: Subject, action: Action) -> Iterator[Scope]:
+    levels = _LEVELS[subject.person is not None]
+    letter: Action = "update" if action == "relabel" else action
+    for scope in map(parse_scope, subject.scopes):
+        if scope and scope.level in levels and letter in scope.actions:
+            yield scope
+
+
+def require_scope(subject: Subject | None, resource_type: str | None, action: Action) -> None:
+    """Refuse at once what the caller's scopes and role could never permit for the type, whatever the resource holds.
 
     Without a type (the whole system) it is enough that anything is permitted: the query is narrowed.
     """
-    if resource_type is None:
-        if any(rule.permit for rule in rules):
-            return
-    elif decide(rules, {"ty": resource_type}).permit:
-        return
-    raise Refused(
-        f"This token does not allow to {action} {resource_type or 'anything'}.",
-        reasons=decide(rules, {"ty": resource_type}).reasons,
-        headers=(("WWW-Authenticate", 'Bearer error="insufficient_scope"'),),
-    )
+    reason = _why_never(subject, resource_type, action)
+    if reason is not None:
+        raise Refused(
+            f"This token does not allow to {action} {resource_type or 'anything'}.",
+            reasons=(reason,),
+            headers=_INSUFFICIENT,
+        )
+
+
+def _why_never(subject: Subject | None, resource_type: str | None, action: Action) -> str | None:
+    if subject is None:
+        return "nobody is known"
+    types = _covered(subject, action)
+    if types == () or (types is not None and resource_type is not None and resource_type not in types):
+        return f"scope: {' '.join(subject.scopes)}"
+    return None if _role_may(subject, resource_type, action) else f"role {subject.role}: this is not for the role"
+
+
+def _role_may(subject: Subject, resource_type: str | None, action: Action) -> bool:
+    """Tell whether the role is one for the type: traces are for auditors and holders, and an auditor is for traces."""
+    reads_log = resource_type == _LOG and action in READS
+    if subject.person is not None:
+        return not reads_log or (subject.person.kind == "holder" and subject.person.patient is not None)
+    return reads_log if subject.role == "auditor" else subject.role in WRITERS and not reads_log
+
+
+def shut(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """Return why a whole record is shut to who has these rules: what refuses it, or that nothing opens it; nothing if it is open."""
+    refusals = tuple(rule.reason for rule in rules if not rule.permit and rule.record)
+    if refusals:
+        return refusals
+    return () if any(rule.permit and rule.record for rule in rules) else ("not authorised",)

@@ -10,13 +10,17 @@ from typing import Any
 import msgspec
 
 from fhir_dmp.definitions.model import (
+    Categories,
+    CategoryRule,
     Compartment,
     Component,
     Definitions,
     ElementDef,
+    Matrix,
     OperationDef,
     ParameterDef,
     Path,
+    Rights,
     SearchParam,
     Step,
     TypeDef,
@@ -27,8 +31,7 @@ from fhir_dmp.definitions.model import (
 @cache
 def load() -> Definitions:
     """Return all tables; they are read once for each process."""
-    packed = files("fhir_dmp.definitions").joinpath("r4.json.gz").read_bytes()
-    tables: dict[str, Any] = msgspec.json.decode(gzip.decompress(packed))
+    tables, rights = _read("r4"), _read("rights")
     codes = [frozenset(each) for each in tables["codes"]]
     return Definitions(
         version=tables["version"],
@@ -43,7 +46,35 @@ def load() -> Definitions:
         },
         unsupported=tuple(Unsupported(*each) for each in tables["unsupported"]),
         operations=tuple(map(_operation, tables["operations"])),
+        matrix=_matrix(rights["matrix"]),
+        categories=_categories(rights["categories"]),
     )
+
+
+def _read(name: str) -> dict[str, Any]:
+    packed = files("fhir_dmp.definitions").joinpath(f"{name}.json.gz").read_bytes()
+    tables: dict[str, Any] = msgspec.json.decode(gzip.decompress(packed))
+    return tables
+
+
+def _matrix(table: dict[str, Any]) -> Matrix:
+    def rights(row: dict[str, Any]) -> Rights:
+        return Rights(tuple(row["read"]), tuple(row["write"]))
+
+    return Matrix(
+        table["version"],
+        {row["profession"]: rights(row) for row in table["professions"]},
+        {row["role"]: rights(row) for row in table["systems"]},
+        frozenset(table["explicit"]),
+    )
+
+
+def _categories(table: dict[str, Any]) -> Categories:
+    rules: dict[str, tuple[CategoryRule, ...]] = {}
+    for each in table["by_code"]:
+        rule = CategoryRule(each["element"], each.get("system"), each["codes"])
+        rules[each["type"]] = (*rules.get(each["type"], ()), rule)
+    return Categories(table["types"], rules)
 
 
 def _operation(table: dict[str, Any]) -> OperationDef:

@@ -150,6 +150,45 @@ class OperationDef:
 
 
 @dataclass(frozen=True, slots=True)
+class Rights:
+    """The categories (TRE_A03-ClasseDocument) that one profession or kind of system may read and write."""
+
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Who may touch which category; what is not there is refused.
+
+    ``professions`` are by code of TRE_G15-ProfessionSante, ``systems`` by role. ``explicit`` are specialties (TRE_R01) that enter by an
+    explicit Consent alone.
+    """
+
+    version: str
+    professions: Mapping[str, Rights]
+    systems: Mapping[str, Rights]
+    explicit: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryRule:
+    """One element whose codes tell the category of single resources; ``system`` None: whatever the system."""
+
+    element: str
+    system: str | None
+    codes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """The category of each type of the patient compartment, and what tells it of single resources."""
+
+    types: Mapping[str, str]
+    rules: Mapping[str, tuple[CategoryRule, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Definitions:
     """All tables. ``search_params`` maps a resource type to its parameters by code, the common ones included."""
 
@@ -160,3 +199,5 @@ class Definitions:
     compartments: Mapping[str, Compartment]
     unsupported: tuple[Unsupported, ...]
     operations: tuple[OperationDef, ...] = ()
+    matrix: Matrix = Matrix("", {}, {})
+    categories: Categories = Categories({}, {})

@@ -25,7 +25,7 @@ from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import disclosed, entity, next_version, prepare, removal
+from fhir_dmp.interactions.write import disclosed, entity, known, next_version, prepare, removal
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Change, Lock, Stored
 from fhir_dmp.store.query import Row, matches
@@ -77,6 +77,11 @@ class _Item:
     @property
     def call(self) -> Call:
         return self.asked.call
+
+    @property
+    def unchosen(self) -> bool:
+        """Tell whether the entry makes a resource under an id of the server's, though it says PUT: nothing matched its criteria."""
+        return self.call.id is None and self.existing is None and "id" not in self.asked.tree
 
     @property
     def stands(self) -> bool:
@@ -288,12 +293,14 @@ def _change(sheet: _Sheet) -> None:
         if ref is None:
             return
         if method == "DELETE":
-            item.change = removal(item.call, before.get(ref))
+            call = replace(item.call, id=ref.id)
+            item.change = removal(call, known(call, before.get(ref), context, sheet.grant))
         elif method == "PUT":
             call = replace(item.call, id=ref.id)
             tree = sheet.links.rewrite(item.asked.tree, item.asked.full_url)
             tree = {**tree, "id": ref.id} if item.call.id is None and "id" not in tree else tree
-            item.change = next_version(call, tree, before.get(ref), context, env)
+            found = None if item.unchosen else known(call, before.get(ref), context, sheet.grant)
+            item.change = next_version(call, tree, found, context, env)
         elif method == "PATCH":
             call = replace(item.call, id=ref.id, body=_linked(item, sheet))
             item.change = patched(call, before.get(ref), context, sheet.grant, env)
@@ -319,7 +326,7 @@ def _check_reads(reads: Iterable[_Item], sheet: _Sheet) -> None:
         action: Any = "read" if call.id else "search"
         with At(item.place, of_query=True):
             if not call.operation:
-                require_scope(sheet.grant.rules(action), call.type, action)
+                require_scope(sheet.context.subject, call.type, action)
             if call.type == "AuditEvent" or call.operation:
                 continue
             if call.name == "search-type":

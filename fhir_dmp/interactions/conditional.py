@@ -57,7 +57,7 @@ def compiled(resource_type: str, criteria: str, context: Context, grant: Grant, 
     request = parse(resource_type, params, env.definitions, env.limits, strict=True)
     if not request.criteria:
         raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
-    require_scope(grant.rules("search"), resource_type, "search")
+    require_scope(context.subject, resource_type, "search")
     setting = setting_of(context, grant, env)
     query = both(compile_criteria(resource_type, request.criteria, setting), narrow(grant.rules("search")))
     key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in sorted(params))

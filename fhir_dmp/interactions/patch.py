@@ -39,7 +39,7 @@ def patch(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 def patched(call: Call, before: Stored | None, context: Context, grant: Grant, env: Env) -> Change:
     """Return the Change that the patch makes of ``before``; its identity and its version stay the server's."""
-    require_scope(grant.rules("read"), call.type, "read")
+    require_scope(context.subject, call.type, "read")
     row = visible(call.ref, before, grant)
     if row.body is None:
         raise Gone(f"{call.ref} was deleted.")

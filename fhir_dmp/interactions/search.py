@@ -32,7 +32,8 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     place = _resume(call, context, env)
     params = place.params if place else call.params
     request = parse(call.resource_type, params, env.definitions, env.limits, strict=call.strict)
-    query = both(compile_query(request, context, grant, env), narrow(grant.rules("search")))
+    allowed = narrow(grant.rules("search"))
+    query = both(compile_query(request, context, grant, env), allowed)
     if request.count_only:
         return _answer(request, Found((), more=False), (), env.store.count(query), None, context)
     bound = place.bound if place else env.store.newest()
@@ -42,7 +43,7 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     total = None if place or found.more or request.total == "none" else len(found.rows)
     if request.total == "accurate" and total is None:
         total = env.store.count(query)
-    extra = included(request, found.rows, _reader(grant), narrow(grant.rules("search")), env.store, env.limits)
+    extra = included(request, found.rows, _reader(grant), allowed, env.store, env.limits)
     token = _token(call, context, params, found, bound, env) if found.more else None
     return _answer(request, found, extra, total, token, context)
 

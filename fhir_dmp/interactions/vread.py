@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from fhir_dmp.access.decide import decide
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone, NotFound
 from fhir_dmp.interactions.write import disclosed
@@ -21,8 +20,7 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if current is None or not 0 < version <= current.version:
         raise NotFound(f"{call.ref} has no version {call.version}.", reasons=("absent",))
     row = current if version == current.version else env.store.find_version(call.ref, version)
-    rules = grant.rules("read")
-    decisions = [decide(rules, each.index) for each in (current, row) if each is not None]
+    decisions = [grant.decide("read", each.index) for each in (current, row) if each is not None]
     refusals = tuple(reason for each in decisions if not each.permit for reason in each.reasons)
     if row is None or refusals:
         patients = disclosed(current).patients if refusals else ()

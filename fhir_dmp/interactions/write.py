@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fhir_dmp.access.decide import decide
+from fhir_dmp.access import people, systems
+from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
+from fhir_dmp.access.model import Action
 from fhir_dmp.call import Call, Context, Entity, Env, Grant
-from fhir_dmp.errors import Invalid, InvalidStructure, NotFound, TooLong, VersionMismatch
+from fhir_dmp.errors import Conflict, Invalid, InvalidStructure, NotFound, TooLong, VersionMismatch
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.store.change import STAMP, Change, Stored
 
 _STAMP = STAMP.decode()
 _SERVER_META = ("versionId", "lastUpdated")
+_SEEING: tuple[Action, ...] = ("read", "update", "delete")
+_PATIENTS_OWN = "90"
+_ADMINISTRATIVE = "95"
 
 
 def resource_of(call: Call) -> dict[str, Any]:
@@ -34,20 +40,45 @@ def resource_of(call: Call) -> dict[str, Any]:
 def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env) -> Change:
     """Return the Change that makes ``tree`` the next version of ``ref``.
 
-    Id and version are the server's; what else ``meta`` holds (tags, labels, profiles) is the client's. Raises
-    ``InvalidStructure`` with every issue, ``TooLong`` above the limit of one resource.
+    Id and version are the server's, and so are visibility labels that the caller may not set or lift; what else ``meta`` holds (tags,
+    other labels, profiles) is the client's. Raises ``InvalidStructure`` with every issue, ``TooLong`` above the limit of one resource.
     """
     require_valid(ref.type, tree, env)
     if not ID.match(ref.id):
         raise Invalid(f"{ref.id!r} is no FHIR id.", expression=f"{ref.type}.id")
     version = before.version + 1 if before else 1
+    tree, only_labels = _labelled(before, tree, context)
     whole = _with_meta(ref, version, tree)
     body = codec.dumps(whole)
     if len(body) > env.limits.resource:
         raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
     index = dict(env.extract(ref.type, whole))
     index["au"] = before.index.get("au", []) if before else author(context)
-    return Change(ref, version, before, body, index)
+    if index.get("ca", _ADMINISTRATIVE) != _ADMINISTRATIVE and _is_patients_own(before, context):
+        index["ca"] = _PATIENTS_OWN
+    return Change(ref, version, before, body, index, only_labels)
+
+
+def _labelled(before: Stored | None, tree: Mapping[str, Any], context: Context) -> tuple[Mapping[str, Any], bool]:
+    """Return the resource with the visibility labels that it will have, and whether nothing else changes."""
+    given = flags_of(tree)
+    if before is None or before.body is None:
+        require_flags_at_creation(context.subject, given)
+        return tree, False
+    had = FLAGS & set(before.index.get("sec") or ())
+    if had == given:
+        return tree, False
+    only_labels = without_labels(codec.loads_object(before.body)) == without_labels(tree)
+    flags = flags_after_update(context.subject, frozenset(had), given, only_labels=only_labels)
+    return with_flags(tree, flags), only_labels
+
+
+def _is_patients_own(before: Stored | None, context: Context) -> bool:
+    """Tell whether the patient, or who acts for the patient, wrote it: a category of its own, whatever the resource says."""
+    if before is not None:
+        return before.index.get("ca") == _PATIENTS_OWN
+    person = context.subject.person if context.subject else None
+    return person is not None and person.kind != "professional"
 
 
 def require_valid(resource_type: str, tree: Mapping[str, Any], env: Env) -> None:
@@ -59,7 +90,7 @@ def require_valid(resource_type: str, tree: Mapping[str, Any], env: Env) -> None
 
 def tombstone(before: Stored) -> Change:
     """Return the Change that deletes ``before``: no body, nothing to find it by, its record still known."""
-    kept = {name: before.index[name] for name in ("pt", "au", "sec", "ca") if name in before.index}
+    kept = {name: before.index[name] for name in ("pt", "au", "sec", "ca", "ds") if name in before.index}
     return Change(before.ref, before.version + 1, before, None, {**kept, "t": []})
 
 
@@ -80,11 +111,11 @@ def removal(call: Call, before: Stored | None) -> Change | None:
 
 
 def author(context: Context) -> list[str]:
-    """Return who writes: client and structure, as the token says; never what the body claims."""
+    """Return who writes, as the token says and never as the body claims: a person, or a client, and the structure."""
     subject = context.subject
     if subject is None:
         return []
-    return [f"client|{subject.client}", *([subject.organization] if subject.organization else [])]
+    return list(people.own(subject) if subject.person else systems.own(subject))
 
 
 def entity(change: Change) -> Entity:
@@ -108,11 +139,33 @@ def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
     reasons: tuple[str, ...] = ("absent",)
     patients: tuple[str, ...] = ()
     if row is not None:
-        decision = decide(grant.rules("read"), row.index)
+        decision = grant.decide("read", row.index)
         if decision.permit:
             return row
         reasons, patients = decision.reasons, disclosed(row).patients
     raise NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
+
+
+def known(call: Call, row: Stored | None, context: Context, grant: Grant) -> Stored | None:
+    """Return the row that a call would replace as its caller knows it: None for what is absent or hidden.
+
+    Ids are people's to find, not to choose, and a system's to choose unless somebody has them: ``NotFound`` for the person, the same
+    for absent and for hidden, ``Conflict`` for the system, and no more is said. A deletion finds nothing in both cases.
+    """
+    seen = row is not None and any(grant.decide(action, row.index).permit for action in _SEEING)
+    if seen or (row is None and (call.name == "delete" or not _is_person(context))):
+        return row
+    require_version(call, None)
+    if call.name == "delete":
+        return None
+    reasons = ("absent",) if row is None else grant.decide("read", row.index).reasons
+    if _is_person(context):
+        raise NotFound(f"{call.ref} is not known here.", reasons=reasons)
+    raise Conflict(f"{call.ref} cannot be used: choose another id.", reasons=reasons)
+
+
+def _is_person(context: Context) -> bool:
+    return context.subject is not None and context.subject.person is not None
 
 
 def require_version(call: Call, before: Stored | None) -> None:

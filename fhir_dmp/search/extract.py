@@ -11,7 +11,9 @@ from typing import Any
 
 from fhir_dmp.definitions.model import Definitions, Path, SearchParam, Step
 from fhir_dmp.errors import Unprocessable
+from fhir_dmp.fhir.labels import flags_of
 from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.search.category import categoriser
 from fhir_dmp.search.names import is_root, names_of, parts
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import bounded
@@ -95,6 +97,7 @@ class _Type:
         }
         self._plans: dict[str, list[_Plan]] = {}
         self._told: list[str] = []
+        self._category = categoriser(definitions.categories, resource_type)
         params = definitions.search_params[resource_type]
         homes = names_of(params).homes
         for param in params.values():
@@ -164,6 +167,9 @@ class _Type:
         labels = _labels(tree)
         if labels:
             index["sec"] = labels
+        category = self._category(tree)
+        if category is not None:
+            index["ca"] = category
         return index
 
 
@@ -197,9 +203,12 @@ def _entries(indexer: Callable[[Any], composite.Entries]) -> _Add:
 
 
 def _labels(tree: Mapping[str, Any]) -> list[str]:
-    """Return the security labels as ``system|code``."""
+    """Return the security labels as ``system|code``; those of visibility count whatever system a sender gave them."""
     given = (tree.get("meta") or {}).get("security")
-    return [bounded(f"{each.get('system', '')}|{each.get('code', '')}") for each in given] if given else []
+    if not given and "securityLabel" not in tree:
+        return []
+    told = [bounded(f"{each.get('system', '')}|{each.get('code', '')}") for each in given or ()]
+    return list(dict.fromkeys([*told, *sorted(flags_of(tree))]))
 
 
 def _unique(ranges: _Ranges) -> _Ranges:

@@ -46,12 +46,32 @@ class Owner(Protocol):
         """What was granted."""
         ...
 
+    @property
+    def person(self) -> PersonOwner | None:
+        """The human being, if one asks."""
+        ...
+
+
+class PersonOwner(Protocol):
+    """Of a person, what a page is bound to."""
+
+    @property
+    def account(self) -> str:
+        """The account."""
+        ...
+
+    @property
+    def patient(self) -> str | None:
+        """The record that the token reaches."""
+        ...
+
 
 def owner(subject: Owner | None) -> str:
-    """Return whose a page is: client, structure and scopes, as one digest."""
+    """Return whose a page is: client, structure, person, record and scopes, as one digest."""
     if subject is None:
         return ""
-    text = "\n".join((subject.client, subject.organization or "", *sorted(subject.scopes)))
+    person = (subject.person.account, subject.person.patient or "") if subject.person else ()
+    text = "\n".join((subject.client, subject.organization or "", *person, *sorted(subject.scopes)))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

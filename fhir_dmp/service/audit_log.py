@@ -62,7 +62,7 @@ def _find(audit_event_id: str, grant: Grant, env: Env) -> tuple[EventPart | None
     if found is None or event is None or found[1] > event.index.get("m", 1):
         return None, ("absent",), ()
     part = EventPart(event, found[1])
-    decision = decide(grant.rules("read"), _row(part))
+    decision = grant.decide("read", _row(part))
     if decision.permit:
         return part, (), ()
     return None, decision.reasons, ()

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 
 import structlog
 
-from fhir_dmp.access.decide import decide
+from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.access.model import Action
-from fhir_dmp.access.rules import require_scope, rules_for
+from fhir_dmp.access.rules import require_scope, shut
 from fhir_dmp.audit.event import describe
-from fhir_dmp.call import Act, Call, Context, Env, Grant, Interaction, Plan, Result
+from fhir_dmp.call import Act, Call, Context, Env, Interaction, Plan, Result
 from fhir_dmp.errors import (
     Conflict,
     FhirError,
     Invalid,
     MethodNotAllowed,
+    NotFound,
     Refused,
     Stale,
     Unavailable,
@@ -37,8 +38,11 @@ from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import entity
 from fhir_dmp.service import audit_log
+from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.service.operations import OPERATIONS
+from fhir_dmp.service.policies import policy_changes
 from fhir_dmp.store.change import Change, Commit, Event
+from fhir_dmp.store.query import Row
 
 INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "read": ("read", read),
@@ -55,7 +59,6 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
 }
 """What may be asked, the right it needs on its type (None: its parts are judged one by one), and who does it."""
 
-_KINDS: Mapping[str, Action] = {"create": "create", "update": "update", "delete": "delete"}
 _DONE_BEFORE = Result("not-modified")
 ATTEMPTS = 3
 _log = structlog.get_logger(__name__)
@@ -97,18 +100,55 @@ def _read(call: Call, env: Env) -> Call:
 def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if call.name == "batch":
         return _batch(call, context, env)
-    grant = Grant(cache(partial(rules_for, context.subject)))
     action, interaction = _interaction(call)
     if action is not None:
-        require_scope(grant.rules(action), call.type, action)
-    for _ in range(ATTEMPTS):
-        answer = interaction(call, context, grant, env)
+        require_scope(context.subject, call.type, action)
+    for attempt in range(ATTEMPTS):
+        grant = grant_of(context, env, anew=attempt > 0)
+        answer = _answered(call, interaction, context, grant, env)
         if isinstance(answer, Result):
-            return _recorded(call, answer, context, env)
-        _judge(answer.changes, grant)
+            return _recorded(Act(call, answer, reasons=grant.used), context, env)
+        _judge(answer.changes, context, grant)
         with suppress(Stale):
-            return _committed(call, answer, context, env)
+            return _committed(call, answer, context, grant, env)
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
+
+
+def _answered(call: Call, interaction: Interaction, context: Context, grant: Granting, env: Env) -> Result | Plan:
+    """Return the interaction's answer; one that has nothing to tell of a record that is shut to its caller says so instead.
+
+    Only the token's own record is told to be shut: of any other, nothing is said to be there at all.
+    """
+    try:
+        answer = interaction(call, context, grant, env)
+    except NotFound as absent:
+        _require_open(call, context, grant, absent.reasons)
+        raise
+    if isinstance(answer, Result) and not answer.entities:
+        _require_open(call, context, grant, ())
+    return answer
+
+
+def _require_open(call: Call, context: Context, grant: Granting, reasons: tuple[str, ...]) -> None:
+    person = context.subject.person if context.subject else None
+    if person is None or person.patient is None or call.type in (*DIRECTORY, "AuditEvent") or _of_a_type(call):
+        return
+    why = shut(grant.rules("read"))
+    if why:
+        raise _shut(context, (*why, *reasons))
+
+
+def _of_a_type(call: Call) -> bool:
+    """Tell whether the call is an operation on no record, such as ``$validate``."""
+    return call.operation is not None and call.id is None
+
+
+def _shut(context: Context, reasons: tuple[str, ...]) -> Refused:
+    """Return the refusal of a whole record: one answer for every reason, which only the holder is told."""
+    person = context.subject.person if context.subject else None
+    told = f" ({'; '.join(reasons)})" if person and person.kind == "holder" else ""
+    patients = (person.patient,) if person and person.patient else ()
+    return Refused(f"This record is not open to you{told}.", reasons=reasons, patients=patients)
 
 
 def _batch(call: Call, context: Context, env: Env) -> Result:
@@ -119,7 +159,7 @@ def _batch(call: Call, context: Context, env: Env) -> Result:
     result = batch(call, context, env, partial(_entry, context=context, env=env), refuse)
     failed = any(entry.error is not None for entry in result.entries)
     told = replace(result, entries=tuple(entry for entry in result.entries if entry.result is not _DONE_BEFORE))
-    _recorded(replace(call, mark=None) if failed else call, told, context, env)
+    _recorded(Act(replace(call, mark=None) if failed else call, told), context, env)
     return result
 
 
@@ -128,11 +168,19 @@ def _entry(call: Call, context: Context, env: Env) -> Act:
     if call.mark and env.store.has_mark(call.mark):
         return Act(call, _DONE_BEFORE)
     try:
-        return Act(call, perform(call, context, env))
+        return Act(call, perform(call, _as_of_now(context, env), env))
     except Unavailable:
         raise
     except FhirError as error:
         return Act(call, error=error)
+
+
+def _as_of_now(context: Context, env: Env) -> Context:
+    """Return the context with the policy as the entries before have left it."""
+    person = context.subject.person if context.subject else None
+    if person is None or person.patient is None:
+        return context
+    return replace(context, policy=env.store.find_policies((person.patient,)).get(person.patient))
 
 
 def _interaction(call: Call) -> tuple[Action | None, Interaction]:
@@ -143,35 +191,49 @@ def _interaction(call: Call) -> tuple[Action | None, Interaction]:
     return found
 
 
-def _judge(changes: Iterable[Change], grant: Grant) -> None:
+def _judge(changes: Iterable[Change], context: Context, grant: Granting) -> None:
     """Refuse the whole Plan unless each change is permitted on the state before it and on the state after it."""
-    for change in changes:
-        rules = grant.rules(_KINDS[change.kind])
-        after = {**change.index, "_id": str(change.ref), "ty": change.ref.type}
-        rows = [after] if change.before is None else [change.before.index, after]
-        for row in rows:
-            decision = decide(rules, row)
-            if not decision.permit:
-                raise Refused(
-                    f"This token does not allow to {change.kind} {change.ref.type}.",
-                    reasons=decision.reasons,
-                    patients=entity(change).patients,
-                )
+    rows = [(change, row) for change in changes for row in _states(change)]
+    if context.subject is None or context.subject.person is None:
+        grant.learn(patient for _, row in rows for patient in row.get("pt") or ())
+    for change, row in rows:
+        decision = grant.decide(change.kind, row)
+        if not decision.permit:
+            person = context.subject.person if context.subject else None
+            why = shut(grant.rules(change.kind)) if person and person.patient else ()
+            if why:
+                raise _shut(context, (*why, *decision.reasons))
+            raise Refused(
+                f"This token does not allow to {change.kind} {change.ref.type}.",
+                reasons=decision.reasons,
+                patients=entity(change).patients,
+            )
 
 
-def _committed(call: Call, plan: Plan, context: Context, env: Env) -> Result:
+def _states(change: Change) -> Iterable[Row]:
+    after = {**change.index, "_id": str(change.ref), "ty": change.ref.type}
+    if change.before is None:
+        return (after,)
+    return (change.before.index, {**after, "co": change.before.co})
+
+
+def _committed(call: Call, plan: Plan, context: Context, grant: Granting, env: Env) -> Result:
+    policies, compiled_from = policy_changes(plan, context.subject, grant, env, context.base_url)
     planned = (
         Result("ok", ref=plan.entities[0].ref, version=plan.entities[0].version)
         if len(plan.changes) == 1
         else Result("ok")
     )
     described = replace(planned, entities=plan.entities, entries=plan.entries)
-    event = _described(Act(call, described), context, env)
+    event = _described(Act(call, described, reasons=grant.used), context, env)
     if not plan.changes and not plan.events and not call.mark:
         env.store.record(event)
         return plan.finish((), _read_after(plan, context, env))
     events = (*plan.events, event)
-    stored = env.store.commit(Commit(plan.changes, events, plan.locks, plan.relied_on, _marks(call)))
+    relied_on = {**compiled_from, **plan.relied_on}
+    decided_on = grant.decided_on if plan.changes else {}
+    commit = Commit(plan.changes, events, plan.locks, relied_on, _marks(call), policies, decided_on)
+    stored = env.store.commit(commit)
     return plan.finish(stored, _read_after(plan, context, env))
 
 
@@ -190,13 +252,14 @@ def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
     return [read(call) for call in plan.reads]
 
 
-def _recorded(call: Call, result: Result, context: Context, env: Env) -> Result:
-    event = _described(Act(call, result), context, env)
-    if call.mark:
-        env.store.commit(Commit(events=(event,), marks=_marks(call)))
+def _recorded(act: Act, context: Context, env: Env) -> Result:
+    """Make the event of what was read durable, and only then hand it on."""
+    event = _described(act, context, env)
+    if act.call.mark:
+        env.store.commit(Commit(events=(event,), marks=_marks(act.call)))
     else:
         env.store.record(event)
-    return result
+    return act.result or Result("ok")
 
 
 def _marks(call: Call) -> tuple[str, ...]:

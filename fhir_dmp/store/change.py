@@ -43,7 +43,8 @@ class Change:
 
     ``before`` is the version it replaces: None for a resource that never was (a tombstone for one that comes back). The commit fails
     as stale if the store holds anything else by then. ``body`` carries ``STAMP`` where ``meta.lastUpdated`` goes, and is
-    None for a deletion. ``index`` lacks ``_id``, ``ty``, ``v``, ``lu``, ``co``, which the store fills in.
+    None for a deletion. ``index`` lacks ``_id``, ``ty``, ``v``, ``lu``, ``co``, which the store fills in. ``only_labels``: nothing
+    differs from ``before`` but who sees it.
     """
 
     ref: Ref
@@ -51,12 +52,15 @@ class Change:
     before: Stored | None
     body: bytes | None
     index: Index = field(default_factory=dict)
+    only_labels: bool = False
 
     @property
-    def kind(self) -> Literal["create", "update", "delete"]:
+    def kind(self) -> Literal["create", "update", "delete", "relabel"]:
         """Return what the change does to the resource as its readers see it."""
         if self.body is None:
             return "delete"
+        if self.only_labels:
+            return "relabel"
         return "create" if self.before is None or self.before.deleted else "update"
 
 
@@ -70,6 +74,20 @@ class Lock:
     key: str
     query: Query
     found: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """What opens a record from now on (``Patient/p``): version ``before`` is replaced (0: there was none).
+
+    The commit is stale if the store holds another version by then. ``body`` is the compiled policy; ``names`` are whom and
+    what it names, so that it is found by them.
+    """
+
+    patient: str
+    before: int
+    body: bytes
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +111,9 @@ class Commit:
     """Changes and events that become durable together.
 
     ``relied_on`` are the versions that were read to make the changes: ref to version number (0: absent). The commit is stale if one
-    of them has moved on. ``marks`` (a load that was done) are remembered in the same transaction.
+    of them has moved on. ``policies`` are put in place of those that are there; ``decided_on`` are the versions of the policies by
+    which the changes were permitted (0: none), held to like ``relied_on``. ``marks`` (a load that was done) are remembered in the
+    same transaction.
     """
 
     changes: tuple[Change, ...] = ()
@@ -101,3 +121,5 @@ class Commit:
     locks: tuple[Lock, ...] = ()
     relied_on: Mapping[Ref, int] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
+    policies: tuple[PolicyChange, ...] = ()
+    decided_on: Mapping[str, int] = field(default_factory=dict)

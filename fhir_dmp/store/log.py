@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fhir_dmp.store.query import EVERYTHING, And, Between, Eq, Not, Or, Query, mentions
+from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Not, Or, Query, mentions
 
 NUMBER = "k"
 _DIFFER = frozenset({"t", "u", "pt", NUMBER})
@@ -34,6 +34,8 @@ def loosened(query: Query) -> Query:
             return Or(tuple(loosened(part) for part in parts))
         case Not():
             return EVERYTHING if mentions(query, _DIFFER) else query
+        case Among(field, values) if field in _DIFFER:
+            return In(field, values)
         case _:
             return EVERYTHING if mentions(query, frozenset({NUMBER})) else query
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Commit, Event, Stored
+from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.query import EVERYTHING, Query
 
 
@@ -106,6 +107,20 @@ class Store(Protocol):
 
     def find_version(self, ref: Ref, version: int) -> Stored | None:
         """Return one version, whether present or superseded."""
+        ...
+
+    def find_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
+        """Return what opens these records (``Patient/p``), of those that have a policy.
+
+        Calls that wait together share one query; each is answered by a query sent after it began.
+        """
+        ...
+
+    def policies_naming(self, names: Sequence[str], limit: int) -> tuple[PolicyRow, ...]:
+        """Return up to ``limit`` policies that name one of these.
+
+        It asks for one more than the caller's cap to see that it is exceeded.
+        """
         ...
 
     def search(self, query: Query, page: Page) -> Found:

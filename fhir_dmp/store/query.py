@@ -14,11 +14,13 @@ A row is a mapping of index fields:
 ``pt``      ids of the patients (``Patient/p``) whose record holds the row
 ``ds``      the main date (start, microseconds), or absent
 ``w``       words for ``_text`` (``~`` before them) and ``_content``
-``au``      who wrote version 1: ``client`` and structure, stamped by the server
+``au``      who wrote version 1: ``client``, person and structure, stamped by the server
 ``sec``     security labels (``system|code``)
 ``ca``      category of the record's matrix
 ``del``     True for a deleted resource: no body, ``t`` empty
 ==========  ===========================================================================================
+
+A superseded version keeps what rules narrow by: of ``t`` the references, of ``sec`` and ``ca`` its own and the present ones.
 
 The adapter compiles a Query to the database's filter; ``matches`` says what it must mean. A contract test holds the two
 together. An empty ``Or`` or ``In`` matches nothing, an empty ``And`` everything.
@@ -50,6 +52,14 @@ class Eq:
 @dataclass(frozen=True, slots=True)
 class In:
     """The field is one of the values, or a list field holds one of them."""
+
+    field: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The field has a value, and every value of it is one of these."""
 
     field: str
     values: tuple[Scalar, ...]
@@ -114,7 +124,7 @@ class Not:
     part: Query
 
 
-Query = Eq | In | Between | Like | Range | Near | And | Or | Not
+Query = Eq | In | Among | Between | Like | Range | Near | And | Or | Not
 
 EVERYTHING = And(())
 NOTHING = Or(())
@@ -163,13 +173,16 @@ def prefix(field: str, text: str) -> Between:
     return Between(field, text, text[:-1] + chr(ord(text[-1]) + 1))
 
 
-def matches(query: Query, row: Row) -> bool:  # noqa: PLR0911 - one line for each word of the algebra
+def matches(query: Query, row: Row) -> bool:  # noqa: C901, PLR0911 - one line for each word of the algebra
     """Tell whether the row meets the query."""
     match query:
         case Eq(field, value):
             return any(value == item for item in _items(row, field))
         case In(field, values):
             return any(item in values for item in _items(row, field))
+        case Among(field, values):
+            items = _items(row, field)
+            return bool(items) and all(item in values for item in items)
         case Between(field, low, high):
             return any(_within(item, low, high) for item in _items(row, field))
         case Like(field, start, part, last):

@@ -60,7 +60,7 @@ def _planned(
 ) -> list[Issue]:
     """Return what the Plan of the write would be refused for."""
     action: Any = mode
-    require_scope(grant.rules(action), call.type, action)
+    require_scope(context.subject, call.type, action)
     if mode != "create" and call.id is None:
         return [Issue("processing", f"{mode} is of one resource: name it in the path, {call.type}/id/$validate.")]
     written = replace(call, name=mode, id=None if mode == "create" else call.id, body=tree)

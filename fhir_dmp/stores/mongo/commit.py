@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo import InsertOne, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
@@ -22,10 +22,11 @@ from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, instant
 from fhir_dmp.errors import Stale, Unavailable, Unrecorded
-from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, Stored
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange, Stored
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.compile import to_row
-from fhir_dmp.stores.mongo.documents import AuditRow, audit_collection, prepare_collection
+from fhir_dmp.stores.mongo.documents import POLICY, AuditRow, audit_collection, prepare_collection
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.flights import Flights, Member
 
@@ -34,7 +35,10 @@ GROUP = 200
 
 WAITING = 4000
 _PAUSE = 0.005
-_KEPT = ("ty", "v", "lu", "co", "pt", "au", "sec", "ca")
+_KEPT = ("pt", "au", "ds")
+_NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
+"""Tokens that a superseded version keeps, beside its compartments: rules tell by them whose work it is."""
+
 _DUPLICATE = 11000
 _Row = dict[str, Any]
 
@@ -179,7 +183,12 @@ class WriteCommitter:
     def commit(self, commit: Commit) -> tuple[Stored, ...]:
         """Return the new versions once they are durable; raise ``Stale`` if the Plan is out of date."""
         touches = frozenset(
-            [*(change.ref for change in commit.changes), *(lock.key for lock in commit.locks), *commit.marks]
+            [
+                *(change.ref for change in commit.changes),
+                *(lock.key for lock in commit.locks),
+                *commit.marks,
+                *(f"{POLICY}{change.patient}" for change in commit.policies),
+            ]
         )
         stored: tuple[Stored, ...] = self._flights.join(commit, touches, max(len(commit.changes), 1))
         return stored
@@ -258,6 +267,8 @@ class WriteCommitter:
     ) -> None:
         self._lock(members, session)
         self._require_relied_on(members, session)
+        self._require_policies(members, session)
+        self._put_policies(members, session)
         changes = [change for member in members for change in member.item.changes]
         new = [version for versions in stored for version in versions]
         if changes:
@@ -269,13 +280,24 @@ class WriteCommitter:
             if done.matched_count != len(replaced):
                 raise _OvertakenError
             if replaced:
-                superseded = [_superseded(change.before) for change in replaced if change.before]
+                superseded = [_superseded(change.before, change) for change in replaced if change.before]
                 self._database["versions"].insert_many(superseded, ordered=False, session=session)
+                self._carry_over(replaced, session)
         marks = [mark for member in members for mark in member.item.marks]
         if marks:
             self._database["loads"].insert_many([{"_id": mark} for mark in marks], session=session)
         if rows:
             self._months.insert(rows, session)
+
+    def _carry_over(self, changes: Sequence[Change], session: ClientSession) -> None:
+        """Let past versions be judged by the labels and the category that the resource has now, beside their own."""
+        steps: list[UpdateMany] = [
+            UpdateMany(_versions_of(change.ref), [{"$set": _judged_as(change)}])
+            for change in changes
+            if change.before is not None and change.before.version > 1 and _relabels(change, change.before)
+        ]
+        if steps:
+            self._database["versions"].bulk_write(steps, ordered=False, session=session)
 
     def _lock(self, members: Sequence[Member[Commit]], session: ClientSession) -> None:
         locks = [(member, lock) for member in members for lock in member.item.locks]
@@ -314,6 +336,39 @@ class WriteCommitter:
         ]
         if losers:
             raise _Losers(losers)
+
+    def _require_policies(self, members: Sequence[Member[Commit]], session: ClientSession) -> None:
+        """Drop members whose changes were permitted by policies that have changed since."""
+        ids = {f"{POLICY}{patient}" for member in members for patient in member.item.decided_on}
+        if not ids:
+            return
+        found = self._database["grants"].find({"_id": {"$in": list(ids)}}, {"v": 1}, session=session)
+        versions = {row["_id"]: row["v"] for row in found}
+        losers = [
+            member
+            for member in members
+            if any(
+                versions.get(f"{POLICY}{patient}", 0) != version for patient, version in member.item.decided_on.items()
+            )
+        ]
+        if losers:
+            raise _Losers(losers)
+
+    def _put_policies(self, members: Sequence[Member[Commit]], session: ClientSession) -> None:
+        """Compare and set; one that another commit made meanwhile fails as a duplicate."""
+        losers = [
+            member for member in members for change in member.item.policies if not self._put_policy(change, session)
+        ]
+        if losers:
+            raise _Losers(dict.fromkeys(losers))
+
+    def _put_policy(self, change: PolicyChange, session: ClientSession) -> bool:
+        grants, row_id = self._database["grants"], f"{POLICY}{change.patient}"
+        row = {"_id": row_id, "v": change.before + 1, "b": change.body, "n": list(change.names)}
+        if change.before == 0:
+            grants.insert_one(row, session=session)
+            return True
+        return grants.replace_one({"_id": row_id, "v": change.before}, row, session=session).matched_count == 1
 
     def _outdated(self, members: Sequence[Member[Commit]]) -> list[Member[Commit]]:
         """Return the members whose Plan another commit has overtaken, as seen outside the transaction that met it."""
@@ -381,14 +436,40 @@ def _write_of(change: Change, version: Stored) -> InsertOne[_Row] | ReplaceOne[_
     return ReplaceOne({"_id": row["_id"], "v": change.before.version}, row)
 
 
-def _superseded(before: Stored) -> _Row:
+def _superseded(before: Stored, change: Change) -> _Row:
     row = {name: before.index[name] for name in _KEPT if name in before.index}
+    kept = [token for token in before.index.get("t", ()) if token[0] == "@" or any(name in token for name in _NAMES)]
+    labels = before.index.get("sec") or []
+    row["t"] = kept
+    row.update(_given(own=labels, sec=sorted({*labels, *(change.index.get("sec") or ())})))
+    row.update(_given(ca=sorted({ca for ca in (before.index.get("ca"), change.index.get("ca")) if ca})))
     row.update(_id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co)
     if before.body is None:
         row["del"] = True
     else:
         row["b"] = before.body
     return row
+
+
+def _given(**values: Sequence[str]) -> _Row:
+    return {name: value for name, value in values.items() if value}
+
+
+def _relabels(change: Change, before: Stored) -> bool:
+    """Tell whether the change alters what past versions are judged by."""
+    return any(change.index.get(name) != before.index.get(name) for name in ("sec", "ca"))
+
+
+def _versions_of(ref: Ref) -> _Row:
+    return {"_id": {"$gte": f"{ref}/", "$lt": f"{ref}0"}}
+
+
+def _judged_as(change: Change) -> _Row:
+    labels, category = list(change.index.get("sec") or ()), change.index.get("ca")
+    judged: _Row = {"sec": {"$setUnion": [{"$ifNull": ["$own", []]}, {"$literal": labels}]}}
+    if category:
+        judged["ca"] = {"$setUnion": [{"$ifNull": ["$ca", []]}, [{"$literal": category}]]}
+    return judged
 
 
 def _lock_id(lock: Lock) -> str:

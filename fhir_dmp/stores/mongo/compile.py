@@ -11,7 +11,7 @@ from typing import Any
 
 from bson.decimal128 import Decimal128
 
-from fhir_dmp.store.query import EARTH, And, Between, Eq, In, Like, Near, Not, Or, Query, Range
+from fhir_dmp.store.query import EARTH, Among, And, Between, Eq, In, Like, Near, Not, Or, Query, Range
 
 Filter = dict[str, Any]
 
@@ -24,13 +24,16 @@ _LOW_BITS = (1 << 64) - 1
 _BITS = Struct("<QQ")
 
 
-def compile_query(query: Query) -> Filter:  # noqa: PLR0911 - one line for each word of the algebra
+def compile_query(query: Query) -> Filter:  # noqa: C901, PLR0911 - one line for each word of the algebra
     """Return the filter for the query; an empty ``Or`` or ``In`` finds nothing."""
     match query:
         case Eq(field, value):
             return {field: to_value(value)}
         case In(field, values):
             return {field: {"$in": [to_value(value) for value in values]}}
+        case Among(field, values):
+            among = [to_value(value) for value in values]
+            return {field: {"$in": among, "$not": {"$elemMatch": {"$nin": among}}}}
         case Between(field, low, high):
             bounds = _bounds(low, high) or {"$exists": True}
             return {field: {"$elemMatch": bounds} if field in _LISTS else bounds}

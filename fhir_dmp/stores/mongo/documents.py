@@ -58,7 +58,11 @@ class Current(Document):  # type: ignore[misc] # mongoengine carries no types
 
 
 class Version(Document):  # type: ignore[misc] # mongoengine carries no types
-    """What ``current`` held before, with the fields that rules narrow by; ``_id`` is ``Type/id/version``."""
+    """What ``current`` held before, with the fields that rules narrow by; ``_id`` is ``Type/id/version``.
+
+    ``own`` are the labels of this very version. ``sec`` and ``ca`` hold the present version's as well, so that the stricter wins, and are all
+    that ever changes.
+    """
 
     meta = {  # noqa: RUF012 - mongoengine reads it so
         "collection": "versions",
@@ -71,10 +75,13 @@ class Version(Document):  # type: ignore[misc] # mongoengine carries no types
     lu = StringField()
     co = StringField()
     b = BinaryField()
+    t = ListField(StringField())
     pt = ListField(StringField())
+    ds = LongField()
     au = ListField(StringField())
     sec = ListField(StringField())
-    ca = StringField()
+    own = ListField(StringField())
+    ca = ListField(StringField())
     gone = BooleanField(db_field="del")
 
 
@@ -214,6 +221,10 @@ class Writer(Document):  # type: ignore[misc] # mongoengine carries no types
 AUDIT_PREFIX = "audit_"
 LOG_SUFFIX, SEAL_SUFFIX = "_log", "_seal"
 """The log's rows and the seals over them stand in databases of their own: rights are given by database."""
+
+POLICY = "policy/"
+"""Begins the ids of policies among the grants."""
+
 _EXISTS = 48
 
 

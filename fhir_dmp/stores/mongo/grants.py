@@ -5,7 +5,7 @@
 ``key/<n>``         the n-th signing key, sealed
 ``used/<digest>``   an assertion that was used: inserting it again fails, on any worker
 ``revoked/<jti>``   a token that was revoked
-``policy/<ref>``    what opens the record of ``Patient/p``: version ``v``, body ``b``; written by commits
+``policy/<ref>``    what opens the record of ``Patient/p``: version ``v``, body ``b``, names ``n``; written by commits
 ==================  ========================================================================================
 
 Accounts and sessions are beside them: see ``stores.mongo.accounts``.

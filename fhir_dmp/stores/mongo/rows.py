@@ -1,5 +1,7 @@
 """The collection of clients, keys, tokens, authorizations, accounts and sessions: rows of many kinds, each found by its id alone.
 
+Policies are found by whom they name as well (``n``), since a system asks for all records that could be open to it.
+
 Rows with ``expires`` are removed by a TTL index once that is past.
 """
 
@@ -39,7 +41,7 @@ class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
     meta = {  # noqa: RUF012 - mongoengine reads it so
         "collection": "grants",
         "auto_create_index": False,
-        "indexes": [{"fields": ["expires"], "expireAfterSeconds": 0}],
+        "indexes": [{"fields": ["expires"], "expireAfterSeconds": 0}, {"fields": ["n"], "sparse": True}],
     }
     id = StringField(primary_key=True)
     registration = StringField()
@@ -59,6 +61,7 @@ class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
     expires = DateTimeField()
     v = IntField()
     b = BinaryField()
+    n = ListField(StringField())
     name = StringField()
     resource = StringField()
     identifier = StringField()

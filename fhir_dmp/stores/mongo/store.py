@@ -23,12 +23,13 @@ from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
+from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import EventPart, Found, HistoryPage, Order, Page, Scope, Tally
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import EventCommitter, Months, Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
-from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, SEAL_SUFFIX, ensure_indexes, months
+from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes, months
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
@@ -62,6 +63,8 @@ class MongoStore:
         self._versions = self.database.get_collection("versions", read_concern=majority)
         self._together = Together(partial(self._fetch, fields=_UNSEARCHED))
         self._together_whole = Together(self._fetch)
+        self._grants = self.database.get_collection("grants", read_concern=majority)
+        self._policies = Together(self._fetch_policies)
         number = self._number()
         self._months = Months(self.log)
         epochs = Epochs(self.log, client.get_database(f"{name}{SEAL_SUFFIX}"), clock)
@@ -110,6 +113,19 @@ class MongoStore:
         with answering():
             row = self._versions.find_one({"_id": f"{ref}/{version}"})
         return _stored(row, ref) if row else None
+
+    def find_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
+        """Return what opens these records, by a query shared with those who wait."""
+        if not patients:
+            return {}
+        found = self._policies.find_many(patients)
+        return {patient: found[patient] for patient in patients if patient in found}
+
+    def policies_naming(self, names: Sequence[str], limit: int) -> tuple[PolicyRow, ...]:
+        """Return up to ``limit`` policies that name one of these."""
+        with answering():
+            found = self._grants.find({"n": {"$in": list(names)}}, {"v": 1, "b": 1}, limit=limit)
+            return tuple(_policy(row) for row in found.max_time_ms(int(QUERY_SECONDS * 1000)))
 
     def search(self, query: Query, page: Page) -> Found:
         """Return a page of present rows that meet the query."""
@@ -272,6 +288,13 @@ class MongoStore:
                 rows = self._current.find(wanted, fields).max_time_ms(int(QUERY_SECONDS * 1000))
             return {row["_id"]: _stored(row) for row in rows}
 
+    def _fetch_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
+        ids = [f"{POLICY}{patient}" for patient in patients]
+        with answering():
+            rows = self._grants.find({"_id": {"$in": ids}}, {"v": 1, "b": 1}, batch_size=len(ids) + 1)
+            found = map(_policy, rows.max_time_ms(int(QUERY_SECONDS * 1000)))
+            return {policy.patient: policy for policy in found}
+
     def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
         if page.after is not None:
             wanted = {"$and": [wanted, after_filter(order, page.after)]}
@@ -388,3 +411,7 @@ def _ref(row: _Row) -> Ref:
 def _stored(row: _Row, ref: Ref | None = None) -> Stored:
     body = row.pop("b", None)
     return Stored(ref or _ref(row), row["v"], row["lu"], row["co"], int(row["lu"][:13], 16), body, from_row(row))
+
+
+def _policy(row: _Row) -> PolicyRow:
+    return PolicyRow(row["_id"].removeprefix(POLICY), row["v"], row["b"])

@@ -45,24 +45,28 @@ class Together(Generic[K, V]):
 
     def find(self, key: K) -> V | None:
         """Return the value of the key, or None; an error of the fetch reaches all who waited for it."""
-        flight, latch = self._join(key)
+        return self.find_many((key,)).get(key)
+
+    def find_many(self, keys: Sequence[K]) -> Mapping[K, V]:
+        """Return what one flight brought for these keys, and for those of others beside them."""
+        flight, latch = self._join(keys)
         if latch is None:
             self._fly(flight)
         else:
             latch.acquire()
         if flight.error is not None:
             raise flight.error
-        return flight.found.get(key)
+        return flight.found
 
-    def _join(self, key: K) -> tuple[_Flight[K, V], threading.Lock | None]:
+    def _join(self, keys: Sequence[K]) -> tuple[_Flight[K, V], threading.Lock | None]:
         """Return the flight, and the latch that opens when it lands; None for who leads it."""
         with self._joining:
             flight = self._next
             if flight is None or len(flight.keys) >= self._most:
                 flight = self._next = _Flight()
-                flight.keys.add(key)
+                flight.keys.update(keys)
                 return flight, None
-            flight.keys.add(key)
+            flight.keys.update(keys)
             flight.latches.append(latch := closed_latch())
             return flight, latch
 

@@ -1,0 +1,264 @@
+"""From a Consent to what it says, and from that to rules. https://profiles.ihe.net/ITI/PCF/volume-1.html.
+
+A Consent is enforced exactly or refused: ``compile_consent`` raises ``Unprocessable`` for whatever the rules could not mean.
+A root ``deny`` opposes, a root ``permit`` opens; the provisions within are exceptions to it and to nothing else. Purposes
+are compared by exact code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fhir_dmp.access.model import Rule
+from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
+from fhir_dmp.errors import Unprocessable
+from fhir_dmp.fhir.dates import interval
+from fhir_dmp.fhir.reference import Ref, local
+from fhir_dmp.store.query import And, Between, Eq, In, Not, Or, Query, both, either, prefix
+
+SCOPE = "patient-privacy"
+CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+_NORMAL = f"{CONFIDENTIALITY}|N"
+_NOT_ENFORCED = ("action", "class", "code")
+_RECIPIENT = "IRCP"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What compiling needs to know of other resources.
+
+    ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource
+    is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
+    """
+
+    find: Callable[[Ref], Mapping[str, Any] | None]
+    authored: Callable[[str], tuple[str, ...]]
+    base_url: str
+
+
+def is_privacy(tree: Mapping[str, Any]) -> bool:
+    """Tell whether a Consent is about access to the record and in force; any other is data."""
+    codings = (tree.get("scope") or {}).get("coding") or ()
+    return tree.get("status") == "active" and any(coding.get("code") == SCOPE for coding in codings)
+
+
+def compile_consent(tree: Mapping[str, Any], source: str, version: int, registry: Registry) -> Entry:
+    """Return what the Consent says; raise ``Unprocessable`` if it says what cannot be enforced exactly."""
+    provision = tree.get("provision")
+    if not isinstance(provision, Mapping):
+        raise _refused("it has no provision", "Consent.provision")
+    if "modifierExtension" in tree or "implicitRules" in tree:
+        raise _refused("its modifiers are not known here", "Consent")
+    root = _provision(provision, registry, "Consent.provision")
+    if not root.permit and any(not each.permit for each in root.exceptions):
+        raise _refused("a deny within a deny adds nothing", "Consent.provision.provision")
+    return Entry(source, version, provision=root)
+
+
+def _provision(tree: Mapping[str, Any], registry: Registry, path: str, within: Provision | None = None) -> Provision:
+    for name in (*_NOT_ENFORCED, "modifierExtension"):
+        if name in tree:
+            raise _refused(f"provision.{name} is not enforced", f"{path}.{name}")
+    if tree.get("type") not in ("permit", "deny"):
+        raise _refused("a provision permits or denies", f"{path}.type")
+    inner = tree.get("provision") or ()
+    if inner and within is not None:
+        raise _refused("provisions are enforced two levels deep", f"{path}.provision")
+    actors = tuple(each for item in tree.get("actor") or () for each in _actor(item, registry, f"{path}.actor"))
+    if tree.get("actor") and not actors:
+        raise _refused("its actors name nobody", f"{path}.actor")
+    purposes = tuple(_coded(item, f"{path}.purpose") for item in tree.get("purpose") or ())
+    period = _period(tree.get("period"), f"{path}.period")
+    own = Provision(
+        permit=tree["type"] == "permit",
+        actors=actors or (within.actors if within else ()),
+        purposes=purposes or (within.purposes if within else ()),
+        period=period or (within.period if within else Period()),
+        data=_data(tree, registry, path, within.data if within else Data()),
+    )
+    exceptions = tuple(_provision(each, registry, f"{path}.provision", own) for each in inner)
+    return Provision(own.permit, own.actors, own.purposes, own.period, own.data, exceptions)
+
+
+def _data(tree: Mapping[str, Any], registry: Registry, path: str, within: Data) -> Data:
+    """Return which rows are meant; what is not stated is as in the provision around it."""
+    instances: list[str] = []
+    tokens: list[str] = []
+    authors: list[str] = []
+    for item in tree.get("data") or ():
+        ref = local((item.get("reference") or {}).get("reference") or "", registry.base_url)
+        if ref is None:
+            raise _refused("its data must be references to resources here", f"{path}.data.reference")
+        match item.get("meaning"):
+            case "instance":
+                instances.append(str(ref))
+            case "related" if ref.type == "Encounter":
+                instances.append(str(ref))
+                tokens.append(f"@{ref}")
+            case "authoredby":
+                authors.append(str(ref))
+                tokens.extend(registry.authored(str(ref)))
+            case meaning:
+                raise _refused(f"data that is {meaning!r} of a {ref.type} is not told apart", f"{path}.data.meaning")
+    named = bool(instances or tokens or authors)
+    labels = tuple(_coded(item, f"{path}.securityLabel") for item in tree.get("securityLabel") or ())
+    return Data(
+        instances=tuple(instances) if named else within.instances,
+        tokens=tuple(tokens) if named else within.tokens,
+        authors=tuple(authors) if named else within.authors,
+        labels=labels or within.labels,
+        period=_period(tree.get("dataPeriod"), f"{path}.dataPeriod") or within.period,
+    )
+
+
+def _actor(item: Mapping[str, Any], registry: Registry, path: str) -> Actors:
+    codings = (item.get("role") or {}).get("coding") or ()
+    if not any(coding.get("code") == _RECIPIENT for coding in codings):
+        raise _refused("an actor is a recipient of information (IRCP)", f"{path}.role")
+    found = named_by(item.get("reference") or {}, registry)
+    if not found:
+        raise _refused("an actor is a known professional, structure or representative", f"{path}.reference")
+    return found
+
+
+def named_by(reference: Mapping[str, Any], registry: Registry) -> Actors:
+    """Return whom a reference names, by the names that subjects have; nobody for what cannot be told."""
+    identifier = reference.get("identifier") or {}
+    if "reference" not in reference:
+        return ((f"{identifier['system']}|{identifier['value']}",),) if {"system", "value"} <= identifier.keys() else ()
+    ref = local(reference["reference"], registry.base_url)
+    return _resolved(ref, registry) if ref else ()
+
+
+def _resolved(ref: Ref, registry: Registry) -> Actors:
+    if ref.type in ("Practitioner", "RelatedPerson", "Patient"):
+        return ((str(ref),),)
+    tree = registry.find(ref) if ref.type in ("Organization", "PractitionerRole", "Group") else None
+    if tree is None:
+        return ()
+    if ref.type == "Organization":
+        names = [f"{each['system']}|{each['value']}" for each in tree.get("identifier") or () if _whole(each)]
+        return tuple((name,) for name in names)
+    if ref.type == "PractitionerRole":
+        people = named_by(tree.get("practitioner") or {}, registry)
+        places = named_by(tree["organization"], registry) if "organization" in tree else ((),)
+        return tuple((*person, *place) for person in people for place in places)
+    members = [each.get("entity") or {} for each in tree.get("member") or () if not each.get("inactive")]
+    people = tuple(each for member in members for each in _member(member, registry))
+    return people or ((str(ref),),)
+
+
+def _member(reference: Mapping[str, Any], registry: Registry) -> Actors:
+    ref = local(reference.get("reference") or "", registry.base_url)
+    return named_by(reference, registry) if ref is None or ref.type in ("Practitioner", "PractitionerRole") else ()
+
+
+def _whole(identifier: Mapping[str, Any]) -> bool:
+    return bool(identifier.get("system") and identifier.get("value"))
+
+
+def _coded(item: Mapping[str, Any], path: str) -> str:
+    if not item.get("system") or not item.get("code"):
+        raise _refused("a code needs its system", path)
+    return f"{item['system']}|{item['code']}"
+
+
+def _period(tree: Mapping[str, Any] | None, path: str) -> Period | None:
+    if not tree:
+        return None
+    return period_of(tree, path)
+
+
+def period_of(tree: Mapping[str, Any], path: str) -> Period:
+    """Return a FHIR Period; what its end names is within it. https://hl7.org/fhir/R4/datatypes.html#Period."""
+    try:
+        start = interval(tree["start"])[0] if "start" in tree else None
+        end = interval(tree["end"])[1] if "end" in tree else None
+    except ValueError as fault:
+        raise _refused(str(fault), path) from None
+    return Period(start, end)
+
+
+def _refused(why: str, path: str) -> Unprocessable:
+    return Unprocessable(f"This Consent cannot be enforced as it stands: {why}.", expression=path)
+
+
+def consent_rules(
+    entry: Entry, names: frozenset[str], purpose: str, now: datetime, *, named_only: bool = False
+) -> Iterator[Rule]:
+    """Yield the rules that a Consent makes for who has these names and asks for this purpose (``system|code``).
+
+    ``named_only`` leaves out what concerns everybody: it is not meant for those to whom a record opens by name alone.
+    """
+    root = entry.provision
+    if root is None:
+        return
+    told = [(place, each) for place, each in enumerate(root.exceptions, start=1)]
+    met = [(place, each) for place, each in told if _applies(each, names, purpose, now, named_only=named_only)]
+    whole = _applies(root, names, purpose, now, named_only=named_only)
+    aside = [data_query(each.data) for _, each in met if each.permit is not root.permit]
+    reason = f"{entry.name}, provision"
+    if whole:
+        where = both(data_query(root.data), *(Not(query) for query in aside))
+        yield Rule(root.permit, where, reason, record=root.permit or where == And(()))
+    if root.permit:
+        for place, each in met:
+            if each.permit:
+                where = both(data_query(each.data), *(Not(query) for query in aside))
+                yield Rule(permit=True, where=where, reason=f"{reason} {place}", record=True)
+
+
+def _applies(provision: Provision, names: frozenset[str], purpose: str, now: datetime, *, named_only: bool) -> bool:
+    moment = int(now.timestamp() * 1_000_000)
+    if not provision.period.holds(moment):
+        return False
+    if provision.purposes and purpose not in provision.purposes:
+        return False
+    return meets(provision.actors, names) if provision.actors else not named_only
+
+
+def meets(actors: Actors, names: frozenset[str]) -> bool:
+    """Tell whether one of the alternatives is all among the names."""
+    return any(names.issuperset(actor) for actor in actors)
+
+
+def data_query(data: Data) -> Query:
+    """Return the query for the rows that a provision is about."""
+    parts: list[Query] = []
+    if data.named:
+        parts.append(either(list(_named(data))))
+    if data.labels:
+        parts.append(_labelled(data.labels))
+    if data.period is not None:
+        parts.append(_dated(data.period))
+    return both(*parts) if parts else And(())
+
+
+def _named(data: Data) -> Iterator[Query]:
+    for instance in data.instances:
+        yield Eq("_id", instance)
+        yield prefix("_id", f"{instance}/")  # its superseded versions
+    if data.tokens:
+        yield In("t", data.tokens)
+    if data.authors:
+        yield In("au", data.authors)
+
+
+def _labelled(labels: Sequence[str]) -> Query:
+    """Return the query for rows with one of the labels; a row without any level of confidentiality is normal."""
+    found: Query = In("sec", tuple(labels))
+    return Or((found, Not(prefix("sec", f"{CONFIDENTIALITY}|")))) if _NORMAL in labels else found
+
+
+def _dated(period: Period) -> Query:
+    """Return the query for what was in the period: by its main date, or by its deposit if it has none."""
+    low, high = period.start, period.end
+    deposited = Between("co", _moment(low), _moment(high))
+    return Or((Between("ds", low, high), And((Not(Between("ds")), deposited))))
+
+
+def _moment(micros: int | None) -> str | None:
+    return None if micros is None else f"{max(micros, 0):013x}"

@@ -1,0 +1,170 @@
+"""Rules for a human being, whose token reaches one record: the holder, a representative, a professional.
+
+The order is that of the law: closed, blocked, opposed, authorised, matrix, labels. What refuses wins, whatever permits.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterator
+from datetime import datetime
+
+from fhir_dmp.access.consents import consent_rules, meets
+from fhir_dmp.access.kinds import IS_DIRECTORY
+from fhir_dmp.access.model import Action, Person, Rule, Subject
+from fhir_dmp.access.policy import Entry, Member, Policy
+from fhir_dmp.definitions.model import Matrix
+from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER, HIDDEN_FROM_REPRESENTATIVES, MASKED
+from fhir_dmp.store.query import EVERYTHING, Among, Between, Eq, In, Not, Query, both
+
+ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+BREAK_GLASS, CENTRE_15 = "BTG", "ETREAT"
+READS: tuple[Action, ...] = ("read", "search")
+_REPRESENTING = (f"{ACT_REASON}|FAMRQT", f"{ACT_REASON}|PWATRNY")
+_TRACES = Eq("ty", "AuditEvent")
+_INSTRUMENTS = ("Consent", "CareTeam")
+"""What the holder changes whoever wrote it: it says who enters the record."""
+
+
+def person_rules(
+    subject: Subject, person: Person, action: Action, policy: Policy | None, now: datetime, matrix: Matrix
+) -> Iterator[Rule]:
+    """Yield the rules for a person; ``policy`` is that of the record which the token names."""
+    if action in READS:
+        yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
+    if person.patient is None:
+        return
+    record = Among("pt", (person.patient,))
+    policy = policy or Policy(person.patient)
+    rules = _professional if person.kind == "professional" else _holder_side
+    for rule in rules(subject, person, action, policy, now, matrix):
+        yield Rule(rule.permit, both(record, rule.where), rule.reason, rule.record)
+    if policy.closing is not None:
+        where = both(record, Not(_TRACES))
+        yield Rule(permit=False, where=where, reason=f"{policy.closing.name}: the record is closed", record=True)
+
+
+def own(subject: Subject) -> frozenset[str]:
+    """Return the names under which the person writes and is named."""
+    person = subject.person
+    if person is None:
+        return frozenset()
+    structure = subject.organization if person.kind == "professional" else None
+    return frozenset(name for name in (person.identifier, person.resource, structure) if name)
+
+
+def _holder_side(
+    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, _: Matrix
+) -> Iterator[Rule]:
+    """Yield the rules of the holder, and of who acts for the holder."""
+    if person.kind == "holder":
+        yield from _permits_of_holder(subject, action, "the holder's own record", EVERYTHING)
+    else:
+        for opened in _representing(subject, policy, now):
+            if opened.permit:
+                yield from _permits_of_holder(subject, action, opened.reason, opened.where)
+            else:
+                yield opened
+        if action != "create":
+            reason = "INVISIBLE_REPRESENTANTS_LEGAUX"
+            yield Rule(permit=False, where=Eq("sec", HIDDEN_FROM_REPRESENTATIVES), reason=reason)
+    if action != "create":
+        hidden = both(Eq("sec", HIDDEN_FROM_HOLDER), Between("co", _month_before(now)))
+        yield Rule(permit=False, where=hidden, reason="INVISIBLE_PATIENT, not yet a month old")
+
+
+def _permits_of_holder(subject: Subject, action: Action, reason: str, where: Query) -> Iterator[Rule]:
+    if action in ("update", "delete"):
+        mine = In("au", tuple(sorted(own(subject))))
+        yield Rule(permit=True, where=both(where, mine), reason="author")
+        if action == "update":
+            yield Rule(permit=True, where=both(where, In("ty", _INSTRUMENTS)), reason=reason)
+    else:
+        yield Rule(permit=True, where=where, reason=reason, record=True)
+
+
+def _representing(subject: Subject, policy: Policy, now: datetime) -> Iterator[Rule]:
+    names = own(subject)
+    for entry in policy.entries:
+        if _member(entry.representatives, names, now):
+            yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: legal representative")
+        for purpose in _REPRESENTING:
+            yield from consent_rules(entry, names, purpose, now, named_only=True)
+
+
+def _professional(
+    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, matrix: Matrix
+) -> Iterator[Rule]:
+    names = own(subject)
+    mine = In("au", tuple(sorted(names)))
+    doctor = next((entry for entry in policy.entries if _member(entry.doctors, names, now)), None)
+    yield from _permits(subject, person, action, policy, now, matrix)
+    for entry in policy.entries:
+        yield from _refusals(entry, person, names, action, now, mine)
+    rights = matrix.professions.get(person.profession or "")
+    allowed = () if rights is None else rights.read if action in READS else rights.write
+    reason = f"matrix {matrix.version}: profession {person.profession or 'unknown'}"
+    yield Rule(permit=False, where=Not(Among("ca", allowed)), reason=reason)
+    if doctor is None and action != "create":
+        yield Rule(permit=False, where=both(Eq("sec", MASKED), Not(mine)), reason="MASQUE_PS")
+
+
+def _permits(
+    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, matrix: Matrix
+) -> Iterator[Rule]:
+    names = own(subject)
+    mine = Rule(permit=True, where=In("au", tuple(sorted(names))), reason="author")
+    explicit = person.specialty in matrix.explicit
+    if person.purpose == CENTRE_15 and action not in READS:
+        return
+    if action in ("update", "delete"):
+        yield mine
+    elif action == "create" and not explicit:
+        yield Rule(permit=True, where=EVERYTHING, reason="feeding needs no authorisation", record=True)
+    else:
+        if action != "create":
+            yield mine
+        yield from _openings(subject, person, action, policy, now, explicit=explicit)
+
+
+def _openings(
+    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, *, explicit: bool
+) -> Iterator[Rule]:
+    """Yield what opens the record to a professional: a Consent, the care team, being the attending doctor, an emergency."""
+    names, purpose = own(subject), f"{ACT_REASON}|{person.purpose}"
+    for entry in policy.entries:
+        yield from (rule for rule in consent_rules(entry, names, purpose, now, named_only=explicit) if rule.permit)
+        if explicit:
+            continue
+        if _member(entry.members, names, now):
+            yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: care team", record=True)
+        if _member(entry.doctors, names, now):
+            yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: attending doctor", record=True)
+    if person.purpose == BREAK_GLASS and person.reason and action in READS:
+        yield Rule(permit=True, where=EVERYTHING, reason="break-glass", record=True)
+    if person.purpose == CENTRE_15 and person.reason and subject.role == "samu" and action in READS:
+        yield Rule(permit=True, where=EVERYTHING, reason="centre 15", record=True)
+
+
+def _refusals(
+    entry: Entry, person: Person, names: frozenset[str], action: Action, now: datetime, mine: Query
+) -> Iterator[Rule]:
+    """Yield what a Consent refuses. Writing is refused to those whom it names; what hides single items hides none from its author."""
+    purpose = f"{ACT_REASON}|{person.purpose}"
+    writes = action in ("create", "update", "delete")
+    for rule in consent_rules(entry, names, purpose, now, named_only=writes):
+        if not rule.permit:
+            where = rule.where if rule.record else both(rule.where, Not(mine))
+            yield Rule(permit=False, where=where, reason=rule.reason, record=rule.record)
+
+
+def _member(members: tuple[Member, ...], names: frozenset[str], now: datetime) -> bool:
+    moment = int(now.timestamp() * 1_000_000)
+    return any(member.period.holds(moment) and meets(member.actors, names) for member in members)
+
+
+def _month_before(now: datetime) -> str:
+    """Return the ``co`` of one calendar month ago: what was deposited earlier has waited long enough."""
+    year, month = (now.year, now.month - 1) if now.month > 1 else (now.year - 1, 12)
+    day = min(now.day, monthrange(year, month)[1])
+    return f"{int(now.replace(year=year, month=month, day=day).timestamp() * 1_000_000):013x}"

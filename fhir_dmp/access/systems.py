@@ -1,0 +1,77 @@
+"""Rules for a system that acts by itself: an EHR for its structure, a laboratory, the insurance feed, an auditor.
+
+A system has its own writings, and of other records what the holder's Consents open to its structure by name or to everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from fhir_dmp.access.consents import consent_rules
+from fhir_dmp.access.kinds import IS_DIRECTORY
+from fhir_dmp.access.model import Action, Rule, Subject
+from fhir_dmp.access.people import ACT_REASON, READS
+from fhir_dmp.access.policy import Policy
+from fhir_dmp.definitions.model import Matrix
+from fhir_dmp.fhir.labels import MASKED
+from fhir_dmp.store.query import EVERYTHING, Among, Between, Eq, In, Not, Query, both
+
+WRITERS = ("ehr", "lab", "insurance-feed")
+_TREATMENT = f"{ACT_REASON}|TREAT"
+
+
+def own(subject: Subject) -> tuple[str, ...]:
+    """Return the names under which the system writes: its structure, and itself."""
+    return tuple(name for name in (f"client|{subject.client}", subject.organization) if name)
+
+
+def system_rules(
+    subject: Subject, action: Action, policies: Mapping[str, Policy], now: datetime, matrix: Matrix
+) -> Iterator[Rule]:
+    """Yield the rules for a system; ``policies`` are those of all records that could open or shut something to it."""
+    if subject.role == "auditor":
+        if action in READS:
+            yield Rule(permit=True, where=Eq("ty", "AuditEvent"), reason="auditor")
+        return
+    if subject.role not in WRITERS:
+        return
+    yield from _permits(subject, action)
+    mine = In("au", own(subject))
+    for policy in policies.values():
+        yield from _of_record(subject, action, policy, now, mine)
+    rights = matrix.systems[subject.role]
+    allowed = rights.read if action in READS else rights.write
+    in_record = Between("ca")
+    reason = f"matrix {matrix.version}: {subject.role}"
+    yield Rule(permit=False, where=both(in_record, Not(Among("ca", allowed))), reason=reason)
+    if action != "create":
+        yield Rule(permit=False, where=both(Eq("sec", MASKED), Not(mine)), reason="MASQUE_PS")
+
+
+def _permits(subject: Subject, action: Action) -> Iterator[Rule]:
+    if action == "create":
+        yield Rule(permit=True, where=EVERYTHING, reason="feeding needs no authorisation")
+        return
+    yield Rule(permit=True, where=In("au", own(subject)), reason="author")
+    if action in READS:
+        yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
+    if action == "update" and subject.role == "insurance-feed":
+        yield Rule(permit=True, where=Eq("ty", "Patient"), reason="the insurance keeps identities")
+
+
+def _of_record(subject: Subject, action: Action, policy: Policy, now: datetime, mine: Query) -> Iterator[Rule]:
+    """Yield what one record's policy says to the system."""
+    within = Eq("pt", policy.patient)
+    whole = Among("pt", (policy.patient,))
+    if policy.closing is not None:
+        yield Rule(permit=False, where=within, reason=f"{policy.closing.name}: the record is closed", record=True)
+    names = frozenset({subject.organization} if subject.organization else ())
+    writes = action not in READS
+    for entry in policy.entries:
+        for rule in consent_rules(entry, names, _TREATMENT, now, named_only=writes):
+            if rule.permit and not writes and subject.role == "ehr" and names:
+                yield Rule(permit=True, where=both(whole, rule.where), reason=rule.reason, record=True)
+            elif not rule.permit:
+                where = rule.where if rule.record else both(rule.where, Not(mine))
+                yield Rule(permit=False, where=both(within, where), reason=rule.reason, record=rule.record)

@@ -1,0 +1,160 @@
+"""What the caller of one perform may do: the rules, on the policies that they need, each read once and remembered for the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fhir_dmp.access.decide import decide
+from fhir_dmp.access.model import Action, Decision, Person, Rule
+from fhir_dmp.access.policy import EVERYBODY, Policy, decode
+from fhir_dmp.access.rules import rules_for
+from fhir_dmp.access.scopes import Scope
+from fhir_dmp.call import Context, Env
+from fhir_dmp.errors import FhirError, TooCostly
+from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.search.compile import compile_criteria
+from fhir_dmp.search.model import Setting
+from fhir_dmp.search.parse import parse
+from fhir_dmp.store.grants import PolicyRow
+from fhir_dmp.store.query import NOTHING, Query, Row, mentions
+
+_SEARCHED = frozenset({"t", "r", "w"})
+_MOST_REASONS = 20
+
+
+class Granting:
+    """``call.Grant`` for one attempt of one caller; ``known`` are policies that were read after the request began.
+
+    A person's token names one record: its policy came with the token. A system's rules rest on the policies of the rows in
+    question, or, for lists, on all that name its structure.
+    """
+
+    def __init__(self, context: Context, env: Env, known: Mapping[str, PolicyRow | None]) -> None:
+        self._context = context
+        self._env = env
+        self._known = dict(known)
+        self._rules: dict[tuple[Action, int], tuple[Rule, ...]] = {}
+        self._listed: dict[Action, tuple[Rule, ...]] = {}
+        self._naming: Mapping[str, Policy] | None = None
+        self._used: dict[str, None] = {}
+
+    def rules(self, action: Action) -> tuple[Rule, ...]:
+        """Return the rules for whatever is listed."""
+        found = self._listed.get(action)
+        if found is None:
+            found = self._listed[action] = (
+                self._made(action) if self._person or self._context.subject is None else self._for_lists(action)
+            )
+            self._note(rule.reason for rule in found if rule.permit and rule.record)
+        return found
+
+    def decide(self, action: Action, row: Row) -> Decision:
+        """Return the decision for one row, by the policies of the records that hold it."""
+        rules = self.about(action, (row,))
+        if "t" not in row and any(mentions(rule.where, _SEARCHED) for rule in rules):
+            row = self._whole(row)
+        decision = decide(rules, row)
+        if decision.permit:
+            opening = {rule.reason for rule in rules if rule.permit and rule.record}
+            self._note(reason for reason in decision.reasons if reason in opening)
+        return decision
+
+    def about(self, action: Action, rows: Sequence[Row]) -> tuple[Rule, ...]:
+        """Return the rules for these rows; the policies that are not known yet are read together."""
+        if not self._person:
+            self.learn(patient for row in rows for patient in row.get("pt") or ())
+        return self._made(action)
+
+    def learn(self, patients: Iterable[str]) -> None:
+        """Read the policies of these records, unless they are known."""
+        unknown = [patient for patient in dict.fromkeys(patients) if patient not in self._known]
+        if unknown:
+            found = self._env.store.find_policies(unknown)
+            self._known.update((patient, found.get(patient)) for patient in unknown)
+
+    def searches(self, action: Action) -> bool:
+        """Tell whether a rule for the action looks at what is searched; a system's row is read anew where one does."""
+        return self._person is not None and any(mentions(rule.where, _SEARCHED) for rule in self._made(action))
+
+    def policy(self, patient: str) -> tuple[Policy, int]:
+        """Return what opens a record now, and its version (0: nothing was ever said)."""
+        self.learn((patient,))
+        row = self._known[patient]
+        return (decode(row.body), row.version) if row else (Policy(patient), 0)
+
+    @property
+    def decided_on(self) -> Mapping[str, int]:
+        """The versions of the policies that the decisions rest on."""
+        return {patient: row.version if row else 0 for patient, row in self._known.items()}
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """What opened the records that were touched, for the event."""
+        return tuple(self._used)[:_MOST_REASONS]
+
+    @property
+    def _person(self) -> Person | None:
+        return self._context.subject.person if self._context.subject else None
+
+    def _made(self, action: Action) -> tuple[Rule, ...]:
+        key = (action, len(self._known))
+        found = self._rules.get(key)
+        if found is None:
+            policies = {patient: decode(row.body) for patient, row in self._known.items() if row}
+            found = self._rules[key] = self._from(action, policies)
+        return found
+
+    def _for_lists(self, action: Action) -> tuple[Rule, ...]:
+        if self._naming is None:
+            self._naming = self._policies_naming()
+        return self._from(action, self._naming)
+
+    def _policies_naming(self) -> Mapping[str, Policy]:
+        subject = self._context.subject
+        structure = subject.organization if subject else None
+        most = self._env.limits.policies
+        rows = self._env.store.policies_naming([EVERYBODY, *([structure] if structure else [])], most + 1)
+        if len(rows) > most:
+            raise TooCostly(f"More than {most} records would have to be looked at: name a patient.")
+        return {row.patient: decode(row.body) for row in rows}
+
+    def _from(self, action: Action, policies: Mapping[str, Policy]) -> tuple[Rule, ...]:
+        context = self._context
+        return rules_for(
+            context.subject, action, policies, context.now, self._env.definitions.matrix, self._restriction
+        )
+
+    def _restriction(self, scope: Scope) -> Query:
+        """Return the query of a scope's restriction; one that cannot be asked covers nothing."""
+        env, limits = self._env, self._env.limits
+        try:
+            request = parse(scope.type or "", scope.restriction, env.definitions, limits, strict=True)
+            setting = Setting(
+                definitions=env.definitions,
+                base_url=self._context.base_url,
+                now=self._context.now,
+                limits=limits,
+                lookup=env.store.keys,
+                bodies=lambda *_: (),
+                allowed=lambda _: NOTHING,
+            )
+            return compile_criteria(request.type, request.criteria, setting)
+        except FhirError:
+            return NOTHING
+
+    def _whole(self, row: Row) -> Row:
+        literal = parse_literal(row.get("_id", ""))
+        stored = self._env.store.find_current(literal.ref) if literal else None
+        return stored.index if stored else row
+
+    def _note(self, reasons: Iterable[str]) -> None:
+        self._used.update(dict.fromkeys(reasons))
+
+
+def grant_of(context: Context, env: Env, *, anew: bool = False) -> Granting:
+    """Return the grant of a caller; ``anew`` reads again the policy that came with a person's token."""
+    person = context.subject.person if context.subject else None
+    if person is None or person.patient is None:
+        return Granting(context, env, {})
+    policy = env.store.find_policies((person.patient,)).get(person.patient) if anew else context.policy
+    return Granting(context, env, {person.patient: policy})

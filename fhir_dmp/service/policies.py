@@ -1,0 +1,203 @@
+"""From the changes of one commit to the policies that change with them.
+
+A policy's sources are Consents, care teams, the attending doctor and the closing on the Patient, and representatives: where they are
+written by who is entitled to open or shut the record. The same written by others is data and opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from fhir_dmp.access.consents import Registry, compile_consent, is_privacy, named_by, period_of
+from fhir_dmp.access.model import Subject
+from fhir_dmp.access.policy import Entry, Member, Period, Policy, encode, names
+from fhir_dmp.call import Env, Plan
+from fhir_dmp.errors import Refused
+from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.search.names import homes
+from fhir_dmp.store.change import Change, PolicyChange
+
+SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
+AUTHORS = (
+    "author",
+    "performer",
+    "asserter",
+    "recorder",
+    "requester",
+    "source",
+    "sender",
+    "informationsource",
+    "enterer",
+)
+"""Search parameters that name who made a resource's statement; a Consent may restrict by them (``authoredby``)."""
+
+_ENTITLED_SYSTEMS = ("insurance-feed",)
+_LEGAL = ("insurance-feed",)
+
+
+class Policies(Protocol):
+    """Where the policies of the records in question are known."""
+
+    def policy(self, patient: str) -> tuple[Policy, int]:
+        """Return what opens a record now, and its version."""
+        ...
+
+
+@dataclass(slots=True)
+class _Sources:
+    """The resources that compiling reads: those of the plan itself first, then the store's."""
+
+    plan: Mapping[Ref, Change]
+    env: Env
+    read: dict[Ref, int] = field(default_factory=dict)
+    names: dict[str, None] = field(default_factory=dict)
+
+    def find(self, ref: Ref) -> Mapping[str, Any] | None:
+        self.names[str(ref)] = None
+        change = self.plan.get(ref)
+        if change is not None:
+            return codec.loads_object(change.body) if change.body else None
+        stored = self.env.store.find_current(ref)
+        self.read[ref] = stored.version if stored else 0
+        return codec.loads_object(stored.body) if stored and stored.body else None
+
+
+def policy_changes(
+    plan: Plan, subject: Subject | None, policies: Policies, env: Env, base_url: str
+) -> tuple[tuple[PolicyChange, ...], Mapping[Ref, int]]:
+    """Return the policies that change with the plan, and the versions of what was read to compile them.
+
+    Raises ``Unprocessable`` for a Consent that cannot be enforced exactly, ``Refused`` where someone who is not entitled would
+    change what opens a record.
+    """
+    sources = _Sources({change.ref: change for change in plan.changes}, env)
+    changed: dict[str, tuple[Policy, int]] = {}
+    for change in plan.changes:
+        if change.ref.type in SOURCES:
+            for patient in _patients(change):
+                policy, version = changed.get(patient) or policies.policy(patient)
+                entitled = plan.entitled or _is_entitled(subject, patient)
+                changed[patient] = (
+                    _applied(change, patient, policy, subject, sources, base_url, entitled=entitled),
+                    version,
+                )
+    made = tuple(
+        PolicyChange(patient, version, encode(policy), names(policy))
+        for patient, (policy, version) in changed.items()
+        if policy != policies.policy(patient)[0]
+    )
+    return made, sources.read
+
+
+def _patients(change: Change) -> Sequence[str]:
+    before = change.before.index.get("pt") if change.before else None
+    return tuple(dict.fromkeys((*(change.index.get("pt") or ()), *(before or ()))))
+
+
+def _is_entitled(subject: Subject | None, patient: str) -> bool:
+    """Tell whether the caller may open or shut the record: the holder, who acts for the holder, the insurance."""
+    if subject is None:
+        return False
+    person = subject.person
+    if person is not None:
+        return person.kind != "professional" and person.patient == patient
+    return subject.role in _ENTITLED_SYSTEMS
+
+
+def _applied(
+    change: Change,
+    patient: str,
+    policy: Policy,
+    subject: Subject | None,
+    sources: _Sources,
+    base_url: str,
+    *,
+    entitled: bool,
+) -> Policy:
+    """Return the policy with what the change makes of its source."""
+    source = str(change.ref)
+    if not entitled:
+        if change.ref.type != "Patient" and policy.entry(source) is not None:
+            raise Refused(
+                "What opens or shuts a record is changed by the patient.",
+                reasons=(f"{source} is a source of its policy",),
+            )
+        return policy
+    tree = codec.loads_object(change.body) if change.body else None
+    if tree is None or patient not in (change.index.get("pt") or ()):
+        return policy.put(source, None)
+    sources.names.clear()
+    registry = Registry(sources.find, _authored(sources.env), base_url)
+    entry = _COMPILERS[change.ref.type](tree, change, registry, subject)
+    return policy.put(source, replace(entry, rests_on=tuple(sources.names)) if entry else None)
+
+
+def _consent(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
+    return compile_consent(tree, str(change.ref), change.version, registry) if is_privacy(tree) else None
+
+
+def _care_team(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
+    if tree.get("status", "active") != "active":
+        return None
+    whole = _period(tree.get("period"), "CareTeam.period")
+    members = tuple(
+        Member(actors, within)
+        for each in tree.get("participant") or ()
+        if (actors := named_by(each.get("member") or {}, registry))
+        and (within := _both(whole, _period(each.get("period"), "CareTeam.participant.period")))
+    )
+    return Entry(str(change.ref), change.version, members=members) if members else None
+
+
+def _related_person(tree: Mapping[str, Any], change: Change, _: Registry, subject: Subject | None) -> Entry | None:
+    """Return the representation that the insurance states; of the holder's own making it is a Consent."""
+    stated = subject is None or (subject.person is None and subject.role in _LEGAL)
+    if not stated or not tree.get("active", True):
+        return None
+    member = Member(((str(change.ref),),), _period(tree.get("period"), "RelatedPerson.period"))
+    return Entry(str(change.ref), change.version, representatives=(member,))
+
+
+def _patient(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
+    doctors = tuple(
+        Member(actors) for each in tree.get("generalPractitioner") or () if (actors := named_by(each, registry))
+    )
+    closed = 0 if tree.get("active") is False else None
+    if not doctors and closed is None:
+        return None
+    return Entry(str(change.ref), change.version, doctors=doctors, closed=closed)
+
+
+_COMPILERS: Mapping[str, Callable[[Mapping[str, Any], Change, Registry, Subject | None], Entry | None]] = {
+    "Consent": _consent,
+    "CareTeam": _care_team,
+    "RelatedPerson": _related_person,
+    "Patient": _patient,
+}
+
+
+def _period(tree: Mapping[str, Any] | None, path: str) -> Period:
+    return period_of(tree, path) if tree else Period()
+
+
+def _both(one: Period, other: Period) -> Period:
+    starts = [each.start for each in (one, other) if each.start is not None]
+    ends = [each.end for each in (one, other) if each.end is not None]
+    return Period(max(starts, default=None), min(ends, default=None))
+
+
+def _authored(env: Env) -> Callable[[str], tuple[str, ...]]:
+    """Return the function from a reference to the tokens of resources that say it is their author."""
+    return lambda ref: tuple(dict.fromkeys(f"{name}={ref}" for name in _author_names(env)))
+
+
+def _author_names(env: Env) -> Iterator[str]:
+    members = env.definitions.compartments["Patient"].members
+    for resource_type in members:
+        params = env.definitions.search_params.get(resource_type, {})
+        for code in AUTHORS:
+            if code in params and params[code].type == "reference":
+                yield from homes(params, resource_type, params[code])
