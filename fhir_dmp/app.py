@@ -34,6 +34,7 @@ from fhir_dmp.http.oauth.sign_in import SignInPages, sign_in_blueprint
 from fhir_dmp.http.pages.browser import Browser
 from fhir_dmp.http.pages.render import Pages, pages_blueprint
 from fhir_dmp.interactions.capabilities import Served, capability_statement
+from fhir_dmp.metrics import exposed
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.lifetimes import Lifetimes
 from fhir_dmp.oauth.oidc import OpenIdClient
@@ -62,6 +63,7 @@ from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.ledger import MongoLedger
+from fhir_dmp.stores.mongo.sizes import LogSizes
 from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.validation.structure import build_validator
 
@@ -154,6 +156,17 @@ def sealing(settings: Settings) -> Iterator[SealerThread]:
     finally:
         thread.stop()
         parts.close()
+
+
+@contextmanager
+def telling_metrics(settings: Settings) -> Iterator[None]:
+    """Tell what the workers count, and how large the log is, on a port of its own."""
+    sizes = LogSizes(settings.mongodb_uri or embedded.uri(settings.data_dir), settings.mongodb_database)
+    try:
+        with exposed(settings.metrics_host, settings.metrics_port, settings.metrics_dir, sizes):
+            yield
+    finally:
+        sizes.close()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from fhir_dmp.metrics import FOLDER
 from fhir_dmp.settings import Settings
 
 
@@ -33,7 +34,7 @@ def require_port(host: str, port: int) -> None:
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until told to stop. Workers are spawned, not forked: a database client does not survive a fork."""
     multiprocessing.set_start_method("spawn", force=True)
-    os.environ.update(settings.to_env())
+    os.environ.update(settings.to_env(), **{FOLDER: str(settings.metrics_dir)})
     Granian(
         "fhir_dmp.wsgi:create",
         factory=True,

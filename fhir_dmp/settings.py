@@ -40,7 +40,8 @@ class Settings:
     ``session_idle_seconds`` without being seen, or ``session_seconds`` in all, end a person's session; who is younger than
     ``majority_age`` is a minor; ``providers_file`` describes the OpenID providers that people may sign in with (JSON, see
     ``oauth.providers``). ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
-    lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write. ``trusted_proxies`` counts
+    lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write. Metrics are told at
+    ``metrics_host``, ``metrics_port`` (0: nowhere), to whoever reaches that. ``trusted_proxies`` counts
     the proxies whose ``X-Forwarded-For`` is believed.
     """
 
@@ -61,11 +62,18 @@ class Settings:
     anonymous_per_minute: int = 600
     audit_key_file: str = ""
     audit_heads_file: str = ""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9464
     audit_timeout_seconds: float = 2.0
     commit_timeout_seconds: float = 5.0
     threads: int = 64
     log_level: str = "info"
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where worker processes count."""
+        return self.data_dir / "metrics"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

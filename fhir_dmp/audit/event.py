@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fhir_dmp.access.model import Person, Subject
@@ -54,6 +55,10 @@ FORMAT = 1
 SUBMITTED = "submitted"
 """The act of rows that hold an AuditEvent of a client's own."""
 
+EMERGENCIES = ("BTG", "ETREAT")
+"""Purposes that open a record without its holder's word."""
+
+_OVERRIDES = {"authorize": "break-glass-start", "revoke": "break-glass-end"}
 MOST_REASONS = 20
 MOST_PATIENTS = 20
 """Patients whom an act can name that touched nothing of theirs."""
@@ -104,16 +109,20 @@ def describe_token(
     why: str,
     scopes: Sequence[str],
     account: Mapping[str, str],
+    salt: Salt,
 ) -> Event:
     """Return the row for one OAuth act (``token``, ``revoke``, ``client-add``...); ``error`` is the code of a refusal.
 
     ``client`` is what the caller said; only if there is no error is it proven. ``account`` says by which account (``id``,
-    ``identifier``, ``method``) somebody signed in, or which was changed.
+    ``identifier``, ``method``) somebody signed in, or which was changed. To be authorized with an emergency for a reason is to break
+    the glass.
     """
     who = _who(context, subject or context.subject)
+    secret = _secret(replace(context, subject=subject), "", "", salt) if subject else None
     who["agent"] = {**({"client": client[:64]} if client else {}), **who.get("agent", {})}
     person = subject.person if subject else None
-    row = _head(event_id, recorded, act)
+    emergency = person is not None and person.purpose in EMERGENCIES and not error
+    row = _head(event_id, recorded, _OVERRIDES.get(act, act) if emergency else act)
     _put(
         row,
         outcome="8" if error else "0",
@@ -122,13 +131,14 @@ def describe_token(
         consents=_consents((why,)),
         **who,
         request=cleaned(context.url),
+        sealed=digest(secret) if secret else None,
         purpose=person.purpose if person else None,
         requestId=context.request_id,
         **{"for": [person.patient] if person and person.patient else None},
         account=_given(**account),
         scopes=list(scopes),
     )
-    return _event(event_id, recorded, row, None)
+    return _event(event_id, recorded, row, secret)
 
 
 def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: int) -> Event:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fhir_dmp.app import Running, open_server
+from fhir_dmp.app import Running, open_server, telling_metrics
 from fhir_dmp.cli.common import advance, out, progress_bar, reported, settings_of, with_data_dir
 from fhir_dmp.serve import require_port
 from fhir_dmp.serve import serve as run_server
@@ -31,7 +31,8 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     with Running.start(settings, f"http://{host}:{port}") as running:
         with open_server(running.settings) as server:
             require_no_demo(server.clients, server.operator_context("server", "serve"))
-        run_server(running.settings, host=host, port=port, workers=workers)
+        with telling_metrics(running.settings):
+            run_server(running.settings, host=host, port=port, workers=workers)
 
 
 @click.command()
@@ -61,7 +62,8 @@ def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir:
             task = bar.add_task("Loading patients", total=patients + 1)
             prepare_demo(server, patients, seed, lambda outcome: advance(bar, task, outcome))
         _tell(host, port, settings.data_dir)
-        run_server(running.settings, host=host, port=port, workers=workers)
+        with telling_metrics(running.settings):
+            run_server(running.settings, host=host, port=port, workers=workers)
 
 
 def _tell(host: str, port: int, data_dir: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fhir_dmp.audit.event import describe_token
 from fhir_dmp.call import Context, Env
 from fhir_dmp.oauth.act import Announce, TokenAct
+from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.refusals import Refusals
 
 
@@ -14,6 +15,7 @@ def announcer(env: Env, refusals: Refusals) -> Announce:
     def announce(act: TokenAct, context: Context) -> None:
         if act.error:
             refusals.admit(context)
+        count_act(act.kind, "8" if act.error else "0")
         event = describe_token(
             context,
             env.ids.new(),
@@ -25,6 +27,7 @@ def announcer(env: Env, refusals: Refusals) -> Announce:
             why=act.why,
             scopes=act.scopes,
             account={"id": act.account, "identifier": act.identifier, "method": act.method},
+            salt=env.ids.new,
         )
         env.store.record(event)
 

@@ -38,6 +38,7 @@ from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import entity
 from fhir_dmp.service import audit_log
+from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
@@ -267,4 +268,5 @@ def _marks(call: Call) -> tuple[str, ...]:
 
 
 def _described(act: Act, context: Context, env: Env) -> Event:
+    count_act(act.call.act, act.error.audit_outcome if act.error else "0")
     return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)

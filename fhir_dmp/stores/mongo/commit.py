@@ -23,6 +23,7 @@ from pymongo.read_concern import ReadConcern
 from fhir_dmp.clock import Clock, instant
 from fhir_dmp.errors import Stale, Unavailable, Unrecorded
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange, Stored
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.compile import to_row
@@ -106,7 +107,7 @@ class EventCommitter:
         self._epochs = epochs
         self._chain = chain
         self._seconds = seconds
-        self._flights = Flights(self._flush, heaviest=1000, most=WAITING, seconds=seconds)
+        self._flights = Flights(self._flush, of="reads", heaviest=1000, most=WAITING, seconds=seconds)
 
     def record(self, event: Event) -> None:
         """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell."""
@@ -137,6 +138,7 @@ class EventCommitter:
                 self._give_up(fault)
             time.sleep(_PAUSE)
             left = self._missing(left, rows)
+        _tell("reads", [member.item for member in members])
         for member in members:
             member.result = True
 
@@ -154,6 +156,12 @@ class EventCommitter:
         raise Unavailable(
             "The log cannot be written; nothing was disclosed.", reasons=(type(fault).__name__,)
         ) from fault
+
+
+def _tell(of: str, events: Sequence[Event]) -> None:
+    """Count rows that are durable."""
+    LOG_ROWS.labels(of).inc(len(events))
+    LOG_BYTES.labels(of).inc(sum(len(event.body) for event in events))
 
 
 class _Losers(Exception):
@@ -178,7 +186,7 @@ class WriteCommitter:
         self._chain = chain
         self._stamps = stamps
         self._seconds = seconds
-        self._flights = Flights(self._flush, heaviest=GROUP, most=WAITING, seconds=seconds * 2)
+        self._flights = Flights(self._flush, of="writes", heaviest=GROUP, most=WAITING, seconds=seconds * 2)
 
     def commit(self, commit: Commit) -> tuple[Stored, ...]:
         """Return the new versions once they are durable; raise ``Stale`` if the Plan is out of date."""
@@ -255,6 +263,7 @@ class WriteCommitter:
                 raise
             self._settle(session, rows)
         self._chain.advance(rows)
+        _tell("writes", [event for member in members for event in member.item.events])
         for member, versions in zip(members, stored, strict=True):
             member.result = versions
 

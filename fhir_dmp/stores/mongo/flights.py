@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from fhir_dmp.errors import TooMany, Unavailable, Unrecorded
+from fhir_dmp.metrics import LOG_SECONDS, TURNED_AWAY, WAITING
 from fhir_dmp.stores.mongo.together import closed_latch
 
 T = TypeVar("T")
@@ -42,11 +43,17 @@ class _Flight(Generic[T]):
 class Flights(Generic[T]):
     """Runs ``fly`` on groups of members; ``fly`` sets each member's ``result`` or ``error``.
 
-    ``heaviest`` is the weight that one flight carries; a member above it flies alone. ``most`` bounds how many wait.
+    ``of`` is what the metrics call them. ``heaviest`` is the weight that one flight carries; a member above it flies alone.
+    ``most`` bounds how many wait.
     """
 
-    def __init__(self, fly: Callable[[Sequence[Member[T]]], None], *, heaviest: int, most: int, seconds: float) -> None:
+    def __init__(
+        self, fly: Callable[[Sequence[Member[T]]], None], *, of: str, heaviest: int, most: int, seconds: float
+    ) -> None:
         self._fly = fly
+        self._gauge = WAITING.labels(of)
+        self._took = LOG_SECONDS.labels(of)
+        self._full = TURNED_AWAY.labels(of)
         self._heaviest = heaviest
         self._most = most
         self._seconds = seconds
@@ -74,6 +81,7 @@ class Flights(Generic[T]):
         """Return the member's flight, and the latch that opens when it lands; None for who leads it."""
         with self._joining:
             if sum(len(flight.members) for flight in self._waiting) >= self._most:
+                self._full.inc()
                 raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
             flight = self._seat(member)
             if flight is None:
@@ -102,9 +110,11 @@ class Flights(Generic[T]):
         try:
             with self._joining:
                 self._waiting.remove(flight)
+                self._gauge.set(sum(len(each.members) for each in self._waiting))
             if not in_time:
                 raise Unavailable("The database is too slow to make this durable in time.")  # noqa: TRY301 - told to all members, as any fault is
-            self._fly(flight.members)
+            with self._took.time():
+                self._fly(flight.members)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who have no answer yet
             for member in flight.members:
                 if member.result is None and member.error is None:

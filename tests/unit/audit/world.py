@@ -158,4 +158,5 @@ def token(act="token", error=None, subject=EHR, **more):
         why="" if error is None else "no",
         scopes=("system/*.rs",),
         account=account,
+        salt=salt,
     )
