@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.providers import read_providers
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
+from fhir_dmp.search.added import Added, fingerprint
 from fhir_dmp.search.extract import build_extract
 from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.accounts import Accounts
@@ -53,15 +55,18 @@ from fhir_dmp.service.federation import Federation
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.refusals import Refusals
+from fhir_dmp.service.reindex import Reindexer
 from fhir_dmp.service.sealer import Sealer, SealerThread
 from fhir_dmp.service.sign_in import SignIn, SignInRules
 from fhir_dmp.service.tokens import Opaque, Tokens
 from fhir_dmp.settings import Settings
+from fhir_dmp.store.indexes import AddedParam
 from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
+from fhir_dmp.stores.mongo.indexes import MongoIndexes
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.sizes import LogSizes
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -98,6 +103,7 @@ class Server:
     federation: Federation
     forms: Seal
     refusals: Refusals
+    reindexer: Reindexer
 
     @property
     def base_url(self) -> str:
@@ -190,15 +196,20 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     clock, ids = clock or SystemClock(), ids or RandomIds()
     secret = read_secret(Path(settings.secret_file) if settings.secret_file else settings.data_dir / "secret")
     base_url = settings.public_url.rstrip("/") + FHIR_PATH
-    definitions = load()
+    tables = load()
     uri = settings.mongodb_uri or embedded.uri(settings.data_dir)
     store = MongoStore.connect(uri, settings.mongodb_database, clock=clock, settings=settings)
+    indexes = MongoIndexes(store.database)
+    added = Added(tables, indexes.added)
+    if store.first:
+        indexes.save([AddedParam(url, fingerprint(params), 0, complete=True) for url, params in added.tabled.items()])
+    definitions = replace(tables, search_params=added.served)
     pages = Seal(secret, "page")
     env = Env(
         store=store,
         definitions=definitions,
         validate=build_validator(definitions),
-        extract=build_extract(definitions, base_url, settings.limits),
+        extract=build_extract(replace(tables, search_params=added.indexed), base_url, settings.limits),
         clock=clock,
         ids=ids,
         limits=settings.limits,
@@ -236,6 +247,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         federation=_federation(settings, sign_in, ids, Seal(secret, "flow")),
         forms=Seal(secret, "form"),
         refusals=refusals,
+        reindexer=Reindexer(env, indexes, added, time.sleep),
     )
 
 
@@ -346,13 +358,19 @@ def _sign_in_pages(server: Server, reception: Reception) -> SignInPages:
 
 def _endpoint(server: Server) -> Endpoint:
     env, settings = server.env, server.settings
+
+    @lru_cache(maxsize=1)
+    def capabilities(changes: int) -> bytes:
+        del changes
+        return _capabilities(server)
+
     return Endpoint(
         env=env,
         tokens=server.tokens,
         reception=Reception(server.base_url, env.clock, env.ids, settings.trusted_proxies),
         refusals=server.refusals,
         documents={
-            "capabilities": cache(lambda: _capabilities(server)),
+            "capabilities": lambda: capabilities(server.reindexer.added.changes),
             "smart-configuration": server.tokens.smart_configuration,
         },
     )

@@ -12,50 +12,33 @@ import gzip
 import io
 import json
 import lzma
-import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from fhir_dmp.definitions.compiler import COMMON, Compiler, Element, UnsupportedError
+from fhir_dmp.definitions.model import Path as ElementPath
+from fhir_dmp.definitions.model import SearchParam, Step
 from fhir_dmp.definitions.units import Atoms, Term, evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "profiles" / "hl7.fhir.r4.core"
 OWN = ROOT / "profiles" / "search-parameters"
+LOGGED = ("AuditEvent",)
+"""Types that are kept in the log, which has an index of its own: what is added to them is there at once."""
+
 OPERATIONS = ROOT / "profiles" / "operations"
 MATRIX = ROOT / "profiles" / "matrix"
 UCUM = ROOT / "profiles" / "ucum" / "ucum-essence.xml"
 TARGETS = ROOT / "fhir_dmp" / "definitions"
-WORDS = (
-    "http://hl7.org/fhir/SearchParameter/DomainResource-text",
-    "http://hl7.org/fhir/SearchParameter/Resource-content",
-)
-"""Parameters about the words of a resource, which no expression finds."""
-
-NEAR = "http://hl7.org/fhir/SearchParameter/Location-near"
 _PREFIX = "http://hl7.org/fhir/StructureDefinition/"
 _SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
-_COMMON = ("Resource", "DomainResource")
 _MOST_CODES = 400
 
 Json = dict[str, Any]
-
-
-class UnsupportedError(ValueError):
-    """An expression outside the subset that is compiled, with the reason."""
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a path has come to: the steps so far and the datatype found there."""
-
-    steps: tuple[Json, ...]
-    type: str
-    present: bool = False
 
 
 def main() -> int:
@@ -233,169 +216,41 @@ def _kind(kind: Json) -> str:
 
 def search_tables(resources: list[str], types: Mapping[str, Json]) -> tuple[dict[str, list[Any]], list[list[str]]]:
     """Return the parameters of each type, and those that cannot be compiled with their reason."""
-    definitions = [each for each in read("search-parameters") if each["resourceType"] == "SearchParameter"]
-    definitions += [json.loads(path.read_text()) for path in sorted(OWN.glob("*.json"))]
-    by_url = {each["url"]: each for each in definitions}
-    compiler = Compiler(types)
+    official = [each for each in read("search-parameters") if each["resourceType"] == "SearchParameter"]
+    own = [json.loads(path.read_text()) for path in sorted(OWN.glob("*.json"))]
+    definitions = sorted([*official, *own], key=lambda each: str(each["url"]))
+    elements = {
+        name: {element[0]: Element(element[0], element[1], element[5]) for element in table["elements"]}
+        for name, table in types.items()
+    }
+    compiler = Compiler(elements, resources, {each["url"]: (each["code"], each["type"]) for each in definitions})
     params: dict[str, list[Any]] = {name: [] for name in resources}
     unsupported: list[list[str]] = []
-    for definition in sorted(definitions, key=lambda each: str(each["url"])):
+    for definition in definitions:
         for base in definition["base"]:
-            for resource in resources if base in _COMMON else [base]:
+            for resource in compiler.types_of(base):
+                added = definition in own and resource not in LOGGED
                 try:
-                    params[resource].append(_param(definition, resource, compiler, by_url))
+                    params[resource].append(_row(compiler.param(definition, resource, added=added)))
                 except UnsupportedError as reason:
-                    unsupported.append(["*" if base in _COMMON else resource, definition["code"], str(reason)])
+                    unsupported.append(["*" if base in COMMON else resource, definition["code"], str(reason)])
     return params, [list(each) for each in sorted({tuple(each) for each in unsupported})]
 
 
-def _param(definition: Json, resource: str, compiler: Compiler, by_url: Mapping[str, Json]) -> list[Any]:
-    if definition["url"] in WORDS:
-        return [definition["code"], definition["type"], definition["url"], [], [], []]
-    if definition["type"] == "special" and definition["url"] != NEAR:
-        raise UnsupportedError("special parameters are not compiled")
-    if "expression" not in definition:
-        raise UnsupportedError("it has no expression: it is not about an element")
-    states = compiler.compile(definition["expression"], resource)
-    if any(state.type == "Resource" for state in states):
-        raise UnsupportedError("it points at a resource inside the resource, not at one of the server's")
-    components = [_component(each, states[-1], compiler, by_url) for each in definition.get("component", [])]
-    return [
-        definition["code"],
-        definition["type"],
-        definition["url"],
-        [_path(state) for state in states],
-        definition.get("target", []),
-        components,
-    ]
+def _row(param: SearchParam) -> list[Any]:
+    """Return a parameter as it is kept."""
+    parts = [[part.code, part.type, [_path(path) for path in part.paths]] for part in param.components]
+    paths = [_path(path) for path in param.paths]
+    return [param.code, param.type, param.url, paths, list(param.targets), parts, param.added]
 
 
-def _component(component: Json, item: State, compiler: Compiler, by_url: Mapping[str, Json]) -> list[Any]:
-    definition = by_url.get(component["definition"])
-    if definition is None:
-        raise UnsupportedError(f"its component {component['definition']} is not defined")
-    states = compiler.compile_relative(component["expression"], item.type)
-    return [definition["code"], definition["type"], [_path(state) for state in states]]
+def _path(path: ElementPath) -> list[Any]:
+    return [[_step(step) for step in path.steps], path.type, path.present_is_true]
 
 
-def _path(state: State) -> list[Any]:
-    return [list(state.steps), state.type, state.present]
-
-
-class Compiler:
-    """Turns the FHIRPath subset of SearchParameters into steps by concrete JSON property names."""
-
-    def __init__(self, types: Mapping[str, Json]) -> None:
-        self._elements = {name: {element[0]: element for element in table["elements"]} for name, table in types.items()}
-
-    def compile(self, expression: str, resource: str) -> list[State]:
-        """Return the paths of the alternatives that begin at the resource type."""
-        states: list[State] = []
-        for alternative in _split(expression, "|"):
-            text, present = _presence(alternative.strip())
-            root = re.match(r"\(*([A-Z][A-Za-z]+)", text)
-            if root is not None and root[1] not in (resource, *_COMMON):
-                continue
-            found = self._alternative(text, resource, named=root is not None)
-            states += [replace(state, present=True) for state in found] if present else found
-        if not states:
-            raise UnsupportedError("no part of its expression is about this type")
-        return states
-
-    def compile_relative(self, expression: str, item_type: str) -> list[State]:
-        """Return the paths of a composite's component, from its item."""
-        states: list[State] = []
-        for alternative in _split(expression, "|"):
-            states += self._alternative(alternative.strip(), item_type, named=False)
-        return states
-
-    def _alternative(self, text: str, root: str, *, named: bool) -> list[State]:
-        text = text.strip()
-        if text.startswith("(") and _closing(text) == len(text) - 1:
-            return self._alternative(text[1:-1], root, named=named)
-        cast = re.fullmatch(r"(.+) as ([A-Za-z]+)", text)
-        if cast and "(" not in cast[1]:
-            return _cast(self._alternative(cast[1], root, named=named), cast[2])
-        if text.startswith("("):
-            end = _closing(text)
-            states = self._alternative(text[1:end], root, named=named)
-            return self._walk(states, _split(text[end + 1 :].lstrip("."), "."))
-        segments = _split(text, ".")
-        if named:
-            segments = segments[1:]
-        return self._walk([State((), root)], [each for each in segments if each != "$this"])
-
-    def _walk(self, states: list[State], segments: list[str]) -> list[State]:
-        for segment in segments:
-            function = re.fullmatch(r"(\w+)\((.*)\)", segment)
-            if function:
-                states = _apply(states, function[1], function[2])
-            else:
-                states = [found for state in states for found in self._property(state, segment)]
-            if not states:
-                raise UnsupportedError(f"nothing is called {segment}")
-        return states
-
-    def _property(self, state: State, segment: str) -> Iterator[State]:
-        indexed = re.fullmatch(r"(\w+)\[(\d+)\]", segment)
-        name = indexed[1] if indexed else segment
-        elements = self._elements.get(state.type, {})
-        concrete = (
-            [elements[name]] if name in elements else [each for each in elements.values() if each[5] == f"{name}[x]"]
-        )
-        for element in concrete:
-            step: Json = {"name": element[0]}
-            if indexed:
-                step["index"] = int(indexed[2])
-            yield State((*state.steps, step), element[1])
-
-
-def _presence(text: str) -> tuple[str, bool]:
-    found = re.fullmatch(r"(\S+)\.exists\(\) and \1 != false", text)
-    return (found[1], True) if found else (text, False)
-
-
-def _cast(states: list[State], kind: str) -> list[State]:
-    kept = [state for state in states if state.type.lower() == kind.lower()]
-    if not kept:
-        raise UnsupportedError(f"nothing there is a {kind}")
-    return kept
-
-
-def _apply(states: list[State], name: str, argument: str) -> list[State]:
-    if name in ("as", "ofType"):
-        return _cast(states, argument.strip())
-    if name != "where":
-        raise UnsupportedError(f"the function {name}() is not compiled")
-    resolved = re.fullmatch(r"resolve\(\) is (\w+)", argument.strip())
-    equal = re.fullmatch(r"(\w+)\s*=\s*'([^']*)'", argument.strip())
-    if resolved:
-        condition: Json = {"resolves_to": resolved[1]}
-    elif equal:
-        condition = {"where": [equal[1], equal[2]]}
-    else:
-        raise UnsupportedError(f"the condition {argument} is not compiled")
-    return [replace(state, steps=(*state.steps[:-1], {**state.steps[-1], **condition})) for state in states]
-
-
-def _split(text: str, mark: str) -> list[str]:
-    """Return the parts between marks that stand outside brackets."""
-    parts, depth, start = [], 0, 0
-    for place, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
-        if char == mark and depth == 0:
-            parts.append(text[start:place])
-            start = place + 1
-    return [*parts, text[start:]]
-
-
-def _closing(text: str) -> int:
-    depth = 0
-    for place, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
-        if depth == 0:
-            return place
-    raise UnsupportedError(f"brackets do not close: {text}")
+def _step(step: Step) -> Json:
+    given = {"name": step.name, "where": step.where, "resolves_to": step.resolves_to, "index": step.index}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def terminology() -> Json:

@@ -110,9 +110,9 @@ def _element(element: list[Any], codes: list[frozenset[str]]) -> ElementDef:
 
 
 def _param(param: list[Any]) -> SearchParam:
-    code, kind, url, paths, targets, components = param
+    code, kind, url, paths, targets, components, added = param
     parts = tuple(Component(part[0], part[1], tuple(map(_path, part[2]))) for part in components)
-    return SearchParam(code, kind, url, tuple(map(_path, paths)), tuple(targets), parts)
+    return SearchParam(code, kind, url, tuple(map(_path, paths)), tuple(targets), parts, added=added)
 
 
 def _path(path: list[Any]) -> Path:

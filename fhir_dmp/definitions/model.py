@@ -55,7 +55,8 @@ class SearchParam:
     """A search parameter as it applies to one resource type. https://hl7.org/fhir/R4/searchparameter.html.
 
     A composite has ``components``, each read from every item that ``paths`` find. ``targets`` are the resource
-    types a reference may point at. ``url`` is the canonical of the SearchParameter.
+    types a reference may point at. ``url`` is the canonical of the SearchParameter. One that was ``added`` to those of R4 is kept under its
+    own name, and asked for only once everything is indexed by it.
     """
 
     code: str
@@ -64,7 +65,7 @@ class SearchParam:
     paths: tuple[Path, ...]
     targets: tuple[str, ...] = ()
     components: tuple[Component, ...] = ()
-    description: str = ""
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)

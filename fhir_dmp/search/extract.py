@@ -14,6 +14,7 @@ from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.labels import flags_of
 from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.search.category import categoriser
+from fhir_dmp.search.model import Params
 from fhir_dmp.search.names import is_root, names_of, parts
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import bounded
@@ -56,10 +57,10 @@ _Add = Callable[[Any, list[str], _Ranges], None]
 _Plan = tuple[_Walk, _Add]
 
 
-def main_date(definitions: Definitions, resource_type: str) -> SearchParam | None:
-    """Return the parameter whose start is the type's main date."""
-    params = definitions.search_params[resource_type]
-    return next((params[code] for code in MAIN_DATES if code in params and params[code].type == "date"), None)
+def main_date(params: Params) -> SearchParam | None:
+    """Return the parameter of a type whose start is its main date."""
+    dates = (params[code] for code in MAIN_DATES if code in params)
+    return next((param for param in dates if param.type == "date" and not param.added), None)
 
 
 def build_extract(definitions: Definitions, base_url: str, limits: Limits) -> Extract:
@@ -68,9 +69,9 @@ def build_extract(definitions: Definitions, base_url: str, limits: Limits) -> Ex
     words_of = words.indexer(definitions, limits.words) if limits.words else None
 
     def extract(resource_type: str, tree: Mapping[str, Any]) -> Mapping[str, Any]:
-        kind = compiled.get(resource_type)
-        if kind is None:
-            kind = compiled[resource_type] = _Type(definitions, resource_type, base_url)
+        kind, params = compiled.get(resource_type), definitions.search_params[resource_type]
+        if kind is None or kind.params is not params:
+            kind = compiled[resource_type] = _Type(definitions, resource_type, params, base_url)
         index = kind.extract(tree)
         found = words_of(tree) if words_of else ()
         if found:
@@ -88,7 +89,8 @@ def build_extract(definitions: Definitions, base_url: str, limits: Limits) -> Ex
 class _Type:
     """The compiled paths of one resource type."""
 
-    def __init__(self, definitions: Definitions, resource_type: str, base_url: str) -> None:
+    def __init__(self, definitions: Definitions, resource_type: str, params: Params, base_url: str) -> None:
+        self.params = params
         self._name = resource_type
         self._base_url = base_url
         self._is_compartment = resource_type in definitions.compartments
@@ -98,18 +100,17 @@ class _Type:
         self._plans: dict[str, list[_Plan]] = {}
         self._told: list[str] = []
         self._category = categoriser(definitions.categories, resource_type)
-        params = definitions.search_params[resource_type]
         homes = names_of(params).homes
         for param in params.values():
             if param.code not in SKIPPED:
                 self._add(param, indexed=homes[param.code] == (param.code,))
-        main = main_date(definitions, resource_type)
+        main = main_date(params)
         home = f"{resource_type}.{homes[main.code][0]}" if main else ""
         self._main = frozenset({home, home + date.LONG}) if home else frozenset()
 
     def _add(self, param: SearchParam, *, indexed: bool) -> None:
         """Plan the paths of a parameter; one that is kept under others' names still makes members of compartments."""
-        inside = tuple(code for code, codes in self._members.items() if param.code in codes)
+        inside = tuple(code for code, codes in self._members.items() if param.code in codes and not param.added)
         if indexed and any(path.present_is_true for path in param.paths):
             self._told.append(f"{self._name}.{param.code}=")
         for path in param.paths:

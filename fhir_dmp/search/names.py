@@ -1,7 +1,8 @@
 """Under which names a parameter's values are kept: those of other parameters, where these read the same elements already.
 
 ``Observation.combo-code`` reads what ``code`` and ``component-code`` read: nothing is indexed for it, and a question about it is a
-question about the two. It is derived from the paths alone, so a parameter that is added finds its place by itself.
+question about the two. It is derived from the paths alone. A parameter that was added to those of R4 keeps its own name, and lends it
+to none: what is stored already stays where it was.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def names_of(params: Params) -> Names:
 
 def homes(params: Params, resource_type: str, param: SearchParam) -> tuple[str, ...]:
     """Return the names (``Type.param``) under which the values of ``param`` are kept."""
-    return tuple(f"{resource_type}.{code}" for code in names_of(params).homes[param.code])
+    return tuple(f"{resource_type}.{code}" for code in names_of(params).homes.get(param.code, (param.code,)))
 
 
 def is_root(path: Path) -> bool:
@@ -81,13 +82,14 @@ def _cover(
 ) -> tuple[str, ...]:
     """Return the fewest known parameters that together read what ``code`` reads, or the parameter itself."""
     wanted = atoms[code]
-    if not wanted or code.startswith("_"):
+    if not wanted or code.startswith("_") or params[code].added:
         return (code,)
     missing = set(wanted)
     chosen: list[str] = []
     for each in sorted(known, key=lambda other: (-len(atoms[other]), other)):
-        kept = known[each] == (each,) and params[each].type == params[code].type and not each.startswith("_")
-        if kept and atoms[each] <= wanted and atoms[each] & missing:
+        own = params[each]
+        kept = known[each] == (each,) and own.type == params[code].type and not each.startswith("_")
+        if kept and not own.added and atoms[each] <= wanted and atoms[each] & missing:
             chosen.append(each)
             missing -= atoms[each]
     return (code,) if missing else tuple(chosen)
@@ -102,5 +104,7 @@ def _atoms(param: SearchParam) -> frozenset[_Atom]:
 def same_reading(params: Params, kind: str, paths: Sequence[Path]) -> SearchParam | None:
     """Return the parameter of a type that reads these paths of the resource and the fewest others."""
     wanted = set(paths)
-    found = [param for param in params.values() if param.type == kind and wanted <= set(param.paths)]
+    found = [
+        param for param in params.values() if param.type == kind and wanted <= set(param.paths) and not param.added
+    ]
     return min(found, key=lambda param: len(param.paths), default=None)

@@ -15,7 +15,7 @@ _FIELDS = {"_id": "_id", "_lastUpdated": "lu"}
 
 def orders(request: Request, definitions: Definitions) -> tuple[Order, ...]:
     """Return the sort keys of a request; creation comes last, and alone if nothing else was asked."""
-    main = main_date(definitions, request.type)
+    main = main_date(definitions.search_params[request.type])
     keys = tuple(_order(request.type, sort, main.code if main else None, definitions) for sort in request.sort)
     return (*keys, Order("co"))
 

@@ -66,6 +66,9 @@ class MongoStore:
         self._grants = self.database.get_collection("grants", read_concern=majority)
         self._policies = Together(self._fetch_policies)
         number = self._number()
+        self.first = number == 1
+        """Whether this is the first process that ever wrote to the database."""
+
         self._months = Months(self.log)
         epochs = Epochs(self.log, client.get_database(f"{name}{SEAL_SUFFIX}"), clock)
         self._events = EventCommitter(self._months, epochs, Chain(f"{number}r"), settings.audit_timeout_seconds)
@@ -112,7 +115,7 @@ class MongoStore:
             return current
         with answering():
             row = self._versions.find_one({"_id": f"{ref}/{version}"})
-        return _stored(row, ref) if row else None
+        return stored_of(row, ref) if row else None
 
     def find_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
         """Return what opens these records, by a query shared with those who wait."""
@@ -142,7 +145,7 @@ class MongoStore:
             )
         shown = rows[: page.limit]
         last = _keys(shown[-1], order) if shown else None
-        return Found(tuple(_stored(row) for row in shown), len(rows) > page.limit, last)
+        return Found(tuple(stored_of(row) for row in shown), len(rows) > page.limit, last)
 
     def find_each(self, queries: Sequence[Query]) -> tuple[tuple[Stored, ...], ...]:
         """Return for each query none, the one, or two of the present rows that meet it."""
@@ -190,7 +193,7 @@ class MongoStore:
                     rows.setdefault(row["lu"], row)
         newest = sorted(rows.values(), key=lambda row: str(row["lu"]), reverse=True)
         shown = newest[: page.limit]
-        stored = tuple(_stored(row, _ref(row)) for row in shown)
+        stored = tuple(stored_of(row, _ref(row)) for row in shown)
         return Found(stored, len(newest) > page.limit, (shown[-1]["lu"],) if shown else None)
 
     def history_count(self, scope: Scope) -> int:
@@ -286,7 +289,7 @@ class MongoStore:
             if answer["id"]:
                 self.database.command({"killCursors": "current", "cursors": [answer["id"]]})
                 rows = self._current.find(wanted, fields).max_time_ms(int(QUERY_SECONDS * 1000))
-            return {row["_id"]: _stored(row) for row in rows}
+            return {row["_id"]: stored_of(row) for row in rows}
 
     def _fetch_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
         ids = [f"{POLICY}{patient}" for patient in patients]
@@ -408,7 +411,8 @@ def _ref(row: _Row) -> Ref:
     return Ref(parts[0], parts[1])
 
 
-def _stored(row: _Row, ref: Ref | None = None) -> Stored:
+def stored_of(row: _Row, ref: Ref | None = None) -> Stored:
+    """Return a row of ``current`` or ``versions`` as its users see it; what is left of the row becomes its index."""
     body = row.pop("b", None)
     return Stored(ref or _ref(row), row["v"], row["lu"], row["co"], int(row["lu"][:13], 16), body, from_row(row))
 

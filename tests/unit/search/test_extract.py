@@ -118,7 +118,7 @@ def test_the_main_date_orders_a_patients_rows():
     assert row_of({"resourceType": "Condition", "recordedDate": "1970-01-02"}).get("ds") is None
     assert row_of({"resourceType": "Condition", "onsetDateTime": "1970-01-02"})["ds"] == 86_400_000_000
     assert row_of({"resourceType": "MedicationRequest", "authoredOn": "1970-01-02"})["ds"] == 86_400_000_000
-    assert main_date(load(), "Basic").code in MAIN_DATES
+    assert main_date(load().search_params["Basic"]).code in MAIN_DATES
 
 
 def test_security_labels_are_kept_as_system_and_code():

@@ -1,0 +1,261 @@
+"""Search parameters that are added: unsupported, then indexed beside a running server, then answered. https://hl7.org/fhir/R4/searchparameter.html."""
+
+from __future__ import annotations
+
+import json
+
+import pymongo
+import pytest
+from click.testing import CliRunner
+
+from fhir_dmp.app import create_app, create_server
+from fhir_dmp.cli import main
+from fhir_dmp.search.added import POLL_SECONDS
+from fhir_dmp.settings import Settings
+from tests.http.conftest import Caller, register
+
+STRICT = {"Prefer": "handling=strict"}
+
+
+def parameter(code, expression, base="Patient", kind="string", **more):
+    return {
+        "resourceType": "SearchParameter",
+        "url": f"http://a.fr/SearchParameter/{code}",
+        "name": code,
+        "status": "active",
+        "description": "A parameter of our own.",
+        "code": code,
+        "base": [base],
+        "type": kind,
+        "expression": expression,
+        **more,
+    }
+
+
+MARITAL = parameter("marital", "Patient.maritalStatus", kind="token")
+
+
+def patient(number, status="M"):
+    return {"resourceType": "Patient", "id": f"p{number}", "maritalStatus": {"coding": [{"code": status}]}}
+
+
+@pytest.fixture
+def settings(mongodb_uri, database_name, tmp_path):
+    """Settings under which a commit is given up soon, so that a run need not wait for it long."""
+    yield Settings(
+        mongodb_uri=mongodb_uri,
+        mongodb_database=database_name,
+        data_dir=tmp_path,
+        public_url="http://127.0.0.1:8000",
+        log_level="error",
+        commit_timeout_seconds=0.5,
+    )
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+@pytest.fixture
+def server(settings):
+    """The parts of one worker."""
+    made = create_server(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ehr(settings, server):
+    """An EHR at that worker, with ten patients stored."""
+    caller = register(create_app(settings, server), "ehr-one")
+    for number in range(10):
+        assert caller.put(f"/Patient/p{number}", patient(number, "M" if number % 2 else "S")).status_code == 201
+    return caller
+
+
+def run(server, progress=lambda *_: None, **options):
+    return server.reindexer.reindex(server.operator_context("tester", "reindex"), progress, **options)
+
+
+def found(caller, question):
+    answer = caller.get(f"/{question}", headers=STRICT)
+    assert answer.status_code == 200, answer.data
+    return {entry["resource"]["id"] for entry in answer.json.get("entry", ())}
+
+
+def test_a_posted_parameter_is_unsupported_until_all_is_indexed_by_it(ehr, server, settings):
+    """Not empty: unsupported. Then it finds what was there before, on every worker, and the statement prints it."""
+    other = create_app(settings, create_server(settings))
+    elsewhere = Caller(other, "ehr-one", ("system/*.cruds",))
+    assert elsewhere.get("/Patient?marital=M", headers=STRICT).status_code == 400
+    assert ehr.post("/SearchParameter", MARITAL).status_code == 201
+    refused = ehr.get("/Patient?marital=M", headers=STRICT)
+    assert (refused.status_code, refused.json["issue"][0]["code"]) == (400, "not-supported")
+
+    report = run(server)
+
+    assert (report.complete, report.rows, report.changed) == ([MARITAL["url"]], 10, 10)
+    assert found(ehr, "Patient?marital=M") == {"p1", "p3", "p5", "p7", "p9"}
+    assert found(ehr, "Patient?marital:missing=true") == set()
+    statement = ehr.get("/metadata").json
+    patients = next(each for each in statement["rest"][0]["resource"] if each["type"] == "Patient")
+    assert {"name": "marital", "definition": MARITAL["url"], "type": "token"} in patients["searchParam"]
+    elsewhere.app.extensions["fhir_dmp"].reindexer.wait(POLL_SECONDS)
+    assert found(elsewhere, "Patient?marital=S&_sort=-marital") == {"p0", "p2", "p4", "p6", "p8"}
+    other.extensions["fhir_dmp"].close()
+
+
+def test_a_run_that_is_repeated_changes_nothing(ehr, server):
+    """Neither rows nor versions nor times; and a run over everything does no harm either."""
+    ehr.post("/SearchParameter", MARITAL)
+    run(server)
+    before = ehr.get("/Patient?_sort=_id").json["entry"]
+
+    again, everything = run(server), run(server, everything=True)
+
+    assert (again.rows, again.changed) == (0, 0)
+    assert (everything.rows, everything.changed) == (11, 0)
+    assert ehr.get("/Patient?_sort=_id").json["entry"] == before
+    assert ehr.get("/Patient/p1/_history").json["total"] == 1
+
+
+def test_a_run_that_was_cut_goes_on_where_it_was(ehr, server, monkeypatch):
+    """It is unsupported meanwhile, and no row is indexed twice."""
+    monkeypatch.setattr("fhir_dmp.service.reindex.BATCH", 3)
+    ehr.post("/SearchParameter", MARITAL)
+
+    def cut(done, _):
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(server, cut)
+    assert ehr.get("/Patient?marital=M", headers=STRICT).status_code == 400
+    seen = []
+    report = run(server, lambda done, total: seen.append((done, total)))
+
+    assert seen == [(6, 10), (9, 10), (10, 10)]
+    assert (report.rows, report.changed) == (10, 4)
+    assert len(found(ehr, "Patient?marital=M,S")) == 10
+
+
+def test_people_write_while_a_run_goes_on(ehr, server, monkeypatch):
+    """What is created, changed or deleted meanwhile is found as it is, and no version is lost."""
+    monkeypatch.setattr("fhir_dmp.service.reindex.BATCH", 2)
+    ehr.post("/SearchParameter", MARITAL)
+
+    def write(done, _):
+        assert ehr.put(f"/Patient/new{done}", {**patient(0, "W"), "id": f"new{done}"}).status_code == 201
+        assert ehr.put("/Patient/p9", patient(9, "D" if done % 4 else "A")).status_code == 200
+        assert ehr.delete("/Patient/p0").status_code == 204
+
+    run(server, write)
+    assert found(ehr, "Patient?marital=W") >= {"new0", "new2", "new4", "new6", "new8"}
+    assert found(ehr, "Patient?marital=M") == {"p1", "p3", "p5", "p7"}
+    assert found(ehr, "Patient?marital=A,D") == {"p9"}
+    assert found(ehr, "Patient?marital=S") == {"p2", "p4", "p6", "p8"}
+    assert ehr.get("/Patient/p9/_history").json["total"] >= 6
+
+
+def test_a_row_that_changes_under_the_run_is_left_to_its_writer(ehr, server):
+    """The index is written under the version that was read."""
+    indexes = server.reindexer.indexes
+    (old,) = indexes.rows("Patient", "Patient/p0", 1)
+    ehr.put("/Patient/p1", patient(1, "new"))
+    assert indexes.rewrite([(old, {**old.index, "t": ["Patient", "wrong"]})]) == 0
+    (now,) = indexes.rows("Patient", "Patient/p0", 1)
+    assert "wrong" not in now.index["t"]
+
+
+def test_a_parameter_that_changes_or_goes_is_indexed_anew_or_dropped(ehr, server):
+    """Until then the old one answers."""
+    made = ehr.post("/SearchParameter", MARITAL).json
+    run(server)
+    changed = {**made, "expression": "Patient.maritalStatus.text", "type": "string"}
+    assert ehr.put(f"/SearchParameter/{made['id']}", changed).status_code == 200
+    assert found(ehr, "Patient?marital=M") == {"p1", "p3", "p5", "p7", "p9"}
+    ehr.put("/Patient/p0", {**patient(0), "maritalStatus": {"text": "Pacsée"}})
+    assert run(server).complete == [MARITAL["url"]]
+    assert found(ehr, "Patient?marital=pac") == {"p0"}
+    assert found(ehr, "Patient?marital=m") == set()
+    assert ehr.put(f"/SearchParameter/{made['id']}", {**changed, "status": "retired"}).status_code == 200
+    assert run(server).dropped == [MARITAL["url"]]
+    assert ehr.get("/Patient?marital=pac", headers=STRICT).status_code == 400
+
+
+REFUSED = {
+    "gender": parameter("gender", "Patient.maritalStatus", kind="token"),
+    "nothing": parameter("nothing", "Patient.nothing"),
+    "function": parameter("function", "Patient.name.first()"),
+    "long": parameter("long", "Patient.name | " * 100 + "Patient.name"),
+    "b=d": parameter("b=d", "Patient.name"),
+    "second": {**parameter("second", "Patient.birthDate", kind="date"), "code": "own"},
+}
+
+
+def test_what_cannot_be_indexed_is_refused_with_its_reason(ehr, server):
+    """One of R4's, an expression that is not compiled, a code that stands for another: the rest goes on."""
+    ehr.post("/SearchParameter", parameter("own", "Patient.name.given"))
+    for each in REFUSED.values():
+        assert ehr.post("/SearchParameter", each).status_code == 201, each
+    report = run(server)
+    assert report.complete == ["http://a.fr/SearchParameter/own"]
+    assert set(report.refused) == {each["url"] for each in REFUSED.values()}
+    assert all(report.refused.values())
+    assert found(ehr, "Patient?gender:missing=true") == {f"p{number}" for number in range(10)}
+
+
+def test_composites_and_references_may_be_added(ehr, server):
+    """By the parameters that they are made of."""
+    linked = parameter("link-other", "Patient.link.other", kind="reference", target=["Patient"])
+    dated = parameter(
+        "status-date",
+        "Observation",
+        base="Observation",
+        kind="composite",
+        component=[
+            {"definition": "http://hl7.org/fhir/SearchParameter/clinical-code", "expression": "code"},
+            {"definition": "http://hl7.org/fhir/SearchParameter/Observation-status", "expression": "status"},
+        ],
+    )
+    other = {**patient(0), "link": [{"other": {"reference": "Patient/p1"}, "type": "seealso"}]}
+    seen = {"resourceType": "Observation", "id": "o", "status": "final", "code": {"coding": [{"code": "a"}]}}
+    for each in (linked, dated, seen):
+        assert ehr.post(f"/{each['resourceType']}", each).status_code == 201
+    ehr.put("/Patient/p0", other)
+    assert len(run(server).complete) == 2
+    assert found(ehr, "Patient?link-other=p1") == {"p0"}
+    assert found(ehr, "Patient?_id=p0&_include=Patient:link-other") == {"p0", "p1"}
+    assert len(found(ehr, "Observation?status-date=a$final")) == 1
+    assert found(ehr, "Observation?status-date=a$amended") == set()
+
+
+def test_the_run_is_the_act_of_a_named_operator(ehr, server, settings):
+    """One event, with who it was and what became of it."""
+    ehr.post("/SearchParameter", MARITAL)
+    run(server)
+    auditor = register(ehr.app, "auditor-one", role="auditor", scopes=("system/AuditEvent.rs",))
+    (event,) = auditor.get("/AuditEvent?subtype=reindex").json["entry"]
+    assert event["resource"]["outcome"] == "0"
+    assert "command-line" in json.dumps(event["resource"])
+
+
+def test_the_command_says_what_it_did(ehr, settings, monkeypatch):
+    """Beside the running server; and what is not supported, with the reason."""
+    ehr.post("/SearchParameter", MARITAL)
+    ehr.post("/SearchParameter", REFUSED["function"])
+    for name, value in settings.to_env().items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(main, ["reindex", "--operator", "tester"])
+    assert result.exit_code == 0, result.output
+    assert f"{MARITAL['url']} answers now." in result.output
+    assert "function is not supported: the function first() is not compiled" in result.output
+    assert "10 of 10 rows changed." in result.output
+    again = CliRunner().invoke(main, ["reindex", "--all"])
+    assert "0 of 12 rows changed." in again.output
+
+
+def test_an_index_of_an_older_form_is_made_anew(ehr, server):
+    """--all writes what differs."""
+    rows = server.store.database["current"]
+    rows.update_many({"_id": {"$in": ["Patient/p1", "Patient/p2"]}}, {"$set": {"t": ["Patient"], "ds": 1, "w": ["x"]}})
+    assert run(server, everything=True).changed == 2
+    assert rows.find_one({"_id": "Patient/p1"}).keys() & {"ds", "w"} == set()
