@@ -151,6 +151,7 @@ KINDS: dict[str, Kind] = {
     "operator-token": _alert("operator-token", kind=codes.AUTHENTICATION),
     "break-glass-start": _alert("break-glass-start", codes.GLASS_BROKEN),
     "break-glass-end": _alert("break-glass-end", codes.GLASS_WHOLE),
+    "reindex": _alert("reindex"),
     "client-add": _alert("client-add", codes.ROLES_CHANGED),
     "client-remove": _alert("client-remove", codes.ROLES_CHANGED),
     **{

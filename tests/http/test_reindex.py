@@ -233,7 +233,7 @@ def test_the_run_is_the_act_of_a_named_operator(ehr, server, settings):
     ehr.post("/SearchParameter", MARITAL)
     run(server)
     auditor = register(ehr.app, "auditor-one", role="auditor", scopes=("system/AuditEvent.rs",))
-    (event,) = auditor.get("/AuditEvent?subtype=reindex").json["entry"]
+    (event,) = auditor.get("/AuditEvent?date=ge2000&subtype=reindex").json["entry"]
     assert event["resource"]["outcome"] == "0"
     assert "command-line" in json.dumps(event["resource"])
 
