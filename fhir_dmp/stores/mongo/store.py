@@ -154,7 +154,7 @@ class MongoStore:
             return list(self._current.find(wanted, limit=limit).max_time_ms(int(QUERY_SECONDS * 1000)))
 
         with answering():
-            return tuple(tuple(map(_stored, rows)) for rows in rows_of_each(queries, 2, find))
+            return tuple(tuple(map(stored_of, rows)) for rows in rows_of_each(queries, 2, find))
 
     def count(self, query: Query, limit: int | None = None) -> int:
         """Return how many present rows meet the query."""
