@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from fhir_dmp.demo import names
-from fhir_dmp.demo.identity import FINESS, INS_TEST, RPPS, ins, rpps
+from fhir_dmp.demo.identity import FINESS, INS_TEST, RPPS, ins, phone, rpps
 from fhir_dmp.fhir.codec import Number
 
 Json = dict[str, Any]
@@ -23,12 +23,14 @@ TODAY = date(2026, 1, 15)
 """The demonstration's present: no clock is asked, so that a seed always gives the same."""
 
 PRACTITIONERS = 8
+_ADULT = 18
 _LOINC = "http://loinc.org"
 _UCUM = "http://unitsofmeasure.org"
 _ICD10 = "http://hl7.org/fhir/sid/icd-10"
 _ATC = "http://www.whocc.no/atc"
 _SNOMED = "http://snomed.info/sct"
 _OBSERVATION = "http://terminology.hl7.org/CodeSystem/observation-category"
+_INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 _PROFESSION = "https://mos.esante.gouv.fr/NOS/TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante"
 _FUNCTION = "https://mos.esante.gouv.fr/NOS/TRE_R259-HL7ParticipationFunction/FHIR/TRE-R259-HL7ParticipationFunction"
 _CLASS = "https://mos.esante.gouv.fr/NOS/TRE_A03-ClasseDocument/FHIR/TRE-A03-ClasseDocument"
@@ -40,8 +42,8 @@ def directory(seed: int) -> Json:
     """Return one transaction with a hospital, a practice and the practitioners that the patients of the seed refer to."""
     random = Random(f"directory {seed}")  # noqa: S311 - synthetic data, not a secret
     bundle = _Bundle(random)
-    hospital = bundle.put(_organization(f"demo-{seed}-hospital", "Centre hospitalier de démonstration", "750000001"))
-    bundle.put(_organization(f"demo-{seed}-practice", "Cabinet médical des Lilas", "750000002"))
+    hospital = bundle.put(_organization(f"demo-{seed}-hospital", "Centre hospitalier de démonstration", "990000001"))
+    bundle.put(_organization(f"demo-{seed}-practice", "Cabinet médical des Lilas", "990000002"))
     for number in range(PRACTITIONERS):
         person = bundle.put(_practitioner(random, f"demo-{seed}-practitioner-{number}"))
         bundle.put(
@@ -58,7 +60,7 @@ def directory(seed: int) -> Json:
 
 
 def patients(seed: int, count: int) -> Iterator[Json]:
-    """Yield ``count`` transactions, one for each patient, of about 61 resources."""
+    """Yield ``count`` transactions, one for each patient, of nearly 60 resources."""
     for number in range(count):
         yield _patient(Random(f"patient {seed} {number}"), seed)  # noqa: S311 - synthetic data, not a secret
 
@@ -127,11 +129,22 @@ class _Record:
     random: Random
     patient: str
     doctor: str
+    born: date
     visits: list[tuple[str, datetime]] = field(default_factory=list)
+    """From the first to the latest."""
 
     def add(self, resource_type: str, **elements: Any) -> str:
         """Add a resource and return the reference to it."""
         return self.bundle.post({"resourceType": resource_type, **elements})
+
+    def age(self, moment: datetime) -> float:
+        """Return how many years old the patient was."""
+        return (moment.date() - self.born).days / 365.25
+
+    @property
+    def latest(self) -> tuple[str, datetime]:
+        """The latest visit."""
+        return self.visits[-1]
 
     @property
     def subject(self) -> Json:
@@ -143,13 +156,13 @@ def _patient(random: Random, seed: int) -> Json:
     bundle = _Bundle(random)
     doctor = f"Practitioner/demo-{seed}-practitioner-{random.randrange(PRACTITIONERS)}"
     resource, criteria = _person(random, doctor)
-    record = _Record(bundle, random, bundle.post(resource, criteria), doctor)
+    born = date.fromisoformat(resource["birthDate"])
+    record = _Record(bundle, random, bundle.post(resource, criteria), doctor, born)
     _team(record)
     _visits(record)
-    _problems(record)
-    _treatments(record)
-    for visit, moment in record.visits:
-        _vital_signs(record, visit, moment)
+    _treatments(record, _problems(record))
+    _vaccinations(record)
+    _vital_signs(record)
     _laboratory(record)
     _documents(record)
     return bundle.json()
@@ -178,7 +191,7 @@ def _person(random: Random, doctor: str) -> tuple[Json, str]:
             {"use": "official", "family": family, "given": given},
             {"use": "usual", "family": family, "given": given[:1], "text": f"{given[0]} {family}"},
         ],
-        "telecom": [{"system": "phone", "value": f"06{random.randint(0, 99_999_999):08d}", "use": "mobile"}],
+        "telecom": [{"system": "phone", "value": phone(random), "use": "mobile"}],
         "gender": "female" if female else "male",
         "birthDate": born.isoformat(),
         "address": [
@@ -212,8 +225,10 @@ def _team(record: _Record) -> None:
 
 
 def _visits(record: _Record) -> None:
-    for _ in range(3):
-        days = record.random.randint(5, 1500)
+    """Add visits, none before the patient was half a year old."""
+    lifetime = (TODAY - record.born).days
+    ago = sorted((record.random.randint(5, min(1500, lifetime - 180)) for _ in range(3)), reverse=True)
+    for days in ago:
         moment = datetime(TODAY.year, TODAY.month, TODAY.day, record.random.randint(8, 18), 30, tzinfo=UTC) - timedelta(
             days=days
         )
@@ -228,80 +243,107 @@ def _visits(record: _Record) -> None:
         record.visits.append((visit, moment))
 
 
-def _problems(record: _Record) -> None:
-    for code, name in record.random.sample(names.CONDITIONS, 3):
-        record.add(
+def _problems(record: _Record) -> list[tuple[str, names.Problem]]:
+    """Add what the patient may have at this age and an allergy; return the problems with their references."""
+    visit, moment = record.latest
+    age = record.age(moment)
+    possible = [problem for problem in names.PROBLEMS if problem.from_age <= age <= problem.to_age]
+    found = []
+    for problem in record.random.sample(possible, min(3, len(possible))):
+        first = max(record.born.year + problem.from_age, 2005)
+        condition = record.add(
             "Condition",
             clinicalStatus=_concept("http://terminology.hl7.org/CodeSystem/condition-clinical", "active"),
-            code={**_concept(_ICD10, code, name), "text": name},
+            verificationStatus=_concept("http://terminology.hl7.org/CodeSystem/condition-ver-status", "confirmed"),
+            code={**_concept(_ICD10, problem.code, problem.name), "text": problem.name},
             subject=record.subject,
-            onsetDateTime=str(record.random.randint(2005, 2025)),
-            recordedDate=record.visits[0][1].date().isoformat(),
+            encounter={"reference": visit},
+            onsetDateTime=str(record.random.randint(min(first, moment.year), moment.year)),
+            recordedDate=moment.date().isoformat(),
             recorder={"reference": record.doctor},
         )
+        found.append((condition, problem))
     code, name = record.random.choice(names.ALLERGIES)
     record.add(
         "AllergyIntolerance",
         clinicalStatus=_concept("http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "active"),
+        verificationStatus=_concept(
+            "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification", "confirmed"
+        ),
         criticality=record.random.choice(("low", "high")),
         code={**_concept(_SNOMED, code, name), "text": name},
         patient=record.subject,
+        recordedDate=moment.date().isoformat(),
         recorder={"reference": record.doctor},
     )
+    return found
 
 
-def _treatments(record: _Record) -> None:
-    for code, name, dosage in record.random.sample(names.DRUGS, 3):
+def _treatments(record: _Record, problems: list[tuple[str, names.Problem]]) -> None:
+    """Add what is taken for each problem, and the latest prescription."""
+    visit, moment = record.latest
+    treated = [(reference, problem.drug) for reference, problem in problems if problem.drug]
+    for reference, drug in treated:
         record.add(
             "MedicationStatement",
             status="active",
-            medicationCodeableConcept={**_concept(_ATC, code, name), "text": name},
+            medicationCodeableConcept={**_concept(_ATC, drug.code, drug.name), "text": drug.name},
             subject=record.subject,
-            effectivePeriod={"start": record.visits[-1][1].date().isoformat()},
-            dosage=[{"text": dosage}],
+            effectivePeriod={"start": moment.date().isoformat()},
+            reasonReference=[{"reference": reference}],
+            dosage=[{"text": drug.dosage}],
         )
-    code, name, dosage = record.random.choice(names.DRUGS)
-    record.add(
-        "MedicationRequest",
-        status="active",
-        intent="order",
-        medicationCodeableConcept=_concept(_ATC, code, name),
-        subject=record.subject,
-        encounter={"reference": record.visits[0][0]},
-        authoredOn=_instant(record.visits[0][1]),
-        requester={"reference": record.doctor},
-        dosageInstruction=[{"text": dosage}],
-    )
-    for code, name in record.random.sample(names.VACCINES, 2):
+    for reference, drug in treated[:1]:
+        record.add(
+            "MedicationRequest",
+            status="active",
+            intent="order",
+            medicationCodeableConcept={**_concept(_ATC, drug.code, drug.name), "text": drug.name},
+            subject=record.subject,
+            encounter={"reference": visit},
+            authoredOn=_instant(moment),
+            requester={"reference": record.doctor},
+            reasonReference=[{"reference": reference}],
+            dosageInstruction=[{"text": drug.dosage}],
+        )
+
+
+def _vaccinations(record: _Record) -> None:
+    adult = record.age(record.latest[1]) >= _ADULT
+    fitting = [each for each in names.VACCINES if (each[2] >= _ADULT) == adult]
+    for code, name, from_age in record.random.sample(fitting, 2):
+        first = max(record.born.year + max(from_age, 1), 2019)
         record.add(
             "Immunization",
             status="completed",
-            vaccineCode=_concept(_ATC, code, name),
+            vaccineCode={**_concept(_ATC, code, name), "text": name},
             patient=record.subject,
-            occurrenceDateTime=f"{record.random.randint(2019, 2025)}-10",
+            occurrenceDateTime=f"{record.random.randint(min(first, 2025), 2025)}-10",
         )
 
 
-def _vital_signs(record: _Record, visit: str, moment: datetime) -> None:
-    systolic, diastolic = record.random.randint(105, 165), record.random.randint(60, 98)
-    _observe(
-        record,
-        visit,
-        moment,
-        "vital-signs",
-        {"coding": [_coding(_LOINC, "85354-9", "Pression artérielle")]},
-        component=[
+def _vital_signs(record: _Record) -> None:
+    """Add blood pressure, pulse and weight of each visit, as they are at that age and for one and the same person."""
+    usual, build = record.random.randint(105, 150), record.random.uniform(0.8, 1.35)
+    for visit, moment in record.visits:
+        age = record.age(moment)
+        systolic = round(min(usual, 85 + 3 * age)) + record.random.randint(-6, 6)
+        diastolic = round(systolic * record.random.uniform(0.58, 0.66))
+        pressures = (("8480-6", "Systolique", systolic), ("8462-4", "Diastolique", diastolic))
+        components = [
             {"code": _concept(_LOINC, code, name), "valueQuantity": _quantity(value, "mm[Hg]", "mmHg", 0)}
-            for code, name, value in (("8480-6", "Systolique", systolic), ("8462-4", "Diastolique", diastolic))
-        ],
-    )
-    for code, name, ucum, unit, low, high, decimals in (
-        ("8867-4", "Fréquence cardiaque", "/min", "/min", 52, 98, 0),
-        ("29463-7", "Poids", "kg", "kg", 48.0, 110.0, 1),
-    ):
-        value = record.random.uniform(low, high)
-        quantity = _quantity(value, ucum, unit, decimals)
-        _observe(record, visit, moment, "vital-signs", _concept(_LOINC, code, name), valueQuantity=quantity)
+            for code, name, value in pressures
+        ]
+        name = {"coding": [_coding(_LOINC, "85354-9", "Pression artérielle")]}
+        _observe(record, visit, moment, "vital-signs", name, component=components)
+        pulse = max(72.0, 118 - 4 * age) + record.random.uniform(-12, 14)
+        weight = build * min(3 * age + 6, 68.0) + record.random.uniform(-0.8, 0.8)
+        for code, title, ucum, value, decimals in (
+            ("8867-4", "Fréquence cardiaque", "/min", pulse, 0),
+            ("29463-7", "Poids", "kg", weight, 1),
+        ):
+            quantity = _quantity(value, ucum, ucum, decimals)
+            _observe(record, visit, moment, "vital-signs", _concept(_LOINC, code, title), valueQuantity=quantity)
 
 
 def _laboratory(record: _Record) -> None:
@@ -309,7 +351,7 @@ def _laboratory(record: _Record) -> None:
         results = []
         chosen = record.random.sample(names.LABORATORY, 10)
         for code, name, ucum, unit, low, high, decimals in chosen:
-            value = record.random.uniform(low * 0.9, high * 1.1)
+            value = round(record.random.uniform(low * 0.93, high * 1.1), decimals)
             results.append(
                 _observe(
                     record,
@@ -318,6 +360,7 @@ def _laboratory(record: _Record) -> None:
                     "laboratory",
                     {**_concept(_LOINC, code, name), "text": name},
                     valueQuantity=_quantity(value, ucum, unit, decimals),
+                    interpretation=[_concept(_INTERPRETATION, "L" if value < low else "H" if value > high else "N")],
                     referenceRange=[
                         {"low": _quantity(low, ucum, unit, decimals), "high": _quantity(high, ucum, unit, decimals)}
                     ],
@@ -351,16 +394,18 @@ def _observe(record: _Record, visit: str, moment: datetime, category: str, code:
 
 
 def _documents(record: _Record) -> None:
+    visit, moment = record.latest
     for code, name, category in (("11488-4", "Compte rendu de consultation", "10"), ("57833-6", "Prescription", "42")):
-        text = f"{name} du {record.visits[0][1]:%d/%m/%Y}. Document de démonstration."
+        text = f"{name} du {moment:%d/%m/%Y}. Document de démonstration."
         record.add(
             "DocumentReference",
             status="current",
             type=_concept(_LOINC, code, name),
             category=[_concept(_CLASS, category)],
             subject=record.subject,
-            date=_instant(record.visits[0][1]),
+            date=_instant(moment),
             author=[{"reference": record.doctor}],
+            context={"encounter": [{"reference": visit}], "period": {"start": _instant(moment)}},
             content=[
                 {
                     "attachment": {
