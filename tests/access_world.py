@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.app import create_server
@@ -75,6 +75,8 @@ class Actor:
             self.world.clock.now(),
             "request-1",
             server.base_url,
+            address="192.0.2.7",
+            url=f"GET /fhir/{call.type}{'?' if call.params else ''}{urlencode(call.params)}",
             purpose=self.subject.purpose,
             policy=policy,
         )

@@ -99,10 +99,10 @@ def _why_never(subject: Subject | None, resource_type: str | None, action: Actio
 
 
 def _role_may(subject: Subject, resource_type: str | None, action: Action) -> bool:
-    """Tell whether the role is one for the type: traces are for auditors and holders, and an auditor is for traces."""
+    """Tell whether the role is one for the type: traces are for auditors, holders and who acts for them, and an auditor is for traces."""
     reads_log = resource_type == _LOG and action in READS
     if subject.person is not None:
-        return not reads_log or (subject.person.kind == "holder" and subject.person.patient is not None)
+        return not reads_log or (subject.person.kind != "professional" and subject.person.patient is not None)
     return reads_log if subject.role == "auditor" else subject.role in WRITERS and not reads_log
 
 

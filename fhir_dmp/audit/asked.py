@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -21,6 +22,7 @@ LENGTH = 2000
 REASON_LENGTH = 500
 CUT = "…"
 _SALT = 16
+_VALUE = re.compile(r"(?<==)[^&\n]*")
 _OPEN = frozenset(
     (
         *(
@@ -53,6 +55,11 @@ def clean_query(params: Params | list[tuple[str, str]], *, of_log: bool = False)
     """Return the parameters as a query, the values of clinical ones cut out; those of the log are about acts."""
     shown = [(name, value if _is_open(name, of_log=of_log) else CUT) for name, value in params]
     return urlencode(shown, safe="/:|,…")
+
+
+def bare(shown: str) -> str:
+    """Return a request as a row shows it, without any value that it asked for."""
+    return _VALUE.sub(CUT, shown)
 
 
 def _is_open(name: str, *, of_log: bool) -> bool:

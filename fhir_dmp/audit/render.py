@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fhir_dmp.audit import codes
-from fhir_dmp.audit.asked import unseal
+from fhir_dmp.audit.asked import bare, unseal
 from fhir_dmp.audit.codes import Coding
 from fhir_dmp.audit.event import SUBMITTED
 from fhir_dmp.audit.kinds import Kind, kind_of
@@ -32,12 +32,14 @@ _REPORTS = ("DiagnosticReport", "Composition", "MeasureReport")
 class View:
     """What a reader may see of an AuditEvent.
 
-    ``sees`` tells of a resource (``Type/id``) whether the reader may know that it was touched; ``sealed`` whether what lies beside the row
-    is told (clinical values of the request, the reason for breaking the glass), ``reason`` whether the reason alone is.
+    ``sees`` tells of a resource (``Type/id``) whether the reader may know that it was touched; ``values`` whether what a request asked
+    for is told, ``sealed`` whether what lies beside the row is (clinical values of the request, the reason for breaking the glass),
+    ``reason`` whether the reason alone is.
     """
 
     language: Language = "fr"
     sees: Callable[[str], bool] = lambda _: True
+    values: bool = True
     sealed: bool = True
     reason: bool = False
 
@@ -359,8 +361,8 @@ def _data(name: str, kind: Kind) -> dict[str, Any]:
 
 def _query(scene: _Scene) -> dict[str, Any]:
     shown: str = scene.row.get("request", "")
-    if scene.row["act"] == "transaction":
-        shown = " ".join(scene.part.names)
+    if not scene.view.values:
+        shown = bare(shown) if len(_shown(scene)) == len(scene.part.names) else shown.partition(" ")[0]
     sent = scene.said.get("request", shown)
     return {
         "type": codes.OBJECT,

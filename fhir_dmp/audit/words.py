@@ -107,7 +107,7 @@ _PROFESSION: Mapping[str, tuple[str, str]] = {
 def narrative(row: Row, part: Part, language: Language, names: Sequence[str], reason: str | None) -> dict[str, str]:
     """Return ``text`` of the AuditEvent: ``names`` are the versions that the reader may know of."""
     sentences = list(_sentences(row, part, language, names, reason))
-    div = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    div = "".join(f"<p>{escape(sentence, quote=False)}</p>" for sentence in sentences)
     return {
         "status": "generated",
         "div": f'<div xmlns="http://www.w3.org/1999/xhtml" lang="{language}" xml:lang="{language}">{div}</div>',

@@ -202,18 +202,18 @@ def _view(parts: tuple[EventPart, ...], context: Context, grant: Grant, env: Env
         row = rows.get(ref) if ref else None
         return row is None or decide(rules, row.index).permit
 
-    return View(context.language, sees, sealed=False)
+    return View(context.language, sees, values=False, sealed=False)
 
 
 def _own(view: View, part: EventPart, context: Context) -> View:
     """Return the view with what lies sealed, for somebody who looks at what they did themselves, or at whose glass was broken."""
     person = context.subject.person if context.subject else None
-    if person is None or part.event.secret is None:
+    if person is None:
         return view
     tokens = part.event.index.get("t", ())
     opened = any(f"p={purpose}" in tokens for purpose in ("BTG", "ETREAT"))
     mine = f"g={person.identifier}" in tokens or f"g={person.resource}" in tokens
-    return replace(view, sealed=mine, reason=mine or opened)
+    return replace(view, values=mine, sealed=mine, reason=mine or opened)
 
 
 def _names(event: Event) -> Iterable[Ref]:

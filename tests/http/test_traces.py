@@ -1,0 +1,311 @@
+"""Who opened a record, told to those whom it concerns: all of it, in words, and nothing that the law still hides from them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+
+import pymongo
+import pytest
+
+from fhir_dmp.call import Call
+from tests.access_world import NOON, RPPS, World, consent, document, observation
+from tests.balp import claimed
+from tests.balp_facts import FACTS
+from tests.conftest import drop
+
+ACCESS_MODE = "https://mos.esante.gouv.fr/NOS/TRE_R248-ModeAcces/FHIR/TRE-R248-ModeAcces"
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record, its holder, and others."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        drop(client, database_name)
+
+
+@pytest.fixture
+def auditor(world):
+    """An auditor."""
+    return world.system("auditor-one", "auditor")
+
+
+def traces(actor, query=""):
+    """Return the AuditEvents that somebody finds."""
+    answer = actor.search("AuditEvent", query)
+    assert answer.status == 200, answer
+    return [entry["resource"] for entry in answer.body.get("entry", ())]
+
+
+def told(event):
+    """Return what an event says in words."""
+    return event["text"]["div"]
+
+
+def acts(events):
+    """Return interaction and outcome of each."""
+    return [(event["subtype"][0]["code"], event["outcome"]) for event in events]
+
+
+def user(event):
+    """Return the agent who asked for it."""
+    return next(agent for agent in event["agent"] if agent["requestor"])
+
+
+def test_the_holder_sees_everything_that_was_done_to_the_record(world):
+    """Writes by systems, reads and refused attempts of professionals, and what the holder did: newest first."""
+    item = world.ehr.made(observation(world.patient))
+    other = world.new_patient()
+    world.ehr.made(observation(other))
+    doctor = world.professional("1", name="Dr Anne Martin")
+    doctor.read(f"Observation/{item['id']}")
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1"]))
+    doctor.read(f"Observation/{item['id']}")
+    doctor.search("Observation", "code=http://loinc.org|4548-4")
+    doctor.made(observation(world.patient))
+    events = traces(world.holder())
+
+    assert acts(events)[:7] == [
+        ("create", "0"),
+        ("search-type", "0"),
+        ("read", "0"),
+        ("create", "0"),
+        ("read", "8"),
+        ("create", "0"),
+        ("create", "0"),
+    ]
+    assert [event["recorded"] for event in events] == sorted((event["recorded"] for event in events), reverse=True)
+    assert other not in json.dumps(events)
+    assert "Dr Anne Martin (médecin) (structure 9) par app-one a consulté" in told(events[2])
+    assert "L'accès a été refusé." in told(events[4])
+    assert "mesure ou résultat" in told(events[2])
+    assert "23 novembre 2026" in told(events[2])
+    assert "pour des soins" in told(events[2])
+    assert "192.0.2.7" in told(events[2])
+
+
+def test_looking_at_the_traces_is_a_trace_and_is_told_in_the_next_look(world):
+    """By the holder as by the auditor."""
+    traces(world.holder())
+    event = traces(world.holder())[0]
+
+    assert [each["code"] for each in event["subtype"]] == ["search-type", "110101"]
+    assert user(event)["who"]["reference"] == world.patient
+
+
+def test_an_item_that_is_hidden_from_the_holder_is_not_named_and_its_reading_is_told(world, auditor):
+    """Who, when and where stand there; which document it was is told once the law lets it be seen."""
+    world.holder().made(consent(world.patient, "permit"))
+    doctor = world.professional("1", name="Dr Anne Martin")
+    hidden = doctor.made(document(world.patient, "INVISIBLE_PATIENT"))
+    plain = doctor.made(document(world.patient))
+    doctor.read(f"DocumentReference/{hidden['id']}")
+    doctor.search("DocumentReference", f"_id={hidden['id']},{plain['id']}")
+    search, read, *rest = traces(world.holder())
+
+    assert acts([search, read]) == [("search-type", "0"), ("read", "0")]
+    assert hidden["id"] not in json.dumps([search, read, *rest])
+    assert plain["id"] in json.dumps(search)
+    assert "Dr Anne Martin" in told(read)
+    assert [label["code"] for label in read["meta"]["security"]] == ["REDACTED"]
+    assert hidden["id"] in json.dumps(traces(auditor, "date=ge2026&subtype=read&patient=" + world.patient)[0])
+
+    world.clock.set(NOON + timedelta(days=40))
+    later = traces(world.holder(), "subtype=read")[-1]
+    assert hidden["id"] in json.dumps(later["entity"])
+
+
+def test_a_representative_sees_the_traces_but_those_of_a_secret_sign_in(world):
+    """A minor's secret hides who was there, too."""
+    world.holder().made(consent(world.patient, "permit"))
+    related = world.insurance.made(
+        {"resourceType": "RelatedPerson", "patient": {"reference": world.patient}, "active": True}
+    )
+    parent = world.representative(f"RelatedPerson/{related['id']}")
+    doctor = world.professional("1")
+    doctor.search("Observation")
+    world.professional("2", secret=True).search("Condition")
+    seen = traces(parent)
+    names = [user(event)["who"]["identifier"]["value"] for event in seen if "reference" in user(event)["who"]]
+
+    assert "1" in names
+    assert "2" not in names
+    assert "2" in [
+        user(event)["who"]["identifier"]["value"] for event in traces(world.holder()) if event["outcome"] == "0"
+    ]
+    secret = next(event for event in traces(world.holder()) if user(event)["who"]["identifier"]["value"] == "2")
+    assert secret["meta"]["security"][0]["code"] == "INVISIBLE_REPRESENTANTS_LEGAUX"
+    assert parent.read(f"AuditEvent/{secret['id']}").status == 404
+
+
+def test_nobody_else_reads_the_log(world):
+    """A system, a professional and an administrator are refused, whatever their scopes."""
+    world.ehr.made(observation(world.patient))
+    event = traces(world.holder())[0]
+    strangers = [world.ehr, world.professional("1"), world.system("admin", "admin"), world.holder(world.new_patient())]
+
+    assert [each.search("AuditEvent").status for each in strangers[:3]] == [403, 403, 403]
+    assert [each.read(f"AuditEvent/{event['id']}").status for each in strangers] == [403, 403, 403, 404]
+    assert event["id"] not in {each["id"] for each in traces(strangers[3])}
+
+
+def test_an_emergency_is_told_with_its_reason_to_the_holder_and_without_it_to_the_auditor(world, auditor):
+    """The purpose stands in both codes, of HL7 and of France; the words of the reason are clinical."""
+    world.ehr.made(observation(world.patient))
+    world.professional("1", purpose="BTG", reason="patiente inconsciente, diabète").search("Observation")
+    event = traces(world.holder(), "purpose=bris_de_glace")[0]
+    audited = traces(auditor, "date=ge2026&purpose=BTG")[0]
+    codings = user(event)["purposeOfUse"][0]["coding"]
+
+    assert [each["code"] for each in codings] == ["BTG", "bris_de_glace"]
+    assert codings[1]["system"] == ACCESS_MODE
+    assert "patiente inconsciente" in event["outcomeDesc"]
+    assert "Motif écrit : patiente inconsciente" in told(event)
+    assert event["id"] == audited["id"]
+    assert "inconsciente" not in json.dumps(audited, ensure_ascii=False)
+
+
+def test_clinical_values_of_a_query_are_kept_apart_from_the_row_that_is_proven(world, auditor):
+    """The row names their digest; neither its bytes nor what an auditor sees holds them."""
+    world.holder().made(consent(world.patient, "permit"))
+    world.professional("1").search("Observation", "code=http://loinc.org|4548-4&_count=5")
+    event = traces(auditor, "date=ge2026&subtype=search-type&agent=Practitioner/p1")[0]
+    stored = world.server.store.find_event(event["id"])
+    query = next(entity for entity in event["entity"] if "query" in entity)
+
+    assert b"4548" not in stored.body
+    assert b"4548" in stored.secret
+    assert "4548" not in base64.b64decode(query["query"]).decode() + query["description"]
+    assert "_count=5" in query["description"]
+    assert "4548" not in json.dumps(traces(world.holder()))
+
+
+def test_the_consent_and_its_version_that_decided_stand_in_the_event(world, auditor):
+    """By what it was permitted; and of a refusal, as a decision of its own beside it."""
+    item = world.ehr.made(observation(world.patient))
+    permit = world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1"]))
+    doctor = world.professional("1")
+    doctor.read(f"Observation/{item['id']}")
+    deny = world.holder().made(consent(world.patient, "deny", actors=["Practitioner/p1"]))
+    doctor.read(f"Observation/{item['id']}")
+    base = world.server.base_url
+    refused, permitted = traces(auditor, f"date=ge2026&subtype=read&patient={world.patient}")
+    [decision] = traces(auditor, f"date=ge2026&subtype=AuthZ-Consent&entity=Consent/{deny['id']}")
+
+    policies = [policy for agent in permitted["agent"] for policy in agent.get("policy", ())]
+    assert f"{base}/Consent/{permit['id']}/_history/1" in policies
+    assert refused["outcome"] == decision["outcome"] == "8"
+    assert decision["id"] == f"{refused['id']}-2"
+    assert claimed(decision, FACTS) == []
+    assert decision["meta"]["profile"][0].endswith("AuthZconsent")
+    assert [event["id"] for event in traces(auditor, f"date=ge2026&policy=Consent/{permit['id']}")] == [permitted["id"]]
+
+
+EHDS = {
+    "the provider or other person who had access": lambda event: user(event)["who"]["identifier"]["value"] == "1",
+    "the individual who had access, by name and profession": lambda event: (
+        user(event)["name"] == "Dr Anne Martin" and user(event)["role"][0]["coding"][0]["code"] == "10"
+    ),
+    "the categories of data": lambda event: any(
+        detail["type"] == "Observation" for entity in event["entity"] for detail in entity.get("detail", ())
+    ),
+    "the date and time": lambda event: event["recorded"].startswith("2026-11-23T12:"),
+    "the origin of the data": lambda event: (
+        any(entity.get("what", {}).get("reference", "").startswith("Patient/") for entity in event["entity"])
+        and event["source"]["observer"]["identifier"]["value"].endswith("/fhir")
+    ),
+}
+
+
+@pytest.mark.parametrize("field", EHDS)
+def test_the_log_holds_what_european_law_asks_of_it(world, auditor, field):
+    """The fields of Regulation (EU) 2025/327, Annex II, 3.2, one by one, as an auditor finds them."""
+    world.ehr.made(observation(world.patient))
+    world.holder().made(consent(world.patient, "permit"))
+    world.professional("1", name="Dr Anne Martin").search("Observation")
+    event = traces(auditor, f"date=ge2026-11-23&patient={world.patient}&agent=Practitioner/p1")[0]
+
+    assert EHDS[field](event)
+    structures = [
+        agent["who"]["identifier"] for agent in event["agent"] if agent["type"]["coding"][0]["code"] == "PROV"
+    ]
+    assert structures == [{"system": "urn:s", "value": "9"}]
+
+
+def test_every_event_of_a_record_meets_the_profile_that_it_claims(world, auditor):
+    """Whatever people and systems did here: the checker finds nothing wrong, and successes of reads and writes claim something."""
+    item = world.ehr.made(observation(world.patient))
+    world.holder().made(consent(world.patient, "permit"))
+    doctor = world.professional("1", name="Dr Anne Martin")
+    doctor.read(f"Observation/{item['id']}")
+    doctor.search("Observation")
+    doctor.history(f"Observation/{item['id']}")
+    doctor.read("Observation/absent")
+    doctor.ask(Call("operation", "Observation", item["id"], operation="meta"))
+    doctor.transaction(
+        {"request": {"method": "POST", "url": "Observation"}, "resource": observation(world.patient)},
+        {"request": {"method": "GET", "url": f"Observation/{item['id']}"}},
+    )
+    world.ehr.update({**item, "status": "amended"})
+    world.ehr.delete(f"Observation/{item['id']}")
+    traces(world.holder())
+    events = traces(auditor, "date=ge2026&_count=500")
+
+    assert {"history-instance", "transaction", "operation"} <= {code for code, _ in acts(events)}
+    assert [(event["id"], found) for event in events if (found := claimed(event, FACTS))] == []
+    profiled = {"read", "search-type", "create", "update", "delete"}
+    assert all(
+        "profile" in event["meta"] for event in events if event["outcome"] == "0" and acts([event])[0][0] in profiled
+    )
+
+
+def test_an_auditor_is_asked_for_a_date(auditor):
+    """The refusal says what to write."""
+    answer = auditor.search("AuditEvent", "outcome=8")
+
+    assert answer.status == 400
+    assert "date=ge" in answer.text
+
+
+@pytest.mark.parametrize(
+    "query", ["_include=AuditEvent:patient", "_revinclude=Provenance:target", "_has:x:y:z=1", "entity.name=x"]
+)
+def test_nothing_leads_out_of_the_log(auditor, query):
+    """However lenient a search is asked to be."""
+    assert auditor.search("AuditEvent", f"date=ge2026&{query}").status == 400
+
+
+def test_what_the_log_is_not_searched_by_is_passed_over_and_told(auditor):
+    """Lenient by default, as other searches; an outcome in the bundle says so."""
+    answer = auditor.search("AuditEvent", "date=ge2026&altid=x&_count=1")
+
+    modes = [entry["search"]["mode"] for entry in answer.body["entry"]]
+    assert modes == ["match", "outcome"]
+    assert "altid" in json.dumps(answer.body["entry"][1])
+
+
+def test_counts_by_day_and_actor_are_told_without_an_event(world, auditor):
+    """For auditors of all, for holders of their own record."""
+    world.ehr.made(observation(world.patient))
+    world.ehr.made(observation(world.new_patient()))
+    counted = auditor.ask(
+        Call("operation", "AuditEvent", operation="counts", params=(("date", "ge2026-11-23"), ("subtype", "create")))
+    )
+    own = world.holder().ask(Call("operation", "AuditEvent", operation="counts", params=(("date", "ge2026-11-23"),)))
+    rows = [{part["name"]: part for part in item["part"]} for item in counted.body["parameter"]]
+
+    assert [(row["day"]["valueDate"], row["actor"]["valueString"], row["events"]["valueInteger"]) for row in rows] == [
+        ("2026-11-23", "ehr-one", 2),
+        ("2026-11-23", "insurance", 2),
+    ]
+    assert {item["part"][1]["valueString"]: item["part"][2]["valueInteger"] for item in own.body["parameter"]} == {
+        "ehr-one": 1,
+        "insurance": 1,
+    }
+    assert (
+        world.ehr.ask(Call("operation", "AuditEvent", operation="counts", params=(("date", "ge2026"),))).status == 403
+    )
