@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from fhir_dmp.access.model import Action, Decision, Rule, Subject
+from fhir_dmp.access.policy import Policy
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Issue
@@ -132,6 +133,10 @@ class Grant(Protocol):
 
     def decide(self, action: Action, row: Row) -> Decision:
         """Return the decision for one row, by the policies of the records that hold it."""
+        ...
+
+    def policy(self, patient: str) -> tuple[Policy, int]:
+        """Return what opens a record (``Patient/p``) now, and its version (0: nothing was ever said)."""
         ...
 
     def searches(self, action: Action) -> bool:

@@ -7,10 +7,11 @@ from typing import Literal
 
 from fhir_dmp.store.query import Query
 
-Action = Literal["create", "read", "update", "delete", "search", "relabel"]
+Action = Literal["create", "read", "update", "delete", "search", "relabel", "govern"]
 """What SMART v2 scopes name by the letters c, r, u, d, s. https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html.
 
-``relabel`` is an update that changes nothing but who sees the resource (``access.labels``); the letter u covers it.
+``relabel`` is an update that changes nothing but who sees the resource (``access.labels``); the letter u covers it. ``govern`` is to open or
+shut a record by one of the operations on access, which judge by themselves who may ask; they need the scope to create a Consent.
 """
 
 

@@ -22,6 +22,9 @@ BREAK_GLASS, CENTRE_15 = "BTG", "ETREAT"
 READS: tuple[Action, ...] = ("read", "search")
 _REPRESENTING = (f"{ACT_REASON}|FAMRQT", f"{ACT_REASON}|PWATRNY")
 _TRACES = Eq("ty", "AuditEvent")
+SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
+"""What opens or shuts a record, where it is written by who is entitled to."""
+
 _INSTRUMENTS = ("Consent", "CareTeam")
 """What the holder changes whoever wrote it: it says who enters the record."""
 
@@ -39,7 +42,7 @@ def person_rules(
     rules = _professional if person.kind == "professional" else _holder_side
     for rule in rules(subject, person, action, policy, now, matrix):
         yield Rule(rule.permit, both(record, rule.where), rule.reason, rule.record)
-    if policy.closing is not None:
+    if policy.closing is not None and (action != "govern" or person.kind == "professional"):
         where = both(record, Not(_TRACES))
         yield Rule(permit=False, where=where, reason=f"{policy.closing.name}: the record is closed", record=True)
 
@@ -74,7 +77,9 @@ def _holder_side(
 
 
 def _permits_of_holder(subject: Subject, action: Action, reason: str, where: Query) -> Iterator[Rule]:
-    if action in ("update", "delete"):
+    if action == "govern":
+        yield Rule(permit=True, where=both(where, In("ty", SOURCES)), reason=reason)
+    elif action in ("update", "delete"):
         mine = In("au", tuple(sorted(own(subject))))
         yield Rule(permit=True, where=both(where, mine), reason="author")
         if action == "update":
@@ -104,7 +109,8 @@ def _professional(
     rights = matrix.professions.get(person.profession or "")
     allowed = () if rights is None else rights.read if action in READS else rights.write
     reason = f"matrix {matrix.version}: profession {person.profession or 'unknown'}"
-    yield Rule(permit=False, where=Not(Among("ca", allowed)), reason=reason)
+    if action != "govern":
+        yield Rule(permit=False, where=Not(Among("ca", allowed)), reason=reason)
     if doctor is None and action != "create":
         yield Rule(permit=False, where=both(Eq("sec", MASKED), Not(mine)), reason="MASQUE_PS")
 
@@ -119,6 +125,8 @@ def _permits(
         return
     if action in ("update", "delete"):
         yield mine
+    elif action == "govern":
+        yield Rule(permit=True, where=Eq("ty", "Consent"), reason="the patient's consent, declared")
     elif action == "create" and not explicit:
         yield Rule(permit=True, where=EVERYTHING, reason="feeding needs no authorisation", record=True)
     else:
@@ -151,7 +159,7 @@ def _refusals(
 ) -> Iterator[Rule]:
     """Yield what a Consent refuses. Writing is refused to those whom it names; what hides single items hides none from its author."""
     purpose = f"{ACT_REASON}|{person.purpose}"
-    writes = action in ("create", "update", "delete")
+    writes = action in ("create", "update", "delete", "govern")
     for rule in consent_rules(entry, names, purpose, now, named_only=writes):
         if not rule.permit:
             where = rule.where if rule.record else both(rule.where, Not(mine))

@@ -9,13 +9,31 @@ from collections.abc import Mapping
 
 from fhir_dmp.access.model import Action
 from fhir_dmp.call import Interaction
+from fhir_dmp.interactions.operations.access_list import access_list
+from fhir_dmp.interactions.operations.attending_doctor import attending_doctor
+from fhir_dmp.interactions.operations.authorize import authorize
+from fhir_dmp.interactions.operations.block import block, unblock
+from fhir_dmp.interactions.operations.closing import close, reopen
+from fhir_dmp.interactions.operations.mask import mask
 from fhir_dmp.interactions.operations.meta import meta
+from fhir_dmp.interactions.operations.oppose import oppose
+from fhir_dmp.interactions.operations.revoke import revoke
 from fhir_dmp.interactions.operations.validate import validate
 from fhir_dmp.service.audit_log import counts
 
 OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
+    "access-list": (None, access_list),
+    "attending-doctor": (None, attending_doctor),
+    "authorize": (None, authorize),
+    "block": (None, block),
+    "close": (None, close),
     "counts": ("search", counts),
+    "mask": (None, mask),
     "meta": ("read", meta),
+    "oppose": (None, oppose),
+    "reopen": (None, reopen),
+    "revoke": (None, revoke),
+    "unblock": (None, unblock),
     "validate": (None, validate),
 }
 """What may be called, the right that it needs on its type (None: it asks by itself), and who does it."""

@@ -109,7 +109,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         answer = _answered(call, interaction, context, grant, env)
         if isinstance(answer, Result):
             return _recorded(Act(call, answer, reasons=grant.used), context, env)
-        _judge(answer.changes, context, grant)
+        _judge(answer, context, grant)
         with suppress(Stale):
             return _committed(call, answer, context, grant, env)
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
@@ -192,16 +192,17 @@ def _interaction(call: Call) -> tuple[Action | None, Interaction]:
     return found
 
 
-def _judge(changes: Iterable[Change], context: Context, grant: Granting) -> None:
+def _judge(plan: Plan, context: Context, grant: Granting) -> None:
     """Refuse the whole Plan unless each change is permitted on the state before it and on the state after it."""
-    rows = [(change, row) for change in changes for row in _states(change)]
+    rows = [(change, row) for change in plan.changes for row in _states(change)]
     if context.subject is None or context.subject.person is None:
         grant.learn(patient for _, row in rows for patient in row.get("pt") or ())
     for change, row in rows:
-        decision = grant.decide(change.kind, row)
+        action: Action = "govern" if plan.entitled else change.kind
+        decision = grant.decide(action, row)
         if not decision.permit:
             person = context.subject.person if context.subject else None
-            why = shut(grant.rules(change.kind)) if person and person.patient else ()
+            why = shut(grant.rules(action)) if person and person.patient else ()
             if why:
                 raise _shut(context, (*why, *decision.reasons))
             raise Refused(

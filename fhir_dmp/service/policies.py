@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from fhir_dmp.access.consents import Registry, compile_consent, is_privacy, named_by, period_of
 from fhir_dmp.access.model import Subject
+from fhir_dmp.access.people import SOURCES
 from fhir_dmp.access.policy import Entry, Member, Period, Policy, encode, names
 from fhir_dmp.call import Env, Plan
 from fhir_dmp.errors import Refused
@@ -20,7 +21,6 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.search.names import homes
 from fhir_dmp.store.change import Change, PolicyChange
 
-SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
 AUTHORS = (
     "author",
     "performer",

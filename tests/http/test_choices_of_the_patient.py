@@ -1,0 +1,255 @@
+"""The holder's choices, said by operations: authorise, block, oppose, mask, close, and who may enter."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pymongo
+import pytest
+
+from fhir_dmp.call import Call
+from tests.access_world import NOON, RPPS, World, consent, document, observation
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record, its holder, and others."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+@pytest.fixture
+def item(world):
+    """An observation that the EHR of structure 1 wrote."""
+    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+
+
+def say(who, operation, patient=None, **given):
+    """Call an operation on the record; a dict is a Reference, a bool a boolean, what is left a text of its kind."""
+    kinds = {"until": "valueDateTime", "mode": "valueCode"}
+    parameters = []
+    for name, value in given.items():
+        kind = (
+            "valueReference"
+            if isinstance(value, dict)
+            else "valueBoolean"
+            if isinstance(value, bool)
+            else "valueString"
+        )
+        parameters.append({"name": name, kinds.get(name, kind): value})
+    body = json.dumps({"resourceType": "Parameters", **({"parameter": parameters} if parameters else {})}).encode()
+    resource_id = (patient or who.world.patient).partition("/")[2]
+    return who.ask(
+        Call(
+            "operation", "Patient", resource_id, operation=operation, body=None if operation == "access-list" else body
+        )
+    )
+
+
+def by(number="1"):
+    """Refer to a professional by the national identifier."""
+    return {"identifier": {"system": RPPS, "value": number}}
+
+
+def told(answer, name):
+    """Return the value of an answer's parameter."""
+    item = next(each for each in answer.body["parameter"] if each["name"] == name)
+    return next(value for key, value in item.items() if key != "name")
+
+
+def test_an_authorisation_said_by_the_holder_opens_the_record_until_its_day(world, item):
+    """Without knowing the shape of a Consent; the next request of the professional is answered."""
+    doctor = world.professional("1")
+    before = doctor.read(item).status
+    end = (NOON + timedelta(days=10)).date().isoformat()
+
+    answer = say(world.holder(), "authorize", actor=by("1"), until=end)
+
+    assert (before, answer.status, told(answer, "until")) == (403, 200, end)
+    assert doctor.read(item).status == 200
+    world.clock.set(NOON + timedelta(days=11))
+    assert doctor.read(item).status == 403
+
+
+def test_a_new_authorisation_takes_the_place_of_the_earlier(world, item):
+    """One choice stands for one actor; the list tells it."""
+    say(world.holder(), "authorize", actor=by("1"))
+    second = say(world.holder(), "authorize", actor=by("1"), until="2026-12-01")
+
+    active = [each["resource"] for each in world.holder().search("Consent", "status=active").body["entry"]]
+
+    assert len(active) == 1
+    assert active[0]["provision"]["period"]["end"] == "2026-12-01"
+    assert len([each for each in second.body["parameter"] if each["name"] == "consent"]) == 2
+
+
+def test_a_revocation_holds_at_once(world, item):
+    """The very next read is refused, and the Consent stays as history."""
+    doctor = world.professional("1")
+    say(world.holder(), "authorize", actor=by("1"))
+    assert doctor.read(item).status == 200
+
+    answer = say(world.holder(), "revoke", actor=by("1"))
+
+    assert (answer.status, told(answer, "ended")) == (200, 1)
+    assert doctor.read(item).status == 403
+    assert told(say(world.holder(), "revoke", actor=by("1")), "ended") == 0
+
+
+@pytest.mark.parametrize("until", ["2020-01-01", "2099-01-01", "2026-11-23T11:00:00Z"])
+def test_an_authorisation_ends_on_a_day_to_come_and_not_too_far(world, until):
+    """What is over, or as good as for ever, is refused."""
+    assert say(world.holder(), "authorize", actor=by("1"), until=until).status == 400
+
+
+def test_a_block_shuts_out_by_every_way_until_it_is_lifted(world, item):
+    """Authorisation, emergency and writing alike; afterwards an authorisation is needed as before."""
+    holder, doctor = world.holder(), world.professional("1")
+    say(holder, "authorize", actor=by("1"))
+    say(holder, "block", actor=by("1"))
+
+    assert doctor.read(item).status == 403
+    assert doctor.create(observation(world.patient)).status == 403
+    assert world.professional("1", purpose="BTG", reason="unconscious").read(item).status == 403
+    assert say(holder, "authorize", actor=by("1")).status == 422
+    assert told(say(holder, "unblock", actor=by("1")), "blocked") is False
+    assert doctor.create(observation(world.patient)).status == 201
+    assert doctor.read(item).status == 403
+
+
+@pytest.mark.parametrize(
+    ("mode", "purpose", "other"), [("bris_de_glace", "BTG", "ETREAT"), ("centre_15", "ETREAT", "BTG")]
+)
+def test_the_two_oppositions_are_choices_of_their_own(world, item, mode, purpose, other):
+    """One is refused, the other not; and what was opposed can be allowed again."""
+    roles = {"BTG": "app", "ETREAT": "samu"}
+
+    def enters(why):
+        return world.professional("5", purpose=why, reason="inconscient", role=roles[why]).read(item).status
+
+    assert (enters(purpose), enters(other)) == (200, 200)
+    say(world.holder(), "oppose", mode=mode)
+    say(world.holder(), "oppose", mode=mode)
+
+    assert (enters(purpose), enters(other)) == (403, 200)
+    assert told(say(world.holder(), "oppose", mode=mode, opposed=False), "opposed") is False
+    assert enters(purpose) == 200
+
+
+def test_a_masked_item_is_absent_to_professionals_and_not_to_its_author(world):
+    """Masked at once, and back again; by the holder alone."""
+    doctor, author = world.professional("1"), world.professional("2", structure="urn:s|2")
+    made = f"DocumentReference/{author.made(document(world.patient))['id']}"
+    say(world.holder(), "authorize", actor=by("1"))
+    assert doctor.read(made).status == 200
+
+    answer = say(world.holder(), "mask", item={"reference": made})
+
+    assert told(answer, "item") == {"reference": f"{made}/_history/2"}
+    assert (doctor.read(made).status, author.read(made).status) == (404, 200)
+    assert say(doctor, "mask", item={"reference": made}, masked=False).status == 403
+    say(world.holder(), "mask", item={"reference": made}, masked=False)
+    assert doctor.read(made).status == 200
+
+
+def test_a_closed_record_is_shut_to_all_and_the_holder_reopens_it(world, item):
+    """The holder keeps reopening and the list; nothing else is left to anybody."""
+    holder, doctor = world.holder(), world.professional("1")
+    say(holder, "authorize", actor=by("1"))
+
+    closed = say(holder, "close", reason="Je n’en veux plus.")
+
+    assert (closed.status, closed.body["active"]) == (200, False)
+    assert (doctor.read(item).status, holder.read(item).status) == (403, 403)
+    assert say(holder, "authorize", actor=by("3")).status == 403
+    assert told(say(holder, "access-list"), "closed") is True
+    opened = say(holder, "reopen")
+    assert (opened.status, opened.body["active"], opened.body.get("extension")) == (200, True, None)
+    assert (doctor.read(item).status, holder.read(item).status) == (200, 200)
+    assert say(holder, "reopen").status == 409
+
+
+def test_the_attending_doctor_sees_what_is_masked_from_others(world):
+    """Named by the holder; named no more, the doctor has no way in."""
+    author = world.professional("2", structure="urn:s|2")
+    made = f"DocumentReference/{author.made(document(world.patient))['id']}"
+    say(world.holder(), "mask", item={"reference": made})
+    doctor = world.professional("7")
+
+    named = say(world.holder(), "attending-doctor", actor=by("7"))
+
+    assert named.status == 200
+    assert doctor.read(made).status == 200
+    assert say(world.holder(), "attending-doctor").status == 200
+    assert doctor.read(made).status == 403
+
+
+def test_a_professional_declares_the_consent_that_the_patient_gave(world, item):
+    """For themselves, in words, for a year at most, and never against a block."""
+    doctor = world.professional("1")
+
+    silent = say(doctor, "authorize", actor=by("1"))
+    declared = say(doctor, "authorize", actor=by("1"), declaration="Consentement oral, en consultation")
+
+    assert (silent.status, declared.status) == (400, 200)
+    assert doctor.read(item).status == 200
+    say(world.holder(), "block", actor=by("1"))
+    assert say(doctor, "authorize", actor=by("1"), declaration="encore").status in (403, 422)
+
+
+def test_only_who_has_access_asks_for_another_professional(world, item):
+    """And nobody but the patient ends, blocks, opposes, or lists."""
+    doctor = world.professional("1")
+
+    assert say(doctor, "authorize", actor=by("2"), declaration="x").status == 403
+    say(world.holder(), "authorize", actor=by("1"))
+    assert say(doctor, "authorize", actor=by("2"), declaration="Demande du patient").status == 200
+    assert world.professional("2").read(item).status == 200
+    for operation, given in (
+        ("revoke", {"actor": by("2")}),
+        ("block", {"actor": by("2")}),
+        ("access-list", {}),
+        ("close", {}),
+    ):
+        assert say(doctor, operation, **given).status == 403
+
+
+def test_an_occupational_doctor_needs_the_patients_own_word(world, item):
+    """What the doctor declares opens nothing; what the holder says does."""
+    doctor = world.professional("4", specialty="SM25")
+
+    assert say(doctor, "authorize", actor=by("4"), declaration="d’accord").status == 403
+    say(world.holder(), "authorize", actor=by("4"))
+    assert doctor.read(item).status == 200
+
+
+def test_a_token_for_another_record_says_nothing_about_this_one(world):
+    """Holder of one record, stranger to the other."""
+    other = world.new_patient()
+
+    for operation, given in (
+        ("authorize", {"actor": by("1")}),
+        ("close", {}),
+        ("access-list", {}),
+        ("oppose", {"mode": "centre_15"}),
+    ):
+        assert say(world.holder(), operation, patient=other, **given).status == 403
+    assert say(world.ehr, "authorize", actor=by("1")).status == 403
+
+
+def test_the_list_tells_who_may_enter_and_by_what(world):
+    """Choices, team and doctor, with their sources and ends."""
+    say(world.holder(), "authorize", actor=by("1"), until="2026-12-01")
+    say(world.holder(), "attending-doctor", actor=by("7"))
+    world.holder().made(consent(world.patient, "deny", purposes=["BTG"]))
+
+    lines = [each["part"] for each in say(world.holder(), "access-list").body["parameter"] if each["name"] == "access"]
+
+    kinds = {part[0]["valueString"]: {each["name"]: each for each in part} for part in lines}
+    assert set(kinds) == {"consent for TREAT", "attending doctor", "consent for BTG"}
+    assert kinds["consent for TREAT"]["until"]["valueInstant"].startswith("2026-12-02T00:00:00")
+    assert kinds["consent for BTG"]["permit"]["valueBoolean"] is False
