@@ -24,20 +24,25 @@ from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.http.bodies import share_threads
+from fhir_dmp.http.cors import Cors
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
 from fhir_dmp.http.errors import from_werkzeug, protected
 from fhir_dmp.http.fhir.plain import PlainCalls
 from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
 from fhir_dmp.http.middleware import Reception
-from fhir_dmp.http.oauth.routes import oauth_blueprint
+from fhir_dmp.http.oauth.authorize import AuthorizePages, authorize_blueprint
+from fhir_dmp.http.oauth.routes import oauth_blueprint, well_known_blueprint
 from fhir_dmp.http.oauth.sign_in import SignInPages, sign_in_blueprint
 from fhir_dmp.http.pages.browser import Browser
 from fhir_dmp.http.pages.render import Pages, pages_blueprint
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.metrics import exposed
+from fhir_dmp.oauth.authentication import Authentication
+from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.lifetimes import Lifetimes
+from fhir_dmp.oauth.metadata import token_url
 from fhir_dmp.oauth.oidc import OpenIdClient
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.providers import read_providers
@@ -50,10 +55,13 @@ from fhir_dmp.service.accounts import Accounts
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.audit_log import INTERACTIONS as AUDIT_INTERACTIONS
 from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
+from fhir_dmp.service.authorize import Authorizations
 from fhir_dmp.service.clients import Clients
 from fhir_dmp.service.federation import Federation
 from fhir_dmp.service.operations import OPERATIONS
+from fhir_dmp.service.origins import Origins
 from fhir_dmp.service.perform import INTERACTIONS, perform
+from fhir_dmp.service.records import Records
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.reindex import Reindexer
 from fhir_dmp.service.sealer import Sealer, SealerThread
@@ -97,10 +105,12 @@ class Server:
     settings: Settings
     env: Env
     store: MongoStore
+    grants: MongoGrants
     tokens: Tokens
     clients: Clients
     accounts: Accounts
     federation: Federation
+    authorizations: Authorizations
     forms: Seal
     refusals: Refusals
     reindexer: Reindexer
@@ -215,17 +225,22 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         limits=settings.limits,
         seal=pages.seal,
         unseal=_opener(pages),
+        restrict=build_restrict(definitions, base_url, settings.limits),
     )
     refusals = Refusals(env, settings.anonymous_per_minute)
     announce = announcer(env, refusals)
-    restrict = build_restrict(definitions, base_url, settings.limits)
+    restrict = env.restrict
     grants = MongoGrants(store.database)
+    families, opaque = MongoFamilies(store.database), Opaque.of(secret)
+    issuer = Issuer(settings.public_url.rstrip("/"), settings.token_seconds)
+    authentication = Authentication(grants, FetchedKeys(clock), clock, token_url(issuer.url))
     tokens = Tokens(
         grants=grants,
-        families=MongoFamilies(store.database),
+        families=families,
         keys=Keys(grants, Seal(secret, "keys"), clock),
-        opaque=Opaque.of(secret),
-        issuer=Issuer(settings.public_url.rstrip("/"), settings.token_seconds),
+        clients=authentication,
+        opaque=opaque,
+        issuer=issuer,
         restrict=restrict,
         clock=clock,
         ids=ids,
@@ -241,10 +256,23 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         settings=settings,
         env=env,
         store=store,
+        grants=grants,
         tokens=tokens,
         clients=Clients(grants, clock, ids, announce, restrict),
         accounts=Accounts(kept, passwords, totp, clock, ids, announce),
         federation=_federation(settings, sign_in, ids, Seal(secret, "flow")),
+        authorizations=Authorizations(
+            grants=grants,
+            families=families,
+            clients=authentication,
+            opaque=opaque,
+            issuer=issuer,
+            records=Records(lambda call, context: perform(call, context, env), grants),
+            restrict=restrict,
+            clock=clock,
+            ids=ids,
+            announce=announce,
+        ),
         forms=Seal(secret, "form"),
         refusals=refusals,
         reindexer=Reindexer(env, indexes, added, time.sleep),
@@ -324,12 +352,18 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     app.extensions["fhir_dmp"] = server
     readers = share_threads(app, settings.threads, FHIR_PATH)
     endpoint = _endpoint(server)
-    app.wsgi_app = PlainCalls(app.wsgi_app, endpoint, FHIR_PATH, readers)  # type: ignore[method-assign] # as Flask tells to
+    origins = Origins(server.grants, server.env.clock)
+    framework = Cors(app.wsgi_app, origins.is_registered)
+    app.wsgi_app = PlainCalls(framework, endpoint, FHIR_PATH, readers)  # type: ignore[method-assign] # as Flask tells to
     api = Api(app)
     api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
     api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")
+    api.register_blueprint(well_known_blueprint(server.tokens), url_prefix="/.well-known")
     app.register_blueprint(pages_blueprint())
-    app.register_blueprint(sign_in_blueprint(_sign_in_pages(server, endpoint.reception)), url_prefix="/oauth")
+    sign_in = _sign_in_pages(server, endpoint.reception)
+    app.register_blueprint(sign_in_blueprint(sign_in), url_prefix="/oauth")
+    authorize = AuthorizePages(server.authorizations, sign_in)
+    app.register_blueprint(authorize_blueprint(authorize), url_prefix="/oauth")
     app.register_blueprint(docs_blueprint())
     app.register_blueprint(health_blueprint(server.store.ready))
 

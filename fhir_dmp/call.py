@@ -18,7 +18,7 @@ from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Change, Event, Lock, Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Extract, Store
-from fhir_dmp.store.query import Row
+from fhir_dmp.store.query import Query, Row
 
 Params = tuple[tuple[str, str], ...]
 
@@ -102,6 +102,9 @@ class Caller:
         return replace(context, subject=self.subject, purpose=self.subject.purpose, policy=self.policy)
 
 
+Restrict = Callable[[str, Params], Query]
+"""Compiles search parameters of a type to the query that they mean for one row, or raises a ``FhirError``."""
+
 Validate = Callable[[str, Mapping[str, Any]], Sequence[Issue]]
 """Given the type that is expected and a parsed resource, return what is wrong with it (empty: nothing)."""
 
@@ -111,6 +114,7 @@ class Env:
     """What interactions work with; made once by the composition root.
 
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
+    ``restrict`` compiles the search restrictions of scopes.
     """
 
     store: Store
@@ -122,6 +126,7 @@ class Env:
     limits: Limits
     seal: Callable[[bytes], str]
     unseal: Callable[[str], bytes]
+    restrict: Restrict
 
 
 class Grant(Protocol):

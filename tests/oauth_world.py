@@ -29,9 +29,10 @@ from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import Seal
 from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.accounts import Accounts
-from fhir_dmp.service.authorize import Authorizations, Choice, SignedIn
+from fhir_dmp.service.authorize import Authorizations, Choice
 from fhir_dmp.service.clients import Clients, NewClient
 from fhir_dmp.service.records import Records
+from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.service.tokens import Opaque, Tokens
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.accounts import Account, Session
@@ -162,14 +163,19 @@ class World:
             grants=grants,
             families=MongoFamilies(self.opened[-1][self.database]),
             keys=Keys(grants, Seal(secret, "keys"), self.clock),
+            clients=self.authentication(grants),
             opaque=Opaque.of(secret),
             issuer=Issuer(PUBLIC_URL, **issuer),
             restrict=restrict(),
             clock=self.clock,
             ids=RandomIds(),
             announce=self.announce,
-            fetched=FetchedKeys(self.clock, self.fetch) if self.fetch else None,
         )
+
+    def authentication(self, grants):
+        """Return what knows clients by their proofs."""
+        fetched = FetchedKeys(self.clock, self.fetch) if self.fetch else FetchedKeys(self.clock)
+        return Authentication(grants, fetched, self.clock, TOKEN_URL)
 
     def clients(self):
         """Return the door of registration."""
@@ -181,7 +187,7 @@ class World:
         return Authorizations(
             grants=grants,
             families=MongoFamilies(self.opened[-1][self.database]),
-            clients=Authentication(grants, FetchedKeys(self.clock), self.clock, TOKEN_URL),
+            clients=self.authentication(grants),
             opaque=Opaque.of(secret),
             issuer=Issuer(PUBLIC_URL),
             records=Records(nobody_looks, grants),
@@ -199,7 +205,12 @@ class World:
     def sign_in(self, account_id="a-1", **changed):
         """Add the account of a patient and return it signed in."""
         now = self.clock.micros()
-        values = {"kind": "patient", "name": "Zoé Petit", "resource": "Patient/z", "identifier": "urn:ins|1"}
+        values = {
+            "kind": "patient",
+            "name": "Zoé Petit",
+            "resource": "Patient/z",
+            "identifier": f"urn:ins|{account_id}",
+        }
         account = Account(id=account_id, added=now, holds_from=now, **{**values, **changed})
         session = Session(f"s-{account_id}", account_id, "signed-in", "password", now, now, now + 3_600_000_000)
         if account.situations:

@@ -12,7 +12,7 @@ from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.access.systems import WRITERS, system_rules
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import Refused
-from fhir_dmp.store.query import Eq, In, Not, Query, both, either
+from fhir_dmp.store.query import NOTHING, Eq, In, Not, Query, both, either
 
 _LEVELS = {True: ("patient", "user"), False: ("system",)}
 _INSUFFICIENT = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
@@ -75,6 +75,18 @@ def _scopes(subject: Subject, action: Action) -> Iterator[Scope]:
     for scope in map(parse_scope, subject.scopes):
         if scope and scope.level in levels and letter in scope.actions:
             yield scope
+
+
+def finds(subject: Subject | None, action: Action, sought: Query) -> tuple[Rule, ...]:
+    """Return the permission to find a Patient by the exact INS: for a professional who has no record yet, and for who feeds records.
+
+    What refuses still wins. Nobody finds anybody by less than the whole number.
+    """
+    if subject is None or action != "search" or sought == NOTHING:
+        return ()
+    person = subject.person
+    may = subject.role in WRITERS if person is None else person.kind == "professional" and person.patient is None
+    return (Rule(permit=True, where=both(Eq("ty", "Patient"), sought), reason="by exact INS"),) if may else ()
 
 
 def require_scope(subject: Subject | None, resource_type: str | None, action: Action) -> None:

@@ -116,7 +116,7 @@ def _description(served: Served) -> str:
 
 
 def _security(base: str) -> dict[str, Any]:
-    endpoints = {"token": f"{base}/oauth/token", "revoke": f"{base}/oauth/revoke"}
+    endpoints = {name: f"{base}/oauth/{name}" for name in ("authorize", "token", "introspect", "revoke")}
     return {
         "extension": [
             {
@@ -124,7 +124,7 @@ def _security(base: str) -> dict[str, Any]:
                 "extension": [{"url": name, "valueUri": url} for name, url in endpoints.items()],
             }
         ],
-        "cors": False,
+        "cors": True,
         "service": [{"coding": [{"system": _SECURITY, "code": "SMART-on-FHIR"}], "text": "SMART Backend Services"}],
         "description": "OAuth 2.0 client credentials with private_key_jwt; every act and every refusal is audited.",
     }

@@ -6,7 +6,8 @@ As SMART Backend Services use it: https://hl7.org/fhir/smart-app-launch/STU2.2/b
 from __future__ import annotations
 
 from fhir_dmp.access.scopes import cut
-from fhir_dmp.oauth.clients import INTROSPECTION_SCOPE, Restrict, require_meaning
+from fhir_dmp.call import Restrict
+from fhir_dmp.oauth.clients import INTROSPECTION_SCOPE, require_meaning
 from fhir_dmp.oauth.errors import InvalidScope, UnauthorizedClient
 from fhir_dmp.store.grants import Client
 

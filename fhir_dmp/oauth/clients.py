@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from fhir_dmp.access.scopes import Restriction, Scope, parse_scope
+from fhir_dmp.access.scopes import Scope, parse_scope
+from fhir_dmp.call import Restrict
 from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.oauth.errors import InvalidScope
 from fhir_dmp.oauth.jwks import JwksError, is_loopback, parse_jwks, require_secure_url
 from fhir_dmp.store.grants import Client
-from fhir_dmp.store.query import Query
 
 KINDS = ("backend", "confidential", "public")
 ROLES = ("ehr", "lab", "insurance-feed", "auditor", "samu", "app", "admin")
@@ -43,9 +43,6 @@ https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html.
 
 INTROSPECTION_SCOPE = "__introspection"
 """Lets a resource server ask about the tokens of others; SMART marks scopes of one's own by two underscores."""
-
-Restrict = Callable[[str, Restriction], Query]
-"""Compiles the search restriction of a scope of a type to the query that it means; raises a ``FhirError`` if it means none."""
 
 MOST_SCOPES = 200
 MOST_REDIRECTS = 20

@@ -13,7 +13,9 @@ from joserfc.jwk import Key
 
 from fhir_dmp.access.model import Person
 from fhir_dmp.oauth.engine import half_hash
-from fhir_dmp.oauth.tokens import ALGORITHM
+
+ALGORITHM = "RS256"
+"""What every provider has to sign ID tokens by: https://openid.net/specs/openid-connect-core-1_0.html#ServerMTI."""
 
 
 def identity_claims(person: Person, scopes: Sequence[str], fhir_url: str) -> dict[str, Any]:

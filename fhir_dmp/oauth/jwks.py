@@ -120,7 +120,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def fetch_jwks(url: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a URL serves, and how long that may be kept (microseconds)."""
+
+    body: bytes
+    fresh: int = FRESH_MICROS
+
+
+def fetch_jwks(url: str) -> Served:
     """Return what the URL serves.
 
     No redirects, bounded in bytes and in seconds. Raise ``JwksError`` if that fails.
@@ -136,9 +144,18 @@ def fetch_jwks(url: str) -> bytes:
             ) as response:
                 if response.status_code != requests.codes.ok:
                     raise JwksError(f"The client's jwks_url answers {response.status_code}.")
-                return _bounded(response, ends)
+                return Served(_bounded(response, ends), _fresh(response.headers.get("Cache-Control", "")))
     except (requests.RequestException, HTTPError, OSError):
         raise JwksError("The client's jwks_url cannot be fetched.") from None
+
+
+def _fresh(cache_control: str) -> int:
+    """Return how long an answer may be kept: as long as it says, and never longer than we would keep one that says nothing."""
+    directives = dict(each.strip().lower().partition("=")[::2] for each in cache_control.split(","))
+    if "no-store" in directives or "no-cache" in directives:
+        return 0
+    age = directives.get("max-age", "")
+    return min(int(age[:9]) * 1_000_000, FRESH_MICROS) if age.isascii() and age.isdigit() else FRESH_MICROS
 
 
 def _bounded(response: requests.Response, ends: float) -> bytes:
@@ -160,16 +177,17 @@ class _Fetched:
     lock: threading.Lock = field(default_factory=threading.Lock)
     keys: Mapping[str, Key] = field(default_factory=dict)
     at: int | None = None
+    fresh: int = FRESH_MICROS
     failed: JwksError | None = None
 
 
 class FetchedKeys:
-    """Key sets behind URLs, kept for five minutes; an unknown ``kid`` asks again, at most every ten seconds.
+    """Key sets behind URLs, kept for as long as they say and for five minutes at most; an unknown ``kid`` asks again, at most every ten seconds.
 
     A URL that fails is not asked more often either: its error is remembered as an answer.
     """
 
-    def __init__(self, clock: Clock, fetch: Callable[[str], bytes] = fetch_jwks, most: int = 1000) -> None:
+    def __init__(self, clock: Clock, fetch: Callable[[str], Served] = fetch_jwks, most: int = 1000) -> None:
         self._clock = clock
         self._fetch = fetch
         self._most = most
@@ -199,12 +217,13 @@ class FetchedKeys:
         if fetched.at is None:
             return True
         wanting = fetched.failed is not None or kid not in fetched.keys
-        return self._clock.micros() - fetched.at >= (AGAIN_MICROS if wanting else FRESH_MICROS)
+        return self._clock.micros() - fetched.at >= (AGAIN_MICROS if wanting else fetched.fresh)
 
     def _refresh(self, url: str, fetched: _Fetched) -> None:
         fetched.keys, fetched.failed = {}, None
         try:
-            fetched.keys = parse_jwks(self._fetch(url))
+            served = self._fetch(url)
+            fetched.keys, fetched.fresh = parse_jwks(served.body), served.fresh
         except JwksError as error:
             fetched.failed = error
         fetched.at = self._clock.micros()

@@ -1,7 +1,8 @@
 """Signing keys: made here, kept sealed, replaced in time. https://www.rfc-editor.org/rfc/rfc7517.
 
-The database holds each key sealed by the server's secret, and no public half beside it: a key that was not
-sealed by that secret signs nothing and verifies nothing. A new key is published a while before it signs,
+Access tokens are signed by ES256; ID tokens by RS256, which OpenID Connect and SMART ask of every provider. The
+database holds each key sealed by the server's secret, and no public half beside it: a key that was not sealed by
+that secret signs nothing and verifies nothing. A new key is published a while before it signs,
 longer than a worker waits before it looks again, so that no worker meets a token it cannot check.
 """
 
@@ -13,13 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jwk import ECKey, Key, KeySet, RSAKey, import_key
 
 from fhir_dmp.clock import Clock
+from fhir_dmp.oauth.id_token import ALGORITHM as ID_TOKEN_ALGORITHM
 from fhir_dmp.oauth.tokens import ALGORITHM
 from fhir_dmp.seal import BrokenSealError, Seal
-from fhir_dmp.store.grants import Grants, Key
+from fhir_dmp.store.grants import Grants
+from fhir_dmp.store.grants import Key as KeyRow
 
+KEY_TYPES = {ALGORITHM: "EC", ID_TOKEN_ALGORITHM: "RSA"}
+"""The algorithms that keys are made for, and the type of each."""
+
+RSA_BITS = 2048
 DAY = 86_400_000_000
 SIGNS = 30 * DAY
 KEPT = DAY
@@ -34,9 +41,13 @@ class _Ring:
 
     at: int
     generation: int
-    rows: tuple[Key, ...]
-    keys: Mapping[str, ECKey]
+    rows: tuple[KeyRow, ...]
+    keys: Mapping[str, Key]
     public: KeySet
+
+    def of(self, algorithm: str) -> tuple[KeyRow, ...]:
+        """Return the rows of the keys that sign by the algorithm, by generation."""
+        return tuple(row for row in self.rows if self.keys[row.kid].key_type == KEY_TYPES[algorithm])
 
 
 class Keys:
@@ -49,20 +60,24 @@ class Keys:
         self._lock = threading.Lock()
         self._ring: _Ring | None = None
 
-    def signing(self) -> ECKey:
-        """Return the key that signs now; make one if there is none, and the next one when its time comes."""
+    def signing(self, algorithm: str = ALGORITHM) -> Key:
+        """Return the key that signs now by the algorithm; make one if there is none, and the next one when its time comes."""
         now = self._clock.micros()
         ring = self._fresh(LOOKS_AGAIN)
-        newest = ring.rows[-1] if ring.rows else None
-        if newest is None or newest.signs_until - PUBLISHED_BEFORE <= now:
-            self._make(ring, now)
+        rows = ring.of(algorithm)
+        if not rows or rows[-1].signs_until - PUBLISHED_BEFORE <= now:
+            self._make(ring, now, algorithm)
             ring = self._fresh(0)
-        row = next(row for row in reversed(ring.rows) if row.signs_from <= now or row is ring.rows[0])
+            rows = ring.of(algorithm)
+        row = next(row for row in reversed(rows) if row.signs_from <= now or row is rows[0])
         return ring.keys[row.kid]
 
     def rotate(self) -> None:
-        """Make the next key at once; it signs once all workers have had time to see it."""
-        self._make(self._fresh(0), self._clock.micros())
+        """Make the next key of each algorithm in use at once; it signs once all workers have had time to see it."""
+        for algorithm in KEY_TYPES:
+            ring = self._fresh(0)
+            if ring.of(algorithm):
+                self._make(ring, self._clock.micros(), algorithm)
         self._fresh(0)
 
     def public(self, *, wanted: bool = False) -> KeySet:
@@ -73,18 +88,21 @@ class Keys:
         return self._fresh(LOOKS_AGAIN_FOR_UNKNOWN if wanted else LOOKS_AGAIN).public
 
     def jwks(self) -> dict[str, Any]:
-        """Return the public key set as it is published; there is always a key that signs."""
+        """Return the public key set as it is published; there is always a key that signs.
+
+        It is at most a second old: whoever looks for the key of a token that was just signed finds it.
+        """
         self.signing()
-        ring = self._fresh(LOOKS_AGAIN)
+        ring = self._fresh(LOOKS_AGAIN_FOR_UNKNOWN)
         return {"keys": [_public(key) for key in ring.keys.values()]}
 
-    def _make(self, ring: _Ring, now: int) -> None:
-        key = ECKey.generate_key("P-256")
+    def _make(self, ring: _Ring, now: int, algorithm: str) -> None:
+        key: Key = ECKey.generate_key("P-256") if algorithm == ALGORITHM else RSAKey.generate_key(RSA_BITS)
         kid = key.thumbprint()
         content = json.dumps({**key.as_dict(private=True), "kid": kid}).encode()
-        starts = now + PUBLISHED_BEFORE if ring.rows else now
+        starts = now + PUBLISHED_BEFORE if ring.of(algorithm) else now
         ends = starts + SIGNS
-        self._grants.add_key(Key(ring.generation + 1, kid, self._seal.seal(content), starts, ends, ends + KEPT))
+        self._grants.add_key(KeyRow(ring.generation + 1, kid, self._seal.seal(content), starts, ends, ends + KEPT))
 
     def _fresh(self, age: int) -> _Ring:
         ring = self._ring
@@ -101,10 +119,10 @@ class Keys:
         rows = tuple(row for row in listed if row.expires > at)
         have = known.keys if known else {}
         keys = {row.kid: have.get(row.kid) or self._opened(row) for row in rows}
-        public = KeySet([ECKey.import_key(_public(key)) for key in keys.values()])
+        public = KeySet([import_key(_public(key)) for key in keys.values()])
         return _Ring(at, listed[-1].generation if listed else 0, rows, keys, public)
 
-    def _opened(self, row: Key) -> ECKey:
+    def _opened(self, row: KeyRow) -> Key:
         try:
             content = json.loads(self._seal.open(row.sealed))
         except BrokenSealError:
@@ -114,8 +132,9 @@ class Keys:
                 f"The signing key {row.kid} was sealed by another secret: "
                 "give the server the one that it was first started with."
             )
-        return ECKey.import_key(content)
+        return import_key(content)
 
 
-def _public(key: ECKey) -> dict[str, Any]:
-    return {**key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}
+def _public(key: Key) -> dict[str, Any]:
+    algorithm = next(name for name, kind in KEY_TYPES.items() if kind == key.key_type)
+    return {**key.as_dict(private=False), "use": "sig", "alg": algorithm}

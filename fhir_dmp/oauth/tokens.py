@@ -17,7 +17,7 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jwk import Key, KeySet
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.errors import Unauthenticated
@@ -69,7 +69,7 @@ class Issuer:
         return f"{self.url}/fhir"
 
     def mint(
-        self, subject: Subject, registration: str, key: ECKey, times: tuple[int, int], family: str | None = None
+        self, subject: Subject, registration: str, key: Key, times: tuple[int, int], family: str | None = None
     ) -> str:
         """Return a signed token for the subject, whose ``token_id`` becomes the ``jti``.
 

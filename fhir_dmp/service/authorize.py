@@ -14,12 +14,12 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.access.scopes import Scope, parse_scope
-from fhir_dmp.call import Context
+from fhir_dmp.call import Context, Restrict
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.act import Announce, TokenAct
 from fhir_dmp.oauth.authentication import Authentication
-from fhir_dmp.oauth.clients import Restrict, require_meaning
+from fhir_dmp.oauth.clients import require_meaning
 from fhir_dmp.oauth.code_grant import EMERGENCIES, Asked, read_authorization, require_redirect, within
 from fhir_dmp.oauth.errors import (
     AccessDenied,
@@ -34,9 +34,9 @@ from fhir_dmp.oauth.launch import Launch, read_launch
 from fhir_dmp.oauth.lifetimes import CODE_SECONDS
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.service.records import Encounter, Record, Records
+from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.service.telling import Told, foreseen
 from fhir_dmp.service.tokens import Opaque
-from fhir_dmp.store.accounts import Account, Session
 from fhir_dmp.store.families import Families, Family
 from fhir_dmp.store.grants import Client, Grants
 
@@ -49,14 +49,6 @@ DOCTOR = "10"
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
-    """The person at the browser."""
-
-    account: Account
-    session: Session
-
-
-@dataclass(frozen=True, slots=True)
 class Go:
     """Send the browser there."""
 
@@ -65,9 +57,7 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class SignInFirst:
-    """Let the person sign in, and come back to this query."""
-
-    query: str
+    """Let the person sign in, and ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +73,17 @@ class Sorry:
 class Question:
     """What the person is asked.
 
-    ``ticket`` goes back with the answer. ``scopes`` are the resource scopes, ``others`` all others. ``records`` are those to choose from;
-    ``search`` tells whether one may be looked up by its INS, ``patient`` the one that is settled. ``emergency`` is the purpose that
-    may be claimed with a reason, ``claimed`` says that the client asks for nothing else. ``problem`` names what was wrong with an answer.
+    ``ticket`` goes back with the answer; ``origin`` is where the browser is led then. ``scopes`` are the resource scopes, ``others`` all
+    others. ``records`` are those to choose from; ``search`` tells whether one may be looked up by its INS, ``patient`` is the one
+    that is settled. ``emergency`` is the purpose that may be claimed with a reason, ``claimed`` says that the client asks for
+    nothing else. ``problem`` names what was wrong with an answer.
     """
 
     ticket: str
     client_id: str
     client_name: str
     organization: str | None
-    address: str
+    origin: str
     person: str
     scopes: tuple[Scope, ...]
     others: tuple[str, ...]
@@ -180,7 +171,7 @@ class Authorizations:
         try:
             put = foreseen(context, "authorize", lambda: self._read(params, client))
             if signed is None and put.asked.prompt != "none":
-                return SignInFirst(urlencode(params))
+                return SignInFirst()
             if signed is None:
                 raise LoginRequired("Nobody is signed in.")
             if put.asked.prompt == "none":
@@ -265,7 +256,7 @@ class Authorizations:
             client_id=client.id,
             client_name=client.name or client.id,
             organization=client.organization,
-            address=urlsplit(asked.redirect_uri).netloc,
+            origin=_origin(asked.redirect_uri),
             person=account.name,
             scopes=tuple(scopes),
             others=tuple(text for text in asked.scopes if parse_scope(text) is None),
@@ -466,6 +457,11 @@ def _person(signed: SignedIn, record: Record | None) -> Person:
         purpose=PURPOSES[kind],
         secret=session.secret,
     )
+
+
+def _origin(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _code(error: OAuthError | FhirError) -> tuple[str, str]:

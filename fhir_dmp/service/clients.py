@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fhir_dmp.call import Context
+from fhir_dmp.call import Context, Restrict
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, NotFound
 from fhir_dmp.oauth.act import Announce, Kind, TokenAct
 from fhir_dmp.oauth.client_secret import hashed, make_secret
-from fhir_dmp.oauth.clients import Restrict, public_jwks, require_registrable
+from fhir_dmp.oauth.clients import public_jwks, require_registrable
 from fhir_dmp.store.grants import Client, Grants
 
 T = TypeVar("T")

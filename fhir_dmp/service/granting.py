@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action, Decision, Person, Rule
 from fhir_dmp.access.policy import EVERYBODY, Policy, decode
-from fhir_dmp.access.rules import rules_for
+from fhir_dmp.access.rules import finds, rules_for
 from fhir_dmp.access.scopes import Scope
-from fhir_dmp.call import Context, Env
+from fhir_dmp.call import Call, Context, Env
 from fhir_dmp.errors import FhirError, TooCostly
+from fhir_dmp.fhir.ins import INS_SYSTEMS
 from fhir_dmp.fhir.reference import parse_literal
-from fhir_dmp.search.compile import compile_criteria
-from fhir_dmp.search.model import Setting
-from fhir_dmp.search.parse import parse
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.query import NOTHING, Query, Row, mentions
 
@@ -26,10 +24,11 @@ class Granting:
     """``call.Grant`` for one attempt of one caller; ``known`` are policies that were read after the request began.
 
     A person's token names one record: its policy came with the token. A system's rules rest on the policies of the rows in
-    question, or, for lists, on all that name its structure.
+    question, or, for lists, on all that name its structure. ``sought`` are the rows of whoever is looked for by an exact INS.
     """
 
-    def __init__(self, context: Context, env: Env, known: Mapping[str, PolicyRow | None]) -> None:
+    def __init__(self, context: Context, env: Env, known: Mapping[str, PolicyRow | None], sought: Query) -> None:
+        self._sought = sought
         self._context = context
         self._env = env
         self._known = dict(known)
@@ -120,25 +119,14 @@ class Granting:
 
     def _from(self, action: Action, policies: Mapping[str, Policy]) -> tuple[Rule, ...]:
         context = self._context
-        return rules_for(
-            context.subject, action, policies, context.now, self._env.definitions.matrix, self._restriction
-        )
+        matrix = self._env.definitions.matrix
+        rules = rules_for(context.subject, action, policies, context.now, matrix, self._restriction)
+        return (*rules, *finds(context.subject, action, self._sought))
 
     def _restriction(self, scope: Scope) -> Query:
         """Return the query of a scope's restriction; one that cannot be asked covers nothing."""
-        env, limits = self._env, self._env.limits
         try:
-            request = parse(scope.type or "", scope.restriction, env.definitions, limits, strict=True)
-            setting = Setting(
-                definitions=env.definitions,
-                base_url=self._context.base_url,
-                now=self._context.now,
-                limits=limits,
-                lookup=env.store.keys,
-                bodies=lambda *_: (),
-                allowed=lambda _: NOTHING,
-            )
-            return compile_criteria(request.type, request.criteria, setting)
+            return self._env.restrict(scope.type or "", scope.restriction)
         except FhirError:
             return NOTHING
 
@@ -151,10 +139,29 @@ class Granting:
         self._used.update(dict.fromkeys(reasons))
 
 
-def grant_of(context: Context, env: Env, *, anew: bool = False) -> Granting:
+def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False) -> Granting:
     """Return the grant of a caller; ``anew`` reads again the policy that came with a person's token."""
+    sought = _sought(call, env)
     person = context.subject.person if context.subject else None
     if person is None or person.patient is None:
-        return Granting(context, env, {})
+        return Granting(context, env, {}, sought)
     policy = env.store.find_policies((person.patient,)).get(person.patient) if anew else context.policy
-    return Granting(context, env, {person.patient: policy})
+    return Granting(context, env, {person.patient: policy}, sought)
+
+
+def _sought(call: Call, env: Env) -> Query:
+    """Return the rows of those whom a search names by their exact INS."""
+    if call.name != "search-type" or call.type != "Patient":
+        return NOTHING
+    for name, value in call.params:
+        if name == "identifier" and all(_is_ins(each) for each in value.split(",")):
+            try:
+                return env.restrict("Patient", ((name, value),))
+            except FhirError:
+                return NOTHING
+    return NOTHING
+
+
+def _is_ins(value: str) -> bool:
+    system, _, number = value.partition("|")
+    return system in INS_SYSTEMS and number != ""

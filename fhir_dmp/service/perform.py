@@ -105,7 +105,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if action is not None:
         require_scope(context.subject, call.type, action)
     for attempt in range(ATTEMPTS):
-        grant = grant_of(context, env, anew=attempt > 0)
+        grant = grant_of(call, context, env, anew=attempt > 0)
         answer = _answered(call, interaction, context, grant, env)
         if isinstance(answer, Result):
             return _recorded(Act(call, answer, reasons=grant.used), context, env)

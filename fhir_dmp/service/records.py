@@ -10,15 +10,8 @@ from typing import Any, Literal
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Call, Caller, Context, Result
 from fhir_dmp.errors import FhirError, Unavailable
+from fhir_dmp.fhir.ins import INS_LENGTH, INS_SYSTEMS
 from fhir_dmp.store.grants import Grants, Look
-
-INS_SYSTEMS = (
-    "urn:oid:1.2.250.1.213.1.4.8",
-    "urn:oid:1.2.250.1.213.1.4.9",
-    "urn:oid:1.2.250.1.213.1.4.10",
-    "urn:oid:1.2.250.1.213.1.4.11",
-)
-"""INS-NIR, INS-NIA, and those for tests and demonstrations. https://hl7.fr/ig/fhir/core/StructureDefinition-fr-core-patient-ins.html."""
 
 MOST_ENCOUNTERS = 20
 
@@ -64,7 +57,7 @@ class Records:
         """Return the record of exactly this INS, or None."""
         digits = "".join(ins.split()).upper()
         value = ",".join(f"{system}|{digits}" for system in INS_SYSTEMS)
-        if not digits.isalnum() or len(digits) > 15:
+        if not digits.isalnum() or len(digits) > INS_LENGTH:
             return None
         found = [*self._searched(asker, context, Call("search-type", "Patient", params=(("identifier", value),)))]
         return _record(found[0]) if len(found) == 1 else None

@@ -12,22 +12,23 @@ from typing import Any, NoReturn
 from joserfc.errors import InvalidKeyIdError
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.call import Caller, Context
+from fhir_dmp.call import Caller, Context, Restrict
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Unauthenticated
 from fhir_dmp.fhir import codec
 from fhir_dmp.oauth import client_credentials, code_grant, refresh_grant
 from fhir_dmp.oauth.act import Announce
 from fhir_dmp.oauth.authentication import Authentication
-from fhir_dmp.oauth.clients import INTROSPECTION_SCOPE, ROLES, Restrict
-from fhir_dmp.oauth.errors import InvalidClient, InvalidGrant, InvalidRequest, UnsupportedGrantType
+from fhir_dmp.oauth.clients import INTROSPECTION_SCOPE, ROLES
+from fhir_dmp.oauth.errors import InvalidClient, InvalidGrant, InvalidRequest, UnauthorizedClient, UnsupportedGrantType
 from fhir_dmp.oauth.handles import Handles, digest
+from fhir_dmp.oauth.id_token import ALGORITHM as ID_TOKEN_ALGORITHM
 from fhir_dmp.oauth.id_token import identity_claims, make_id_token
 from fhir_dmp.oauth.introspection import INACTIVE, describe_access_token, describe_refresh_token
-from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
-from fhir_dmp.oauth.lifetimes import Lifetimes
-from fhir_dmp.oauth.metadata import smart_configuration, token_url
+from fhir_dmp.oauth.launch import make_launch
+from fhir_dmp.oauth.lifetimes import LAUNCH_SECONDS, Lifetimes
+from fhir_dmp.oauth.metadata import openid_configuration, smart_configuration
 from fhir_dmp.oauth.tokens import CheckedSignatures, Claims, Issuer, invalid_token
 from fhir_dmp.seal import Seal
 from fhir_dmp.service.telling import TokenAnswer, TokenRequest, Told, announced, answered
@@ -63,6 +64,7 @@ class Tokens:
         grants: Grants,
         families: Families,
         keys: Keys,
+        clients: Authentication,
         opaque: Opaque,
         issuer: Issuer,
         restrict: Restrict,
@@ -70,7 +72,6 @@ class Tokens:
         ids: Ids,
         announce: Announce,
         lifetimes: Lifetimes | None = None,
-        fetched: FetchedKeys | None = None,
     ) -> None:
         self._grants = grants
         self._families = families
@@ -83,7 +84,7 @@ class Tokens:
         self._announce = announce
         self._lifetimes = lifetimes or Lifetimes(issuer.seconds)
         self._checked = CheckedSignatures(self._check)
-        self._clients = Authentication(grants, fetched or FetchedKeys(clock), clock, token_url(issuer.url))
+        self._clients = clients
 
     def prepare(self) -> None:
         """Make the first signing key if there is none, and see that the kept ones open.
@@ -107,6 +108,10 @@ class Tokens:
     def user_info(self, request: TokenRequest, context: Context) -> TokenAnswer:
         """Answer who a token was issued for. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo."""
         return answered(self._announce, "userinfo", request, context, self._user_info)
+
+    def launch(self, request: TokenRequest, context: Context) -> TokenAnswer:
+        """Answer an EHR that opens an app in a record. https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html."""
+        return answered(self._announce, "launch", request, context, self._launch)
 
     def verify_bearer(self, raw: str) -> Caller:
         """Return whom the token speaks for, as client, person and token stand now, with the policy of its record.
@@ -136,6 +141,10 @@ class Tokens:
     def smart_configuration(self) -> bytes:
         """Return the document at ``.well-known/smart-configuration``."""
         return codec.dumps(smart_configuration(self._issuer.url))
+
+    def openid_configuration(self) -> bytes:
+        """Return the document at ``.well-known/openid-configuration`` of the issuer."""
+        return codec.dumps(openid_configuration(self._issuer.url))
 
     def jwks(self) -> bytes:
         """Return the public key set that checks our tokens. https://www.rfc-editor.org/rfc/rfc7517#section-5."""
@@ -239,8 +248,7 @@ class Tokens:
         organization = family.organization or client.organization
         subject = Subject(client.id, client.role, told.scopes, organization, self._ids.new(), person=person)
         told.subject = subject
-        key = self._keys.signing()
-        token = self._issuer.mint(subject, client.registration, key, (now, ends), family.id)
+        token = self._issuer.mint(subject, client.registration, self._keys.signing(), (now, ends), family.id)
         answer: dict[str, Any] = {
             "access_token": token,
             "token_type": "Bearer",
@@ -255,7 +263,7 @@ class Tokens:
                 client=client.id,
                 nonce=family.nonce if first else None,
                 access_token=token,
-                key=key,
+                key=self._keys.signing(ID_TOKEN_ALGORITHM),
                 times=(now, now + self._lifetimes.token),
             )
         if refresh is not None:
@@ -339,6 +347,21 @@ class Tokens:
         if subject.person is None or "openid" not in subject.scopes:
             raise invalid_token("The token was not issued with the scope openid.")
         return identity_claims(subject.person, subject.scopes, self._issuer.audience)
+
+    def _launch(self, request: TokenRequest, told: Told) -> Mapping[str, Any]:
+        form = request.form()
+        scheme, _, bearer = request.authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise invalid_token("Send the EHR's access token as a bearer token.")
+        told.subject = self.verify_bearer(bearer).subject
+        told.client_id = told.subject.client
+        if told.subject.role != "ehr":
+            raise UnauthorizedClient("Apps are launched by EHRs.")
+        app = self._clients.find(form.get("app", ""))
+        if app.kind == "backend" or "launch" not in app.scopes:
+            raise InvalidRequest("app is no client that is registered for the scope launch.")
+        raw = make_launch(self._opaque.launches, form, self._ids.new(), self._now)
+        return {"launch": raw, "iss": self._issuer.audience, "expires_in": LAUNCH_SECONDS}
 
     def _for_system(self, client: Client, told: Told, operator: str | None = None) -> str:
         token_id = self._ids.new()

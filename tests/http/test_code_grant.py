@@ -90,7 +90,7 @@ def test_the_token_names_the_person_on_every_worker(world, tokens):
     """What the rules need of a person is read with the token."""
     subject = world.worker().verify_bearer(tokens["access_token"]).subject
 
-    expected = Person("holder", "a-1", "urn:ins|1", "Patient/z", "Zoé Petit", patient="Patient/z", purpose="PATRQT")
+    expected = Person("holder", "a-1", "urn:ins|a-1", "Patient/z", "Zoé Petit", patient="Patient/z", purpose="PATRQT")
     assert expected == subject.person
     assert (subject.client, subject.role, subject.purpose) == ("phone", "app", "PATRQT")
 
@@ -130,7 +130,7 @@ def test_the_id_token_says_who_signed_in(world):
     http = world.http()
     tokens = redeem(http, world.code(world.sign_in(), nonce="n-0S6_WzA2Mj")["code"]).json
     claims = jwt.decode(
-        tokens["id_token"], KeySet.import_key_set(http.get("/oauth/jwks").json), algorithms=["ES256"]
+        tokens["id_token"], KeySet.import_key_set(http.get("/oauth/jwks").json), algorithms=["RS256"]
     ).claims
 
     assert claims == {
@@ -140,7 +140,7 @@ def test_the_id_token_says_who_signed_in(world):
         "iat": NOW,
         "exp": NOW + 300,
         "nonce": "n-0S6_WzA2Mj",
-        "at_hash": half_hash(tokens["access_token"], "ES256"),
+        "at_hash": half_hash(tokens["access_token"], "RS256"),
         "fhirUser": f"{PUBLIC_URL}/fhir/Patient/z",
     }
 
@@ -489,7 +489,7 @@ def test_a_person_who_is_not_signed_in_signs_in_first(world):
     answer = world.authorizations().ask(authorize(), None, context())
 
     assert isinstance(answer, SignInFirst)
-    assert isinstance(world.authorizations().ask(answer.query.encode(), world.sign_in(), context()), Question)
+    assert isinstance(world.authorizations().ask(authorize(), world.sign_in(), context()), Question)
     assert world.acts == []
 
 

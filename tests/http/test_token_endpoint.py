@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.errors import TooMany, Unauthenticated, Unavailable
+from fhir_dmp.oauth.jwks import Served
 from tests.oauth_world import (
     ASSERTION_TYPE,
     FORM,
@@ -262,7 +263,7 @@ def test_a_fault_says_nothing_outside_and_leaves_its_event(world):
 def test_keys_behind_a_url_prove_a_client(world):
     """A client may publish its keys instead of handing them over."""
     world.register(jwks_url="https://ehr.example/jwks")
-    world.fetch = lambda url: jwks(key_pair()).encode()
+    world.fetch = lambda url: Served(jwks(key_pair()).encode())
 
     assert ask(world.http(), form(world.assertion())).status_code == 200
 

@@ -52,6 +52,11 @@ def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
         """Introspection: what a token means, for its client and for resource servers. https://www.rfc-editor.org/rfc/rfc7662."""
         return enter(tokens.introspect_token)
 
+    @routes.route("/launch", methods=METHODS)
+    def launch() -> Response:
+        """Launch token, for an EHR that opens an app in a record. https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html."""
+        return enter(tokens.launch)
+
     @routes.route("/userinfo", methods=("GET", "POST"))
     def user_info() -> Response:
         """Who the access token was issued for. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo."""
@@ -66,6 +71,19 @@ def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
             return render_error(error, reception.stranger(request.environ).request_id)
         headers = {"Cache-Control": f"public, max-age={PUBLISHED_SECONDS}"}
         return Response(body, headers=headers, content_type="application/jwk-set+json")
+
+    return routes
+
+
+def well_known_blueprint(tokens: Tokens) -> Blueprint:
+    """Return the discovery document of OpenID Connect, to be mounted at ``/.well-known``."""
+    routes = Blueprint("well-known", __name__, description="Discovery")
+
+    @routes.get("/openid-configuration")
+    def openid_configuration() -> Response:
+        """OpenID Connect discovery. https://openid.net/specs/openid-connect-discovery-1_0.html."""
+        headers = {"Cache-Control": f"public, max-age={PUBLISHED_SECONDS}"}
+        return Response(tokens.openid_configuration(), headers=headers, content_type="application/json")
 
     return routes
 

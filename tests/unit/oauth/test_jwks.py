@@ -11,7 +11,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from fhir_dmp.clock import FixedClock
-from fhir_dmp.oauth.jwks import FetchedKeys, JwksError, fetch_jwks, parse_jwks, require_secure_url
+from fhir_dmp.oauth.jwks import FRESH_MICROS, FetchedKeys, JwksError, Served, fetch_jwks, parse_jwks, require_secure_url
 from tests.oauth_world import NOON, jwks, key_pair, public
 
 URL = "https://client.example/jwks"
@@ -98,13 +98,13 @@ class Source:
     """A fetch that counts, and answers what it is told to."""
 
     def __init__(self, *privates):
-        self.privates, self.calls = list(privates), 0
+        self.privates, self.calls, self.fresh = list(privates), 0, FRESH_MICROS
 
     def __call__(self, url):
         self.calls += 1
         if not self.privates:
             raise JwksError("down")
-        return jwks(*self.privates).encode()
+        return Served(jwks(*self.privates).encode(), self.fresh)
 
 
 def test_a_fetched_set_is_kept_for_five_minutes():
@@ -117,6 +117,40 @@ def test_a_fetched_set_is_kept_for_five_minutes():
     assert source.calls == 1
 
     clock.set(NOON + timedelta(seconds=301))
+    fetched.find(URL, "key-1")
+    assert source.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("max-age=60", 60),
+        ("public, max-age=60, must-revalidate", 60),
+        ("max-age=86400", 300),
+        ("no-store", 0),
+        ("no-cache", 0),
+        ("max-age=soon", 300),
+    ],
+)
+def test_a_key_set_is_kept_no_longer_than_its_server_says(served, header, seconds):
+    """And no longer than five minutes, whatever it says."""
+    answers, url = served
+    answers["/jwks"] = (200, {"Cache-Control": header}, jwks(key_pair()).encode())
+
+    assert fetch_jwks(f"{url}/jwks").fresh == seconds * 1_000_000
+
+
+def test_a_set_that_may_be_kept_for_a_minute_is_fetched_again_after_it():
+    """The client's own word decides."""
+    clock, source = FixedClock(NOON), Source(key_pair())
+    source.fresh = 60_000_000
+    fetched = FetchedKeys(clock, source)
+    fetched.find(URL, "key-1")
+    clock.set(NOON + timedelta(seconds=59))
+    fetched.find(URL, "key-1")
+    assert source.calls == 1
+
+    clock.set(NOON + timedelta(seconds=60))
     fetched.find(URL, "key-1")
     assert source.calls == 2
 
@@ -190,7 +224,7 @@ def test_a_key_set_is_fetched_over_http_from_the_loopback(served):
     answers, url = served
     answers["/jwks"] = (200, {}, jwks(key_pair()).encode())
 
-    assert {"key-1"} == set(parse_jwks(fetch_jwks(f"{url}/jwks")))
+    assert {"key-1"} == set(parse_jwks(fetch_jwks(f"{url}/jwks").body))
 
 
 @pytest.mark.parametrize(

@@ -200,4 +200,5 @@ def test_the_smart_configuration_says_what_the_server_does():
     assert document["grant_types_supported"] == ["authorization_code", "refresh_token", "client_credentials"]
     assert document["token_endpoint_auth_signing_alg_values_supported"] == ["RS384", "ES384"]
     assert document["code_challenge_methods_supported"] == ["S256"]
-    assert "issuer" not in document
+    assert document["authorization_endpoint"] == "https://dmp.example/oauth/authorize"
+    assert document["issuer"] == "https://dmp.example"

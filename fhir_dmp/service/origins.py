@@ -1,0 +1,32 @@
+"""The origins of registered apps, which their pages ask from. https://datatracker.ietf.org/doc/html/rfc6454."""
+
+from __future__ import annotations
+
+import threading
+from urllib.parse import urlsplit
+
+from fhir_dmp.clock import Clock
+from fhir_dmp.store.grants import Grants
+
+FRESH_MICROS = 5_000_000
+
+
+class Origins:
+    """Knows them for five seconds: to know an origin opens nothing, it lets a browser hand on what a token opened."""
+
+    def __init__(self, grants: Grants, clock: Clock) -> None:
+        self._grants = grants
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: frozenset[str] = frozenset()
+        self._at: int | None = None
+
+    def is_registered(self, origin: str) -> bool:
+        """Tell whether an app has a redirect URI of this origin."""
+        with self._lock:
+            now = self._clock.micros()
+            if self._at is None or now - self._at >= FRESH_MICROS:
+                uris = [urlsplit(uri) for client in self._grants.list_clients() for uri in client.redirect_uris]
+                self._known = frozenset(f"{uri.scheme}://{uri.netloc}" for uri in uris)
+                self._at = now
+            return origin in self._known
