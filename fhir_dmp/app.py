@@ -352,7 +352,7 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     app.extensions["fhir_dmp"] = server
     readers = share_threads(app, settings.threads, FHIR_PATH)
     endpoint = _endpoint(server)
-    origins = Origins(server.grants, server.env.clock)
+    origins = Origins(server.grants, server.env.clock, settings.cors_origins)
     framework = Cors(app.wsgi_app, origins.is_registered)
     app.wsgi_app = PlainCalls(framework, endpoint, FHIR_PATH, readers)  # type: ignore[method-assign] # as Flask tells to
     api = Api(app)
@@ -366,6 +366,11 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     app.register_blueprint(authorize_blueprint(authorize), url_prefix="/oauth")
     app.register_blueprint(docs_blueprint())
     app.register_blueprint(health_blueprint(server.store.ready))
+
+    @app.before_request
+    def methods() -> Response | None:
+        here = request.path == FHIR_PATH or request.path.startswith(f"{FHIR_PATH}/")
+        return endpoint.options() if request.method == "OPTIONS" and here else None
 
     @app.errorhandler(HTTPException)
     def no_route(fault: HTTPException) -> Response | HTTPException:
@@ -407,6 +412,7 @@ def _endpoint(server: Server) -> Endpoint:
             "capabilities": lambda: capabilities(server.reindexer.added.changes),
             "smart-configuration": server.tokens.smart_configuration,
         },
+        gzip_from=settings.gzip_from,
     )
 
 

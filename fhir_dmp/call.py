@@ -30,7 +30,8 @@ class Call:
     ``name`` is the code of http://hl7.org/fhir/restful-interaction. ``body`` is what was sent (bytes), or the resource
     of a bundle's entry (parsed). ``params`` are the query's names and values in their order, decoded. ``criteria`` is the
     query of a conditional interaction (``If-None-Exist``, or the search part of the URL). ``mark`` is remembered in the
-    commit of what the call does, so that a load is known to be done. ``operation`` is the code of an operation, without ``$``, and
+    commit of what the call does, so that a load is known to be done. ``provenance`` is the Provenance (JSON) that is told with a
+    change. ``compartment`` is the record that a search stays within. ``operation`` is the code of an operation, without ``$``, and
     ``parameters`` what it is given, once that was read; its ``body`` is None where it was called by GET.
     """
 
@@ -47,7 +48,9 @@ class Call:
     strict: bool = False
     prefer: Literal["minimal", "representation", "OperationOutcome"] | None = None
     mark: str | None = None
+    provenance: str | None = None
     operation: str | None = None
+    compartment: Ref | None = None
     parameters: Parameters = NONE_GIVEN
 
     @property

@@ -43,6 +43,7 @@ class Settings:
     lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write. Metrics are told at
     ``metrics_host``, ``metrics_port`` (0: nowhere), to whoever reaches that. ``trusted_proxies`` counts
     the proxies whose ``X-Forwarded-For`` is believed.
+    ``cors_origins`` are the origins, between commas, whose pages may call (``*``: any).
     """
 
     mongodb_uri: str = ""
@@ -67,6 +68,8 @@ class Settings:
     audit_timeout_seconds: float = 2.0
     commit_timeout_seconds: float = 5.0
     threads: int = 64
+    gzip_from: int = 2048
+    cors_origins: str = ""
     log_level: str = "info"
     limits: Limits = field(default_factory=Limits)
 

@@ -55,7 +55,7 @@ def batch(
             acts[place] = refuse(Call("batch"), error)
     for item in sorted(items, key=lambda item: ORDER[item.method]):
         mark = f"{call.mark}/{item.place}" if call.mark else None
-        act = do(replace(item.call, prefer=call.prefer, strict=call.strict, mark=mark))
+        act = do(replace(item.call, prefer=call.prefer, strict=call.strict, mark=mark, provenance=call.provenance))
         acts[item.place] = _headless(act) if item.method == "HEAD" else act
     done = tuple(acts[place] for place in sorted(acts))
     return Result("ok", bundle("batch-response", _answers(done, context, call)), entries=done)

@@ -29,7 +29,7 @@ _TYPE_INTERACTIONS = (
 _SYSTEM_INTERACTIONS = ("transaction", "batch", "search-system", "history-system")
 _OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _SECURITY = "http://terminology.hl7.org/CodeSystem/restful-security-service"
-_FORMATS = ("application/fhir+json", "json")
+_FORMATS = ("application/fhir+json", "application/fhir+xml", "json", "xml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ def capability_statement(served: Served, public_url: str, started: str) -> bytes
         "implementation": {"description": "Shared medical record", "url": f"{base}/fhir"},
         "fhirVersion": served.definitions.version,
         "format": list(_FORMATS),
+        "patchFormat": ["application/json-patch+json", "application/fhir+json", "application/fhir+xml"],
         "rest": [
             {
                 "mode": "server",

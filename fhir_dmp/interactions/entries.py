@@ -20,6 +20,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import STATUS, Entry
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.operation import find
 
 ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "OPERATION": 2, "GET": 3, "HEAD": 3}
@@ -260,6 +261,12 @@ def _reading(parts: list[str]) -> Call | None:
     """Return the call that a path alone names."""
     found = None
     match parts:
+        case [] | ["_search"]:
+            found = Call("search-system")
+        case [record_type, record_id, member] if member != "_history":
+            whole = member in ("*", "_search")
+            name, kind = ("search-system", None) if whole else ("search-type", member)
+            found = Call(name, kind, compartment=Ref(record_type, record_id))
         case ["_history"]:
             found = Call("history-system")
         case [resource_type, "_history"]:

@@ -15,6 +15,7 @@ from fhir_dmp.clock import instant
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.dates import Interval, interval
+from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.settings import Limits
@@ -22,7 +23,7 @@ from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, HistoryPage, Scope, Store
 from fhir_dmp.store.query import Query
 
-_ASKED = ("_count", "_since", "_at")
+_ASKED = ("_count", "_since", "_at", *ASKED)
 _RENDERING = ("_page", "_format", "_pretty")
 
 
@@ -44,6 +45,7 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         visible(call.ref, env.store.find_current(call.ref), grant)
     allowed = narrow(grant.rules("read" if call.id else "search"))
     scope, before = _scope(call, asked, allowed, env.store)
+    part = subset_of(asked.used, env.definitions)
     horizon = int(place.bound) if place else env.store.horizon()
     page = HistoryPage(asked.count, place.keys[0] if place else before)
     found = env.store.history(scope, page) if asked.count else Found((), more=False)
@@ -52,7 +54,7 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         "ok",
         bundle(
             "history",
-            [_entry(row, context) for row in found.rows],
+            [_entry(row, part, context) for row in found.rows],
             links=_links(call, context, asked, found, horizon, env),
             total=env.store.history_count(scope) if counted else None,
             updated=instant(horizon),
@@ -67,13 +69,17 @@ def _read(params: Params, limits: Limits, *, strict: bool) -> _Asked:
     used = tuple(each for each in params if each[0] in _ASKED)
     unknown = next((name for name, _ in params if name not in _ASKED + _RENDERING), None)
     if unknown is not None and (strict or unknown == "_list"):
-        raise NotSupported(f"History takes _count, _since and _at, not {unknown[:64]!r}.", expression=unknown[:64])
+        raise NotSupported(
+            f"History takes _count, _since, _at, _summary and _elements, not {unknown[:64]!r}.", expression=unknown[:64]
+        )
     asked = dict(used)
     if len(asked) < len(used):
-        raise Invalid("_count, _since and _at are given once each.")
+        raise Invalid("Each parameter of a history is given once.")
     count = asked.get("_count", str(limits.default_page))
     if not count.isdecimal() or not count.isascii():
         raise Invalid(f"_count {count[:20]!r} is no number of versions.", expression="_count")
+    if asked.get("_summary") == "count":
+        count = "0"
     since = _moment(asked, "_since")
     return _Asked(min(int(count[:9]), limits.page), since[0] if since else None, _moment(asked, "_at"), used)
 
@@ -104,12 +110,12 @@ def _scope(call: Call, asked: _Asked, allowed: Query, store: Store) -> tuple[Sco
     return Scope(call.type, call.id, allowed, max(start, since or 0)), f"{high:013x}"
 
 
-def _entry(row: Stored, context: Context) -> Entry:
+def _entry(row: Stored, part: Subset, context: Context) -> Entry:
     method = "DELETE" if row.deleted else "POST" if row.version == 1 else "PUT"
     status = {"DELETE": "204 No Content", "POST": "201 Created", "PUT": "200 OK"}[method]
     return Entry(
         full_url=f"{context.base_url}/{row.ref}",
-        body=row.body,
+        body=part(row.body),
         request={"method": method, "url": row.ref.type if method == "POST" else str(row.ref)},
         response={"status": status, "etag": f'W/"{row.version}"', "lastModified": instant(row.updated)},
     )

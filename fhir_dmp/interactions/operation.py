@@ -17,8 +17,8 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import Parameter, Parameters, read
 from fhir_dmp.validation.primitives import CHECKS
 
-RENDERING = frozenset({"_format", "_pretty", "_summary", "_elements"})
-"""Parameters of a URL that say how an answer looks; they are not the operation's."""
+RENDERING = frozenset({"_format", "_pretty", "_summary", "_elements", "_page"})
+"""Parameters of a URL that say how an answer looks, or where it goes on; they are not the operation's."""
 
 _RESOURCES = ("Resource", "Any")
 _NUMBERS = ("integer", "positiveInt", "unsignedInt")

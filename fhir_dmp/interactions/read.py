@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone
+from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.interactions.write import disclosed, etag_versions, visible
 from fhir_dmp.store.change import Stored
 
@@ -18,7 +19,7 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         raise Gone(f"{call.ref} was deleted.")
     return Result(
         outcome="not-modified" if _unchanged(call, row) else "ok",
-        body=row.body,
+        body=subset_of(call.params, env.definitions)(row.body),
         ref=row.ref,
         version=row.version,
         updated=row.updated,

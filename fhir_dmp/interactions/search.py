@@ -1,20 +1,23 @@
-"""FHIR search of one type. https://hl7.org/fhir/R4/http.html#search.
+"""FHIR search of one type, of several, and within a compartment. https://hl7.org/fhir/R4/http.html#search.
 
 The caller's rules are part of the query, so that totals, pages and order know nothing of what is hidden. A page joins stored bodies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
+from fhir_dmp.errors import Invalid, TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.interactions.criteria import setting_of
+from fhir_dmp.interactions.subset import Subset, subset_of
 from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.include import included
@@ -24,7 +27,12 @@ from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
-from fhir_dmp.store.query import Query, both
+from fhir_dmp.store.query import And, Eq, In, Query, Scalar, both, either
+
+MOST_MIXED = 20
+"""Types that a search may have whose criteria do not come to one question for all of them."""
+
+_SHARED_ORDERS = ("_id", "_lastUpdated")
 
 
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -32,10 +40,91 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     place = _resume(call, context, env)
     params = place.params if place else call.params
     request = parse(call.resource_type, params, env.definitions, env.limits, strict=call.strict)
+    return _page(call, params, place, request, compile_query(request, context, grant, env), context, grant, env)
+
+
+def search_system(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return one page of a searchset over several types (``_type``), or over all; criteria are those that all of them have."""
+    place = _resume(call, context, env)
+    params = place.params if place else call.params
+    types = _types(params, call, env)
+    own = tuple(each for each in params if each[0] != "_type")
+    requests = [parse(name, own, env.definitions, env.limits, strict=call.strict) for name in types]
+    _require_shared(requests, types)
+    query = _one_of([compile_query(request, context, grant, env) for request in requests])
+    used = (*(each for each in params if each[0] == "_type"), *requests[0].used)
+    request = replace(requests[0], used=used)
+    return _page(call, params, place, request, query, context, grant, env)
+
+
+def _types(params: Params, call: Call, env: Env) -> tuple[str, ...]:
+    """Return the types that are asked for; without ``_type`` all that there are, or all that the compartment has."""
+    named = [name for key, value in params if key == "_type" for name in value.split(",") if name]
+    known = env.definitions.search_params
+    if call.compartment is not None:
+        _within(call, env)
+        members = env.definitions.compartments[call.compartment.type].members
+        return tuple(
+            dict.fromkeys(name for name in named or sorted(members) if name in members and name != "AuditEvent")
+        )
+    unknown = next((name for name in named if name not in known), None)
+    if unknown is not None:
+        raise Invalid(f"_type names no resource type of R4: {unknown[:64]!r}.", expression="_type")
+    return tuple(name for name in dict.fromkeys(named or sorted(known)) if name != "AuditEvent")
+
+
+def _require_shared(requests: Sequence[Request], types: Sequence[str]) -> None:
+    """Refuse what only some of the types understand: it would be no criterion for the others."""
+    if not requests:
+        raise Invalid("_type names no type that is searched here.", expression="_type")
+    for request, name in zip(requests, types, strict=True):
+        if request.used != requests[0].used:
+            other = next(iter({*request.used} ^ {*requests[0].used}))[0]
+            raise Invalid(f"{other[:64]} is a parameter of some types only, not of {name}.", expression=other[:64])
+    wrong = next((sort.param.code for sort in requests[0].sort if sort.param.code not in _SHARED_ORDERS), None)
+    if wrong is not None and len(requests) > 1:
+        raise Invalid(f"Several types are sorted by _id or _lastUpdated, not by {wrong}.", expression="_sort")
+
+
+def _one_of(queries: Sequence[Query]) -> Query:
+    """Return the query for rows that meet one of the queries, as one question where they differ in one list of values."""
+    apart = [each.parts if isinstance(each, And) else (each,) for each in queries]
+    common = tuple(part for part in apart[0] if all(part in parts for parts in apart))
+    rest = [tuple(part for part in parts if part not in common) for parts in apart]
+    values = [_values(parts[0]) if len(parts) == 1 else None for parts in rest]
+    fields = {found[0] for found in values if found}
+    if len(fields) == 1 and all(values):
+        return both(In(fields.pop(), tuple(value for found in values if found for value in found[1])), *common)
+    if len(queries) > MOST_MIXED:
+        raise TooCostly(f"This search takes up to {MOST_MIXED} types: name them by _type.")
+    return either(list(queries))
+
+
+def _values(query: Query) -> tuple[str, tuple[Scalar, ...]] | None:
+    match query:
+        case Eq(name, value):
+            return name, (value,)
+        case In(name, values):
+            return name, values
+        case _:
+            return None
+
+
+def _page(
+    call: Call,
+    params: Params,
+    place: Place | None,
+    request: Request,
+    criteria: Query,
+    context: Context,
+    grant: Grant,
+    env: Env,
+) -> Result:
     allowed = narrow(grant.rules("search"))
-    query = both(compile_query(request, context, grant, env), allowed)
+    query = both(criteria, *_within(call, env), allowed)
+    part = subset_of(request.used, env.definitions)
     if request.count_only:
-        return _answer(request, Found((), more=False), (), env.store.count(query), None, context)
+        return _answer(call, request, Found((), more=False), (), env.store.count(query), None, part, context)
     bound = place.bound if place else env.store.newest()
     follows = bool(request.includes or request.revincludes)
     page = Page(request.count, orders(request, env.definitions), place.keys if place else None, bound, follows)
@@ -45,7 +134,18 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         total = env.store.count(query)
     extra = included(request, found.rows, _reader(grant), allowed, env.store, env.limits)
     token = _token(call, context, params, found, bound, env) if found.more else None
-    return _answer(request, found, extra, total, token, context)
+    return _answer(call, request, found, extra, total, token, part, context)
+
+
+def _within(call: Call, env: Env) -> tuple[Query, ...]:
+    """Return what holds a search to a compartment; raise ``Invalid`` where there is none. https://hl7.org/fhir/R4/compartmentdefinition.html."""
+    record = call.compartment
+    if record is None:
+        return ()
+    compartment = env.definitions.compartments.get(record.type)
+    if compartment is None or (call.type is not None and call.type not in compartment.members):
+        raise Invalid(f"There is no compartment {record.type[:64]} with {call.type or 'members'}.")
+    return (Eq("t", f"@{record}"),)
 
 
 def compile_query(request: Request, context: Context, grant: Grant, env: Env) -> Query:
@@ -60,19 +160,21 @@ def _reader(grant: Grant) -> Callable[[Stored], bool]:
 
 
 def _answer(
+    call: Call,
     request: Request,
     found: Found,
     extra: tuple[Stored, ...],
     total: int | None,
     token: str | None,
+    part: Subset,
     context: Context,
 ) -> Result:
-    base = f"{context.base_url}/{request.type}"
+    base = f"{context.base_url}/{_path(call)}".removesuffix("/")
     links = {"self": f"{base}?{urlencode(request.used)}" if request.used else base}
     if token:
         links["next"] = f"{base}?{urlencode({'_page': token})}"
-    entries = [_entry(row, "match", context) for row in found.rows]
-    entries += [_entry(row, "include", context) for row in extra]
+    entries = [_entry(row, "match", part, context) for row in found.rows]
+    entries += [_entry(row, "include", part, context) for row in extra]
     if request.ignored:
         entries.append(Entry(body=codec.dumps(outcome(request.ignored)), search_mode="outcome"))
     return Result(
@@ -83,8 +185,13 @@ def _answer(
     )
 
 
-def _entry(row: Stored, mode: str, context: Context) -> Entry:
-    return Entry(f"{context.base_url}/{row.ref}", row.body, search_mode=mode)
+def _entry(row: Stored, mode: str, part: Subset, context: Context) -> Entry:
+    return Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode=mode)
+
+
+def _path(call: Call) -> str:
+    kind = call.type or ("*" if call.compartment else "")
+    return f"{call.compartment}/{kind}" if call.compartment else kind
 
 
 def _resume(call: Call, context: Context, env: Env) -> Place | None:
@@ -92,10 +199,10 @@ def _resume(call: Call, context: Context, env: Env) -> Place | None:
     if token is None:
         return None
     now = env.clock.micros() // 1_000_000
-    return open_place(token, env.unseal, owner=owner(context.subject), path=call.resource_type, now=now)
+    return open_place(token, env.unseal, owner=owner(context.subject), path=_path(call), now=now)
 
 
 def _token(call: Call, context: Context, params: Params, found: Found, bound: str, env: Env) -> str:
     ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-    place = Place(owner(context.subject), call.resource_type, params, found.last or (), bound, ends)
+    place = Place(owner(context.subject), _path(call), params, found.last or (), bound, ends)
     return seal_place(place, env.seal)

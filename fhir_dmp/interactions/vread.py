@@ -6,6 +6,7 @@ import re
 
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone, NotFound
+from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.interactions.write import disclosed
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
@@ -29,7 +30,7 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         raise Gone(f"{call.ref} version {version} is its deletion.")
     return Result(
         outcome="ok",
-        body=row.body,
+        body=subset_of(call.params, env.definitions)(row.body),
         ref=row.ref,
         version=row.version,
         updated=row.updated,

@@ -9,10 +9,11 @@ from fhir_dmp.access import people, systems
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
 from fhir_dmp.call import Call, Context, Entity, Env, Grant
-from fhir_dmp.errors import Conflict, Invalid, InvalidStructure, NotFound, TooLong, VersionMismatch
+from fhir_dmp.errors import Conflict, Invalid, InvalidStructure, NotFound, TooLong, Unprocessable, VersionMismatch
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref
+from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.store.change import STAMP, Change, Stored
 
 _STAMP = STAMP.decode()
@@ -101,7 +102,10 @@ def next_version(call: Call, tree: Mapping[str, Any], before: Stored | None, con
             f"The body's id {tree.get('id')!r} must be the id in the path, {call.id!r}.", expression=f"{call.type}.id"
         )
     require_version(call, before)
-    return prepare(call.ref, before, tree, context, env)
+    change = prepare(call.ref, before, tree, context, env)
+    if is_part(tree.get("meta")):
+        raise Unprocessable("The resource is a part of one (SUBSETTED); read it whole, then change it.")
+    return change
 
 
 def removal(call: Call, before: Stored | None) -> Change | None:

@@ -111,7 +111,7 @@ class _Reader:
         """Add what the parameter says; raise ``NotSupported`` if it is unknown."""
         if len(value) > _LONGEST:
             raise Invalid(f"The value of {name[:64]} is longer than {_LONGEST} characters.")
-        if name in ("_count", "_total", "_summary"):
+        if name in ("_count", "_total", "_summary", "_elements"):
             self._control(name, value, parts)
         elif name == "_sort":
             parts.sort += [self._sort(resource_type, key) for key in value.split(",") if key]
@@ -129,8 +129,6 @@ class _Reader:
     def _control(self, name: str, value: str, parts: _Parts) -> None:
         if name == "_total" and value not in ("none", "estimate", "accurate"):
             raise Invalid(f"_total is none, estimate or accurate, not {value[:20]!r}.", expression=name)
-        if name == "_summary" and value not in ("count", "false"):
-            raise NotSupported(f"_summary={value[:20]} is not supported: count or false.")
         parts.controls[name] = value
 
     def _criterion(self, resource_type: str, name: str, value: _Value, depth: int) -> Single:

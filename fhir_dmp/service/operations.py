@@ -14,8 +14,12 @@ from fhir_dmp.interactions.operations.attending_doctor import attending_doctor
 from fhir_dmp.interactions.operations.authorize import authorize
 from fhir_dmp.interactions.operations.block import block, unblock
 from fhir_dmp.interactions.operations.closing import close, reopen
+from fhir_dmp.interactions.operations.everything import everything
+from fhir_dmp.interactions.operations.lastn import lastn
 from fhir_dmp.interactions.operations.mask import mask
 from fhir_dmp.interactions.operations.meta import meta
+from fhir_dmp.interactions.operations.meta_add import meta_add
+from fhir_dmp.interactions.operations.meta_delete import meta_delete
 from fhir_dmp.interactions.operations.oppose import oppose
 from fhir_dmp.interactions.operations.revoke import revoke
 from fhir_dmp.interactions.operations.validate import validate
@@ -28,8 +32,12 @@ OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "block": (None, block),
     "close": (None, close),
     "counts": ("search", counts),
+    "everything": ("read", everything),
+    "lastn": ("search", lastn),
     "mask": (None, mask),
     "meta": ("read", meta),
+    "meta-add": ("update", meta_add),
+    "meta-delete": ("update", meta_delete),
     "oppose": (None, oppose),
     "reopen": (None, reopen),
     "revoke": (None, revoke),

@@ -31,9 +31,11 @@ from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.history import history
 from fhir_dmp.interactions.operation import given
+from fhir_dmp.interactions.options import options
 from fhir_dmp.interactions.patch import patch
+from fhir_dmp.interactions.provenance import with_provenance
 from fhir_dmp.interactions.read import read
-from fhir_dmp.interactions.search import search_type
+from fhir_dmp.interactions.search import search_system, search_type
 from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import entity
@@ -56,7 +58,9 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "history-type": ("search", history),
     "history-system": ("search", history),
     "search-type": ("search", search_type),
+    "search-system": ("search", search_system),
     "transaction": (None, transaction),
+    "options": (None, options),
 }
 """What may be asked, the right it needs on its type (None: its parts are judged one by one), and who does it."""
 
@@ -109,6 +113,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         answer = _answered(call, interaction, context, grant, env)
         if isinstance(answer, Result):
             return _recorded(Act(call, answer, reasons=grant.used), context, env)
+        answer = with_provenance(answer, call, context, env)
         _judge(answer, context, grant)
         with suppress(Stale):
             return _committed(call, answer, context, grant, env)
@@ -224,7 +229,7 @@ def _committed(call: Call, plan: Plan, context: Context, grant: Granting, env: E
     policies, compiled_from = policy_changes(plan, context.subject, grant, env, context.base_url)
     planned = (
         Result("ok", ref=plan.entities[0].ref, version=plan.entities[0].version)
-        if len(plan.changes) == 1
+        if len(plan.changes) == (2 if call.provenance else 1)
         else Result("ok")
     )
     described = replace(planned, entities=plan.entities, entries=plan.entries)

@@ -136,7 +136,7 @@ def test_the_log_tells_a_patch_and_what_it_made(ehr, auditor, url):
     """One event with the action U and the new version."""
     ehr.patch(url, STATUS)
 
-    found = auditor.get("/AuditEvent?subtype=patch").json["entry"]
+    found = auditor.get("/AuditEvent?date=ge2000&subtype=patch").json["entry"]
     assert len(found) == 1
     assert found[0]["resource"]["action"] == "U"
     assert f"{url[1:]}/_history/2" in str(found[0]["resource"]["entity"])

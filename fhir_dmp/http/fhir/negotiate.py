@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from typing import Literal
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from flask import Request
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
+from fhir_dmp.call import Env
 from fhir_dmp.errors import Invalid, NotAcceptable, TooLong, UnsupportedMedia
+from fhir_dmp.fhir import xml
 
-_JSON = ("application/fhir+json", "application/json", "text/json", "json", "application/json+fhir")
-_COMMON = ("*/*", "application/fhir+json", "application/json")
 JSON_PATCH = "application/json-patch+json"
+_JSON = ("application/fhir+json", "application/json", "text/json", "json", "application/json+fhir")
+_XML = ("application/fhir+xml", "application/xml", "text/xml", "xml", "application/xml+fhir")
+_COMMON = ("*/*", "application/fhir+json", "application/json")
 _FORM = "application/x-www-form-urlencoded"
 _VERSIONS = ("4.0", "4.0.1")
-_FHIR_VERSION = re.compile(r"\s*;\s*fhirVersion\s*=\s*\"?4\.0(?:\.1)?\"?(?=\s*(?:[;,]|$))", re.IGNORECASE)
-"""The one release that is served, where Accept names it. https://hl7.org/fhir/R4/http.html#version-parameter."""
-
 MOST_FORM_BYTES = 1024 * 1024
 """Bytes of a search by POST."""
 
+_ZIPPED = ("gzip", "x-gzip")
 _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = {
     "minimal": "minimal",
     "representation": "representation",
@@ -30,35 +31,105 @@ _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = 
 }
 
 
-def require_acceptable(request: Request) -> None:
-    """Refuse (406) a caller that takes nothing this server can send; ``_format`` wins over Accept."""
-    wanted = request.args.get("_format") if request.query_string else None
-    if wanted is not None:
-        if wanted.replace(" ", "+").partition(";")[0] not in _JSON:
-            raise NotAcceptable(f"_format {wanted!r} is not served: ask for json.")
-        return
-    sent = request.environ.get("HTTP_ACCEPT", "*/*")
-    if sent in _COMMON:
-        return
-    accepted = parse_accept_header(_FHIR_VERSION.sub("", sent), MIMEAccept)
-    if accepted and not any(accepted.quality(kind) > 0 for kind in _JSON if "/" in kind):
-        raise NotAcceptable(f"Nothing in Accept is served ({sent}): ask for application/fhir+json.")
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an answer is wanted: in which format, indented for people, packed."""
+
+    xml: bool = False
+    pretty: bool = False
+    zipped: bool = False
 
 
-def json_body(request: Request) -> bytes:
-    """Return the body, which must be JSON by its Content-Type (415 otherwise), unpacked and within the limit (413)."""
+AS_STORED = Form()
+
+
+def wanted(request: Request) -> Form:
+    """Return the form that the caller asks for; ``_format`` wins over Accept. Raises ``NotAcceptable`` (406) for others."""
+    environ = request.environ
+    zipped = "HTTP_ACCEPT_ENCODING" in environ and request.accept_encodings.quality("gzip") > 0
+    if request.query_string:
+        asked = request.args.get("_format")
+        pretty = request.args.get("_pretty") == "true"
+        as_xml = _accepts_xml(request) if asked is None else _names_xml(asked)
+        return Form(as_xml, pretty, zipped)
+    if environ.get("HTTP_ACCEPT", "*/*") in _COMMON:
+        return Form(zipped=True) if zipped else AS_STORED
+    return Form(_accepts_xml(request), zipped=zipped)
+
+
+def _names_xml(asked: str) -> bool:
+    kind = asked.replace(" ", "+").partition(";")[0]
+    if kind not in _JSON and kind not in _XML:
+        raise NotAcceptable(f"_format {asked[:64]!r} is not served: ask for json or xml.")
+    return kind in _XML
+
+
+def _accepts_xml(request: Request) -> bool:
+    """Tell whether XML is preferred to JSON, by the weights of Accept (RFC 9110, 12.5.1)."""
+    if not request.accept_mimetypes:
+        return False
+    accepted = [(*_kind(value), weight) for value, weight in request.accept_mimetypes]
+    as_json, as_xml = (_weight(accepted, kinds) for kinds in (_JSON, _XML))
+    if not as_json and not as_xml:
+        raise NotAcceptable(
+            f"Nothing in Accept is served ({str(request.accept_mimetypes)[:200]}): ask for application/fhir+json."
+        )
+    return as_xml > as_json
+
+
+def _kind(value: str) -> tuple[str, bool]:
+    """Return the media type without its parameters, and whether it is of a version of FHIR that is served."""
+    kind, *params = (part.strip().lower() for part in value.split(";"))
+    versions = [param.partition("=")[2].strip('"') for param in params if param.startswith("fhirversion=")]
+    return kind, all(version in _VERSIONS for version in versions)
+
+
+def _weight(accepted: Iterable[tuple[str, bool, float]], kinds: Iterable[str]) -> float:
+    """Return the weight of the most specific ranges that take one of the kinds."""
+    of_version = [(kind, weight) for kind, served, weight in accepted if served]
+    for names in (tuple(kinds), ("application/*",), ("*/*", "*")):
+        found = [weight for kind, weight in of_version if kind in names]
+        if found:
+            return max(found)
+    return 0.0
+
+
+def resource_body(request: Request, env: Env) -> bytes | Mapping[str, Any]:
+    """Return the body: JSON as bytes, XML as the resource that it is. Raises ``UnsupportedMedia`` (415) for anything else.
+
+    It is unpacked, and not longer than the limit (413), packed or not.
+    """
     kind = request.mimetype
-    if kind and kind not in _JSON:
-        raise UnsupportedMedia(f"Content-Type {kind!r} is not read: send application/fhir+json.")
+    if kind and kind not in _JSON and kind not in _XML:
+        raise UnsupportedMedia(
+            f"Content-Type {kind[:64]!r} is not read: send application/fhir+json or application/fhir+xml."
+        )
+    if not _kind(request.headers.get("Content-Type", ""))[1]:
+        raise UnsupportedMedia("This server reads FHIR 4.0.")
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if charset not in ("utf-8", "utf8"):
-        raise UnsupportedMedia(f"The charset {charset!r} is not read: JSON is UTF-8.")
-    version = request.mimetype_params.get("fhirversion", "4.0")
-    if version not in _VERSIONS:
-        raise UnsupportedMedia(f"FHIR {version} is not read: send R4, fhirVersion=4.0.")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnsupportedMedia("A compressed body is not read: send it as it is.")
-    return _whole(request)
+        raise UnsupportedMedia(f"The charset {charset[:64]!r} is not read: send UTF-8.")
+    raw = _unpacked(request, env.limits.body)
+    return xml.read(raw, env.definitions.types) if kind in _XML and raw else raw
+
+
+def _unpacked(request: Request, limit: int) -> bytes:
+    raw = _whole(request)
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return raw
+    if encoding not in _ZIPPED:
+        raise UnsupportedMedia(f"Content-Encoding {encoding[:64]!r} is not read: send gzip, or the body as it is.")
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        body = unpacking.decompress(raw, limit + 1)
+    except zlib.error:
+        raise Invalid("The body is not what Content-Encoding says: gzip.") from None
+    if len(body) > limit:
+        raise TooLong(f"A body may have {limit} bytes; this one has more, unpacked.")
+    if not unpacking.eof or unpacking.unused_data:
+        raise Invalid("The packed body is cut short, or goes on after its end.")
+    return body
 
 
 def _whole(request: Request) -> bytes:
@@ -69,11 +140,11 @@ def _whole(request: Request) -> bytes:
     return raw
 
 
-def patch_body(request: Request) -> bytes:
+def patch_body(request: Request, env: Env) -> bytes | Mapping[str, Any]:
     """Return the body of a patch: JSON Patch, or the Parameters of a FHIRPath Patch (415 for any other)."""
     if request.mimetype == JSON_PATCH:
-        return request.get_data(cache=False)
-    return json_body(request)
+        return _unpacked(request, env.limits.body)
+    return resource_body(request, env)
 
 
 def is_form(request: Request) -> bool:

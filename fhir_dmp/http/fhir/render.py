@@ -25,13 +25,13 @@ _DONE = {
 }
 
 
-def render(call: Call, context: Context, result: Result, *, pretty: bool = False) -> Response:
+def render(call: Call, context: Context, result: Result) -> Response:
     """Return the response: status, ETag, Last-Modified, Location, and the body that was preferred."""
     status, headers = status_and_headers(context, result)
     body = _body(call, result)
     if body is not None and status == _STATUS["no-content"]:
         status = _STATUS["ok"]
-    return Response(codec.pretty(body) if pretty and body else body, status, headers)
+    return Response(body, status, headers)
 
 
 def status_and_headers(context: Context, result: Result) -> tuple[int, list[tuple[str, str]]]:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 import structlog
-from flask import Response, request
+from flask import Response, current_app, request
 from flask_smorest import Blueprint
 from werkzeug.exceptions import HTTPException
 
-from fhir_dmp.call import Call, Context, Env, Result
+from fhir_dmp.call import Call, Context, Env, Params, Result
 from fhir_dmp.errors import FhirError, UnknownType, failed
-from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
-from fhir_dmp.http.fhir.negotiate import form_params, is_form, json_body, patch_body, preferences, require_acceptable
+from fhir_dmp.http.fhir.negotiate import (
+    AS_STORED,
+    Form,
+    form_params,
+    is_form,
+    patch_body,
+    preferences,
+    resource_body,
+    wanted,
+)
 from fhir_dmp.http.fhir.render import render
+from fhir_dmp.http.fhir.represent import represent
 from fhir_dmp.http.middleware import Reception, raw_bearer
 from fhir_dmp.service.perform import perform
 from fhir_dmp.service.refusals import Refusals
@@ -26,30 +37,38 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What the routes work with; made once by the composition root. ``documents`` are the anonymous answers by name."""
+    """What the routes work with; made once by the composition root.
+
+    ``documents`` are the anonymous answers by name; answers of ``gzip_from`` bytes or more are packed where that is asked for.
+    """
 
     env: Env
     tokens: Tokens
     reception: Reception
     refusals: Refusals
     documents: dict[str, Callable[[], bytes]]
+    gzip_from: int
 
     def enter(self, parse: Callable[[], Call]) -> Response:
         """Know the caller, parse, pass the door, render; whatever is refused on the way leaves its event."""
         context = self.reception.stranger(request.environ)
-        call = Call(request.method.lower())
+        call, form = Call(request.method.lower()), AS_STORED
         try:
             context = self.tokens.verify_bearer(raw_bearer(request.environ)).enters(context)
-            require_acceptable(request)
+            form = wanted(request)
             call = self._known(parse())
         except HTTPException as fault:
-            return self.refuse(call, from_werkzeug(fault), context)
+            return self.represent(self.refuse(call, from_werkzeug(fault), context), form)
         except FhirError as error:
-            return self.refuse(call, error, context)
+            return self.represent(self.refuse(call, error, context), form)
         except Exception:  # noqa: BLE001 - what was not foreseen says nothing outside, and has its event like any fault
             _log.exception("fault", request_id=context.request_id, method=request.method)
-            return self.refuse(call, failed(context.request_id), context)
-        return self._answer(call, context)
+            return self.represent(self.refuse(call, failed(context.request_id), context), form)
+        return self.represent(self._answer(call, context), form)
+
+    def represent(self, response: Response, form: Form) -> Response:
+        """Return the response in the form that was asked for."""
+        return represent(response, form, self.env.definitions.types, self.gzip_from)
 
     def turn_away(self, error: FhirError) -> Response:
         """Answer a request that no route takes: nobody learns even that without a token."""
@@ -58,6 +77,14 @@ class Endpoint:
             raise error
 
         return self.enter(refuse)
+
+    def options(self) -> Response:
+        """Tell a known caller which methods the path takes."""
+        answer = self.enter(lambda: Call("options"))
+        adapter = current_app.create_url_adapter(request)
+        if adapter is not None and answer.status_code == HTTPStatus.NO_CONTENT:
+            answer.headers["Allow"] = ", ".join(sorted({*adapter.allowed_methods(), "OPTIONS"}))
+        return answer
 
     def failed(self) -> Response:
         """Answer a fault behind the door, whose event is told already."""
@@ -68,16 +95,14 @@ class Endpoint:
         if call.type is not None and call.type not in self.env.definitions.search_params:
             raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.")
         strict, prefer = preferences(request)
-        return replace(call, strict=strict, prefer=prefer)
+        return replace(call, strict=strict, prefer=prefer, provenance=request.headers.get("X-Provenance"))
 
     def _answer(self, call: Call, context: Context) -> Response:
         try:
             result: Result = perform(call, context, self.env)
         except FhirError as error:
             return render_error(error, context.request_id)
-        return render(
-            call, context, result, pretty=bool(request.query_string) and request.args.get("_pretty") == "true"
-        )
+        return render(call, context, result)
 
     def refuse(self, call: Call, error: FhirError, context: Context) -> Response:
         """Answer a call that never reached the door, once its event is durable."""
@@ -95,6 +120,7 @@ def fhir_blueprint(endpoint: Endpoint) -> Blueprint:
     _type(routes, endpoint)
     _instance(routes, endpoint)
     _operations(routes, endpoint)
+    _compartments(routes, endpoint)
     return routes
 
 
@@ -107,37 +133,36 @@ def _query() -> str:
 
 
 def _system(routes: Blueprint, endpoint: Endpoint) -> None:
-    def document(name: str, content_type: str) -> Response:
-        body = endpoint.documents[name]()
-        if request.args.get("_pretty") == "true":
-            body = codec.pretty(body)
-        return Response(body, content_type=content_type)
-
     @routes.get("/metadata")
     def capabilities() -> Response:
         """FHIR capabilities: what this server does. https://hl7.org/fhir/R4/http.html#capabilities."""
         try:
-            require_acceptable(request)
+            form = wanted(request)
         except FhirError as error:
             return render_error(error, endpoint.reception.stranger(request.environ).request_id)
-        return document("capabilities", JSON)
+        return endpoint.represent(Response(endpoint.documents["capabilities"](), content_type=JSON), form)
 
     @routes.get("/.well-known/smart-configuration")
     def smart_configuration() -> Response:
         """SMART configuration: where tokens come from. https://hl7.org/fhir/smart-app-launch/STU2.2/conformance.html."""
-        return document("smart-configuration", "application/json")
+        return Response(endpoint.documents["smart-configuration"](), content_type="application/json")
 
     @routes.post("", strict_slashes=False)
     @routes.post("/", strict_slashes=False)
     def system_post() -> Response:
         """FHIR batch or transaction. https://hl7.org/fhir/R4/http.html#transaction."""
-        return endpoint.enter(lambda: Call("bundle", body=json_body(request)))
+        return endpoint.enter(lambda: Call("bundle", body=resource_body(request, endpoint.env)))
 
     @routes.get("", strict_slashes=False)
     @routes.get("/", strict_slashes=False)
     def search_system() -> Response:
         """FHIR search over all types. https://hl7.org/fhir/R4/http.html#search."""
         return endpoint.enter(lambda: Call("search-system", params=_params()))
+
+    @routes.post("/_search")
+    def search_system_post() -> Response:
+        """FHIR search over all types by POST. https://hl7.org/fhir/R4/http.html#search."""
+        return endpoint.enter(lambda: Call("search-system", params=form_params(request)))
 
     @routes.get("/_history")
     def history_system() -> Response:
@@ -163,7 +188,7 @@ def _type(routes: Blueprint, endpoint: Endpoint) -> None:
             lambda: Call(
                 "create",
                 resource_type,
-                body=json_body(request),
+                body=resource_body(request, endpoint.env),
                 criteria=request.headers.get("If-None-Exist"),
             )
         )
@@ -175,7 +200,7 @@ def _type(routes: Blueprint, endpoint: Endpoint) -> None:
             lambda: Call(
                 "update",
                 resource_type,
-                body=json_body(request),
+                body=resource_body(request, endpoint.env),
                 criteria=_query(),
                 if_match=request.headers.get("If-Match"),
                 if_none_match=request.headers.get("If-None-Match"),
@@ -189,7 +214,7 @@ def _type(routes: Blueprint, endpoint: Endpoint) -> None:
             lambda: Call(
                 "patch",
                 resource_type,
-                body=patch_body(request),
+                body=patch_body(request, endpoint.env),
                 criteria=_query(),
                 if_match=request.headers.get("If-Match"),
             )
@@ -231,7 +256,7 @@ def _instance(routes: Blueprint, endpoint: Endpoint) -> None:
                 "update",
                 resource_type,
                 resource_id,
-                body=json_body(request),
+                body=resource_body(request, endpoint.env),
                 if_match=request.headers.get("If-Match"),
                 if_none_match=request.headers.get("If-None-Match"),
             )
@@ -245,7 +270,7 @@ def _instance(routes: Blueprint, endpoint: Endpoint) -> None:
                 "patch",
                 resource_type,
                 resource_id,
-                body=patch_body(request),
+                body=patch_body(request, endpoint.env),
                 if_match=request.headers.get("If-Match"),
             )
         )
@@ -276,7 +301,7 @@ def _operations(routes: Blueprint, endpoint: Endpoint) -> None:
                 return call
             if is_form(request):
                 return replace(call, params=form_params(request), body=b"")
-            return replace(call, body=json_body(request))
+            return replace(call, body=resource_body(request, endpoint.env))
 
         return endpoint.enter(parse)
 
@@ -294,3 +319,24 @@ def _operations(routes: Blueprint, endpoint: Endpoint) -> None:
     def operation_instance(resource_type: str, resource_id: str, name: str) -> Response:
         """FHIR operation of one resource. https://hl7.org/fhir/R4/operations.html."""
         return operation(name, resource_type, resource_id)
+
+
+def _compartments(routes: Blueprint, endpoint: Endpoint) -> None:
+    def search(record: Ref, member: str | None, params: Callable[[], Params]) -> Response:
+        name = "search-type" if member else "search-system"
+        return endpoint.enter(lambda: Call(name, member, params=params(), compartment=record))
+
+    @routes.get("/<record_type>/<record_id>/<member>")
+    def search_compartment(record_type: str, record_id: str, member: str) -> Response:
+        """FHIR search within a compartment, of one type or of all (``*``). https://hl7.org/fhir/R4/http.html#search."""
+        return search(Ref(record_type, record_id), None if member == "*" else member, _params)
+
+    @routes.post("/<record_type>/<record_id>/<member>/_search")
+    def search_compartment_post(record_type: str, record_id: str, member: str) -> Response:
+        """FHIR search within a compartment by POST. https://hl7.org/fhir/R4/http.html#search."""
+        return search(Ref(record_type, record_id), None if member == "*" else member, lambda: form_params(request))
+
+    @routes.post("/<record_type>/<record_id>/_search")
+    def search_whole_compartment_post(record_type: str, record_id: str) -> Response:
+        """FHIR search of all types within a compartment by POST. https://hl7.org/fhir/R4/http.html#search."""
+        return search(Ref(record_type, record_id), None, lambda: form_params(request))

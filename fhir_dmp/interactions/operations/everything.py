@@ -1,0 +1,148 @@
+"""FHIR $everything: a record whole, page by page. https://hl7.org/fhir/R4/patient-operation-everything.html.
+
+A page is one query over the compartment, joined as stored bytes, and one more for what its rows name outside of it (who treated,
+where, what with). Its rows are in the order of creation, so that pages neither repeat nor lose one while others write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode
+
+from fhir_dmp.access.decide import decide
+from fhir_dmp.access.narrow import narrow
+from fhir_dmp.call import Call, Context, Env, Grant, Result
+from fhir_dmp.definitions.model import Definitions
+from fhir_dmp.errors import Invalid, NotFound
+from fhir_dmp.fhir.bundle import Entry, bundle
+from fhir_dmp.fhir.dates import interval
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.interactions.subset import subset_of
+from fhir_dmp.interactions.write import disclosed, visible
+from fhir_dmp.search.extract import main_date
+from fhir_dmp.search.paging import Place, open_place, owner, seal_place
+from fhir_dmp.store.change import Stored
+from fhir_dmp.store.port import Found, Page
+from fhir_dmp.store.query import Between, Eq, In, Not, Query, both, either
+
+_REFERENCE = re.compile(rb'"reference":"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?"')
+"""A relative reference in a stored body: compact JSON, in which no text can hold a bare quotation mark."""
+
+
+def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return a page of the record: members of the compartment as matches, what they name outside of it as included."""
+    place = _resume(call, context, env)
+    asked = dict(place.params) if place else _asked(call, env)
+    count = int(asked.get("_count", env.limits.page))
+    query = both(_record(call.ref, asked, env.definitions), narrow(grant.rules("search")))
+    bound = place.bound if place else env.store.newest()
+    found = env.store.search(query, Page(count, after=place.keys if place else None, bound=bound))
+    if not any(row.ref == call.ref for row in found.rows):
+        _require_record(call.ref, grant, env)
+    named = _named(found.rows, call.ref, grant, env)
+    total = None if place or found.more else len(found.rows)
+    part = subset_of(call.params, env.definitions)
+    entries = [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="match") for row in found.rows]
+    entries += [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="include") for row in named]
+    return Result(
+        "ok",
+        bundle("searchset", entries, links=_links(call, context, asked, found, bound, env), total=total),
+        ref=call.ref,
+        entities=tuple(disclosed(row) for row in (*found.rows, *named)),
+        query=urlencode(tuple(asked.items())),
+    )
+
+
+def _asked(call: Call, env: Env) -> dict[str, str]:
+    """Return what narrows the record, by name."""
+    given = call.parameters
+    asked = {name: str(given.value(name)) for name in ("_since", "start", "end") if given.value(name) is not None}
+    types = [name for value in given.values("_type") for name in value.split(",") if name]
+    unknown = next((name for name in types if name not in env.definitions.search_params), None)
+    if unknown is not None:
+        raise Invalid(f"_type names no resource type of R4: {unknown[:64]!r}.", expression="_type")
+    if types:
+        asked["_type"] = ",".join(dict.fromkeys(types))
+    count = given.value("_count")
+    if count is not None:
+        if count < 1:
+            raise Invalid("_count is 1 or more.", expression="_count")
+        asked["_count"] = str(min(count, env.limits.page))
+    return asked
+
+
+def _record(ref: Ref, asked: Mapping[str, str], definitions: Definitions) -> Query:
+    parts: list[Query] = [Eq("t", f"@{ref}")]
+    if "_type" in asked:
+        parts.append(In("ty", tuple(asked["_type"].split(","))))
+    if "_since" in asked:
+        parts.append(Between("lu", f"{max(interval(asked['_since'])[0], 0):013x}", None))
+    start = interval(asked["start"])[0] if "start" in asked else None
+    end = interval(asked["end"])[1] if "end" in asked else None
+    if start is not None or end is not None:
+        parts.append(_cared_for(start, end, definitions))
+    return both(*parts)
+
+
+def _cared_for(start: int | None, end: int | None, definitions: Definitions) -> Query:
+    """Return the query for rows of care within the dates, and for those that tell no date of care."""
+    born = tuple(name for name in definitions.resource_types if _main(name, definitions) == "birthdate")
+    outside: list[Query] = []
+    if start is not None:
+        outside.append(Between("ds", None, start))
+    if end is not None:
+        outside.append(Between("ds", end, None))
+    return either([In("ty", born), Not(either(outside))])
+
+
+def _main(name: str, definitions: Definitions) -> str | None:
+    param = main_date(definitions.search_params[name])
+    return param.code if param else None
+
+
+def _require_record(ref: Ref, grant: Grant, env: Env) -> None:
+    """Refuse a record that is not there, or not for this caller, as a read of it would be."""
+    if visible(ref, env.store.find_current(ref), grant).deleted:
+        raise NotFound(f"{ref} is not known here.", reasons=("deleted",))
+
+
+def _named(rows: Iterable[Stored], record: Ref, grant: Grant, env: Env) -> list[Stored]:
+    """Return what the rows name outside the record, as far as the caller may read it."""
+    known = {row.ref for row in rows} | {record}
+    members = env.definitions.compartments[record.type].members
+    refs: dict[Ref, None] = {}
+    for row in rows:
+        for kind, own in set(_REFERENCE.findall(row.body or b"")):
+            ref = Ref(kind.decode(), own.decode())
+            if ref not in known and ref.type not in members:
+                refs[ref] = None
+    if not refs:
+        return []
+    rules = grant.rules("read")
+    found = env.store.find_many(list(refs)[: env.limits.included])
+    return [row for row in found.values() if not row.deleted and decide(rules, row.index).permit]
+
+
+def _links(
+    call: Call, context: Context, asked: Mapping[str, str], found: Found, bound: str, env: Env
+) -> dict[str, str]:
+    base, params = f"{context.base_url}/{_path(call)}", tuple(asked.items())
+    links = {"self": f"{base}?{urlencode(params)}" if params else base}
+    if found.more:
+        ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
+        place = Place(owner(context.subject), _path(call), params, found.last or (), bound, ends)
+        links["next"] = f"{base}?{urlencode({'_page': seal_place(place, env.seal)})}"
+    return links
+
+
+def _path(call: Call) -> str:
+    return f"{call.ref}/$everything"
+
+
+def _resume(call: Call, context: Context, env: Env) -> Place | None:
+    token = dict(call.params).get("_page")
+    if token is None:
+        return None
+    now = env.clock.micros() // 1_000_000
+    return open_place(token, env.unseal, owner=owner(context.subject), path=_path(call), now=now)

@@ -1,0 +1,122 @@
+"""Parts of resources: _summary and _elements. https://hl7.org/fhir/R4/search.html#summary."""
+
+from __future__ import annotations
+
+import pytest
+
+PATIENT = b"""{"resourceType": "Patient", "id": "p", "text": {"status": "generated", "div": "<div xmlns=\\"http://www.w3.org/1999/xhtml\\">Zo\xc3\xa9</div>"},
+ "name": [{"family": "Durand"}], "birthDate": "1980-02-29", "_birthDate": {"id": "b"}, "maritalStatus": {"text": "x"},
+ "communication": [{"language": {"text": "fr"}}], "contact": [{"gender": "male"}], "link": [{"other": {"reference": "Patient/q"}, "type": "seealso"}]}"""
+OBSERVATION = b"""{"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "K"}, "valueQuantity": {"value": 36.70},
+ "subject": {"reference": "Patient/p"}, "note": [{"text": "n"}], "component": [{"code": {"text": "c"}, "valueInteger": 1, "referenceRange": [{"text": "r"}]}]}"""
+
+
+@pytest.fixture
+def parts(ehr):
+    """Return a function from a URL to the properties of the one resource there, beside resourceType, id and meta."""
+    ehr.put("/Patient/p", PATIENT)
+    ehr.put("/Observation/o", OBSERVATION)
+
+    def get(url):
+        answer = ehr.get(url)
+        assert answer.status_code == 200, answer.data
+        found = answer.json
+        resource = found["entry"][0]["resource"] if found["resourceType"] == "Bundle" else found
+        tags = [tag["code"] for tag in resource["meta"].get("tag", ())]
+        assert resource["id"]
+        assert resource["meta"]["versionId"] == "1"
+        assert tags == ["SUBSETTED"] or "=false" in url or "=count" in url
+        return set(resource) - {"resourceType", "id", "meta"}
+
+    return get
+
+
+SUMMARY = {"name", "birthDate", "_birthDate", "link"}
+DATA = SUMMARY | {"maritalStatus", "communication", "contact"}
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("_summary=true", SUMMARY),
+        ("_summary=text", {"text"}),
+        ("_summary=data", DATA),
+        ("_summary=false", DATA | {"text"}),
+        ("_elements=name,birthDate", {"name", "birthDate", "_birthDate"}),
+        ("_elements=Patient.maritalStatus, nonsense", {"maritalStatus"}),
+    ],
+)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/Patient/p?",
+        "/Patient/p/_history/1?",
+        "/Patient?_id=p&",
+        "/Patient/p/_history?",
+        "/?_type=Patient&_id=p&",
+        "/Patient/p/$everything?",
+    ],
+)
+def test_a_part_is_given_where_one_is_asked_for(parts, url, query, kept):
+    """By read, vread, search, history, over several types and of a whole record: the same part."""
+    assert parts(url + query) == kept
+
+
+def test_what_must_be_there_is_there(parts):
+    """Elements of at least one are kept; a choice is named without its type; digits stay."""
+    assert parts("/Observation/o?_elements=value") == {"status", "code", "valueQuantity"}
+    assert parts("/Observation/o?_elements=note") == {"status", "code", "note"}
+    assert parts("/Observation/o?_summary=text") == {"status", "code"}
+
+
+def test_a_summary_goes_into_backbone_elements(ehr, parts):
+    """Observation.component is of the summary, its referenceRange is not; 36.70 stays 36.70."""
+    answer = ehr.get("/Observation/o?_summary=true")
+
+    assert answer.json["component"] == [{"code": {"text": "c"}, "valueInteger": 1}]
+    assert b'"value":36.70' in answer.data
+
+
+def test_a_part_stays_one_on_every_page_and_in_what_is_included(ehr, parts):
+    """The links carry it on."""
+    for number in range(3):
+        ehr.put(f"/Observation/{number}", OBSERVATION.replace(b'"id": "o"', f'"id": "{number}"'.encode()))
+    answer = ehr.get("/Observation?_elements=status&_count=2&_include=Observation:subject")
+    link = next(each["url"] for each in answer.json["link"] if each["relation"] == "next")
+
+    for entry in [*answer.json["entry"], *ehr.get(link).json["entry"]]:
+        assert entry["resource"]["meta"]["tag"][-1]["code"] == "SUBSETTED"
+        assert not {"valueQuantity", "birthDate"} & set(entry["resource"])
+    assert "_elements=status" in next(each["url"] for each in answer.json["link"] if each["relation"] == "self")
+
+
+def test_only_numbers_are_given_where_they_are_asked_for(ehr, parts):
+    """_summary=count has a total and no entry, in a search and in a history."""
+    for url in ("/Patient?_summary=count", "/Patient/_history?_summary=count"):
+        assert ehr.get(url).json["total"] == 1
+        assert "entry" not in ehr.get(url).json
+
+
+@pytest.mark.parametrize(
+    "query", ["_summary=nonsense", "_summary=true&_elements=name", "_summary=true&_summary=data", "_elements=,"]
+)
+def test_parts_that_cannot_be_meant_are_refused(ehr, parts, query):
+    """400, on a read and on a search."""
+    assert ehr.get(f"/Patient/p?{query}").status_code == 400
+    assert ehr.get(f"/Patient?{query}").status_code == 400
+
+
+def test_a_part_does_not_replace_the_whole(ehr, parts):
+    """An update by what was read with _summary would lose the rest: 422, and nothing is changed."""
+    part = ehr.get("/Patient/p?_summary=true").json
+
+    assert ehr.put("/Patient/p", part).status_code == 422
+    assert "communication" in ehr.get("/Patient/p").json
+
+
+def test_parts_come_as_xml_too(ehr, parts):
+    """The tag with them."""
+    answer = ehr.get("/Patient/p?_summary=text&_format=xml")
+
+    assert b"SUBSETTED" in answer.data
+    assert b"<name>" not in answer.data
