@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope
-from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Plan, Result
+from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Interaction, Plan, Result
 from fhir_dmp.errors import FhirError, Gone, Invalid, NotFound, NotSupported, UnknownType
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
@@ -21,6 +22,7 @@ from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.interactions.conditional import Criteria, Matched, compiled, match_each, only
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, named
 from fhir_dmp.interactions.links import Links, conditional_references
+from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import compile_query
@@ -69,6 +71,12 @@ class _Item:
     ref: Ref | None = None
     change: Change | None = None
     existing: Stored | None = None
+    plan: Plan | None = None
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What the entry changes: one resource, or what its operation does."""
+        return self.plan.changes if self.plan else (self.change,) if self.change else ()
 
     @property
     def place(self) -> int:
@@ -123,7 +131,11 @@ class _Sheet:
             self.asked_before.update(zip(fresh, match_each(tuple(fresh), self.env), strict=True))
 
 
-def transaction(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
+Operations = Mapping[str, tuple[Action | None, Interaction]]
+"""By code: the right that an operation needs on its type, and who does it."""
+
+
+def transaction(operations: Operations, call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the one Plan of all entries; what is wrong with any of them refuses them all, with its place."""
     sheet = _Sheet(_items(call, context, env), context, grant, env)
     sheet.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
@@ -132,9 +144,10 @@ def transaction(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     _require_distinct(sheet.items)
     _link(sheet)
     _change(sheet)
+    _operate(operations, sheet)
     reads = [item for item in sheet.items if item.asked.method in _READS]
     _check_reads(reads, sheet)
-    changed = [item for item in sorted(sheet.items, key=lambda item: ORDER[item.asked.method]) if item.change]
+    in_order = sorted(sheet.items, key=lambda item: ORDER[item.asked.method])
 
     def finish(stored: Sequence[Stored], acts: Sequence[Act]) -> Result:
         rows = {row.ref: row for row in stored}
@@ -143,12 +156,13 @@ def transaction(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         return Result("ok", bundle("transaction-response", _answers(done, context, call)))
 
     return Plan(
-        changes=tuple(item.change for item in changed if item.change),
+        changes=tuple(change for item in in_order for change in item.changes),
         finish=finish,
         locks=tuple(sheet.locks.values()),
         relied_on=sheet.relied_on,
         entities=tuple(_touched(sheet.items)),
         entries=tuple(_planned(item) for item in sheet.items if item.asked.method not in _READS),
+        events=tuple(event for item in in_order if item.plan for event in item.plan.events),
         reads=tuple(replace(item.call, prefer=call.prefer, strict=call.strict) for item in reads),
     )
 
@@ -162,8 +176,6 @@ def _items(call: Call, context: Context, env: Env) -> list[_Item]:
             raise Invalid(str(error), issues=error.issues) from None
         if made.call.type == "AuditEvent" and made.method not in _READS:
             raise NotSupported("An AuditEvent is sent alone, not in a transaction.", expression="Bundle.request.url")
-        if made.method == "OPERATION":
-            raise NotSupported("An operation that changes something is sent alone.", expression="Bundle.request.url")
         return _Item(made)
 
     items = each(enumerate(entries(call, env)), lambda numbered: numbered[0], item)
@@ -318,6 +330,29 @@ def _linked(item: _Item, sheet: _Sheet) -> Any:
     return sheet.links.rewrite({"patch": tree}, item.asked.full_url)["patch"]
 
 
+def _operate(operations: Operations, sheet: _Sheet) -> None:
+    """Make the Plan of each operation that changes something; it may not touch what another entry is about."""
+    written = {change.ref for item in sheet.items for change in item.changes}
+
+    def operate(item: _Item) -> None:
+        call = given(item.call, sheet.env)
+        action, does = operations[call.operation or ""]
+        if action is not None:
+            require_scope(sheet.context.subject, call.type, action)
+        made = does(call, sheet.context, sheet.grant, sheet.env)
+        if not isinstance(made, Plan) or made.reads:
+            raise NotSupported(f"{call.act} is sent alone, not in a transaction.", expression="Bundle.request.url")
+        twice = next((change.ref for change in made.changes if change.ref in written), None)
+        if twice is not None:
+            raise Invalid(f"Two entries are about {twice}.", expression="Bundle.request.url")
+        written.update(change.ref for change in made.changes)
+        sheet.locks.update((lock.key, lock) for lock in made.locks)
+        sheet.relied_on.update(made.relied_on)
+        item.plan = made
+
+    sheet.each(("OPERATION",), operate)
+
+
 def _check_reads(reads: Iterable[_Item], sheet: _Sheet) -> None:
     """See that every read will have an answer: it happens after the commit, when nothing can be taken back."""
     changed = {item.change.ref: item.change for item in sheet.items if item.change}
@@ -345,7 +380,9 @@ def _compile(call: Call, sheet: _Sheet) -> None:
 
 def _touched(items: Iterable[_Item]) -> Iterable[Entity]:
     for item in items:
-        if item.change is not None:
+        if item.plan is not None:
+            yield from item.plan.entities
+        elif item.change is not None:
             yield entity(item.change)
         elif item.existing is not None:
             yield disclosed(item.existing)
@@ -353,12 +390,17 @@ def _touched(items: Iterable[_Item]) -> Iterable[Entity]:
 
 def _planned(item: _Item) -> Act:
     """Return the entry's act for the event."""
+    if item.plan is not None:
+        first = next(iter(item.plan.entities), None)
+        return Act(item.call, Result("ok", ref=first.ref if first else None, version=first.version if first else None))
     version = item.change.version if item.change else item.existing.version if item.existing else None
     return Act(item.call, Result("ok", ref=item.ref, version=version))
 
 
 def _done(item: _Item, rows: Mapping[Ref, Stored]) -> Act:
     """Return what the entry came to: a new version, the row that was there already, or nothing to delete."""
+    if item.plan is not None:
+        return Act(item.call, item.plan.finish([rows[change.ref] for change in item.plan.changes], ()))
     row = rows.get(item.ref) if item.ref else None
     if item.change is not None and row is not None:
         return Act(item.call, Result(_OUTCOMES[item.change.kind], row.body, row.ref, row.version, row.updated))

@@ -59,7 +59,7 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "history-system": ("search", history),
     "search-type": ("search", search_type),
     "search-system": ("search", search_system),
-    "transaction": (None, transaction),
+    "transaction": (None, partial(transaction, OPERATIONS)),
     "options": (None, options),
 }
 """What may be asked, the right it needs on its type (None: its parts are judged one by one), and who does it."""

@@ -226,6 +226,32 @@ def test_operations_are_entries_of_a_batch_and_of_a_transaction(ehr, patient):
         assert third["response"]["status"] == "201 Created"
 
 
+def test_operations_that_change_something_are_part_of_their_transaction(ehr, patient):
+    """Done with it or not at all, with their own answer; two entries about one resource are refused."""
+
+    def bundle(*entries):
+        return {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}
+
+    tag = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "new"}]}}]}
+    add = {"request": {"method": "POST", "url": f"Patient/{patient['id']}/$meta-add"}, "resource": tag}
+    good = {"request": {"method": "POST", "url": "Patient"}, "resource": PATIENT}
+    bad = {"request": {"method": "POST", "url": "Patient"}, "resource": BROKEN}
+    put = {
+        "request": {"method": "PUT", "url": f"Patient/{patient['id']}"},
+        "resource": {**PATIENT, "id": patient["id"]},
+    }
+
+    assert ehr.post("", bundle(add, bad)).status_code == 400
+    assert ehr.post("", bundle(add, put)).status_code == 400
+    assert ehr.post("", bundle(add, add)).status_code == 400
+    assert ehr.get(f"/Patient/{patient['id']}").headers["ETag"] == 'W/"1"'
+    done = ehr.post("", bundle(add, good))
+    assert done.status_code == 200, done.data
+    assert done.json["entry"][0]["resource"]["parameter"][0]["valueMeta"]["tag"][-1] == {"code": "new"}
+    assert done.json["entry"][1]["response"]["status"] == "201 Created"
+    assert ehr.get(f"/Patient/{patient['id']}").headers["ETag"] == 'W/"2"'
+
+
 def test_an_entry_that_names_no_operation_fails_as_an_entry(ehr):
     """In a batch by itself, in a transaction with its place."""
     entry = {"request": {"method": "GET", "url": "Patient/$nothing"}}
