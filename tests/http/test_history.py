@@ -86,6 +86,44 @@ def test_pages_hold_each_version_once_while_others_write(ehr, url):
     assert len({page["meta"]["lastUpdated"] for page in pages}) == 1
 
 
+def test_a_thousand_versions_of_one_moment_are_paged_each_once(ehr):
+    """One transaction, one second: pages that a timestamp could not cut."""
+    entries = [
+        {"request": {"method": "PUT", "url": f"Patient/n{n}"}, "resource": patient(f"n{n}")} for n in range(1000)
+    ]
+    assert ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": entries}).status_code == 200
+    pages = walk(ehr, "/_history?_count=90")
+    found = [each for page in pages for each in versions(page)]
+
+    assert pages[0]["total"] == 1000
+    assert len(found) == 1000
+    assert set(found) == {f"Patient/n{n}/1" for n in range(1000)}
+
+
+def test_a_total_is_exact_while_others_write(ehr):
+    """A version that moves from the present to the past is counted once: the total never shrinks, and grows by what was written."""
+    write(ehr, "a", 3)
+    stop = threading.Event()
+    written = []
+
+    def work():
+        while not stop.is_set():
+            written.append(ehr.fresh().put("/Patient/a", patient("a", multipleBirthInteger=len(written))).status_code)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    totals = []
+    for _ in range(15):
+        before = len(written)
+        totals.append(ehr.get("/Patient/a/_history?_count=0").json["total"])
+        assert 3 + before <= totals[-1] <= 3 + len(written) + 1
+    stop.set()
+    worker.join()
+
+    assert totals == sorted(totals)
+    assert set(written) == {200}
+
+
 def test_since_leaves_out_what_is_older(ehr):
     """From that instant on; a plus that nobody encoded is understood."""
     write(ehr, "a", 3)

@@ -197,12 +197,13 @@ class MongoStore:
         return Found(stored, len(newest) > page.limit, (shown[-1]["lu"],) if shown else None)
 
     def history_count(self, scope: Scope) -> int:
-        """Return how many versions the scope holds."""
+        """Return how many versions the scope holds, at one moment: a version that moves meanwhile counts once."""
         everything = HistoryPage(0)
-        with answering():
+        with answering(), self._client.start_session(snapshot=True) as session:
             return sum(
                 collection.count_documents(
                     {"$and": [compile_query(scope.allowed), ids, _moments(scope, everything)]},
+                    session=session,
                     maxTimeMS=int(QUERY_SECONDS * 1000),
                 )
                 for collection, ids in (
