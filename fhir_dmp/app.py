@@ -27,6 +27,7 @@ from fhir_dmp.http.bodies import share_threads
 from fhir_dmp.http.cors import Cors
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
 from fhir_dmp.http.errors import from_werkzeug, protected
+from fhir_dmp.http.fhir.describe import FhirRoutes
 from fhir_dmp.http.fhir.plain import PlainCalls
 from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
@@ -355,7 +356,8 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     origins = Origins(server.grants, server.env.clock, settings.cors_origins)
     framework = Cors(app.wsgi_app, origins.is_registered)
     app.wsgi_app = PlainCalls(framework, endpoint, FHIR_PATH, readers)  # type: ignore[method-assign] # as Flask tells to
-    api = Api(app)
+    described = FhirRoutes(FHIR_PATH, server.env.definitions.search_params, OPERATIONS)
+    api = Api(app, spec_kwargs={"extra_plugins": [described]})
     api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
     api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")
     api.register_blueprint(well_known_blueprint(server.tokens), url_prefix="/.well-known")

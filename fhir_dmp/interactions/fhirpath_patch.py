@@ -25,6 +25,9 @@ FUNCTIONS = frozenset(
 
 _CALLED = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'")
+_DIV = re.compile(r"('(?:[^'\\]|\\.)*')|\.div\b")
+"""The one element whose name is an operator as well, unless it stands in a text."""
+
 _LAST_STEP = re.compile(r"(.+)\.([A-Za-z]\w*)\Z", re.DOTALL)
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "add": ("path", "name", "value"),
@@ -255,13 +258,19 @@ def _marked(value: Any) -> Any:
     return _Whole(value) if isinstance(value, int) else value
 
 
+def _as_name(found: re.Match[str]) -> str:
+    return found[1] or ".`div`"
+
+
 def _evaluate(tree: Any, path: str) -> Sequence[Any]:
     import fhirpathpy  # noqa: PLC0415 - it brings a parser and models that only a patch needs
     from fhirpathpy.models import models  # noqa: PLC0415 - as above
 
     with _one_at_a_time:
         try:
-            found: Sequence[Any] = fhirpathpy.evaluate(tree, path, {}, models["r4"], {"returnRawData": True})
+            found: Sequence[Any] = fhirpathpy.evaluate(
+                tree, _DIV.sub(_as_name, path), {}, models["r4"], {"returnRawData": True}
+            )
         except RecursionError:
             raise Invalid("The path is nested too deeply.") from None
         except Exception as fault:  # noqa: BLE001 - the library raises bare exceptions for what does not parse or apply

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from lxml import etree
 
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import FhirError, Invalid, Unprocessable
-from fhir_dmp.fhir import codec
+from fhir_dmp.fhir import codec, xml
 from fhir_dmp.interactions.fhirpath_patch import apply
 
+SUITE = Path(__file__).parents[3] / "../shared/data/fhirpath-patch-tests/fhir-patch-tests.xml"
 PATIENT = {
     "resourceType": "Patient",
     "active": True,
@@ -199,3 +203,21 @@ def test_an_absurd_number_of_operations_is_refused():
     """A thousand are enough for anybody."""
     with pytest.raises(FhirError):
         patched(PATIENT, *[operation("delete", path="Patient.photo")] * 1001)
+
+
+@pytest.mark.skipif(not SUITE.exists(), reason=f"the suite is not there: {SUITE.name}")
+def test_the_suite_of_the_standards_authors_passes():
+    """Every case: the resource that is expected, or an error."""
+    types = load().types
+    cases = etree.parse(SUITE).getroot().findall("case")
+    assert len(cases) > 25
+    for case in cases:
+        given, diff, expected = (
+            xml.read(etree.tostring(found[0]), types) if (found := case.find(name)) is not None else None
+            for name in ("input", "diff", "output")
+        )
+        try:
+            made = apply(diff, given, load())
+        except FhirError:
+            made = None
+        assert made == expected, case.get("name")
