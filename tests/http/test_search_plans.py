@@ -1,0 +1,195 @@
+"""How the database answers a search: by an index for each parameter, by as many keys on any page, in constant memory."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tracemalloc
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from fhir_dmp.definitions.loader import load
+from fhir_dmp.fhir import codec
+from fhir_dmp.search.order import orders
+from fhir_dmp.store.port import Page
+from fhir_dmp.store.query import In, both
+from fhir_dmp.stores.mongo.compile import compile_query, to_row
+from tests.unit.search.world import extract, query_of, request_of
+
+EXAMPLES = Path(__file__).parents[1] / "data" / "all-examples.tar.xz"
+LOGGED = ("AuditEvent",)
+"""Types that the log keeps, with indexes of its own."""
+
+WHOLLY = ("Observation", "Patient", "Location", "ValueSet", "RiskAssessment", "DocumentReference")
+"""Types whose parameters are asked in every way; of the others each parameter once."""
+
+SAMPLES = {
+    "date": ["2024", "ge2020-01", "ne2024-05-01", "sa2024", "ap2024-05"],
+    "number": ["5", "gt5", "ne5", "ap5"],
+    "quantity": ["5", "lt5||mg", "ge5|http://unitsofmeasure.org|mg"],
+    "reference": ["Patient/p", "p", "http://a.fr/x|1"],
+    "string": ["a", "O'Brien"],
+    "token": ["a", "urn:s|a", "urn:s|", "true"],
+    "uri": ["http://a.fr/x"],
+    "special": ["48.8|2.3", "0|180|100"],
+}
+MODIFIERS = {
+    "date": {"missing": "true"},
+    "number": {"missing": "false"},
+    "quantity": {"missing": "true"},
+    "reference": {"missing": "false", "identifier": "urn:s|1", "text": "a"},
+    "string": {"missing": "true", "exact": "A", "contains": "bc"},
+    "token": {"missing": "false", "not": "a", "text": "ab"},
+    "uri": {"missing": "true", "below": "http://a.fr", "above": "http://a.fr/x/y"},
+    "special": {"missing": "false"},
+}
+
+
+@pytest.fixture
+def current(app):
+    """The collection with the official examples, as they are indexed."""
+    collection = app.extensions["fhir_dmp"].store.database["current"]
+    rows = []
+    with tarfile.open(EXAMPLES) as archive:
+        for member in archive.getmembers()[:800]:
+            file = archive.extractfile(member)
+            if file is not None and member.name.endswith(".json"):
+                tree = codec.loads_object(file.read())
+                rows.append(row_of(tree["resourceType"], len(rows), tree))
+    collection.insert_many(rows)
+    return collection
+
+
+def row_of(resource_type, number, tree):
+    moment = f"{number:017x}"
+    index = to_row(extract()(resource_type, tree))
+    return {
+        **index,
+        "_id": f"{resource_type}/n{number}",
+        "ty": resource_type,
+        "v": 1,
+        "lu": moment,
+        "co": moment,
+        "b": b"{}",
+        "au": ["client|ehr", "urn:x|1"],
+    }
+
+
+def advertised():
+    """Return each parameter of each type that the CapabilityStatement prints, with questions of its kind."""
+    for resource_type, params in load().search_params.items():
+        if resource_type in LOGGED:
+            continue
+        for code, param in params.items():
+            if param.type == "composite":
+                samples = ["$".join(SAMPLES[part.type][0] for part in param.components)]
+                yield resource_type, [f"{code}={quote(each, safe='')}" for each in samples]
+            elif code in ("_id", "_lastUpdated", "_text", "_content"):
+                yield resource_type, [f"{code}={'2024' if param.type == 'date' else 'a'}"]
+            else:
+                plain = [f"{code}={quote(each, safe='')}" for each in SAMPLES[param.type]]
+                asked = [f"{code}:{name}={quote(each, safe='')}" for name, each in MODIFIERS[param.type].items()]
+                yield resource_type, [*plain, *asked] if resource_type in WHOLLY else plain[:1]
+
+
+def stages(plan):
+    """Return the names of all stages of a plan."""
+    text = json.dumps(plan, default=str)
+    return {name for name in ("COLLSCAN", "IXSCAN", "IDHACK", "EOF", "SORT") if f'"{name}"' in text}
+
+
+def test_every_advertised_parameter_is_answered_by_an_index(current):
+    """Each of every type, with its prefixes and modifiers, in the default order: no plan reads the whole collection."""
+    asked = 0
+    for resource_type, questions in advertised():
+        for question in questions:
+            try:
+                query = query_of(resource_type, question)
+            except Exception as refusal:
+                assert getattr(refusal, "status", None) == 400, (resource_type, question)
+                continue
+            plan = current.find(compile_query(query)).sort("co", 1).limit(21).explain()["queryPlanner"]["winningPlan"]
+            assert "COLLSCAN" not in stages(plan), (resource_type, question, plan)
+            asked += 1
+    assert asked > 2500
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "code=a",
+        "patient=Patient/p",
+        "date=ge2024-02&date=lt2024-03",
+        "value-quantity=gt5||mg",
+        "_content=word",
+        "code:missing=false",
+    ],
+)
+def test_the_rules_of_a_caller_beside_it_change_nothing(current, question):
+    """As narrowing adds them."""
+    query = both(query_of("Observation", question), In("pt", ("Patient/p", "Patient/q")))
+    plan = current.find(compile_query(query)).sort("co", 1).explain()["queryPlanner"]["winningPlan"]
+    assert "COLLSCAN" not in stages(plan)
+
+
+MANY, PER_PAGE = 20_000, 100
+
+
+@pytest.fixture
+def many(app):
+    """Twenty thousand small resources."""
+    collection = app.extensions["fhir_dmp"].store.database["current"]
+    body = b'{"resourceType":"Basic","id":"n"}'
+    tree = {"resourceType": "Basic", "code": {"coding": [{"system": "urn:s", "code": "a"}]}, "created": "2024-01-01"}
+    rows = [{**row_of("Basic", number, tree), "b": body} for number in range(MANY)]
+    for start in range(0, MANY, 5000):
+        collection.insert_many(rows[start : start + 5000])
+    return app
+
+
+def keys_of_page(server, question, number):
+    """Return how many keys and documents the database looked at for a page of the default order."""
+    query, order = query_of("Basic", question), orders(request_of("Basic", question), load())
+    after = (f"{number * PER_PAGE - 1:017x}",) if number else None
+    database = server.store.database
+    database.command("profile", 2)
+    found = server.store.search(query, Page(PER_PAGE, order, after, bound="f" * 17))
+    database.command("profile", 0)
+    (told,) = database["system.profile"].find({"ns": f"{database.name}.current", "op": "query"})
+    database["system.profile"].drop()
+    assert len(found.rows) == PER_PAGE
+    return told["keysExamined"], told["docsExamined"]
+
+
+@pytest.mark.parametrize("question", ["", "code=a", "code=urn:s|a&created=2024-01-01"])
+def test_the_two_hundredth_page_costs_no_more_than_the_first(many, question):
+    """In keys and documents, not in time."""
+    server = many.extensions["fhir_dmp"]
+    first, last = keys_of_page(server, question, 0), keys_of_page(server, question, 199)
+    assert all(late <= 2 * early for early, late in zip(first, last, strict=True)), (first, last)
+    assert max(last) <= 2 * (PER_PAGE + 1)
+
+
+def test_listing_all_takes_the_memory_of_one_page(many, with_scopes):
+    """Page by page to the end: each row once, and no page leaves anything behind."""
+    caller = with_scopes("system/Basic.rs")
+    url, seen, peaks = f"/Basic?_count={PER_PAGE}", 0, []
+    tracemalloc.start()
+    try:
+        while url:
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            answer = caller.get(url).json
+            assert "entry" in answer, (answer, seen)
+            seen += len(answer["entry"])
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
+            links = {each["relation"]: each["url"] for each in answer["link"]}
+            url = links.get("next")
+    finally:
+        left = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert (seen, len(peaks)) == (MANY, MANY // PER_PAGE)
+    assert max(peaks[-50:]) <= 2 * max(peaks[5:55])
+    assert left < 20_000_000
