@@ -38,6 +38,7 @@ RENDERING = frozenset({"_format", "_pretty", "_page"})
 
 _DEEPEST = 5
 _LONGEST = 100_000
+_MOST_SORTS = 10
 _ALTERNATIVES = {"date": 50, "number": 50, "quantity": 50, "composite": 50, "string": 50, "uri": 200}
 _TOTALS: Mapping[str | None, Total] = {None: "cheap", "none": "none", "estimate": "accurate", "accurate": "accurate"}
 """What is counted; where a count may be estimated it is exact, since no estimate is cheaper."""
@@ -114,7 +115,7 @@ class _Reader:
         if name in ("_count", "_total", "_summary", "_elements"):
             self._control(name, value, parts)
         elif name == "_sort":
-            parts.sort += [self._sort(resource_type, key) for key in value.split(",") if key]
+            self._sorts(resource_type, value, parts)
         elif name.partition(":")[0] == "_include":
             parts.includes.append(self._include(name, value, resource_type))
         elif name.partition(":")[0] == "_revinclude":
@@ -197,6 +198,15 @@ class _Reader:
         if param is None or (code in _WORDS and not self._limits.words):
             raise NotSupported(f"{resource_type} is not searched by {code[:64]!r}.")
         return param
+
+    def _sorts(self, resource_type: str, value: str, parts: _Parts) -> None:
+        keys = [self._sort(resource_type, key) for key in value.split(",") if key]
+        codes = [each.param.code for each in (*parts.sort, *keys)]
+        if len(set(codes)) < len(codes):
+            raise Invalid("_sort names a parameter twice: the first decides already.", expression="_sort")
+        if len(codes) > _MOST_SORTS:
+            raise Invalid(f"_sort may have {_MOST_SORTS} keys.", expression="_sort")
+        parts.sort += keys
 
     def _sort(self, resource_type: str, key: str) -> Sort:
         param = self._param(resource_type, key.removeprefix("-"))

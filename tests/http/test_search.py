@@ -271,6 +271,75 @@ def test_bad_questions_are_refused_in_words(world, question):
     assert answer.json["issue"][0]["diagnostics"]
 
 
+HOSTILE = {
+    "name:contains=(a%2B)%2B%24": 200,
+    "name=.*": 400,
+    "name:contains=" + "(" * 200: 400,
+    "name=" + "a%5Cb": 400,
+    "name:exact=%00%EF%BF%BF": 200,
+    "name=" + "a" * 90_000: 200,
+    "name=" + "a" * 1_500_000: 413,
+    "_id=" + ",".join(["x"] * 3000): 400,
+    "birthdate=" + "9" * 5000: 400,
+    "birthdate=ge0000-01-01": 400,
+    "birthdate=9999-12-31": 200,
+    "_count=0000000000000000000000000000001": 200,
+    "_count=99999999999999999999999999": 200,
+    "_count=1e3": 400,
+    "_count=%D9%A3": 400,
+    "_sort=family,-family": 400,
+    "_sort=_id&_sort=-_id": 400,
+    "_sort=" + ",".join(["-birthdate"] * 50): 400,
+    "_sort=-": 200,
+    "_filter=" + "(" * 3000: 400,
+    "_filter=family%20co%20%22(a%2B)%2B%22": 200,
+    "_text=" + "a%20" * 21: 400,
+    "_has:" * 30 + "x=1": 400,
+    "link." * 30 + "name=x": 400,
+    "general-practitioner:Practitioner.name=x": 200,
+    "_include=" + "*:" * 1000: 400,
+    "_total=precise": 400,
+    "%00=1": 200,
+    "name:" + "x" * 5000 + "=1": 400,
+}  # fmt: skip
+
+
+def test_hostile_questions_are_answered_or_refused_and_break_nothing(world):
+    """Patterns, nesting, megabytes, sorts that contradict each other, counts beyond all rows: 200 or a refusal, never a fault."""
+    for question, status in HOSTILE.items():
+        answer = world.post(
+            "/Patient/_search", question.encode(), headers={"Content-Type": "application/x-www-form-urlencoded"}
+        )
+        assert answer.status_code == status, (question[:60], answer.data[:300])
+    for question in ("probability=" + "9" * 900, "probability=0." + "1" * 900, "probability=1e-6000"):
+        assert world.get(f"/RiskAssessment?{question}").status_code == 200, question[:40]
+    for question in ("probability=1e99999", "probability=" + "9" * 7000, "probability=NaN"):
+        assert world.get(f"/RiskAssessment?{question}").status_code == 400, question[:40]
+
+
+@pytest.mark.parametrize("sort", ["_sort=-value-quantity", "_sort=date,-_id", "_sort=code", "_sort=-_lastUpdated"])
+def test_no_sort_shows_a_row_twice_while_others_create_and_delete(world, sort):
+    """Rows whose value stays are shown once, whatever comes and goes around them."""
+    for number in range(10, 40):
+        assert (
+            world.put(
+                f"/Observation/o{number}", observation(number, "adam", "page", number % 5, "2024-01-01")
+            ).status_code
+            == 201
+        )
+    seen, url, turn = [], f"/Observation?code=page&_count=4&{sort}", 100
+    while url:
+        answer = world.get(url)
+        seen += [entry["resource"]["id"] for entry in answer.json.get("entry", ())]
+        url = link(answer, "next")
+        turn += 1
+        world.put(f"/Observation/o{turn}", observation(turn, "adam", "page", turn % 5, "2024-01-01"))
+        world.delete(f"/Observation/o{turn - 95}")
+    assert len(seen) == len(set(seen))
+    assert {f"o{number}" for number in range(20, 40)} <= set(seen)
+    assert not any(int(each[1:]) > 100 for each in seen)
+
+
 def test_totals_are_given_where_they_cost_nothing_or_are_asked_for(world):
     """A first page that is the last knows it; another page counts only if asked."""
     assert world.get("/Observation").json["total"] == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,8 +15,8 @@ from fhir_dmp.definitions.loader import load
 from fhir_dmp.fhir import codec
 from fhir_dmp.search.order import orders
 from fhir_dmp.store.port import Page
-from fhir_dmp.store.query import In, both
-from fhir_dmp.stores.mongo.compile import compile_query, to_row
+from fhir_dmp.store.query import In, both, matches
+from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_row
 from tests.unit.search.world import extract, query_of, request_of
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "all-examples.tar.xz"
@@ -114,6 +115,42 @@ def test_every_advertised_parameter_is_answered_by_an_index(current):
             assert "COLLSCAN" not in stages(plan), (resource_type, question, plan)
             asked += 1
     assert asked > 2500
+
+
+_MODIFIER = {"": "", "text": ":text", "exact": ":exact", "identifier": ":identifier"}
+
+
+def own_questions(row):
+    """Return questions about what a row is indexed by: up to twelve of its tokens, and up to three moments."""
+    asked = []
+    for token in row["t"][1:]:
+        name, _, value = token.partition("=")
+        code, _, kind = name.partition(".")[2].partition(":")
+        if "." in name and kind in _MODIFIER and not set(value) & set("\\…$") and value:
+            written = quote(value.replace(",", "\\,"), safe="")
+            asked.append(f"{code}{_MODIFIER[kind]}={written}")
+    params = load().search_params[row["ty"]]
+    for each in row.get("r", ()):
+        code = each["k"].partition(".")[2].removesuffix("~")
+        if code in params and params[code].type == "date" and 0 < each["lo"] < each["hi"] < 4e15:
+            moment = datetime.fromtimestamp(each["lo"] / 1e6, UTC)
+            asked.append(f"{code}=ge{quote(moment.isoformat())}&{code}=le{moment:%Y-%m-%d}")
+    return asked[:12:2] + asked[-3:]
+
+
+def test_each_example_is_found_by_its_own_values(current):
+    """And MongoDB finds for each question just those rows that the query means."""
+    rows = {row["_id"]: from_row(row) for row in current.find({}, {"b": 0})}
+    asked = 0
+    for row in rows.values():
+        for question in own_questions(row):
+            query = query_of(row["ty"], question)
+            found = {each["_id"] for each in current.find(compile_query(query), {"_id": 1})}
+            meant = {name for name, other in rows.items() if other["ty"] == row["ty"] and matches(query, other)}
+            assert row["_id"] in found, (row["_id"], question)
+            assert found == meant, question
+            asked += 1
+    assert asked > 2000
 
 
 @pytest.mark.parametrize(

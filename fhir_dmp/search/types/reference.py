@@ -5,7 +5,8 @@ What lies on this server is indexed as ``Type/id`` whatever form it was written 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from fhir_dmp.definitions.model import Path
@@ -91,8 +92,12 @@ def compile_values(
         return either([_versions(name, unescape(value)) for value in values])
     if modifier is not None and modifier not in targets:
         raise unsupported(modifier, name)
-    forms = (form for value in values for form in asked(unescape(value), targets, modifier, base_url))
-    wanted = tuple(f"{name}={bounded(form)}" for form in forms)
+    forms: Iterable[str] = (form for value in values for form in asked(unescape(value), targets, modifier, base_url))
+    if any(
+        path.type != "Reference" for path in paths
+    ):  # a canonical may be any text, one that looks like an id as well
+        forms = chain(forms, map(unescape, values))
+    wanted = tuple(dict.fromkeys(f"{name}={bounded(form)}" for form in forms))
     return Eq("t", wanted[0]) if len(wanted) == 1 else In("t", wanted)
 
 
