@@ -156,7 +156,7 @@ KINDS: dict[str, Kind] = {
     "client-remove": _alert("client-remove", codes.ROLES_CHANGED),
     **{
         f"account-{change}": _alert(f"account-{change}", codes.USER_CHANGED)
-        for change in ("add", "disable", "enable", "password", "remove", "totp")
+        for change in ("add", "disable", "enable", "password", "remove", "represent", "totp")
     },
 }
 """By the name of the act, as a row holds it."""

@@ -13,7 +13,7 @@ from fhir_dmp.errors import Invalid
 from fhir_dmp.oauth.people import traits_digest
 from fhir_dmp.oauth.providers import TRAITS
 from fhir_dmp.service.accounts import Enrolment, NewAccount
-from fhir_dmp.store.accounts import Account, Situation
+from fhir_dmp.store.accounts import Account, Represented, Situation
 
 PASSWORD_LENGTH = 1024
 
@@ -68,6 +68,26 @@ def account_add(login: str | None, data_dir: Path | None, operator: str, **given
         out.print(f"{made.id}\t{made.kind}\t{made.login or made.provider}\t{made.name}", soft_wrap=True)
         if made.kind == "professional" and made.login:
             _tell(server.accounts.new_totp(made.id, context()))
+
+
+@account.command("represent")
+@click.argument("which")
+@click.argument("related_person")
+@click.argument("patient")
+@click.option("--name", required=True, help="Whose record it is, as it is shown to who chooses.")
+@with_data_dir
+@with_operator
+@reported
+def account_represent(
+    which: str, related_person: str, patient: str, name: str, data_dir: Path | None, operator: str
+) -> None:
+    """Say that WHICH (id or login) is RELATED_PERSON (RelatedPerson/ID) in the record of PATIENT (Patient/ID).
+
+    It opens nothing by itself: that is for the record to say.
+    """
+    with parts(data_dir, operator) as (server, context):
+        server.accounts.represent(which, Represented(related_person, patient, name), context())
+    out.print(f"{which} is {related_person} in the record of {name}.")
 
 
 @account.command("list")

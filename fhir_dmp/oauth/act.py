@@ -27,6 +27,7 @@ Kind = Literal[
     "account-remove",
     "account-password",
     "account-totp",
+    "account-represent",
     "login",
     "logout",
 ]

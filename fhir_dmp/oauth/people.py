@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import date
 
 from fhir_dmp.errors import Invalid
-from fhir_dmp.store.accounts import Account, Situation
+from fhir_dmp.store.accounts import Account, Represented, Situation
 
 RESOURCES = {"patient": ("Patient", "RelatedPerson"), "professional": ("Practitioner",)}
 """The types of ``fhirUser`` by kind of account."""
@@ -23,11 +24,14 @@ PROFESSIONS = frozenset(
 """TRE_G15: https://mos.esante.gouv.fr/NOS/TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante."""
 
 MOST_SITUATIONS = 20
+MOST_REPRESENTED = 50
 LOGIN_LENGTH = 100
 NAME_LENGTH = 200
 _LOGIN = re.compile(r"[^\s|/\\<>\"'&]{3,100}\Z")
 _IDENTIFIER = re.compile(r"[^\s|]{1,200}\|[^\s|]{1,100}\Z")
 _RESOURCE = re.compile(r"([A-Z][A-Za-z]+)/[A-Za-z0-9.\-]{1,64}\Z")
+_RELATED = re.compile(r"RelatedPerson/[A-Za-z0-9.\-]{1,64}\Z")
+_RECORD = re.compile(r"Patient/[A-Za-z0-9.\-]{1,64}\Z")
 _SPECIALTY = re.compile(r"[A-Z0-9]{1,10}\Z")
 _NAME = re.compile(r"[^\x00-\x1f<>]{1,200}\Z")
 
@@ -49,6 +53,7 @@ def require_account(account: Account) -> None:
         raise Invalid("A login and a password come together.")
     _require_resource(account)
     _require_situations(account)
+    require_represents(account.kind, account.represents)
     if account.birth_date is not None:
         _require_date(account.birth_date)
 
@@ -63,6 +68,18 @@ def require_situation(situation: Situation) -> None:
         _match(_IDENTIFIER, situation.organization, "An organization is written SYSTEM|VALUE.")
     if situation.label:
         _match(_NAME, situation.label, f"The name of a structure has at most {NAME_LENGTH} characters.")
+
+
+def require_represents(kind: str, represents: Sequence[Represented]) -> None:
+    """Raise ``Invalid`` unless these can be records of others in which a patient stands."""
+    if represents and kind != "patient":
+        raise Invalid("A professional's account represents nobody.")
+    if len(represents) > MOST_REPRESENTED or len({each.patient for each in represents}) != len(represents):
+        raise Invalid(f"An account represents each person once, and at most {MOST_REPRESENTED}.")
+    for each in represents:
+        _match(_RELATED, each.resource, "A representative is a RelatedPerson, such as RelatedPerson/r1.")
+        _match(_RECORD, each.patient, "A record is a Patient's, such as Patient/p1.")
+        _match(_NAME, each.label, f"A name has 1 to {NAME_LENGTH} characters.")
 
 
 def is_minor(birth_date: str | None, today: date, majority: int) -> bool:

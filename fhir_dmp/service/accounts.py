@@ -14,10 +14,10 @@ from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound
 from fhir_dmp.oauth.act import Announce, Kind, TokenAct
 from fhir_dmp.oauth.passwords import Passwords, require_good
-from fhir_dmp.oauth.people import compared_login, require_account
+from fhir_dmp.oauth.people import compared_login, require_account, require_represents
 from fhir_dmp.oauth.totp import enrolment_uri, hash_recovery_code, new_recovery_codes, new_secret
 from fhir_dmp.seal import Seal
-from fhir_dmp.store.accounts import Account, AccountKind, Situation
+from fhir_dmp.store.accounts import Account, AccountKind, Represented, Situation
 from fhir_dmp.store.accounts import Accounts as AccountsPort
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class NewAccount:
     login: str | None = None
     password: str | None = None
     situations: tuple[Situation, ...] = ()
+    represents: tuple[Represented, ...] = ()
     birth_date: str | None = None
     traits: str | None = None
     provider: str | None = None
@@ -96,9 +97,22 @@ class Accounts:
 
         return self._changed("account-password", which, context, change)
 
-    def new_totp(self, which: str, context: Context) -> Enrolment:
-        """Replace the second factor and end all sessions; return what its owner needs, which is told this once."""
-        secret, recovery = new_secret(), new_recovery_codes()
+    def represent(self, which: str, represented: Represented, context: Context) -> Account:
+        """Say as whom a patient stands in another's record; what that opens is the record's to say."""
+
+        def change(account: Account) -> bool:
+            others = tuple(each for each in account.represents if each.patient != represented.patient)
+            require_represents(account.kind, (*others, represented))
+            return self.accounts.set_represents(account.id, (*others, represented))
+
+        return self._changed("account-represent", which, context, change)
+
+    def new_totp(self, which: str, context: Context, secret: str | None = None) -> Enrolment:
+        """Replace the second factor and end all sessions; return what its owner needs, which is told this once.
+
+        ``secret`` is one that is known already, of a demonstration.
+        """
+        secret, recovery = secret or new_secret(), new_recovery_codes()
 
         def change(account: Account) -> bool:
             if account.login is None:
@@ -125,6 +139,7 @@ class Accounts:
             login=login,
             password=self.passwords.hash(new.password) if new.password is not None else None,
             situations=new.situations,
+            represents=new.represents,
             birth_date=new.birth_date,
             traits=new.traits,
             provider=new.provider,

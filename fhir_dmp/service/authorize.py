@@ -245,7 +245,7 @@ class Authorizations:
         client, asked, account = put.client, put.asked, signed.account
         professional = account.kind == "professional"
         settled = patient or self._launched(put, signed, context)
-        offered = () if settled else self._records.open_to(self._asker(put, signed))
+        offered = () if settled else self._records.open_to(signed.account)
         scopes = [scope for scope in map(parse_scope, asked.scopes) if scope]
         encounters: tuple[Encounter, ...] = ()
         if settled and asked.needs_encounter:
@@ -275,7 +275,7 @@ class Authorizations:
             return None
         if signed.account.kind == "professional":
             return self._records.named(self._asker(put, signed), put.launch.patient, context)
-        own = {record.patient: record for record in self._records.open_to(self._asker(put, signed))}
+        own = {record.patient: record for record in self._records.open_to(signed.account)}
         if put.launch.patient not in own:
             raise AccessDenied("The record of this launch is neither yours nor one that you represent.")
         return own[put.launch.patient]
@@ -306,7 +306,7 @@ class Authorizations:
                 raise _ProblemError("no-such-patient")
             return found
         if choice.patient:
-            offered = self._records.open_to(asker)
+            offered = self._records.open_to(signed.account)
             found = next((record for record in offered if record.patient == choice.patient), None)
             if found is None and signed.account.kind == "professional":
                 found = self._records.named(asker, choice.patient, context)
@@ -455,7 +455,7 @@ def _person(signed: SignedIn, record: Record | None) -> Person:
         specialty=situation.specialty if situation else None,
         patient=record.patient if record else None,
         purpose=PURPOSES[kind],
-        secret=session.secret,
+        secret=session.secret and kind != "representative",
     )
 
 

@@ -11,6 +11,7 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Call, Caller, Context, Result
 from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.fhir.ins import INS_LENGTH, INS_SYSTEMS
+from fhir_dmp.store.accounts import Account
 from fhir_dmp.store.grants import Grants, Look
 
 MOST_ENCOUNTERS = 20
@@ -44,14 +45,14 @@ class Records:
     perform: Callable[[Call, Context], Result]
     grants: Grants
 
-    def open_to(self, asker: Subject) -> tuple[Record, ...]:
-        """Return the records that are the person's to choose without naming them."""
-        person = asker.person
-        if person is None or person.kind == "professional":
-            return ()
-        if person.resource.startswith("Patient/"):
-            return (Record(person.resource, person.name, "holder"),)
-        return ()
+    def open_to(self, account: Account) -> tuple[Record, ...]:
+        """Return the records that are the person's to choose without naming them: their own, and those of whom they represent."""
+        own = account.resource.startswith("Patient/")
+        holder = (Record(account.resource, account.name, "holder"),) if own else ()
+        return (
+            *holder,
+            *(Record(each.patient, each.label, "representative", each.resource) for each in account.represents),
+        )
 
     def find(self, asker: Subject, ins: str, context: Context) -> Record | None:
         """Return the record of exactly this INS, or None."""

@@ -30,12 +30,25 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
+class Represented:
+    """As whom (``RelatedPerson/r``) a person stands in a record (``Patient/p``) that is not theirs; ``label`` is whose it is.
+
+    It says who somebody is and opens nothing: whether that RelatedPerson represents the holder stands in the record's policy.
+    """
+
+    resource: str
+    patient: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """A human being who may sign in.
 
     ``id`` is never given twice. ``login`` is in its compared form; None for one who signs in by a provider alone. ``name`` is shown;
     ``resource`` is the ``fhirUser`` (``Practitioner/x``, ``Patient/p``, ``RelatedPerson/r``); ``identifier`` the national one
-    (``system|value``: ``urn:oid:1.2.250.1.71.4.2.1|899700218896`` is an IDNPS). A professional has at least one situation; a patient none.
+    (``system|value``: ``urn:oid:1.2.250.1.71.4.2.1|899700218896`` is an IDNPS). A professional has at least one situation; a patient
+    none. ``represents`` are the records of others, such as children, in which a patient is a related person.
     ``birth_date`` (``YYYY-MM-DD``) tells who is a minor. ``password`` is an argon2id hash, ``totp`` a sealed secret, ``recovery`` the
     hashes of codes that stand in for it once each. ``traits`` is the digest of the five traits of an identity; ``provider`` and
     ``subject`` name the person at an OpenID provider. Sessions and grants that began before ``holds_from`` do not hold: it moves when
@@ -55,6 +68,7 @@ class Account:
     recovery: tuple[str, ...] = ()
     disabled: bool = False
     situations: tuple[Situation, ...] = ()
+    represents: tuple[Represented, ...] = ()
     birth_date: str | None = None
     traits: str | None = None
     provider: str | None = None
@@ -132,6 +146,10 @@ class Accounts(Protocol):
 
     def set_situations(self, account_id: str, situations: Sequence[Situation]) -> bool:
         """Replace what a professional works as. False if there is none."""
+        ...
+
+    def set_represents(self, account_id: str, represents: Sequence[Represented]) -> bool:
+        """Replace in whose records the person stands. False if there is none."""
         ...
 
     def link_subject(self, account_id: str, provider: str, subject: str) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fhir_dmp.errors import Conflict, Invalid, NotFound
 from fhir_dmp.oauth.totp import hash_recovery_code
 from fhir_dmp.service.accounts import NewAccount
-from fhir_dmp.store.accounts import Situation
+from fhir_dmp.store.accounts import Represented, Situation
 from tests.oauth_world import context, opened_world
 
 PASSWORD = "cheval agrafe pile correct"
@@ -125,6 +127,29 @@ def test_an_account_of_a_provider_has_neither_password_nor_second_factor(world):
         door.set_password(account.id, PASSWORD, context())
     with pytest.raises(Invalid, match="provider"):
         door.new_totp(account.id, context())
+
+
+def test_a_parent_stands_in_the_records_of_children(world):
+    """Each once; a professional's account in none; who is no related person in none."""
+    door = world.accounts()
+    zoe = door.add(ZOE, context())
+    door.add(DOCTOR, context())
+    leo, mia = (
+        Represented("RelatedPerson/r1", "Patient/leo", "Léo"),
+        Represented("RelatedPerson/r2", "Patient/mia", "Mia"),
+    )
+    for each in (leo, mia, replace(leo, resource="RelatedPerson/r3")):
+        door.represent("zoe.petit", each, context())
+
+    assert door.list(context())[0].represents == (mia, replace(leo, resource="RelatedPerson/r3"))
+    assert told(world)[2] == ("account-represent", zoe.id, None)
+    for which, wrong in (
+        (door.list(context())[1].id, leo),
+        ("zoe.petit", replace(leo, resource="Patient/leo")),
+        ("zoe.petit", replace(leo, patient="Practitioner/leo")),
+    ):
+        with pytest.raises(Invalid):
+            door.represent(which, wrong, context())
 
 
 def test_an_act_on_nobody_is_told_as_well(world):

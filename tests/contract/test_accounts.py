@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from fhir_dmp.errors import Unavailable
-from fhir_dmp.store.accounts import Account, Session, Situation
+from fhir_dmp.store.accounts import Account, Represented, Session, Situation
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from tests.oauth_world import NOON
 
@@ -35,7 +35,10 @@ DOCTOR = Account(
     subject="f:1",
 )
 OTHER = replace(DOCTOR, id="a-3", login="other", subject="other", identifier="urn:x|other", traits="other")
-CHILD = Account("a-2", "patient", "Zoé Petit", "Patient/z", "urn:ins|1", NOW, NOW, birth_date="2015-02-03")
+LEO = Represented("RelatedPerson/r1", "Patient/leo", "Léo Petit")
+CHILD = Account(
+    *("a-2", "patient", "Zoé Petit", "Patient/z", "urn:ins|1", NOW, NOW), birth_date="2015-02-03", represents=(LEO,)
+)
 SESSION = Session(
     "s-1",
     "a-1",
@@ -122,9 +125,10 @@ def test_what_changes_of_an_account_is_what_was_named(port):
     assert one.set_totp("a-1", None, (), NOW + 2)
     assert one.set_disabled("a-1", NOW + 3, disabled=True)
     assert one.set_situations("a-1", new)
+    assert one.set_represents("a-1", (LEO,))
 
     changed = replace(DOCTOR, password="$argon2id$y", totp=None, recovery=(), disabled=True)
-    assert two.find_account("a-1") == replace(changed, situations=new, holds_from=NOW + 3)
+    assert two.find_account("a-1") == replace(changed, situations=new, represents=(LEO,), holds_from=NOW + 3)
 
 
 def test_nothing_changes_of_an_account_that_is_not_there(port):
@@ -135,6 +139,7 @@ def test_nothing_changes_of_an_account_that_is_not_there(port):
     assert not one.set_totp("a-9", "x", (), NOW)
     assert not one.set_disabled("a-9", NOW, disabled=True)
     assert not one.set_situations("a-9", ())
+    assert not one.set_represents("a-9", ())
     assert not one.link_subject("a-9", "psc", "f:1")
     assert one.list_accounts() == ()
 

@@ -25,7 +25,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from fhir_dmp.store.accounts import Account, Session, Situation
+from fhir_dmp.store.accounts import Account, Represented, Session, Situation
 from fhir_dmp.stores.mongo.rows import Rows, answering, given, moment
 
 _ACCOUNT = (
@@ -106,6 +106,10 @@ class MongoAccounts:
     def set_situations(self, account_id: str, situations: Sequence[Situation]) -> bool:
         """Replace what a professional works as. False if there is none."""
         return self._set(account_id, situations=_situation_rows(situations))
+
+    def set_represents(self, account_id: str, represents: Sequence[Represented]) -> bool:
+        """Replace in whose records the person stands. False if there is none."""
+        return self._set(account_id, represents=[asdict(each) for each in represents])
 
     def link_subject(self, account_id: str, provider: str, subject: str) -> bool:
         """Let the account sign in by the provider; False if the subject is somebody's, or the account has one already."""
@@ -239,7 +243,9 @@ def _digest(text: str) -> str:
 def _account_row(account: Account) -> dict[str, Any]:
     row = {name: getattr(account, name) for name in _ACCOUNT}
     situations = _situation_rows(account.situations)
-    return given(**row, disabled=account.disabled, recovery=list(account.recovery), situations=situations)
+    represents = [asdict(each) for each in account.represents] or None
+    more = {"disabled": account.disabled, "recovery": list(account.recovery)}
+    return given(**row, **more, situations=situations, represents=represents)
 
 
 def _situation_rows(situations: Sequence[Situation]) -> list[dict[str, Any]]:
@@ -253,5 +259,6 @@ def _account(row: Mapping[str, Any]) -> Account:
         recovery=tuple(row["recovery"]),
         disabled=row["disabled"],
         situations=tuple(Situation(**each) for each in row["situations"]),
+        represents=tuple(Represented(**each) for each in row.get("represents", ())),
         **values,
     )

@@ -74,6 +74,7 @@ class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
     recovery = ListField(StringField())
     disabled = BooleanField()
     situations = ListField(DictField())
+    represents = ListField(DictField())
     birth_date = StringField()
     traits = StringField()
     provider = StringField()
