@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
-import multiprocessing
-import os
 import sys
-import threading
 from contextlib import ExitStack
 
 from flask import Flask
@@ -24,7 +21,6 @@ COLLECT_AFTER = 50_000
 
 def create() -> Flask:
     """Return the application of this worker process."""
-    threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = Settings.from_env()
     app = create_app(settings)
@@ -37,11 +33,3 @@ def create() -> Flask:
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
     return app
-
-
-def _end_with_the_server() -> None:
-    """End this worker when the process that made it is gone: killed, it cannot say so, and orphans would keep its port."""
-    server = multiprocessing.parent_process()
-    if server is not None:
-        server.join()
-        os._exit(1)

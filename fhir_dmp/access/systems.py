@@ -17,10 +17,7 @@ from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.fhir.labels import MASKED
 from fhir_dmp.store.query import EVERYTHING, Among, Between, Eq, In, Not, Query, both
 
-INSURANCE = "insurance-feed"
-"""The insurance keeps identities: it closes a record and opens it again."""
-
-WRITERS = ("ehr", "lab", INSURANCE)
+WRITERS = ("ehr", "lab", "insurance-feed")
 _TREATMENT = f"{ACT_REASON}|TREAT"
 
 
@@ -59,7 +56,7 @@ def _permits(subject: Subject, action: Action) -> Iterator[Rule]:
     yield Rule(permit=True, where=In("au", own(subject)), reason="author")
     if action in READS:
         yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
-    if action == "update" and subject.role == INSURANCE:
+    if action == "update" and subject.role == "insurance-feed":
         yield Rule(permit=True, where=Eq("ty", "Patient"), reason="the insurance keeps identities")
 
 
@@ -68,8 +65,7 @@ def _of_record(subject: Subject, action: Action, policy: Policy, now: datetime, 
     within = Eq("pt", policy.patient)
     whole = Among("pt", (policy.patient,))
     if policy.closing is not None:
-        shut = both(within, Not(Eq("ty", "Patient"))) if subject.role == INSURANCE else within
-        yield Rule(permit=False, where=shut, reason=f"{policy.closing.name}: the record is closed", record=True)
+        yield Rule(permit=False, where=within, reason=f"{policy.closing.name}: the record is closed", record=True)
     names = frozenset({subject.organization} if subject.organization else ())
     writes = action not in READS
     for entry in policy.entries:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import re
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from fhir_dmp.call import Call, Context, Params
 from fhir_dmp.fhir import codec
@@ -22,6 +22,7 @@ LENGTH = 2000
 REASON_LENGTH = 500
 CUT = "…"
 _SALT = 16
+_PLAIN = "/:|,"
 _VALUE = re.compile(r"(?<==)[^&\n]*")
 _OPEN = frozenset(
     (
@@ -53,8 +54,10 @@ def cleaned(text: str, *, of_log: bool = False) -> str:
 
 def clean_query(params: Params | list[tuple[str, str]], *, of_log: bool = False) -> str:
     """Return the parameters as a query, the values of clinical ones cut out; those of the log are about acts."""
-    shown = [(name, value if _is_open(name, of_log=of_log) else CUT) for name, value in params]
-    return urlencode(shown, safe="/:|,…")
+    return "&".join(
+        f"{quote(name, _PLAIN)}={quote(value, _PLAIN) if _is_open(name, of_log=of_log) else CUT}"
+        for name, value in params
+    )
 
 
 def bare(shown: str) -> str:

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fhir_dmp.audit import codes
@@ -58,58 +59,80 @@ def index_of(row: Row) -> dict[str, Any]:
     if "resource" in row:
         return _submitted(row)
     parts = parts_of(row)
-    shared = list(_shared(row))
-    own = [list(_own(part, row)) for part in parts]
-    index: dict[str, Any] = {**_sorted([*shared, *dict.fromkeys(token for each in own for token in each)])}
-    index["pt"] = list(dict.fromkeys(part.patient for part in parts if part.patient))
+    shared = _shared(row)
+    own = [_own(part, row) for part in parts]
+    index: dict[str, Any] = {
+        "t": list(dict.fromkeys((*shared[0], *(token for each in own for token in each[0])))),
+        "u": list(dict.fromkeys((*shared[1], *(token for each in own for token in each[1])))),
+        "pt": list(dict.fromkeys(part.patient for part in parts if part.patient)),
+    }
     if row.get("person", {}).get("secret"):
         index["sec"] = [codes.HIDDEN_FROM_REPRESENTATIVES]
     if len(parts) == 1:
         return index
     index["m"] = len(parts)
     if any(each != own[0] for each in own) or len(index["pt"]) != len(parts):
-        common = _sorted(shared)
-        index.update(c=common["t"], cu=common["u"])
+        index.update(c=list(shared[0]), cu=list(shared[1]))
         index["x"] = [
-            {**_sorted(each), "pt": [part.patient] if part.patient else []}
+            {"t": list(each[0]), "u": list(each[1]), "pt": [part.patient] if part.patient else []}
             for part, each in zip(parts, own, strict=True)
         ]
     return index
 
 
-def _sorted(tokens: Iterable[str]) -> dict[str, list[str]]:
+_Sorted = tuple[tuple[str, ...], tuple[str, ...]]
+"""Tokens for ``t`` and tokens for ``u``."""
+
+
+def _sorted(tokens: Iterable[str]) -> _Sorted:
     found: dict[str, list[str]] = {"t": [], "u": []}
     for token in tokens:
         found[field_of(token)].append(token)
-    return found
+    return tuple(found["t"]), tuple(found["u"])
 
 
-def _shared(row: Row) -> Iterator[str]:
-    """Yield what all AuditEvents of a row have: who asked, from where and why. The first agent is the one who acted."""
+def _shared(row: Row) -> _Sorted:
+    """Return what all AuditEvents of a row have: who asked, from where and why."""
     agent, person, account = row.get("agent", {}), row.get("person", {}), row.get("account", {})
-    identifier = person.get("id", "")
-    agents = (
-        *(identifier, person.get("resource")),
-        *(identifier.rpartition("|")[2], f"{codes.OPERATOR}|{agent['operator']}" if "operator" in agent else None),
-        *(account.get("identifier"), account.get("id"), agent.get("client"), agent.get("organization")),
-    )
-    yield from (f"g={each}" for each in dict.fromkeys(agents) if each)
-    yield from (f"r={each}" for each in (agent.get("role"), person.get("profession")) if each)
-    yield from (f"n={each}" for each in (row.get("from"),) if each)
-    yield from (f"p={each}" for each in (row.get("purpose"),) if each)
-    for consent in row.get("consents", ()):
-        yield f"c={consent.rpartition('/')[0]}"
-        yield f"c={consent}"
+    agents = (person.get("id"), person.get("resource"), agent.get("operator"), account.get("identifier"))
+    others = (account.get("id"), agent.get("client"), agent.get("organization"))
+    roles = (agent.get("role"), person.get("profession"))
+    consents = tuple(row.get("consents", ()))
+    return _of_caller((*agents, *others), roles, row.get("from"), row.get("purpose"), consents)
 
 
-def _own(part: Part, row: Row) -> Iterator[str]:
-    """Yield what an AuditEvent has of its own: what was done, how it ended, to what."""
-    kind = kind_of(part.act, of_log=row.get("on", "").partition("/")[0] == "AuditEvent")
-    yield f"a={kind.action}"
-    yield f"o={part.outcome}"
-    yield f"y={kind.type['code']}"
-    yield from (f"s={subtype['code']}" for subtype in kind.subtypes)
-    yield from (f"e={entity}" for entity in entities(kind, part, row))
+@lru_cache(maxsize=4096)
+def _of_caller(
+    who: tuple[str | None, ...],
+    roles: tuple[str | None, ...],
+    address: str | None,
+    purpose: str | None,
+    consents: tuple[str, ...],
+) -> _Sorted:
+    """Return the tokens of a caller, who comes again and again; the first agent is the one who acted."""
+    identifier, resource, operator, *others = who
+    value = identifier.rpartition("|")[2] if identifier else None
+    agents = (identifier, resource, value, f"{codes.OPERATOR}|{operator}" if operator else None, *others)
+    tokens = [f"g={each}" for each in dict.fromkeys(agents) if each]
+    tokens += [f"r={each}" for each in roles if each]
+    tokens += [f"{letter}={each}" for letter, each in (("n", address), ("p", purpose)) if each]
+    tokens += [f"c={each}" for consent in consents for each in (consent.rpartition("/")[0], consent)]
+    return _sorted(tokens)
+
+
+def _own(part: Part, row: Row) -> _Sorted:
+    """Return what an AuditEvent has of its own: what was done, how it ended, to what."""
+    of_log = row.get("on", "").startswith("AuditEvent")
+    rare, common = _of_act(part.act, part.outcome, of_log=of_log)
+    named = entities(kind_of(part.act, of_log=of_log), part, row)
+    return (*rare, *(f"e={entity}" for entity in named)), common
+
+
+@lru_cache(maxsize=4096)
+def _of_act(act: str, outcome: str, *, of_log: bool) -> _Sorted:
+    kind = kind_of(act, of_log=of_log)
+    subtypes = (f"s={subtype['code']}" for subtype in kind.subtypes)
+    return _sorted((f"a={kind.action}", f"o={outcome}", f"y={kind.type['code']}", *subtypes))
 
 
 def entities(kind: Kind, part: Part, row: Row) -> list[str]:
@@ -148,7 +171,8 @@ def _submitted(row: Row) -> dict[str, Any]:
         if ("meta" in tree)
         else []
     )
-    index: dict[str, Any] = {**_sorted(dict.fromkeys(tokens)), "pt": list(dict.fromkeys(patients))}
+    rare, common = _sorted(dict.fromkeys(tokens))
+    index: dict[str, Any] = {"t": list(rare), "u": list(common), "pt": list(dict.fromkeys(patients))}
     if labels:
         index["sec"] = labels
     index["at"] = interval(tree["recorded"])[0]

@@ -19,7 +19,7 @@ alert     what was asked, if there is more to say than the subtype
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 from fhir_dmp.audit import codes
@@ -165,7 +165,7 @@ _UNREAD = ("get", "head", "post", "put", "options", "bundle", "operation")
 _DATA_OPERATIONS = ("$meta", "$meta-add", "$meta-delete", "$validate")
 
 
-@cache
+@lru_cache(maxsize=4096)
 def kind_of(act: str, *, of_log: bool = False) -> Kind:
     """Return the line of the act; ``of_log`` says that the log itself was read."""
     found = KINDS.get(act)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,24 +85,40 @@ class _Scene:
         return sealed or not all(self.view.sees(_unversioned(name)) for name in self.part.names)
 
 
-def render(event: Event, number: int, base_url: str, view: View | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A row read once, for all the AuditEvents that are rendered from it."""
+
+    row: Row
+    parts: Sequence[Part]
+    secret: bytes | None
+
+    @classmethod
+    def of(cls, event: Event) -> Opened:
+        """Read the row."""
+        row = codec.loads_object(event.body)
+        parts = [Part(SUBMITTED, row["resource"].get("outcome", "0"))] if row["act"] == SUBMITTED else parts_of(row)
+        return cls(row, parts, event.secret)
+
+
+def render(event: Event | Opened, number: int, base_url: str, view: View | None = None) -> dict[str, Any]:
     """Return the AuditEvent at ``number`` (from 1) of the row.
 
     Raises ``IndexError`` where the row holds fewer.
     """
     view = view or View()
-    row = codec.loads_object(event.body)
+    opened = event if isinstance(event, Opened) else Opened.of(event)
+    row, part = opened.row, opened.parts[number - 1]
     if row["act"] == SUBMITTED:
-        return _submitted(row, view)
-    part = parts_of(row)[number - 1]
+        return _submitted(row, part, view)
     kind = kind_of(part.act, of_log=row.get("on", "").partition("/")[0] == "AuditEvent")
-    said = unseal(event.secret, row.get("sealed")) if view.sealed or view.reason else {}
+    said = unseal(opened.secret, row.get("sealed")) if view.sealed or view.reason else {}
     if not view.sealed:
         said = {name: said[name] for name in ("reason",) if name in said}
     scene = _Scene(row, part, kind, base_url, view, said)
     rendered: dict[str, Any] = {
         "resourceType": "AuditEvent",
-        "id": event_id(event.id, number),
+        "id": event_id(row["id"], number),
         "meta": _meta(scene),
         "language": view.language,
         "text": narrative(row, part, view.language, _shown(scene), scene.said.get("reason")),
@@ -129,7 +145,7 @@ def render(event: Event, number: int, base_url: str, view: View | None = None) -
     return rendered
 
 
-def _submitted(row: Row, view: View) -> dict[str, Any]:
+def _submitted(row: Row, part: Part, view: View) -> dict[str, Any]:
     """Return what a client wrote, marked as the client's: it cannot pose as an event of the server's own."""
     resource = row["resource"]
     client = row.get("agent", {}).get("client", "")
@@ -139,7 +155,7 @@ def _submitted(row: Row, view: View) -> dict[str, Any]:
         "resourceType": "AuditEvent",
         "id": row["id"],
         "meta": meta,
-        "text": narrative(row, Part(SUBMITTED, resource.get("outcome", "0")), view.language, (), None),
+        "text": narrative(row, part, view.language, (), None),
         **{key: value for key, value in resource.items() if key not in ("id", "meta", "resourceType", "text")},
     }
 

@@ -14,12 +14,11 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
-from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.audit.event import submit
 from fhir_dmp.audit.parts import event_id, row_of
-from fhir_dmp.audit.render import View, render
+from fhir_dmp.audit.render import Opened, View, render
 from fhir_dmp.audit.search import PARAMS, bounded, compile_clause, union
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
 from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, TooCostly, TooLong, Unprocessable
@@ -30,7 +29,6 @@ from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
-from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import Query, assuming
@@ -39,6 +37,9 @@ __all__ = ["INTERACTIONS", "PARAMS"]
 
 MOST_BYTES = 64 * 1024
 """Of an AuditEvent that a client reports."""
+
+MOST_FOR_PEOPLE = 100
+"""AuditEvents of a page for a person: each item that they name is judged anew."""
 
 MOST_TALLIES = 10_000
 _TYPE = "AuditEvent"
@@ -153,7 +154,9 @@ class _Asked:
         text = controls.get("_count", str(env.limits.default_page))
         if not text.isdecimal() or not text.isascii():
             raise Invalid(f"_count {text[:20]!r} is no number.", expression="_count")
-        count = 0 if controls.get("_summary") == "count" else min(int(text[:9]), env.limits.page)
+        person = context.subject.person if context.subject else None
+        most = MOST_FOR_PEOPLE if person else env.limits.page
+        count = 0 if controls.get("_summary") == "count" else min(int(text[:9]), most)
         if controls.get("_sort", "-date") not in ("-date", "-_lastUpdated"):
             raise NotSupported("AuditEvents come newest first: _sort=-date.", expression="_sort")
         ignored = tuple(
@@ -183,24 +186,25 @@ def _require_known(unknown: Iterable[str], *, strict: bool) -> None:
 def _rendered(parts: Iterable[EventPart], context: Context, grant: Grant, env: Env) -> list[dict[str, Any]]:
     """Return the AuditEvents as this caller may see them."""
     parts = tuple(parts)
-    view = _view(parts, context, grant, env)
-    return [render(part.event, part.number, context.base_url, _own(view, part, context)) for part in parts]
+    rows = {part.event.id: Opened.of(part.event) for part in parts}
+    names = {name for part in parts for name in rows[part.event.id].parts[part.number - 1].names}
+    view = _view(names, context, grant, env)
+    return [render(rows[part.event.id], part.number, context.base_url, _own(view, part, context)) for part in parts]
 
 
-def _view(parts: tuple[EventPart, ...], context: Context, grant: Grant, env: Env) -> View:
+def _view(names: Iterable[str], context: Context, grant: Grant, env: Env) -> View:
     """Return what a caller sees: a person the items they may read now, an auditor ids of all and clinical values of none."""
     person = context.subject.person if context.subject else None
     if person is None:
         return View(context.language, sealed=False)
-    names = {ref for part in parts for ref in _names(part.event)}
-    rows = env.store.find_many(sorted(names, key=str)) if names else {}
-    rules = grant.rules("read")
+    refs = {ref for name in names if (ref := _ref(name)) and ref.type != _TYPE}
+    rows = env.store.find_many(sorted(refs, key=str)) if refs else {}
 
     @cache
     def sees(name: str) -> bool:
         ref = _ref(name)
         row = rows.get(ref) if ref else None
-        return row is None or decide(rules, row.index).permit
+        return row is None or grant.decide("read", row.index).permit
 
     return View(context.language, sees, values=False, sealed=False)
 
@@ -214,13 +218,6 @@ def _own(view: View, part: EventPart, context: Context) -> View:
     opened = any(f"p={purpose}" in tokens for purpose in ("BTG", "ETREAT"))
     mine = f"g={person.identifier}" in tokens or f"g={person.resource}" in tokens
     return replace(view, values=mine, sealed=mine, reason=mine or opened)
-
-
-def _names(event: Event) -> Iterable[Ref]:
-    row = codec.loads_object(event.body)
-    named = [name for names in row.get("touched", {}).values() for name in names]
-    named += [row.get("on", ""), *(entry.get("on", "") for entry in row.get("entries", ()))]
-    return {ref for name in named if (ref := _ref(name)) and ref.type != _TYPE}
 
 
 def _ref(name: str) -> Ref | None:

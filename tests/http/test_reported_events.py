@@ -1,0 +1,165 @@
+"""AuditEvents that clients report (ITI-20, and the French profile for tracing events): kept for good, found, and never taken for ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.http.test_interactions import PATIENT
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+BASE = "http://127.0.0.1:8000/fhir"
+SENT = {
+    "resourceType": "AuditEvent",
+    "id": "theirs",
+    "meta": {"source": f"{BASE}/ours", "versionId": "7", "lastUpdated": "2001-01-01T00:00:00Z"},
+    "text": {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">Le serveur a vu.</div>'},
+    "type": {"system": "http://terminology.hl7.org/CodeSystem/audit-event-type", "code": "rest"},
+    "subtype": [{"system": "http://hl7.org/fhir/restful-interaction", "code": "read"}],
+    "recorded": "2024-02-03T10:00:00Z",
+    "period": {"start": "2024-02-02T23:00:00Z", "end": "2024-02-02T23:05:00Z"},
+    "agent": [{"requestor": True, "who": {"reference": "Practitioner/elsewhere"}}],
+    "source": {"observer": {"display": "my system"}},
+    "entity": [{"what": {"reference": "Patient/p7"}}],
+}
+
+
+def ids(answer):
+    """Return the ids that a search found."""
+    return [entry["resource"]["id"] for entry in answer.json.get("entry", ()) if entry["search"]["mode"] == "match"]
+
+
+def test_a_reported_event_is_kept_in_its_own_words_under_our_id(ehr, auditor):
+    """Id, version and source are the server's, and so are the words for people; the rest is as it was sent."""
+    made = ehr.post("/AuditEvent", SENT)
+    kept = auditor.get(f"/AuditEvent/{made.json['id']}").json
+
+    assert made.status_code == 201
+    assert made.json["id"] != "theirs"
+    assert kept["meta"]["source"] == f"urn:fhir-dmp:client:{ehr.client_id}"
+    assert kept["meta"]["versionId"] == "1"
+    assert not kept["meta"]["lastUpdated"].startswith("2001")
+    assert "Le serveur a vu" not in kept["text"]["div"]
+    assert "le serveur ne l'a pas constatée lui-même" in kept["text"]["div"]
+    assert {name: kept[name] for name in SENT if name not in ("id", "meta", "text")} == {
+        name: value for name, value in SENT.items() if name not in ("id", "meta", "text")
+    }
+
+
+def test_a_reported_event_is_found_by_what_it_says(ehr, auditor):
+    """When it was recorded and when it began are its own word; so are agent, patient and entity."""
+    own = ehr.post("/AuditEvent", SENT).json["id"]
+    found = [
+        "date=2024-02-03",
+        "period-start=2024-02-02",
+        "period-start=ge2024-02-02T22:00:00Z&period-start=lt2024-02-03",
+        "date=ge2024&date=lt2025&patient=p7",
+        "date=2024-02&agent=Practitioner/elsewhere",
+        f"date=2024-02&source=urn:fhir-dmp:client:{ehr.client_id}",
+    ]
+
+    assert [ids(auditor.get(f"/AuditEvent?{query}")) for query in found] == [[own]] * len(found)
+    assert own not in ids(auditor.get("/AuditEvent?date=ge2025&patient=p7"))
+    assert own not in ids(auditor.get(f"/AuditEvent?date=2024-02&source={BASE}"))
+    assert auditor.get("/AuditEvent?date=2024-02-03&_summary=count").json["total"] == 1
+
+
+def test_reporting_is_an_act_that_leaves_a_row_of_ours(ehr, auditor):
+    """Who reported, and when, is told by an event that the client did not write."""
+    own = ehr.post("/AuditEvent", SENT).json["id"]
+    [event] = [
+        each["resource"]
+        for each in auditor.get("/AuditEvent?date=ge2025&subtype=create&patient=p7").json["entry"]
+        if each["resource"]["id"] != own
+    ]
+
+    assert event["agent"][0]["who"]["identifier"]["value"] == ehr.client_id
+    assert f"AuditEvent/{own}/_history/1" in json.dumps(event["entity"])
+
+
+@pytest.mark.parametrize(
+    "observer",
+    [
+        {"display": "fhir_dmp"},
+        {"display": " FHIR-DMP "},
+        {"display": BASE},
+        {"identifier": {"system": "urn:ietf:rfc:3986", "value": BASE}},
+        {"reference": f"{BASE}/Device/1"},
+        {"identifier": {"value": "https://127.0.0.1:8000/other"}},
+    ],
+)
+def test_no_client_reports_as_this_server(ehr, auditor, observer):
+    """An event whose observer is the server is the server's to write."""
+    answer = ehr.post("/AuditEvent", {**SENT, "source": {"observer": observer}})
+
+    assert answer.status_code == 422
+    assert answer.json["issue"][0]["expression"] == ["AuditEvent.source.observer"]
+    assert ids(auditor.get("/AuditEvent?date=2024-02-03")) == []
+
+
+def test_a_reported_event_is_bounded(ehr):
+    """The log is no place for documents."""
+    long = {**SENT, "outcomeDesc": "x" * 70_000}
+
+    assert ehr.post("/AuditEvent", long).status_code == 413
+
+
+@pytest.mark.parametrize("method", ["put", "delete", "patch"])
+def test_no_interface_changes_or_removes_an_event(app, ehr, auditor, method):
+    """Of clients or ours, by whoever asks, alone or in bundles, or by operations."""
+    own = ehr.post("/AuditEvent", SENT).json["id"]
+    ehr.post("/Patient", PATIENT)
+    ours = next(each for each in ids(auditor.get("/AuditEvent?date=ge2025&subtype=create")) if each != own)
+    before = {each: auditor.get(f"/AuditEvent/{each}").json for each in (own, ours)}
+    for target in (own, ours):
+        body = {**SENT, "id": target} if method == "put" else None
+        if method == "patch":
+            body = [{"op": "replace", "path": "/outcome", "value": "0"}]
+        headers = {"Content-Type": "application/json-patch+json"} if method == "patch" else {}
+        for caller in (ehr, auditor):
+            send = {
+                "put": caller.put,
+                "delete": caller.delete,
+                "patch": lambda *sent, who=caller, **more: who._send("PATCH", *sent, **more),
+            }
+            arguments = (f"/AuditEvent/{target}", body) if body else (f"/AuditEvent/{target}",)
+            assert send[method](*arguments, headers=headers).status_code in (403, 405)
+        entry = {
+            "request": {"method": method.upper(), "url": f"AuditEvent/{target}"},
+            **({"resource": body} if method == "put" else {}),
+        }
+        for kind in ("batch", "transaction"):
+            answer = ehr.post("", {"resourceType": "Bundle", "type": kind, "entry": [entry]})
+            told = (
+                answer.json["entry"][0]["response"]["status"] if answer.status_code == 200 else str(answer.status_code)
+            )
+            assert told[:3] in ("400", "403", "405")
+    assert ehr.post("/AuditEvent?_id=x", SENT, headers={"If-None-Exist": "_id=x"}).status_code in (201, 400)
+    assert {each: auditor.get(f"/AuditEvent/{each}").json for each in (own, ours)} == before
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the French examples of ../shared/data")
+@pytest.mark.parametrize(
+    "path", sorted((SHARED / "french" / "ans-tde").glob("AuditEvent-*.json")), ids=lambda path: path.stem
+)
+def test_the_french_examples_are_taken_and_found_by_when_they_began(ehr, auditor, path):
+    """As the French profile asks: by a bound on the date, and by period-start."""
+    tree = json.loads(path.read_text())
+    own = ehr.post("/AuditEvent", tree)
+    day = tree["period"]["start"][:10]
+
+    assert own.status_code == 201, own.data
+    assert own.json["id"] in ids(auditor.get(f"/AuditEvent?period-start={day}"))
+    assert own.json["id"] in ids(auditor.get(f"/AuditEvent?date=ge2000&period-start=le{day}"))
+    assert own.json["id"] not in ids(auditor.get(f"/AuditEvent?period-start=gt{day}"))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the BALP examples of ../shared/data")
+def test_the_examples_of_ihe_are_taken_as_they_are(ehr):
+    """Every AuditEvent of the BALP guide can be reported."""
+    paths = sorted((SHARED / "ihe" / "balp").glob("AuditEvent-*.json"))
+    answers = {path.stem: ehr.post("/AuditEvent", json.loads(path.read_text())) for path in paths}
+
+    assert {name: answer.data for name, answer in answers.items() if answer.status_code != 201} == {}

@@ -1,0 +1,165 @@
+"""What an event tells of a request as it came over the network: from where, by which id, what was asked, in which words."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pymongo
+import pytest
+
+from fhir_dmp.app import create_app, create_server
+from fhir_dmp.settings import Settings
+from tests.balp import claimed
+from tests.balp_facts import FACTS
+from tests.conftest import drop
+from tests.http.conftest import register
+from tests.http.test_interactions import PATIENT
+
+
+def newest(auditor, **params):
+    """Return the newest event of those that are asked for."""
+    found = auditor.get("/AuditEvent", query_string={"date": "ge2000", "_count": "1", **params})
+    return found.json["entry"][0]["resource"]
+
+
+def client(event):
+    """Return the agent of the system that asked."""
+    return event["agent"][0]
+
+
+@pytest.fixture
+def behind_proxy(mongodb_uri, database_name, tmp_path):
+    """The application behind one proxy that is trusted."""
+    settings = Settings(
+        mongodb_uri=mongodb_uri, mongodb_database=database_name, data_dir=Path(tmp_path), log_level="error"
+    )
+    settings = replace(settings, public_url="http://127.0.0.1:8000", trusted_proxies=1)
+    made = create_app(settings, create_server(settings))
+    yield made
+    made.extensions["fhir_dmp"].close()
+    with pymongo.MongoClient(mongodb_uri) as database:
+        drop(database, database_name)
+
+
+def test_the_network_address_is_the_peers(ehr, auditor):
+    """What a client claims in a header is not believed where no proxy is trusted."""
+    ehr.get("/Patient?family=x", headers={"X-Forwarded-For": "203.0.113.9"})
+
+    assert client(newest(auditor, subtype="search-type", agent="ehr-one"))["network"] == {
+        "address": "127.0.0.1",
+        "type": "2",
+    }
+
+
+def test_behind_a_trusted_proxy_the_address_is_the_one_that_it_names(behind_proxy):
+    """The last hop before the proxy; what stands before that is the client's own claim."""
+    ehr = register(behind_proxy, "ehr-one")
+    auditor = register(behind_proxy, "auditor-one", role="auditor", scopes=("system/AuditEvent.rs",))
+    ehr.get("/Patient?family=x", headers={"X-Forwarded-For": "10.9.9.9, 203.0.113.9"})
+    event = newest(auditor, subtype="search-type", agent="ehr-one")
+
+    assert client(event)["network"]["address"] == "203.0.113.9"
+    assert newest(auditor, address="203.0.113.9")["id"] == event["id"]
+
+
+def test_the_id_of_the_request_is_an_entity(ehr, auditor):
+    """So that the log of a client, or of a proxy, and ours can be laid side by side."""
+    ehr.get("/Patient?family=x", headers={"X-Request-Id": "their-id-1"})
+    ids = [
+        entity["what"]["identifier"]["value"]
+        for entity in newest(auditor, agent="ehr-one")["entity"]
+        if entity["type"]["code"] == "XrequestId"
+    ]
+
+    assert ids == ["their-id-1"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "shown"),
+    [
+        (lambda ehr: ehr.get("/Patient?family=Durand&_count=2"), "GET /fhir/Patient?family=…&_count=2"),
+        (
+            lambda ehr: ehr.post(
+                "/Patient/_search",
+                b"family=Durand&_count=2",
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+            ),
+            "POST /fhir/Patient/_search\nfamily=…&_count=2",
+        ),
+        (
+            lambda ehr: ehr.post(
+                "",
+                {
+                    "resourceType": "Bundle",
+                    "type": "batch",
+                    "entry": [{"request": {"method": "GET", "url": "Patient?family=Durand"}}],
+                },
+            ),
+            "POST /fhir\nPatient?family=…",
+        ),
+    ],
+)
+def test_a_query_is_told_without_its_clinical_values_however_it_came(ehr, auditor, app, ask, shown):
+    """Text and base64 alike; as it was sent it lies sealed beside the row."""
+    ask(ehr)
+    event = newest(auditor, subtype="search-type", agent="ehr-one")
+    query = next(entity for entity in event["entity"] if "query" in entity)
+
+    assert query["description"] == shown
+    assert base64.b64decode(query["query"]).decode() == shown
+    assert b"Durand" in app.extensions["fhir_dmp"].store.find_event(event["id"]).secret
+
+
+def test_a_further_page_tells_what_it_goes_on_with(ehr, auditor):
+    """The token in its URL says nothing to a reader; the search that it continues does."""
+    for _ in range(2):
+        ehr.post("/Patient", PATIENT)
+    first = ehr.get("/Patient?family=Durand&_count=1").json
+    ehr.get(next(link["url"] for link in first["link"] if link["relation"] == "next"))
+    query = next(
+        entity for entity in newest(auditor, subtype="search-type", agent="ehr-one")["entity"] if "query" in entity
+    )
+
+    assert query["description"] == "GET /fhir/Patient?_page=…\nfamily=…&_count=1"
+
+
+def test_an_answer_in_words_is_in_the_language_that_is_asked_for(ehr, auditor):
+    """French first; English for who prefers it."""
+    made = ehr.post("/Patient", PATIENT).json
+    ehr.get(f"/Patient/{made['id']}")
+    own = newest(auditor, subtype="read", agent="ehr-one")["id"]
+    told = {
+        accepted: auditor.get(f"/AuditEvent/{own}", headers={"Accept-Language": accepted}).json
+        for accepted in ("fr", "en-GB,en;q=0.9,fr;q=0.5", "de", "fr;q=0.2,en;q=0.8", "*")
+    }
+
+    assert [event["language"] for event in told.values()] == ["fr", "en", "fr", "en", "fr"]
+    assert "a consulté : identité" in told["fr"]["text"]["div"]
+    assert (
+        "the system ehr-one (tester) (organization 1) read: identity, for care"
+        in told["en-GB,en;q=0.9,fr;q=0.5"]["text"]["div"]
+    )
+
+
+def test_tokens_and_their_refusals_are_told_by_the_profile_of_the_transaction(app, anonymous, auditor):
+    """A failure follows the pattern with its outcome; nothing that proves a client stands in the log."""
+    anonymous.post(
+        "/oauth/token",
+        data={
+            "grant_type": "client_credentials",
+            "client_id": "auditor-one",
+            "client_assertion": "secret-proof",
+            "client_assertion_type": "x",
+        },
+    )
+    event = newest(auditor, subtype="ITI-71")
+    stored = app.extensions["fhir_dmp"].store.find_event(event["id"])
+
+    assert event["outcome"] == "8"
+    assert [agent["type"]["coding"][0]["code"] for agent in event["agent"]] == ["110150", "AuthzOauthService"]
+    assert claimed(event, FACTS) == []
+    assert b"secret-proof" not in stored.body + (stored.secret or b"")
+    assert "secret-proof" not in json.dumps(event)
