@@ -122,16 +122,26 @@ def _with_body(call: Call, body: bytes) -> Call:
 
 
 def plain_read(path: str, query: str, types: Container[str]) -> Call | None:
-    """Return the read, vread or search of a type that path and query name, if they name one and nothing besides."""
+    """Return the read, vread, search of a type or whole record that path and query name, if they name one and nothing besides."""
     match path.split("/"):
         case ["", kind] if kind in types and query:
-            params = tuple(parse_qsl(query, keep_blank_values=True, errors="werkzeug.url_quote"))
-            return None if any(name in _RENDERING for name, _ in params) else Call("search-type", kind, params=params)
+            return _plain(Call("search-type", kind, params=_params(query)))
         case ["", kind, own] if kind in types and not query and own[:1] not in ("_", "$"):
             return Call("read", kind, own)
         case ["", kind, own, "_history", version] if kind in types and not query:
             return Call("vread", kind, own, version)
+        case ["", kind, own, "$everything"] if kind in types:
+            return _plain(Call("operation", kind, own, params=_params(query), operation="everything"))
     return None
+
+
+def _params(query: str) -> tuple[tuple[str, str], ...]:
+    return tuple(parse_qsl(query, keep_blank_values=True, errors="werkzeug.url_quote"))
+
+
+def _plain(call: Call) -> Call | None:
+    """Return the call, unless its parameters ask for another form or another page."""
+    return None if any(name in _RENDERING for name, _ in call.params) else call
 
 
 def plain_write(method: str, path: str, types: Container[str], environ: Environ) -> Call | None:
