@@ -98,6 +98,10 @@ def capability_statement(served: Served, public_url: str, started: str) -> bytes
                 "security": _security(base),
                 "resource": [_resource(served, name) for name in served.definitions.resource_types],
                 "interaction": _codes(_SYSTEM_INTERACTIONS, served.interactions[""]),
+                "compartment": [
+                    f"http://hl7.org/fhir/CompartmentDefinition/{code[:1].lower()}{code[1:]}"
+                    for code in sorted(served.definitions.compartments)
+                ],
                 "searchParam": [{"name": name, "type": "special"} for name in ("_has", "_list", "_filter")],
             }
         ],

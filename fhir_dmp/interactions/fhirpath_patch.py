@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 from fhir_dmp.definitions.model import Definitions, ElementDef
@@ -41,7 +43,7 @@ Place = tuple[str | int, ...]
 """Where something stands: properties and places in lists, from the resource down."""
 
 _one_at_a_time = threading.Lock()
-"""fhirpathpy keeps the state of an evaluation in its modules."""
+"""fhirpathpy keeps the state of an evaluation in its modules, and its parser prints what it does not understand."""
 
 
 def apply(parameters: Mapping[str, Any], tree: Mapping[str, Any], definitions: Definitions) -> dict[str, Any]:
@@ -266,7 +268,7 @@ def _evaluate(tree: Any, path: str) -> Sequence[Any]:
     import fhirpathpy  # noqa: PLC0415 - it brings a parser and models that only a patch needs
     from fhirpathpy.models import models  # noqa: PLC0415 - as above
 
-    with _one_at_a_time:
+    with _one_at_a_time, redirect_stdout(StringIO()):
         try:
             found: Sequence[Any] = fhirpathpy.evaluate(
                 tree, _DIV.sub(_as_name, path), {}, models["r4"], {"returnRawData": True}
@@ -285,8 +287,11 @@ def _made(document: _Document, part: Mapping[str, Any], kind: str) -> Any:
         if value is None:
             raise Unprocessable("The value is empty.")
         return value
+    parts = part["part"]
+    if not isinstance(parts, list) or not all(isinstance(each, Mapping) for each in parts):
+        raise Invalid("A value of parts is a list of them.")
     made: dict[str, Any] = {}
-    for each in part["part"]:
+    for each in parts:
         name, element = document.element_in(kind, str(each.get("name")), _kind(each))
         value = _made(document, each, element.type)
         if element.array:

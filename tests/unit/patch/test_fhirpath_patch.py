@@ -188,6 +188,8 @@ def test_what_does_not_apply_is_unprocessable(asked):
         operation("insert", path="Patient.name", index=-1, value=("valueHumanName", {})),
         operation("insert", path="Patient.name", index=("valueString", "0"), value=("valueHumanName", {})),
         operation("delete", path=("valueInteger", 1)),
+        operation("add", path="Patient", name="contact", value=("part", "x")),
+        operation("add", path="Patient", name="contact", value=("part", [1])),
         operation("delete", path="Patient.name.where(family.matches('(a+)+$'))"),
         operation("delete", path="Patient.repeat(name)"),
         operation("delete", path="Patient" + ".name" * 300),
