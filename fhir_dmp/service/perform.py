@@ -145,8 +145,8 @@ def _require_open(call: Call, context: Context, grant: Granting, reasons: tuple[
 
 
 def _of_a_type(call: Call) -> bool:
-    """Tell whether the call is an operation on no record, such as ``$validate``."""
-    return call.operation is not None and call.id is None
+    """Tell whether the call is an operation on no record, such as ``$validate``: it needs no right on its type."""
+    return call.operation is not None and call.id is None and OPERATIONS[call.operation][0] is None
 
 
 def _shut(context: Context, reasons: tuple[str, ...]) -> Refused:
