@@ -20,7 +20,7 @@ from fhir_dmp.interactions.write import disclosed, visible
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Stored
-from fhir_dmp.store.port import Found, HistoryPage, Scope, Store
+from fhir_dmp.store.port import Found, HistoryPage, Scope
 from fhir_dmp.store.query import Query
 
 _ASKED = ("_count", "_since", "_at", *ASKED)
@@ -44,7 +44,7 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if call.id is not None:
         visible(call.ref, env.store.find_current(call.ref), grant)
     allowed = narrow(grant.rules("read" if call.id else "search"))
-    scope, before = _scope(call, asked, allowed, env.store)
+    scope, before = _scope(call, asked, allowed)
     part = subset_of(asked.used, env.definitions)
     horizon = int(place.bound) if place else env.store.horizon()
     page = HistoryPage(asked.count, place.keys[0] if place else before)
@@ -94,20 +94,15 @@ def _moment(asked: dict[str, str], name: str) -> Interval | None:
         raise Invalid(f"{name}: {fault}.", expression=name) from None
 
 
-def _scope(call: Call, asked: _Asked, allowed: Query, store: Store) -> tuple[Scope, str | None]:
+def _scope(call: Call, asked: _Asked, allowed: Query) -> tuple[Scope, str | None]:
     """Return the scope, and the moment (as ``lu``) that its versions precede.
 
     ``_at`` asks for the versions present at some time of its interval: the last before it, and those made within.
     """
-    since = asked.since
     if asked.at is None:
-        return Scope(call.type, call.id, allowed, since), None
-    if call.id is None:
-        raise NotSupported("_at is supported for the history of one resource.", expression="_at")
+        return Scope(call.type, call.id, allowed, asked.since), None
     low, high = (max(moment, 0) for moment in asked.at)
-    earlier = store.history(Scope(call.type, call.id, allowed), HistoryPage(1, f"{low + 1:013x}"))
-    start = earlier.rows[0].updated if earlier.rows else low
-    return Scope(call.type, call.id, allowed, max(start, since or 0)), f"{high:013x}"
+    return Scope(call.type, call.id, allowed, asked.since, low), f"{high:013x}"
 
 
 def _entry(row: Stored, part: Subset, context: Context) -> Entry:

@@ -73,7 +73,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose history: of one resource, of a type, or of all (both None). ``allowed`` narrows by the rules."""
+    """Whose history: of one resource, of a type, or of all (both None). ``allowed`` narrows by the rules.
+
+    ``since`` and ``at`` are microseconds: versions made from then on, and versions that were still the present one after that moment.
+    """
 
     type: str | None = None
     id: str | None = None

@@ -148,7 +148,26 @@ def test_at_finds_the_versions_that_were_present_then(ehr):
     ]
     assert versions(ehr.get("/Patient/a/_history?_at=2999").json) == ["Patient/a/3"]
     assert versions(ehr.get("/Patient/a/_history?_at=1999").json) == []
-    assert ehr.get("/Patient/_history?_at=1999").status_code == 400
+    assert versions(ehr.get("/Patient/_history?_at=1999").json) == []
+
+
+def test_at_finds_what_all_of_a_type_and_of_the_system_were_then(ehr):
+    """Each resource by the one version that was present at the moment, in pages too; the deleted by its deletion."""
+    for name in "abc":
+        write(ehr, name, 2)
+    moment = ehr.get("/Patient/c").json["meta"]["lastUpdated"]
+    ehr.delete("/Patient/b")
+    deleted = ehr.get("/Patient/b/_history").json["entry"][0]["response"]["lastModified"]
+    write(ehr, "a", 2)
+    ehr.post("/Basic", {"resourceType": "Basic", "code": {"text": "x"}})
+
+    then = {"Patient/a/2", "Patient/b/2", "Patient/c/2"}
+    for url in ("/Patient/_history", "/_history"):
+        assert set(versions(ehr.get(f"{url}?_at={moment}").json)) == then
+        paged = [each for page in walk(ehr, f"{url}?_at={moment}&_count=1") for each in versions(page)]
+        assert paged == ["Patient/c/2", "Patient/b/2", "Patient/a/2"]
+        assert set(versions(ehr.get(f"{url}?_at={deleted}").json)) == {"Patient/a/2", "Patient/b/3", "Patient/c/2"}
+    assert len(versions(ehr.get("/_history?_at=2999").json)) == 4
 
 
 def test_an_ehr_that_polls_with_the_bundles_own_timestamp_misses_nothing(ehr):

@@ -128,7 +128,9 @@ def test_each_way_leaves_one_event(ehr, auditor, patient):
         ("/Patient/_history", "", None),
         ("/Patient/$meta", "", None),
         ("/Patient/1/_history", "", None),
-        ("/Patient/1/$everything", "", None),
+        ("/Patient/1/$everything", "_count=5", "operation"),
+        ("/Patient/1/$everything", "_page=x", None),
+        ("/Patient/1/$meta", "", None),
         ("/metadata", "", None),
         ("/Other/1", "", None),
         ("", "", None),
@@ -136,7 +138,7 @@ def test_each_way_leaves_one_event(ehr, auditor, patient):
     ],
 )
 def test_only_plain_reads_take_the_short_way(path, query, name):
-    """Whatever negotiates, writes, operates or is no type goes the long way."""
+    """Whatever negotiates, writes, operates (but for whole records) or is no type goes the long way."""
     call = plain_read(path, query, TYPES)
 
     assert (call.name if call else None) == name

@@ -289,7 +289,8 @@ class WriteCommitter:
             if done.matched_count != len(replaced):
                 raise _OvertakenError
             if replaced:
-                superseded = [_superseded(change.before, change) for change in replaced if change.before]
+                later = {version.ref: version.lu for version in new}
+                superseded = [_superseded(each.before, each, later[each.ref]) for each in replaced if each.before]
                 self._database["versions"].insert_many(superseded, ordered=False, session=session)
                 self._carry_over(replaced, session)
         marks = [mark for member in members for mark in member.item.marks]
@@ -445,7 +446,7 @@ def _write_of(change: Change, version: Stored) -> InsertOne[_Row] | ReplaceOne[_
     return ReplaceOne({"_id": row["_id"], "v": change.before.version}, row)
 
 
-def _superseded(before: Stored, change: Change) -> _Row:
+def _superseded(before: Stored, change: Change, until: str) -> _Row:
     row = {name: before.index[name] for name in _KEPT if name in before.index}
     kept = [token for token in before.index.get("t", ()) if token[0] == "@" or any(name in token for name in _NAMES)]
     labels = before.index.get("sec") or []
@@ -453,6 +454,7 @@ def _superseded(before: Stored, change: Change) -> _Row:
     row.update(_given(own=labels, sec=sorted({*labels, *(change.index.get("sec") or ())})))
     row.update(_given(ca=sorted({ca for ca in (before.index.get("ca"), change.index.get("ca")) if ca})))
     row.update(_id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co)
+    row["un"] = until
     if before.body is None:
         row["del"] = True
     else:

@@ -60,8 +60,8 @@ class Current(Document):  # type: ignore[misc] # mongoengine carries no types
 class Version(Document):  # type: ignore[misc] # mongoengine carries no types
     """What ``current`` held before, with the fields that rules narrow by; ``_id`` is ``Type/id/version``.
 
-    ``own`` are the labels of this very version. ``sec`` and ``ca`` hold the present version's as well, so that the stricter wins, and are all
-    that ever changes.
+    ``un`` is the ``lu`` of the version that came after it, ``own`` are the labels of this very version. ``sec`` and ``ca`` hold the present
+    version's as well, so that the stricter wins, and are all that ever changes.
     """
 
     meta = {  # noqa: RUF012 - mongoengine reads it so
@@ -73,6 +73,7 @@ class Version(Document):  # type: ignore[misc] # mongoengine carries no types
     ty = StringField()
     v = IntField()
     lu = StringField()
+    un = StringField()
     co = StringField()
     b = BinaryField()
     t = ListField(StringField())

@@ -393,9 +393,10 @@ def _current_ids(scope: Scope) -> _Row:
 
 
 def _version_ids(scope: Scope) -> _Row:
+    present = {} if scope.at is None else {"un": {"$gte": f"{scope.at + 1:013x}"}}
     if scope.id is not None:
-        return {"_id": {"$gte": f"{scope.type}/{scope.id}/", "$lt": f"{scope.type}/{scope.id}0"}}
-    return {"ty": scope.type} if scope.type else {}
+        return {"_id": {"$gte": f"{scope.type}/{scope.id}/", "$lt": f"{scope.type}/{scope.id}0"}, **present}
+    return {"ty": scope.type, **present} if scope.type else present
 
 
 def _moments(scope: Scope, page: HistoryPage) -> _Row:
