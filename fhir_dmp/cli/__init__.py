@@ -8,6 +8,7 @@ from fhir_dmp.cli.account import account
 from fhir_dmp.cli.audit import audit
 from fhir_dmp.cli.client import client
 from fhir_dmp.cli.load import load_command
+from fhir_dmp.cli.record import record
 from fhir_dmp.cli.reindex import reindex_command
 from fhir_dmp.cli.serve import demo, serve
 from fhir_dmp.cli.token import token
@@ -29,5 +30,5 @@ def main() -> None:
     """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
 
 
-for command in (serve, demo, client, account, token, load_command, audit, reindex_command):
+for command in (serve, demo, client, account, token, load_command, audit, reindex_command, record):
     main.add_command(command)

@@ -14,6 +14,8 @@ from fhir_dmp.interactions.operations.attending_doctor import attending_doctor
 from fhir_dmp.interactions.operations.authorize import authorize
 from fhir_dmp.interactions.operations.block import block, unblock
 from fhir_dmp.interactions.operations.closing import close, reopen
+from fhir_dmp.interactions.operations.due_notices import due_notices
+from fhir_dmp.interactions.operations.erase import erase
 from fhir_dmp.interactions.operations.everything import everything
 from fhir_dmp.interactions.operations.lastn import lastn
 from fhir_dmp.interactions.operations.mask import mask
@@ -34,6 +36,8 @@ OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "counts": ("search", counts),
     "everything": ("read", everything),
     "lastn": ("search", lastn),
+    "due-notices": (None, due_notices),
+    "erase": (None, erase),
     "mask": (None, mask),
     "meta": ("read", meta),
     "meta-add": ("update", meta_add),

@@ -41,6 +41,7 @@ from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import entity
 from fhir_dmp.service import audit_log
 from fhir_dmp.service.counting import count_act
+from fhir_dmp.service.emergencies import cause_of, obligations
 from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
@@ -112,7 +113,9 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         grant = grant_of(call, context, env, anew=attempt > 0)
         answer = _answered(call, interaction, context, grant, env)
         if isinstance(answer, Result):
-            return _recorded(Act(call, answer, reasons=grant.used), context, env)
+            with suppress(Stale):
+                return _recorded(Act(call, answer, reasons=grant.used), context, env, _owed(call, context, grant, env))
+            continue
         answer = with_provenance(answer, call, context, env)
         _judge(answer, context, grant)
         with suppress(Stale):
@@ -233,15 +236,23 @@ def _committed(call: Call, plan: Plan, context: Context, grant: Granting, env: E
     )
     described = replace(planned, entities=plan.entities, entries=plan.entries)
     event = _described(Act(call, described, reasons=grant.used), context, env)
-    if not plan.changes and not plan.events and not call.mark:
+    if not plan.changes and not plan.events and not plan.erased and not call.mark:
         env.store.record(event)
         return plan.finish((), _read_after(plan, context, env))
     events = (*plan.events, event)
     relied_on = {**compiled_from, **plan.relied_on}
-    decided_on = grant.decided_on if plan.changes else {}
-    commit = Commit(plan.changes, events, plan.locks, relied_on, _marks(call), policies, decided_on)
+    decided_on = grant.decided_on if plan.changes or plan.erased else {}
+    commit = Commit(plan.changes, events, plan.locks, relied_on, _marks(call), policies, decided_on, plan.erased)
     stored = env.store.commit(commit)
     return plan.finish(stored, _read_after(plan, context, env))
+
+
+def _owed(call: Call, context: Context, grant: Granting, env: Env) -> tuple[Change, ...]:
+    """Return what the server itself writes because of this access: the notices of an emergency."""
+    person = context.subject.person if context.subject else None
+    if person is None or person.patient is None or cause_of(context) is None or call.type in DIRECTORY:
+        return ()
+    return obligations(grant.policy(person.patient)[0], context, env)
 
 
 def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
@@ -259,11 +270,11 @@ def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
     return [read(call) for call in plan.reads]
 
 
-def _recorded(act: Act, context: Context, env: Env) -> Result:
-    """Make the event of what was read durable, and only then hand it on."""
+def _recorded(act: Act, context: Context, env: Env, owed: tuple[Change, ...] = ()) -> Result:
+    """Make the event of what was read durable, with the notices that it owes, and only then hand it on."""
     event = _described(act, context, env)
-    if act.call.mark:
-        env.store.commit(Commit(events=(event,), marks=_marks(act.call)))
+    if act.call.mark or owed:
+        env.store.commit(Commit(owed, (event,), marks=_marks(act.call)))
     else:
         env.store.record(event)
     return act.result or Result("ok")

@@ -132,6 +132,10 @@ def _applied(
     sources.names.clear()
     registry = Registry(sources.find, _authored(sources.env), base_url)
     entry = _COMPILERS[change.ref.type](tree, change, registry, subject)
+    if entry is not None and entry.closed is not None:
+        known = policy.entry(source)
+        since = known.closed if known is not None and known.closed is not None else sources.env.clock.micros()
+        entry = replace(entry, closed=since)
     return policy.put(source, replace(entry, rests_on=tuple(sources.names)) if entry else None)
 
 

@@ -113,7 +113,7 @@ class Commit:
     ``relied_on`` are the versions that were read to make the changes: ref to version number (0: absent). The commit is stale if one
     of them has moved on. ``policies`` are put in place of those that are there; ``decided_on`` are the versions of the policies by
     which the changes were permitted (0: none), held to like ``relied_on``. ``marks`` (a load that was done) are remembered in the
-    same transaction.
+    same transaction. ``erased`` are records (``Patient/p``) whose rows, versions and policy are removed for good.
     """
 
     changes: tuple[Change, ...] = ()
@@ -123,3 +123,4 @@ class Commit:
     marks: tuple[str, ...] = ()
     policies: tuple[PolicyChange, ...] = ()
     decided_on: Mapping[str, int] = field(default_factory=dict)
+    erased: tuple[str, ...] = ()

@@ -126,6 +126,10 @@ class Store(Protocol):
         """
         ...
 
+    def policies_after(self, patient: str, limit: int) -> tuple[PolicyRow, ...]:
+        """Return up to ``limit`` policies in the order of their patients, from the first after ``patient`` (empty: all) on."""
+        ...
+
     def search(self, query: Query, page: Page) -> Found:
         """Return a page of present rows that meet the query; deletions never do."""
         ...

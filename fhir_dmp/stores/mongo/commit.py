@@ -196,6 +196,7 @@ class WriteCommitter:
                 *(lock.key for lock in commit.locks),
                 *commit.marks,
                 *(f"{POLICY}{change.patient}" for change in commit.policies),
+                *(f"{POLICY}{patient}" for patient in commit.erased),
             ]
         )
         stored: tuple[Stored, ...] = self._flights.join(commit, touches, max(len(commit.changes), 1))
@@ -293,6 +294,8 @@ class WriteCommitter:
                 superseded = [_superseded(each.before, each, later[each.ref]) for each in replaced if each.before]
                 self._database["versions"].insert_many(superseded, ordered=False, session=session)
                 self._carry_over(replaced, session)
+        for patient in [patient for member in members for patient in member.item.erased]:
+            self._erase(patient, session)
         marks = [mark for member in members for mark in member.item.marks]
         if marks:
             self._database["loads"].insert_many([{"_id": mark} for mark in marks], session=session)
@@ -308,6 +311,16 @@ class WriteCommitter:
         ]
         if steps:
             self._database["versions"].bulk_write(steps, ordered=False, session=session)
+
+    def _erase(self, patient: str, session: ClientSession) -> None:
+        """Remove what is of this record alone: rows, their versions, the policy."""
+        of_record = {"pt": [patient]}
+        ids = [row["_id"] for row in self._database["current"].find(of_record, {"_id": 1}, session=session)]
+        for start in range(0, len(ids), GROUP):
+            versions = [{"_id": {"$gte": f"{each}/", "$lt": f"{each}0"}} for each in ids[start : start + GROUP]]
+            self._database["versions"].delete_many({"$or": versions}, session=session)
+        self._database["current"].delete_many(of_record, session=session)
+        self._database["grants"].delete_one({"_id": f"{POLICY}{patient}"}, session=session)
 
     def _lock(self, members: Sequence[Member[Commit]], session: ClientSession) -> None:
         locks = [(member, lock) for member in members for lock in member.item.locks]

@@ -130,6 +130,13 @@ class MongoStore:
             found = self._grants.find({"n": {"$in": list(names)}}, {"v": 1, "b": 1}, limit=limit)
             return tuple(_policy(row) for row in found.max_time_ms(int(QUERY_SECONDS * 1000)))
 
+    def policies_after(self, patient: str, limit: int) -> tuple[PolicyRow, ...]:
+        """Return a page of all policies, by their patients."""
+        bounds = {"$gt": f"policy/{patient}", "$lt": "policy0"}
+        with answering():
+            found = self._grants.find({"_id": bounds}, {"v": 1, "b": 1}, limit=limit).sort("_id")
+            return tuple(_policy(row) for row in found.max_time_ms(int(QUERY_SECONDS * 1000)))
+
     def search(self, query: Query, page: Page) -> Found:
         """Return a page of present rows that meet the query."""
         wanted = {**_present(query)}

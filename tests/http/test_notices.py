@@ -1,0 +1,136 @@
+"""Who is told of what: emergencies, hidden results, authorisations that end; and who reviews an emergency."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import pymongo
+import pytest
+
+from fhir_dmp.call import Call
+from tests.access_world import NOON, RPPS, Actor, World, changed, document, observation
+from tests.http.test_choices_of_the_patient import by, say, told
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record, its holder, and others."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+@pytest.fixture
+def item(world):
+    """An observation that the EHR of structure 1 wrote."""
+    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+
+
+def in_emergency(world, number="5", jti="jti-1"):
+    """Return a professional who breaks the glass with a token of its own."""
+    doctor = world.professional(number, purpose="BTG", reason="inconsciente, seule", name="Dr Vu")
+    return Actor(world, replace(doctor.subject, token_id=jti))
+
+
+def letters(who, kind="Communication"):
+    """Return what who sees of a kind, the texts alone."""
+    found = [each["resource"] for each in who.search(kind).body.get("entry", ())]
+    return sorted(each["payload"][0]["contentString"] if "payload" in each else each["description"] for each in found)
+
+
+def test_holder_and_attending_doctor_are_told_of_an_emergency_once(world, item):
+    """One notice each and one Task for one token's access, however many reads; the reason is not among the words."""
+    say(world.holder(), "attending-doctor", actor=by("7"))
+    doctor = in_emergency(world)
+
+    statuses = [doctor.read(item).status, doctor.search("Observation").status, doctor.read(item).status]
+
+    notices = letters(world.holder())
+    assert statuses == [200, 200, 200]
+    assert len(notices) == 2
+    assert all("bris de glace" in each and "Dr Vu" in each and "inconsciente" not in each for each in notices)
+    assert letters(world.professional("7")) == notices
+    assert len(letters(world.system("admin-one", "admin"), "Task")) == 1
+
+
+def test_each_emergency_is_told(world, item):
+    """Another token is another access."""
+    in_emergency(world, jti="jti-1").read(item)
+    in_emergency(world, jti="jti-2").read(item)
+
+    assert len(letters(world.holder())) == 2
+
+
+def test_first_acts_at_the_same_time_tell_once(world, item):
+    """Of two that race one writes, and neither fails."""
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: in_emergency(world, jti="jti-9").read(item).status, range(8)))
+
+    assert statuses == [200] * 8
+    assert len(letters(world.holder())) == 1
+
+
+def test_an_emergency_that_is_refused_tells_nobody(world, item):
+    """Who did not enter leaves a refusal in the log and no letter."""
+    say(world.holder(), "oppose", mode="bris_de_glace")
+
+    assert in_emergency(world).read(item).status == 403
+    assert letters(world.holder()) == []
+
+
+def test_the_administrator_reviews_emergencies_and_sees_nothing_else(world, item):
+    """The Task is found, done, and is all that the role reaches."""
+    in_emergency(world).read(item)
+    admin = world.system("admin-one", "admin", scopes=("system/*.rus",))
+
+    (task,) = [each["resource"] for each in admin.search("Task").body["entry"]]
+    done = admin.update(changed(task, status="completed"))
+
+    assert done.status == 200
+    assert admin.read(item).status == 403
+    assert admin.search("Communication").status == 403
+    assert admin.search("Patient").status == 403
+    assert "name" not in task["for"]
+
+
+def due(world, role="admin"):
+    """Ask for the notices that are due."""
+    admin = world.system("admin-one", role)
+    return admin.ask(Call("operation", operation="due-notices", body=b'{"resourceType":"Parameters"}'))
+
+
+def test_the_holder_is_told_after_two_weeks_of_an_item_that_waits_to_be_announced(world):
+    """Not before, once, without a word of what it is; the item itself stays hidden until its month is over."""
+    world.professional("2").made(document(world.patient, "INVISIBLE_PATIENT"))
+    early = told(due(world), "written")
+    world.clock.set(NOON + timedelta(days=15))
+
+    late, again = told(due(world), "written"), told(due(world), "written")
+
+    assert (early, late, again) == (0, 1, 0)
+    assert letters(world.holder())[0].startswith("Votre dossier a été mis à jour")
+    assert world.holder().search("DocumentReference").body.get("entry") is None
+    world.clock.set(NOON + timedelta(days=32))
+    assert len(world.holder().search("DocumentReference").body["entry"]) == 1
+
+
+def test_the_holder_is_told_before_an_authorisation_ends(world):
+    """Two weeks before its last day, once."""
+    say(world.holder(), "authorize", actor=by("1"), until="2026-12-20")
+    early = told(due(world), "written")
+    world.clock.set(NOON + timedelta(days=20))
+
+    assert (early, told(due(world), "written"), told(due(world), "written")) == (0, 1, 0)
+    assert f"{RPPS}|1" in letters(world.holder())[0]
+
+
+@pytest.mark.parametrize("role", ["ehr", "auditor", "insurance-feed"])
+def test_notices_are_for_the_administrator_to_write(world, role):
+    """No other system, and no person, may have them written."""
+    assert due(world, role).status == 403
+    call = Call("operation", operation="due-notices", body=b'{"resourceType":"Parameters"}')
+    assert world.holder().ask(call).status == 403
