@@ -10,6 +10,8 @@ import pymongo
 import pytest
 
 from fhir_dmp.call import Call
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.store.query import Eq
 from tests.access_world import NOON, RPPS, Actor, World, changed, document, observation
 from tests.http.test_choices_of_the_patient import by, say, told
 
@@ -134,3 +136,39 @@ def test_notices_are_for_the_administrator_to_write(world, role):
     assert due(world, role).status == 403
     call = Call("operation", operation="due-notices", body=b'{"resourceType":"Parameters"}')
     assert world.holder().ask(call).status == 403
+
+
+def erase(who, patient):
+    """Ask for the removal of a record."""
+    return who.ask(
+        Call(
+            "operation", "Patient", patient.partition("/")[2], operation="erase", body=b'{"resourceType":"Parameters"}'
+        )
+    )
+
+
+def test_a_record_is_removed_ten_years_after_its_closing_and_not_before(world, item):
+    """Rows, versions and policy go; other records, and the log, stay."""
+    admin, other = world.system("admin-one", "admin"), world.new_patient()
+    kept = world.ehr.made(observation(other))
+    say(world.holder(), "authorize", actor=by("1"))
+    open_still = erase(admin, world.patient)
+    say(world.holder(), "close")
+    early = erase(admin, world.patient)
+    rows = world.server.store.count(Eq("pt", world.patient))
+    world.clock.set(NOON + timedelta(days=10 * 365 + 4))
+
+    late = erase(admin, world.patient)
+
+    assert (open_still.status, early.status, late.status) == (409, 409, 204)
+    assert rows == 3
+    assert world.server.store.count(Eq("pt", world.patient)) == 0
+    assert world.server.store.find_version(Ref(*world.patient.split("/")), 1) is None
+    assert world.server.store.find_policies((world.patient,)) == {}
+    assert world.ehr.read(f"Observation/{kept['id']}").status == 200
+    assert erase(admin, world.patient).status == 404
+
+
+def test_only_the_administrator_removes_a_record(world):
+    """Neither its holder nor a system of care."""
+    assert {erase(who, world.patient).status for who in (world.holder(), world.ehr, world.insurance)} == {403}
