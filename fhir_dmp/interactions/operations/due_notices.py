@@ -1,4 +1,4 @@
-"""$due-notices: write what has fallen due to the holders of records. For the administrator, from the command line, once a day.
+"""System operation $due-notices: write what has fallen due to the holders of records, once a day, for the administrator.
 
 Two weeks after the deposit of what is hidden until it is announced, the patient is told of an update and invited to ask (Public Health Code,
 R.1111-53); and before an authorisation ends. Nothing depends on it: what is hidden shows itself after a month, and what ends, ends.
