@@ -250,9 +250,11 @@ def _about(act: Act, context: Context) -> list[str] | None:
         return list(act.error.patients[:MOST_PATIENTS])
     if call.type == "Patient" and call.id and ID.match(call.id):
         return [f"Patient/{call.id}"]
-    person = subject.person
+    person, record = subject.person, call.compartment
     if person is not None and person.patient:
         return [person.patient]
+    if record is not None and record.type == "Patient" and ID.match(record.id):
+        return [str(record)]
     named = [ref for name, value in call.params if name in ("patient", "subject") for ref in _patients(value)]
     return list(dict.fromkeys(named))[:MOST_PATIENTS]
 

@@ -138,7 +138,8 @@ def _of_act(act: str, outcome: str, *, of_log: bool) -> _Sorted:
 def entities(kind: Kind, part: Part, row: Row) -> list[str]:
     """Return what an AuditEvent names as its entities beside the patient, without versions."""
     if kind.shape in ("data", "export"):
-        return list(dict.fromkeys(ref for name in part.names if (ref := _ref(name))))
+        names = part.names if kind.shape == "data" else (row.get("on", ""),)
+        return list(dict.fromkeys(ref for name in names if (ref := _ref(name))))
     if kind.shape == "decision":
         return [consent.rpartition("/")[0] for consent in row.get("consents", ())]
     return []

@@ -9,7 +9,7 @@ shape     entities beside the patient and the request id
 data      the resource, as the version that was read or made
 query     what was asked; the versions found are details of the patient
 bundle    the job: how many entries; each entry of a transaction has an event of its own
-export    each version that left
+export    the record that left; the versions are details of the patient
 token     what was asked of the authorization server
 decision  the Consents that decided
 alert     what was asked, if there is more to say than the subtype
@@ -162,7 +162,7 @@ KINDS: dict[str, Kind] = {
 """By the name of the act, as a row holds it."""
 
 _UNREAD = ("get", "head", "post", "put", "options", "bundle", "operation")
-_DATA_OPERATIONS = ("$meta", "$meta-add", "$meta-delete", "$validate")
+_LISTING_OPERATIONS = ("$access-list", "$counts", "$docref", "$lastn")
 
 
 @lru_cache(maxsize=4096)
@@ -170,7 +170,7 @@ def kind_of(act: str, *, of_log: bool = False) -> Kind:
     """Return the line of the act; ``of_log`` says that the log itself was read."""
     found = KINDS.get(act)
     if found is None and act.startswith("$"):
-        shape: Shape = "data" if act in _DATA_OPERATIONS else "query"
+        shape: Shape = "query" if act in _LISTING_OPERATIONS else "data"
         subtypes = (*_rest("operation"), *_own(act))
         found = Kind(shape, "E", subtypes, codes.ORIGIN, codes.DESTINATION)
     if found is None and act in _UNREAD:

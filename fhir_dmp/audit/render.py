@@ -315,8 +315,10 @@ def _entities(scene: _Scene) -> Iterator[dict[str, Any]]:
     kind, part = scene.kind, scene.part
     if part.patient and kind.shape != "token":
         yield _patient(scene)
-    if kind.shape in ("data", "export"):
+    if kind.shape == "data":
         yield from (_data(name, kind) for name in _shown(scene) or ("",))
+    elif kind.shape == "export":
+        yield _data(scene.row.get("on", ""), kind)
     elif kind.shape == "query":
         yield _query(scene)
     elif kind.shape == "bundle":
@@ -348,7 +350,7 @@ def _told(scene: _Scene) -> Iterator[dict[str, Any]]:
 def _patient(scene: _Scene) -> dict[str, Any]:
     """Return the patient; of a list of theirs, the versions that were found are told as details."""
     patient: dict[str, Any] = {"what": {"reference": scene.part.patient}, "type": codes.PERSON, "role": codes.PATIENT}
-    if scene.kind.shape == "query":
+    if scene.kind.shape in ("query", "export"):
         found = [name for name in _shown(scene) if name.count("/") == 2]
         details = [{"type": name.partition("/")[0], "valueString": _reference(name)} for name in found]
         if details:

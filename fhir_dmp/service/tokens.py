@@ -180,20 +180,8 @@ class Tokens:
         }
         if grant_type not in grants:
             raise UnsupportedGrantType(f"This server takes grant_type {', '.join(grants)}.")
-        client = self._clients.require_client(request.authorization, self._named(request, form), told.claim)
+        client = self._clients.require_client(request.authorization, form, told.claim)
         return grants[grant_type](client, form, told)
-
-    def _named(self, request: TokenRequest, form: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the form with the client that a refresh token was issued to, if it names none.
-
-        SMART asks public apps for no client_id here; those that have to prove themselves are refused by an id alone.
-        """
-        told = bool(request.authorization) or any(name in form for name in ("client_id", "client_assertion"))
-        if told or form.get("grant_type") != refresh_grant.GRANT_TYPE:
-            return form
-        handle = self._opaque.refreshes.open(form.get("refresh_token", ""))
-        family = self._families.find_family(handle["f"]) if handle else None
-        return {**form, "client_id": family.client} if family else form
 
     def _credentials(self, client: Client, form: Mapping[str, str], told: Told) -> Mapping[str, Any]:
         told.scopes = client_credentials.granted_scopes(client, form.get("scope"), self._restrict)

@@ -28,10 +28,10 @@ TELLS_NOTHING = {
 }
 """What answers without an event, and what it is."""
 
-FORMS = re.compile(r"/docs/assets/|/oauth/sign-in|/oauth/sign-out|/oauth/authorize|/oauth/launch|/oauth/consent")
+FORMS = re.compile(r"/docs/assets/|/oauth/sign-in|/oauth/sign-out|/oauth/authorize")
 """Pages of files and forms: a form shows nobody's record, and what is sent by it has tests of its own."""
 
-GIVEN = {"resource_type": "Patient", "version": "1"}
+GIVEN = {"resource_type": "Patient", "record_type": "Patient", "version": "1"}
 BODIES = {
     "/fhir": {"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": "Patient"}}]},
     "PATCH": [{"op": "test", "path": "/active", "value": True}],
@@ -47,8 +47,13 @@ def ways(app):
 
 def url_of(rule, known):
     """Return a URL of the route that leads to the known patient."""
-    given = {**GIVEN, "resource_id": known, "name": "meta" if "<resource_id>" in rule else "validate"}
-    path = re.sub(r"<(\w+)>", lambda found: given[found[1]], rule)
+    given = {
+        **GIVEN,
+        "resource_id": known,
+        "record_id": known,
+        "name": "meta" if "<resource_id>" in rule else "validate",
+    }
+    path = re.sub(r"<(\w+)>", lambda found: given.get(found[1], "Patient"), rule)
     return f"{path}?family=Durand" if rule.endswith("<resource_type>") else path
 
 

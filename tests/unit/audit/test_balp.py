@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 
+from fhir_dmp.audit.event import describe
 from fhir_dmp.audit.kinds import KINDS
+from fhir_dmp.call import Act, Call, Result
 from fhir_dmp.definitions.loader import load
+from fhir_dmp.errors import NotFound
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.validation.structure import build_validator
 from tests.balp import PROFILES, claimed, from_definitions, problems
 from tests.balp_facts import FACTS
-from tests.unit.audit.world import CALLERS, FAILURES, SUCCESSES, UNPROFILED, events, row, token, transaction
+from tests.unit.audit.world import (
+    CALLERS,
+    FAILURES,
+    RECORDED,
+    ROW,
+    SUCCESSES,
+    UNPROFILED,
+    context,
+    events,
+    row,
+    salt,
+    token,
+    transaction,
+)
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "ihe" / "balp"
 needs_profiles = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the BALP profiles of ../shared/data/ihe/balp")
@@ -103,6 +122,76 @@ def test_an_issued_token_meets_the_profile_of_its_transaction(caller):
 
     assert profiles(event) == ["IHE.IUA.71"]
     assert claimed(event, FACTS) == []
+
+
+def test_an_authorization_for_an_emergency_breaks_the_glass_and_its_end_makes_it_whole():
+    """Start and end are alerts of DICOM's own kinds, in the record that was opened; the reason lies beside the row."""
+    start, end = (token(act, subject=CALLERS["glass breaker"]) for act in ("authorize", "revoke"))
+    [started], [ended] = events(start), events(end)
+
+    assert [each["code"] for each in started["subtype"]] == ["break-glass-start", "110127"]
+    assert [each["code"] for each in ended["subtype"]] == ["break-glass-end", "110138"]
+    assert started["entity"][0]["what"]["reference"] == "Patient/p1"
+    assert start.index["pt"] == ["Patient/p1"]
+    assert "motif: patient inconscient" in started["outcomeDesc"]
+    assert b"inconscient" not in start.body
+    assert b"inconscient" in start.secret
+    [usual] = events(token("authorize", subject=CALLERS["doctor"]))
+    assert usual["subtype"][0]["code"] == "authorize"
+
+
+@pytest.mark.parametrize(
+    ("act", "patients"),
+    [
+        (Act(Call("search-type", "Condition", params=(("patient", "p1"),)), Result("ok")), ["Patient/p1"]),
+        (
+            Act(Call("search-type", "Condition", params=(("subject", "Patient/p1,Patient/p2"),)), Result("ok")),
+            ["Patient/p1", "Patient/p2"],
+        ),
+        (Act(Call("search-type", "Condition", compartment=Ref("Patient", "p1")), Result("ok")), ["Patient/p1"]),
+        (Act(Call("read", "Patient", "p1"), error=NotFound("no")), ["Patient/p1"]),
+        (Act(Call("read", "Patient", "no id!"), error=NotFound("no")), []),
+        (Act(Call("read", "Condition", "c1"), error=NotFound("no", patients=("Patient/p3",))), ["Patient/p3"]),
+        (Act(Call("search-type", "Condition", params=(("code", "x"),)), Result("ok")), []),
+    ],
+)
+def test_an_act_that_touched_nothing_stands_in_the_record_that_it_was_about(act, patients):
+    """Who was named, or whose item was refused; a stranger's claim puts a line into nobody's record."""
+    assert row(act).index["pt"] == patients
+    assert describe(act, context(None), ROW, RECORDED, salt).index["pt"] == []
+
+
+def test_a_row_is_small():
+    """A read by a professional with all that is known of them takes less than 1 kB with all that it is found by."""
+    event = row(SUCCESSES["read"], CALLERS["doctor"])
+    tokens = sum(len(token) + 10 for name in ("t", "u", "pt") for token in event.index[name])
+
+    assert len(event.body) < 700
+    assert len(event.body) + tokens < 950
+
+
+def test_a_row_is_canonical_and_says_its_format():
+    """Compact JSON, its keys in the order of the format, without what is empty: the same act gives the same bytes."""
+    first, second = (row(SUCCESSES["search"], CALLERS["doctor"]).body for _ in range(2))
+
+    assert first == second
+    assert first.startswith(b'{"v":1,"id":"')
+    assert b": " not in first
+    assert list(codec.loads_object(first)) == [
+        *("v", "id", "recorded", "act", "on", "outcome", "agent", "person", "from", "request", "sealed", "purpose"),
+        *("requestId", "touched"),
+    ]
+
+
+def test_what_is_sealed_is_what_the_row_names():
+    """A secret that was changed is not told."""
+    event = row(SUCCESSES["search"], url="GET /fhir/Condition?code=E11")
+    changed = replace(event, secret=event.secret.replace(b"E11", b"E10"))
+    told, untold = (json.dumps(events(each)) for each in (event, changed))
+
+    assert "E11" in base64.b64decode(events(event)[0]["entity"][1]["query"]).decode()
+    assert "REDACTED" not in told
+    assert "REDACTED" in untold
 
 
 def test_a_token_in_use_is_told_by_the_profile_for_it():

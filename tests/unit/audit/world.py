@@ -118,6 +118,8 @@ UNPROFILED = {
     "history of the type": done("history-type", "Condition", CONDITION),
     "history of the system": done("history-system", None, CONDITION),
     "batch": done("batch"),
+    "block": done("operation", "Patient/p1", entity("Consent/42", "Patient/p1"), operation="block"),
+    "latest": done("operation", "Observation", CONDITION, operation="lastn"),
     "validate": done("operation", "Condition", operation="validate"),
     "meta": done("operation", "Condition/c1", CONDITION, operation="meta"),
     "unknown operation": done("operation", "Patient/p1", CONDITION, operation="docref"),
