@@ -327,7 +327,18 @@ def _linked(item: _Item, sheet: _Sheet) -> Any:
     """Return the patch of an entry with the references in its values resolved."""
     body = item.call.body
     tree = codec.loads(body) if isinstance(body, bytes) else body
+    if isinstance(tree, list):
+        tree = [_referring(operation, item, sheet) for operation in tree]
     return sheet.links.rewrite({"patch": tree}, item.asked.full_url)["patch"]
+
+
+def _referring(operation: Any, item: _Item, sheet: _Sheet) -> Any:
+    """Return an operation of a JSON Patch with the text that it sets as a reference resolved."""
+    is_one = isinstance(operation, Mapping) and str(operation.get("path")).endswith("/reference")
+    if not is_one or not isinstance(operation.get("value"), str):
+        return operation
+    found = sheet.links.rewrite({"reference": operation["value"]}, item.asked.full_url)
+    return {**operation, "value": found["reference"]}
 
 
 def _operate(operations: Operations, sheet: _Sheet) -> None:

@@ -14,11 +14,12 @@ from fhir_dmp.interactions.write import entity, prepare
 def with_provenance(plan: Plan, call: Call, context: Context, env: Env) -> Plan:
     """Return the Plan with a Provenance of the versions that it makes; a Plan that changes nothing has none.
 
-    What the header names as targets is not believed. Raises ``Invalid`` for a header that is no Provenance.
+    What the header names as targets is not believed. A header comes as Latin-1 and holds UTF-8. Raises ``Invalid`` for one that is no
+    Provenance.
     """
     if not plan.changes or not call.provenance:
         return plan
-    tree = codec.loads_object(call.provenance.encode())
+    tree = codec.loads_object(call.provenance.encode("latin-1", "replace"))
     if tree.get("resourceType") != "Provenance":
         raise Invalid("X-Provenance holds a Provenance.", expression="Provenance")
     targets = [{"reference": f"{change.ref}/_history/{change.version}"} for change in plan.changes]

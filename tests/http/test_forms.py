@@ -293,18 +293,24 @@ def test_pages_of_named_origins_may_call(mongodb_uri, database_name, tmp_path):
         client.drop_database(database_name)
 
 
-PROVENANCE = {"resourceType": "Provenance", "recorded": "2024-05-01T10:00:00Z", "agent": [{"who": {"display": "Dr D"}}]}
+PROVENANCE = {
+    "resourceType": "Provenance",
+    "recorded": "2024-05-01T10:00:00Z",
+    "agent": [{"who": {"display": "Dr Élie"}}],
+}
 
 
 def test_a_provenance_is_kept_with_the_change_it_is_about(ehr):
     """In the same commit, about the version that was made, whatever it named itself."""
-    header = {"X-Provenance": json.dumps({**PROVENANCE, "target": [{"reference": "Patient/another"}]})}
+    told = json.dumps({**PROVENANCE, "target": [{"reference": "Patient/another"}]}, ensure_ascii=False)
+    header = {"X-Provenance": told.encode().decode("latin-1")}
     made = ehr.post("/Patient", {"resourceType": "Patient"}, headers=header)
     assert made.status_code == 201
     assert made.json["resourceType"] == "Patient"
 
     found = ehr.get(f"/Provenance?target=Patient/{made.json['id']}").json["entry"]
     assert len(found) == 1
+    assert found[0]["resource"]["agent"] == PROVENANCE["agent"]
     assert found[0]["resource"]["target"] == [{"reference": f"Patient/{made.json['id']}/_history/1"}]
     ehr.delete(f"/Patient/{made.json['id']}", headers=header)
     assert ehr.get("/Provenance?_summary=count").json["total"] == 2

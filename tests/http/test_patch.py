@@ -170,6 +170,30 @@ def test_patches_are_entries_of_bundles(ehr, url):
     assert first["response"]["etag"] == 'W/"2"'
     assert ehr.get(url).json["subject"]["reference"] in second["response"]["location"]
 
+    refer = [{"op": "replace", "path": "/subject/reference", "value": "urn:uuid:22222222-2222-4222-8222-222222222222"}]
+    again = ehr.post(
+        "",
+        {
+            "resourceType": "Bundle",
+            "type": "transaction",
+            "entry": [
+                {
+                    "request": {"method": "PATCH", "url": url[1:]},
+                    "resource": {
+                        "resourceType": "Binary",
+                        "data": base64.b64encode(json.dumps(refer).encode()).decode(),
+                    },
+                },
+                {
+                    "fullUrl": "urn:uuid:22222222-2222-4222-8222-222222222222",
+                    "request": {"method": "POST", "url": "Patient"},
+                    "resource": {"resourceType": "Patient"},
+                },
+            ],
+        },
+    )
+    assert ehr.get(url).json["subject"]["reference"] in again.json["entry"][1]["response"]["location"]
+
     batch = ehr.post(
         "",
         {
@@ -183,7 +207,7 @@ def test_patches_are_entries_of_bundles(ehr, url):
             ],
         },
     )
-    assert batch.json["entry"][0]["response"]["etag"] == 'W/"3"'
+    assert batch.json["entry"][0]["response"]["etag"] == 'W/"4"'
     assert ehr.get(url).json["status"] == "amended"
 
 

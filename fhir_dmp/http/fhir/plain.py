@@ -19,6 +19,7 @@ from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.http.bodies import Readers
 from fhir_dmp.http.errors import from_werkzeug, render_error
 from fhir_dmp.http.fhir.render import REASONS, status_and_headers
+from fhir_dmp.http.fhir.represent import packed
 from fhir_dmp.http.fhir.routes import Endpoint
 from fhir_dmp.http.middleware import Environ, raw_bearer
 from fhir_dmp.service.perform import perform
@@ -39,7 +40,9 @@ ASKS_FOR_MORE = (
 
 _ANYTHING = ("*/*", "application/fhir+json", "application/json")
 _JSON = (*_ANYTHING[1:], "application/fhir+json; charset=utf-8", "application/fhir+json;charset=utf-8")
-_AS_IT_IS = ("", "identity")
+_CODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+"""Codings that may be asked for without weights, as most clients do: gzip is served, the others are passed over."""
+
 _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 
 
@@ -86,6 +89,9 @@ class PlainCalls:
             return render_error(error, context.request_id)(environ, start_response)
         status, headers = status_and_headers(context, result)
         body = result.body or b""
+        if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
+            body, told = packed(body, self.endpoint.gzip_from)
+            headers += told
         headers.append(("Content-Length", str(len(body))))
         start_response(REASONS[status], headers)
         return (body,)
@@ -112,7 +118,7 @@ class PlainCalls:
 def _asks_for_no_more(environ: Environ) -> bool:
     return (
         environ.get("HTTP_ACCEPT", "*/*") in _ANYTHING
-        and environ.get("HTTP_ACCEPT_ENCODING", "") in _AS_IT_IS
+        and _CODINGS.issuperset(environ.get("HTTP_ACCEPT_ENCODING", "").replace(" ", "").split(","))
         and not any(name in environ for name in ASKS_FOR_MORE)
     )
 

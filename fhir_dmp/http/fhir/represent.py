@@ -30,9 +30,15 @@ def represent(response: Response, form: Form, tables: Tables, gzip_from: int) ->
         response.headers["Content-Type"] = XML
     elif form.pretty:
         body = codec.pretty(body)
-    if form.zipped and gzip_from and len(body) >= gzip_from:
-        body = gzip.compress(body, _LEVEL, mtime=0)
-        response.headers["Content-Encoding"] = "gzip"
-        response.headers["Vary"] = "Accept, Accept-Encoding"
+    if form.zipped:
+        body, told = packed(body, gzip_from)
+        response.headers.extend(told)
     response.set_data(body)
     return response
+
+
+def packed(body: bytes, gzip_from: int) -> tuple[bytes, list[tuple[str, str]]]:
+    """Return the body for who takes gzip, and the headers that tell of it: one that is short, or none, is left as it is."""
+    if not gzip_from or len(body) < gzip_from:
+        return body, []
+    return gzip.compress(body, _LEVEL, mtime=0), [("Content-Encoding", "gzip"), ("Vary", "Accept, Accept-Encoding")]
