@@ -65,13 +65,19 @@ class PersonOwner(Protocol):
         """The record that the token reaches."""
         ...
 
+    @property
+    def purpose(self) -> str:
+        """Why they ask."""
+        ...
+
 
 def owner(subject: Owner | None) -> str:
-    """Return whose a page is: client, structure, person, record and scopes, as one digest."""
+    """Return whose a page is: client, structure, scopes, and the person with record and purpose, as one digest."""
     if subject is None:
         return ""
-    person = (subject.person.account, subject.person.patient or "") if subject.person else ()
-    text = "\n".join((subject.client, subject.organization or "", *person, *sorted(subject.scopes)))
+    person = subject.person
+    human = (person.account, person.patient, person.purpose) if person else ()
+    text = repr((subject.client, subject.organization, sorted(subject.scopes), human))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
