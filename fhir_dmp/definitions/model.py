@@ -67,6 +67,12 @@ class SearchParam:
     components: tuple[Component, ...] = ()
     added: bool = False
 
+    @property
+    def pointed_at(self) -> tuple[str, ...]:
+        """The types that its references can really point at: fewer than ``targets`` where its paths keep those to one type alone."""
+        kept = [path.steps[-1].resolves_to if path.steps else None for path in self.paths]
+        return tuple(dict.fromkeys(each for each in kept if each)) if kept and all(kept) else self.targets
+
 
 @dataclass(frozen=True, slots=True)
 class Compartment:

@@ -31,6 +31,9 @@ from fhir_dmp.search.types import composite, date, near, number, quantity, refer
 from fhir_dmp.search.types.values import halves, split, unescape, unsupported
 from fhir_dmp.store.query import EVERYTHING, NOTHING, And, Between, Eq, In, Not, Query, Range, both, either, prefix
 
+_MERGED = 200
+"""Values whose rows a database merges in the order of creation; of more it would have to fetch and sort all rows."""
+
 _LATEST = 16**13 - 1
 """The last moment that thirteen hexadecimal digits hold, in the year 2112."""
 
@@ -44,14 +47,19 @@ def compile_criteria(resource_type: str, criteria: Sequence[Criterion], setting:
 
 
 def _names_type(query: Query, resource_type: str) -> bool:
-    """Tell whether the query finds rows of the type alone, by values that an index gives in the order of creation."""
+    """Tell whether the query finds rows of the type alone, by values that an index gives in the order of creation.
+
+    Where it does not, the type is asked for beside it: the database may then walk the rows of the type in that order, which is
+    the shorter way to a page where most of them match.
+    """
     match query:
         case Eq("t", value):
             return str(value).startswith(f"{resource_type}.")
         case In("t", values):
-            return bool(values) and all(str(value).startswith(f"{resource_type}.") for value in values)
-        case In("_id", _):
-            return True
+            few = 0 < len(values) <= _MERGED
+            return few and all(str(value).startswith(f"{resource_type}.") for value in values)
+        case In("_id", values):
+            return len(values) <= _MERGED
         case And(parts):
             return any(_names_type(part, resource_type) for part in parts)
         case _:
@@ -156,7 +164,7 @@ def _typed(  # noqa: PLR0911 - one line for each type
         case "string":
             return string.compile_values(name, values, modifier, words=string.has_words(param.paths))
         case "reference":
-            return reference.compile_values(name, values, modifier, param.targets, param.paths, setting.base_url)
+            return reference.compile_values(name, values, modifier, param.pointed_at, param.paths, setting.base_url)
         case "date":
             return date.compile_values(name, values, modifier, setting.now)
         case "quantity":

@@ -167,7 +167,7 @@ class _Reader:
     ) -> Chain:
         if param.type != "reference":
             raise Invalid(f"{param.code} is no reference: nothing can be chained to it.", expression=param.code)
-        targets = (target,) if target else param.targets
+        targets = (target,) if target else param.pointed_at
         if target and target not in param.targets:
             raise Invalid(f"{param.code} does not point at {target[:64]!r}.", expression=param.code)
         inner = tuple(found for each in targets if (found := self._try(each, rest, value, depth + 1)))

@@ -93,9 +93,8 @@ def compile_values(
     if modifier is not None and modifier not in targets:
         raise unsupported(modifier, name)
     forms: Iterable[str] = (form for value in values for form in asked(unescape(value), targets, modifier, base_url))
-    if any(
-        path.type != "Reference" for path in paths
-    ):  # a canonical may be any text, one that looks like an id as well
+    # a canonical may be any text, one that looks like an id as well
+    if any(path.type != "Reference" for path in paths):
         forms = chain(forms, map(unescape, values))
     wanted = tuple(dict.fromkeys(f"{name}={bounded(form)}" for form in forms))
     return Eq("t", wanted[0]) if len(wanted) == 1 else In("t", wanted)
