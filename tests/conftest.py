@@ -6,9 +6,14 @@ import secrets
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.embedded import Embedded
+
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
+"""A machine that does other things as well makes an example slow, not wrong."""
 
 _SHARED = "mongodb-of-the-run"
 
