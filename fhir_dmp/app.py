@@ -90,6 +90,7 @@ __all__ = [
     "Running",
     "Sealing",
     "Server",
+    "audit_files",
     "create_app",
     "create_sealing",
     "create_server",
@@ -131,6 +132,13 @@ class Server:
         request_id = self.env.ids.new()
         return Context(subject, self.env.clock.now(), request_id, self.base_url, address="local", url=f"fhir-dmp {act}")
 
+    def auditor_context(self, operator: str, act: str) -> Context:
+        """Return the Context of a person at the command line who asks for the log, and reaches nothing else."""
+        context = self.operator_context(operator, act)
+        return replace(
+            context, subject=Subject("command-line", "auditor", ("system/AuditEvent.rs",), operator=operator)
+        )
+
     def close(self) -> None:
         """Let go of the database; what waits to be written is written first."""
         self.store.close()
@@ -152,13 +160,19 @@ class Sealing:
         self.ledger.close()
 
 
+def audit_files(settings: Settings) -> tuple[KeyFile, HeadsFile]:
+    """Return the files of the signing key and of the published heads."""
+    folder = settings.data_dir / "audit"
+    keys = Path(settings.audit_key_file) if settings.audit_key_file else folder / "heads.key"
+    heads = Path(settings.audit_heads_file) if settings.audit_heads_file else folder / "heads.ndjson"
+    return KeyFile(keys), HeadsFile(heads)
+
+
 def create_sealing(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Sealing:
     """Return the parts, connected to the database that the settings name; made once for each process, after any fork."""
     uri = settings.mongodb_uri or embedded.uri(settings.data_dir)
     ledger = MongoLedger.connect(uri, settings.mongodb_database)
-    folder = settings.data_dir / "audit"
-    keys = KeyFile(Path(settings.audit_key_file) if settings.audit_key_file else folder / "heads.key")
-    sink = HeadsFile(Path(settings.audit_heads_file) if settings.audit_heads_file else folder / "heads.ndjson")
+    keys, sink = audit_files(settings)
     return Sealing(ledger, keys, sink, Sealer(ledger, keys, sink, clock or SystemClock(), ids or RandomIds()))
 
 
@@ -218,6 +232,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     pages = Seal(secret, "page")
     env = Env(
         store=store,
+        ledger=store.ledger(),
         definitions=definitions,
         validate=build_validator(definitions),
         extract=build_extract(replace(tables, search_params=added.indexed), base_url, settings.limits),

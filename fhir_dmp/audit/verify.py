@@ -25,7 +25,8 @@ STEP = 1000
 class Leaf(NamedTuple):
     """A leaf as it was found: its number, its hash in the tree, its entry; and whose it is (``w/e/n``), where that is known.
 
-    ``entry`` is None for a row that is not there: because of ``period``, if that was removed.
+    ``entry`` is None for a row that is not there: because of ``period``, if that was removed. ``beside`` is False if what lies
+    beside the row is not what the row names.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Leaf(NamedTuple):
     entry: bytes | None
     place: str = ""
     period: str = ""
+    beside: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Finding:
 class Report:
     """What a verification found: nothing, if ``findings`` is empty.
 
-    ``leaves`` were read, from ``first`` on; up to ``proven`` they are held by signed heads, of which ``heads`` were compared.
+    ``leaves`` were read, from ``first`` on; up to ``proven`` they are held by signed heads, of which ``heads`` were compared, the
+    ``newest`` last; ``later`` heads are of larger trees than an export that ends in order.
     """
 
     first: int = 0
@@ -60,6 +63,8 @@ class Report:
     heads: int = 0
     removed: int = 0
     unsealed: int = 0
+    newest: Head | None = None
+    later: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, kind: Kind, leaf: int | None, text: str) -> None:
@@ -82,9 +87,16 @@ class Verifier:
         self._whole = True
 
     def run(
-        self, leaves: Iterable[Leaf], heads: Iterator[Head], progress: Callable[[int], object] = lambda _: None
+        self,
+        leaves: Iterable[Leaf],
+        heads: Iterator[Head],
+        progress: Callable[[int], object] = lambda _: None,
+        last: Callable[[], int | None] = lambda: None,
     ) -> Report:
-        """Return what is wrong with the leaves, by the heads, which must be checked already (``heads.HeadChain``)."""
+        """Return what is wrong with the leaves, by the heads, which must be checked already (``heads.HeadChain``).
+
+        ``last`` tells at the end the number of the head that the leaves claim to reach, None for the last there is.
+        """
         report, number = self.report, self._frontier.size
         head = self._compare(next(heads, None), heads)
         for leaf in leaves:
@@ -100,11 +112,14 @@ class Verifier:
             if not report.leaves % STEP:
                 progress(STEP)
         progress(report.leaves % STEP)
-        self._end(head, heads)
+        self._end(head, heads, last())
         return report
 
     def _check(self, leaf: Leaf) -> None:
         told = leaf.hash
+        if not leaf.beside:
+            name = _name(leaf, _read(leaf.entry or b""))
+            self.report.add("altered", leaf.number, f"what lies beside {name} is not what it names")
         if leaf.entry is None:
             self._check_absence(leaf)
         else:
@@ -194,7 +209,7 @@ class Verifier:
             if head.size == size and self._whole:
                 self.report.heads += 1
                 if self._frontier.root() == head.root:
-                    self.report.proven = size
+                    self.report.proven, self.report.newest = size, head
                 else:
                     self._whole = False
                     since = self.report.proven
@@ -206,15 +221,17 @@ class Verifier:
             head = next(heads, None)
         return head
 
-    def _end(self, head: Head | None, heads: Iterator[Head]) -> None:
-        last = head
-        for last in heads:  # noqa: B007 - the last one is what is wanted
-            pass
+    def _end(self, head: Head | None, heads: Iterator[Head], claimed: int | None) -> None:
+        """Compare the end with the head that it must reach, and count the heads after that."""
         end = self.report.first + self.report.leaves
-        if last is not None and last.size > end:
-            self.report.add(
-                "tail cut", end, f"the log ends at leaf {end - 1}; head {last.number} of {last.time} holds {last.size}"
-            )
+        for later in (*((head,) if head else ()), *heads):
+            if later.size <= end:
+                continue
+            if claimed is not None and later.number > claimed:
+                self.report.later += 1
+            elif not any(finding.kind == "tail cut" for finding in self.report.findings):
+                told = f"the log ends at leaf {end - 1}; head {later.number} of {later.time} holds {later.size}"
+                self.report.add("tail cut", end, told)
         for period, frontier in self._periods.items():
             removed = self._removed[period]
             if frontier.size == removed.rows and frontier.root() != removed.root:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import entry_of, first_link, link
 from fhir_dmp.audit.merkle import HASH_BYTES, TILE_WIDTH
 from fhir_dmp.audit.verify import Leaf, Report
@@ -87,6 +88,7 @@ def _leaves(
                 entry_of(row) if row is not None else None,
                 f"{writer}/{epoch}/{number}" if row is None and period else "",
                 period,
+                row is None or row.secret is None or digest(row.secret).encode() in row.body,
             )
 
 

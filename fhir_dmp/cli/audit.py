@@ -1,62 +1,177 @@
-"""``fhir-dmp audit``: the log's proofs, for operators and for those who do not trust them."""
+"""``fhir-dmp audit``: the log as a file, its proofs, and their verification by whoever does not trust the server."""
 
 from __future__ import annotations
 
+import gzip
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from rich.progress import Progress
 
-from fhir_dmp.app import open_sealing
-from fhir_dmp.cli.common import out, progress_bar, reported, settings_of, with_data_dir
-from fhir_dmp.service.audit_verify import BrokenHeadError, PublicKey, Published, Report, verify_database
+from fhir_dmp.app import audit_files, open_sealing
+from fhir_dmp.call import Call
+from fhir_dmp.cli.common import out, parts, progress_bar, reported, settings_of, with_data_dir, with_operator
+from fhir_dmp.fhir import codec, parameters
+from fhir_dmp.service.audit_verify import (
+    BrokenHeadError,
+    PublicKey,
+    Published,
+    Report,
+    verify_database,
+    verify_export,
+    verify_proof,
+)
+from fhir_dmp.settings import Settings
+
+_file = click.Path(path_type=Path, dir_okay=False, exists=True)
+_with_key = click.option("--key", type=_file, help="Public key (PEM) that you trust; that of the data folder.")
 
 
 @click.group()
 def audit() -> None:
-    """Verify the log."""
+    """Export the log, prove what is in it, verify it."""
 
 
 @audit.command()
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Public key (PEM) that you trust; by default that of the data folder.",
-)
-@click.option(
-    "--heads",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="File of published heads; by default that of the data folder.",
-)
+@click.argument("exports", nargs=-1, type=_file)
+@_with_key
+@click.option("--heads", type=_file, help="File of published heads; that of the data folder.")
+@click.option("--to-the-last", is_flag=True, help="An export must reach the last published head, not the one it names.")
 @with_data_dir
 @reported
-def verify(key: Path | None, heads: Path | None, data_dir: Path | None) -> None:
+def verify(
+    exports: tuple[Path, ...], key: Path | None, heads: Path | None, *, to_the_last: bool, data_dir: Path | None
+) -> None:
     """Check the log against its published heads, and name the first row that is not as it was.
 
-    The exit code is 1 if anything is wrong.
+    The log is the database, or an exported file, or the parts of one in their order. With --key and --heads exports need no
+    server and no database. The exit code is 1 if anything is wrong.
     """
-    with open_sealing(settings_of(data_dir)) as sealing:
-        public = PublicKey.from_pem((key or sealing.keys.public_path).read_bytes())
-        published = Published(partial(_lines, heads or sealing.sink.path), public)
-        with progress_bar() as bar:
-            try:
-                report = verify_database(sealing.ledger, published, partial(_started, bar))
-            except BrokenHeadError as fault:
-                raise click.ClickException(f"The heads do not hold: {fault}.") from None
+    settings = settings_of(data_dir)
+    published = Published(partial(_lines, (heads or audit_files(settings)[1].path,)), _public(key, settings))
+    with progress_bar() as bar:
+        progress = partial(_started, bar, "Verifying")
+        try:
+            if exports:
+                report = verify_export(_lines(exports), published, progress, to_the_last=to_the_last)
+            else:
+                with open_sealing(settings) as sealing:
+                    report = verify_database(sealing.ledger, published, progress)
+        except BrokenHeadError as fault:
+            raise click.ClickException(f"The heads do not hold: {fault}.") from None
     _tell(report)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        for line in file:
+@audit.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@with_operator
+@with_data_dir
+@reported
+def export(file: Path, operator: str, data_dir: Path | None) -> None:
+    """Write the log to FILE, as lines that anybody can verify; a FILE that is there goes on where it ended."""
+    first = _resumed(file)
+    with parts(data_dir, operator) as (server, _), progress_bar() as bar:
+        context = server.auditor_context(operator, "audit export")
+        asked = (("from", str(first)),) if first else ()
+        result = server.perform(Call("operation", "AuditEvent", operation="entries", params=asked), context)
+        advance = _started(bar, "Exporting", None)
+        with file.open("ab") as written:
+            for line in result.stream or ():
+                written.write(line)
+                advance(1)
+            written.flush()
+            os.fsync(written.fileno())
+    out.print(f"{file} holds {_resumed(file)} events.", markup=False)
+
+
+@audit.command()
+@click.argument("event")
+@with_operator
+@with_data_dir
+@reported
+def proof(event: str, operator: str, data_dir: Path | None) -> None:
+    """Print the proof that the EVENT with this id is in the log, for verify-proof."""
+    _print(data_dir, operator, Call("operation", "AuditEvent", event, operation="proof"))
+
+
+@audit.command()
+@click.argument("older", type=click.IntRange(1))
+@click.argument("newer", type=click.IntRange(1), required=False)
+@with_operator
+@with_data_dir
+@reported
+def consistency(older: int, newer: int | None, operator: str, data_dir: Path | None) -> None:
+    """Print the proof that head number OLDER begins head NEWER (the last one): the log only grew."""
+    asked = (("from", str(older)), *((("to", str(newer)),) if newer else ()))
+    _print(data_dir, operator, Call("operation", "AuditEvent", operation="consistency", params=asked))
+
+
+@audit.command()
+@click.argument("number", type=click.IntRange(1), required=False)
+@with_operator
+@with_data_dir
+@reported
+def head(number: int | None, operator: str, data_dir: Path | None) -> None:
+    """Print head NUMBER, or the last one, as it was signed."""
+    asked = (("number", str(number)),) if number else ()
+    _print(data_dir, operator, Call("operation", "AuditEvent", operation="head", params=asked))
+
+
+@audit.command("verify-proof")
+@click.argument("file", type=click.File("rb"))
+@_with_key
+@with_data_dir
+@reported
+def verify_proof_command(file: BinaryIO, key: Path | None, data_dir: Path | None) -> None:
+    """Check a proof in FILE (- for standard input) with the public key alone; print what it proves."""
+    public = _public(key, settings_of(data_dir))
+    out.print(verify_proof(parameters.read(codec.loads_object(file.read())), public), markup=False, soft_wrap=True)
+
+
+def _public(key: Path | None, settings: Settings) -> PublicKey:
+    path = key or audit_files(settings)[0].public_path
+    if not path.exists():
+        raise ValueError(f"There is no public key at {path}: name it by --key.")
+    return PublicKey.from_pem(path.read_bytes())
+
+
+def _print(data_dir: Path | None, operator: str, call: Call) -> None:
+    with parts(data_dir, operator) as (server, _):
+        result = server.perform(call, server.auditor_context(operator, f"audit {call.operation}"))
+    click.echo(codec.pretty(result.body or b""))
+
+
+def _lines(paths: tuple[Path, ...]) -> Iterator[bytes]:
+    """Yield the whole lines of files, without their ends; a last line that is cut is none."""
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"There is no file {path}.")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+
+
+def _resumed(file: Path) -> int:
+    """Return the leaf that an export goes on from, and cut what a crash left of a line."""
+    if not file.exists():
+        return 0
+    with file.open("rb+") as written:
+        whole, last = 0, b""
+        for line in written:
             if line.endswith(b"\n"):
-                yield line[:-1]
+                whole, last = whole + len(line), line
+        written.truncate(whole)
+    told = codec.loads_object(last or b'{"leaf":0}')
+    return int(told["leaf"]) + ("hash" in told)
 
 
-def _started(bar: Progress, leaves: int) -> Callable[[int], None]:
-    return partial(bar.advance, bar.add_task("Verifying", total=leaves))
+def _started(bar: Progress, words: str, total: int | None) -> Callable[[int], None]:
+    return partial(bar.advance, bar.add_task(words, total=total))
 
 
 def _tell(report: Report) -> None:
@@ -64,6 +179,9 @@ def _tell(report: Report) -> None:
         out.print(str(finding), markup=False, soft_wrap=True)
     if report.findings:
         raise click.ClickException(f"The log is not what was signed: {report.findings[0]}.")
-    out.print(
-        f"{report.leaves} events verified against {report.heads} signed heads; {report.unsealed} wait for the next head."
-    )
+    until = f", up to number {report.newest.number} of {report.newest.time}" if report.newest else ""
+    out.print(f"{report.leaves} events verified against {report.heads} signed heads{until}.")
+    if report.unsealed:
+        out.print(f"{report.unsealed} events wait for the next head.")
+    if report.later:
+        out.print(f"{report.later} published heads are of a larger log than this export.")

@@ -33,7 +33,7 @@ from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import Query, assuming
 
-__all__ = ["INTERACTIONS", "PARAMS"]
+__all__ = ["INTERACTIONS", "PARAMS", "find", "sees_all"]
 
 MOST_BYTES = 64 * 1024
 """Of an AuditEvent that a client reports."""
@@ -48,7 +48,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one AuditEvent."""
-    part, reasons, patients = _find(call.id or "", grant, env)
+    part, reasons, patients = find(call.id or "", grant, env)
     if part is None:
         raise NotFound(f"AuditEvent/{call.id} is not known here.", reasons=reasons, patients=patients)
     body = codec.dumps(_rendered([part], context, grant, env)[0])
@@ -56,7 +56,7 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     return Result("ok", body, ref, 1, part.event.recorded, entities=(Entity(ref, 1, _row(part)["pt"]),))
 
 
-def _find(audit_event_id: str, grant: Grant, env: Env) -> tuple[EventPart | None, tuple[str, ...], tuple[str, ...]]:
+def find(audit_event_id: str, grant: Grant, env: Env) -> tuple[EventPart | None, tuple[str, ...], tuple[str, ...]]:
     """Return the AuditEvent, or None with the reasons and the patients that the log is told of."""
     found = row_of(audit_event_id)
     event = env.store.find_event(found[0]) if found else None
@@ -218,6 +218,14 @@ def _own(view: View, part: EventPart, context: Context) -> View:
     opened = any(f"p={purpose}" in tokens for purpose in ("BTG", "ETREAT"))
     mine = f"g={person.identifier}" in tokens or f"g={person.resource}" in tokens
     return replace(view, values=mine, sealed=mine, reason=mine or opened)
+
+
+def sees_all(event: Event, context: Context, grant: Grant) -> bool:
+    """Tell whether the caller may have a row as it is stored: no person may, since what they see is cut to what concerns them."""
+    if context.subject is None or context.subject.person is not None:
+        return False
+    parts = (EventPart(event, number) for number in range(1, event.index.get("m", 1) + 1))
+    return all(grant.decide("read", _row(part)).permit for part in parts)
 
 
 def _ref(name: str) -> Ref | None:

@@ -1,16 +1,21 @@
-"""Verifying a log with nothing but the public key: a live database or an exported file, against the published heads."""
+"""Verifying a log with nothing but the public key: a live database, an exported file or one proof, against published heads."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from fhir_dmp.audit.heads import BrokenHeadError, HeadChain, PublicKey, SignedHead
-from fhir_dmp.audit.verify import Leaf, Report, Verifier
+from fhir_dmp.audit.export import Exported
+from fhir_dmp.audit.heads import BrokenHeadError, Head, HeadChain, PublicKey, SignedHead
+from fhir_dmp.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from fhir_dmp.audit.verify import Report, Verifier
 from fhir_dmp.audit.walk import leaves, unaccounted
+from fhir_dmp.fhir.parameters import Parameters
 from fhir_dmp.store.ledger import Ledger
 
-__all__ = ["BrokenHeadError", "PublicKey", "Published", "Report", "verify_database"]
+__all__ = ["BrokenHeadError", "PublicKey", "Published", "Report", "verify_database", "verify_export", "verify_proof"]
 
 Progress = Callable[[int], object]
 
@@ -29,10 +34,9 @@ class Published:
             pass
         return chain
 
-    def verify(self, checked: HeadChain, found: Iterable[Leaf], progress: Progress) -> Report:
-        """Return what is wrong with the leaves, which begin at the first."""
-        heads = (SignedHead.from_line(line).head for line in self.lines())
-        return Verifier(checked.removed).run(found, heads, progress)
+    def heads(self) -> Iterator[Head]:
+        """Yield the heads, which ``survey`` has checked."""
+        return (SignedHead.from_line(line).head for line in self.lines())
 
 
 def verify_database(ledger: Ledger, published: Published, progress: Callable[[int], Progress]) -> Report:
@@ -43,12 +47,54 @@ def verify_database(ledger: Ledger, published: Published, progress: Callable[[in
     checked = published.survey()
     size = checked.last.head.size if checked.last else 0
     end = min(size, ledger.size())
-    report = published.verify(checked, leaves(ledger, 0, end), progress(end))
+    report = Verifier(checked.removed).run(leaves(ledger, 0, end), published.heads(), progress(end))
     unaccounted(ledger, report)
     return report
 
 
-def lines_of(file: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file without their ends."""
-    for line in file:
-        yield line.rstrip(b"\r\n")
+def verify_export(
+    lines: Iterable[bytes], published: Published, progress: Callable[[int], Progress], *, to_the_last: bool = False
+) -> Report:
+    """Return what is wrong with an exported log (``audit.export``), whose lines come without their ends.
+
+    It must reach the head that its last line names; the last head there is if it has no such line, or ``to_the_last``.
+    Raises ``BrokenHeadError`` if the heads do not hold, ``ValueError`` for lines that are no export.
+    """
+    checked = published.survey()
+    exported = Exported.begin(lines)
+    size = checked.last.head.size if checked.last else 0
+    verifier = Verifier(checked.removed, exported.first, exported.edge)
+    claimed = (lambda: None) if to_the_last else (lambda: exported.head)
+    return verifier.run(exported.leaves(), published.heads(), progress(max(size - exported.first, 0)), claimed)
+
+
+def verify_proof(told: Parameters, key: PublicKey) -> str:
+    """Return what a ``$proof`` or a ``$consistency`` proves, in words; raise ``ValueError`` if it does not hold."""
+    path = [_bytes(value) for value in told.values("path")]
+    if told.all("leaf"):
+        head = _signed(told, "head", key)
+        entry = _bytes(told.value("entry")) if told.all("entry") else None
+        leaf = leaf_hash(entry) if entry is not None else _bytes(told.value("hash"))
+        if not verify_inclusion(leaf, told.value("leaf"), head.size, path, head.root):
+            raise ValueError("The path does not lead from the entry to the head.")
+        what = entry.decode() if entry is not None else f"an entry whose hash is {leaf.hex()}"
+        return f"Leaf {told.value('leaf')} of head {head.number} ({head.time}) is {what}"
+    older, newer = _signed(told, "from", key), _signed(told, "to", key)
+    if not verify_consistency(older.size, newer.size, older.root, newer.root, path):
+        raise ValueError("The path does not lead from the older head to the newer one.")
+    return f"The {older.size} leaves of head {older.number} ({older.time}) begin head {newer.number} ({newer.time})."
+
+
+def _signed(told: Parameters, name: str, key: PublicKey) -> Head:
+    parts = next((item.parts for item in told.all(name) if item.parts), Parameters())
+    note = str(parts.value("note"))
+    if not key.verify(_bytes(parts.value("signature")), note):
+        raise ValueError(f"The head is not signed by the key {key.id}.")
+    return Head.parse(note)
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError):
+        raise ValueError("This is no proof: hashes and signatures are base64.") from None

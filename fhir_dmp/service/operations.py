@@ -25,6 +25,7 @@ from fhir_dmp.interactions.operations.meta_delete import meta_delete
 from fhir_dmp.interactions.operations.oppose import oppose
 from fhir_dmp.interactions.operations.revoke import revoke
 from fhir_dmp.interactions.operations.validate import validate
+from fhir_dmp.service import log_proofs
 from fhir_dmp.service.audit_log import counts
 
 OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
@@ -47,5 +48,6 @@ OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "revoke": (None, revoke),
     "unblock": (None, unblock),
     "validate": (None, validate),
+    **log_proofs.OPERATIONS,
 }
 """What may be called, the right that it needs on its type (None: it asks by itself), and who does it."""

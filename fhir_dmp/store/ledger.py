@@ -18,7 +18,8 @@ TilePlace = tuple[int, int]
 class Row(NamedTuple):
     """One row of the log as it is stored, with its place in its writer's chain (``stores.mongo.chain``).
 
-    ``body`` is what happened, as canonical JSON; ``terms`` is whatever else the row is found by. ``period`` is the month that keeps it.
+    ``body`` is what happened, as canonical JSON; ``terms`` is whatever else the row is found by. ``period`` is the month that keeps it;
+    ``secret`` lies beside the row, whose body names its digest: it is no part of what is sealed, and can be taken away.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     body: bytes
     terms: Mapping[str, Any]
     period: str
+    secret: bytes | None = None
 
 
 class Run(NamedTuple):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
+from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import entry_of
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import leaf_hash
@@ -83,6 +85,22 @@ def test_an_event_that_is_hidden_from_searches_is_named(world, change):
     found = only_finding(world)
     assert found.kind == "altered"
     assert hidden["_id"] in found.text
+
+
+def test_what_lies_beside_an_event_can_be_taken_away_and_not_exchanged(world):
+    """A row names what is sealed beside it by a digest: without it the row is whole, with another it is not."""
+    secret = b"s" * 16 + b'{"reason":"x"}'
+    event = world.event(digest(secret))
+    world.stores[0].record(replace(event, secret=secret))
+    world.leader.tick()
+    assert world.found() == []
+    world.rows.update_one({"_id": event.id}, {"$set": {"s": secret + b" "}})
+
+    found = only_finding(world)
+    assert found.kind == "altered"
+    assert event.id in found.text
+    world.rows.update_one({"_id": event.id}, {"$unset": {"s": 1}})
+    assert world.found() == []
 
 
 def test_a_deleted_event_is_named_by_its_place(world):

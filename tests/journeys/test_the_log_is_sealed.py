@@ -29,7 +29,7 @@ def sealed(server):
 
 def wait_until_sealed(server, more_than=0):
     ends = time.monotonic() + 15
-    while not (sealed(server) > more_than and "0 wait" in server.command("audit", "verify").stdout):
+    while not (sealed(server) > more_than and "wait for" not in server.command("audit", "verify").stdout):
         assert time.monotonic() < ends
         time.sleep(0.2)
 
@@ -51,11 +51,24 @@ def test_a_running_server_seals_its_log_and_anybody_verifies_it(tmp_path):
         told = server.command("audit", "verify").stdout
         assert int(re.match(r"(\d+) events verified", told)[1]) > before
 
+        file = tmp_path / "log.ndjson"
+        server.command("audit", "export", str(file))
+        begun = file.read_bytes()
+        file.write_bytes(begun[: len(begun) * 2 // 3])
+        server.command("audit", "export", str(file))
+        offline = ["--key", str(tmp_path / "audit" / "heads.pub"), "--heads", str(tmp_path / "audit" / "heads.ndjson")]
+        assert "events verified" in server.command("audit", "verify", str(file), *offline, check=False).stdout
+        event = json.loads(begun.splitlines()[5])["entry"]["id"]
+        (tmp_path / "proof.json").write_text(server.command("audit", "proof", event).stdout)
+        assert event in server.command("audit", "verify-proof", str(tmp_path / "proof.json")).stdout
+        (tmp_path / "grown.json").write_text(server.command("audit", "consistency", "2").stdout)
+        assert "begin head" in server.command("audit", "verify-proof", str(tmp_path / "grown.json")).stdout
+
         with pymongo.MongoClient(embedded.uri(tmp_path)) as client:
             log = client["fhir_dmp_log"]
             month = max(name for name in log.list_collection_names() if name.startswith("audit_"))
-            edited = log[month].find_one({"t": "AuditEvent.subtype=create"})
-            log[month].update_one({"_id": edited["_id"]}, {"$set": {"pt": []}})
+            edited = log[month].find_one({"n": 2})
+            log[month].update_one({"_id": edited["_id"]}, {"$set": {"pt": ["Patient/another"]}})
             closed = log["epochs"].count_documents({"closed": {"$exists": True}})
         refused = server.command("audit", "verify", check=False)
         assert refused.returncode == 1

@@ -28,6 +28,8 @@ _DONE = {
 def render(call: Call, context: Context, result: Result) -> Response:
     """Return the response: status, ETag, Last-Modified, Location, and the body that was preferred."""
     status, headers = status_and_headers(context, result)
+    if result.stream is not None:
+        return Response(result.stream, status, headers)
     body = _body(call, result)
     if body is not None and status == _STATUS["no-content"]:
         status = _STATUS["ok"]
@@ -36,7 +38,7 @@ def render(call: Call, context: Context, result: Result) -> Response:
 
 def status_and_headers(context: Context, result: Result) -> tuple[int, list[tuple[str, str]]]:
     """Return the status of a result, and the headers that tell of it."""
-    headers = [("Content-Type", JSON), ("X-Request-Id", context.request_id), *ALWAYS]
+    headers = [("Content-Type", result.content_type or JSON), ("X-Request-Id", context.request_id), *ALWAYS]
     if result.version is not None:
         headers.append(("ETag", f'W/"{result.version}"'))
     if result.updated is not None:

@@ -305,6 +305,7 @@ def _row(row: _Document, period: str) -> Row:
         _of(bytes, row, "b"),
         terms,
         period,
+        row.get("s"),
     )
 
 

@@ -33,6 +33,7 @@ from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
+from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import count_log, event_of, search_log, tally_log
 from fhir_dmp.stores.mongo.together import Together
 
@@ -54,6 +55,7 @@ class MongoStore:
 
     def __init__(self, client: MongoClient[_Row], name: str, clock: Clock, settings: Settings) -> None:
         self.database: Database[_Row] = client.get_database(name, write_concern=DURABLE)
+        self._name = name
         self.log: Database[_Row] = client.get_database(f"{name}{LOG_SUFFIX}", write_concern=DURABLE)
         self._client = client
         self._clock = clock
@@ -99,6 +101,10 @@ class MongoStore:
         except PyMongoError as fault:
             _log.warning("epochs-left-open", fault=type(fault).__name__)
         self._client.close()
+
+    def ledger(self) -> MongoLedger:
+        """Return the sealed log, to be read over the same connections."""
+        return MongoLedger(self._client, self._name)
 
     def find_current(self, ref: Ref, *, with_index: bool = True) -> Stored | None:
         """Return the present row of ``ref``, by a query shared with those who wait."""

@@ -1,0 +1,108 @@
+"""The log as a file that anybody can verify: lines of JSON, each a leaf of the tree, in the order of the leaves.
+
+==========================================  ========================================================================
+``{"log":…,"leaf":N,"edge":[…]}``           first line: where the export begins, and the hashes (hex) of the complete
+                                            subtrees that leaves 0 to N-1 make, the largest first
+``{"leaf":N,"hash":…,"entry":{…}}``         a leaf: its number for ever, its hash in the tree (hex), and its entry
+                                            (``audit.entry``): the hash is SHA-256 of a zero byte and the entry's bytes
+``{"leaf":N,"hash":…,"entry":null,…}``      a leaf whose row is not there: ``place`` (``w/e/n``) and ``period`` say whose
+``{"leaf":N,"head":M}``                     last line: how many leaves there were, and the number of the head that holds them
+==========================================  ========================================================================
+
+An export that ends without its last line was cut. It goes on from the number after its last whole line; the parts, one after the
+other, are one export again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.audit.merkle import in_tile, subtrees, tile_of
+from fhir_dmp.audit.verify import Leaf
+from fhir_dmp.audit.walk import leaves
+from fhir_dmp.fhir import codec
+from fhir_dmp.store.ledger import Ledger
+
+
+def export(ledger: Ledger, first: int, head: SignedHead) -> Iterator[bytes]:
+    """Yield the lines, each with its end, from the leaf ``first`` up to the size of the head; raise ``ValueError`` beyond that."""
+    size = head.head.size
+    if not 0 <= first <= size:
+        raise ValueError(f"the log has {size} leaves: it cannot go on from {first}")
+    edge = [digest.hex() for digest in edge_of(ledger, first)]
+    yield codec.dumps({"log": head.head.origin, "leaf": first, "edge": edge}) + b"\n"
+    for leaf in leaves(ledger, first, size):
+        yield line_of(leaf)
+    yield codec.dumps({"leaf": size, "head": head.head.number}) + b"\n"
+
+
+def edge_of(ledger: Ledger, size: int) -> list[bytes]:
+    """Return the hashes of the complete subtrees of the first leaves, the largest first."""
+    nodes = subtrees((0, size))
+    tiles = ledger.tiles([tile_of(node) for node in nodes])
+    return [in_tile(node, tiles.get(tile_of(node), b"")) for node in nodes]
+
+
+def line_of(leaf: Leaf) -> bytes:
+    """Return the line of one leaf, with its end."""
+    digest = leaf.hash.hex() if leaf.hash else ""
+    if leaf.entry is None or b"\n" in leaf.entry:
+        absent = {"leaf": leaf.number, "hash": digest, "entry": None, "place": leaf.place, "period": leaf.period}
+        return codec.dumps(absent) + b"\n"
+    return b'{"leaf":%d,"hash":"%b","entry":%b}\n' % (leaf.number, digest.encode(), leaf.entry)
+
+
+class _Line(msgspec.Struct):
+    leaf: int
+    log: str | None = None
+    edge: list[str] | None = None
+    hash: str = ""
+    entry: msgspec.Raw = msgspec.Raw(b"null")
+    place: str = ""
+    period: str = ""
+    head: int | None = None
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+@dataclass(slots=True)
+class Exported:
+    """An export that is read: ``first`` and ``edge`` once ``begin`` was called, ``head`` at its last line."""
+
+    lines: Iterator[bytes]
+    first: int = 0
+    edge: list[bytes] = field(default_factory=list)
+    head: int | None = None
+
+    @classmethod
+    def begin(cls, lines: Iterable[bytes]) -> Exported:
+        """Read the first line; raise ``ValueError`` if it is not that of an export."""
+        made = cls(iter(lines))
+        line = _line(next(made.lines, b"{}"), 1)
+        if line.edge is None:
+            raise ValueError("Line 1 is not the first line of an export.")
+        made.first, made.edge = line.leaf, [bytes.fromhex(digest) for digest in line.edge]
+        return made
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Yield the leaves; raise ``ValueError`` naming a line that is none. Where parts were put together, theirs go on."""
+        for number, text in enumerate(self.lines, 2):
+            line = _line(text, number)
+            self.head = line.head
+            if line.edge is not None or line.head is not None:
+                continue
+            entry = bytes(line.entry)
+            known = bytes.fromhex(line.hash) or None
+            yield Leaf(line.leaf, known, None if entry == b"null" else entry, line.place, line.period)
+
+
+def _line(text: bytes, number: int) -> _Line:
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, ValueError) as fault:
+        raise ValueError(f"Line {number} is no line of an export: {fault}") from None

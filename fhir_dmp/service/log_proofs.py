@@ -1,0 +1,126 @@
+"""Proofs over the log by HTTP: FHIR operations on AuditEvent. https://www.rfc-editor.org/rfc/rfc9162#section-2.1.
+
+``$proof`` returns the bytes of an event's row and the path from them to a signed head; ``$consistency`` the path from one head to
+a later one; ``$head`` a head as it was published; ``$entries`` the whole log as lines, for who may read all of it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fhir_dmp.access.model import Action
+from fhir_dmp.audit.entry import entry_of
+from fhir_dmp.audit.export import export
+from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.audit.merkle import Range, consistency_ranges, inclusion_ranges, leaf_hash, range_hash, tiles_of
+from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result
+from fhir_dmp.errors import Conflict, Invalid, NotFound, Refused
+from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.parameters import write
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.service import audit_log
+from fhir_dmp.store.ledger import Ledger
+
+NDJSON = "application/x-ndjson"
+_SOON = (("Retry-After", "1"),)
+_Item = tuple[str, str, Any]
+
+
+def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return the entry of one event and the path from its leaf to a head: the last one, or that of the number asked for.
+
+    Whoever may not know all that the row says gets the path from its hash: the entry would tell.
+    """
+    part, reasons, patients = audit_log.find(call.ref.id, grant, env)
+    found = env.ledger.place_of(part.event.id) if part is not None else None
+    if part is None or found is None:
+        raise NotFound(f"{call.ref} is not known here.", reasons=reasons, patients=patients)
+    row, leaf = found
+    head = _head(call, "head", env)
+    if leaf is None or leaf >= head.head.size:
+        raise Conflict(f"{call.ref} has no leaf under head {head.head.number}.", headers=_SOON)
+    entry = entry_of(row)
+    whole = audit_log.sees_all(part.event, context, grant)
+    items = [
+        ("leaf", "integer", leaf),
+        *([("entry", "base64Binary", _base64(entry))] if whole else []),
+        ("hash", "base64Binary", _base64(leaf_hash(entry))),
+        *_path(env.ledger, inclusion_ranges(leaf, head.head.size)),
+        *_told("head", head),
+    ]
+    return _result(items, Ref("AuditEvent", call.ref.id))
+
+
+def head(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return a signed head: the last one, or that of the number asked for."""
+    del context, grant
+    return _result(list(_told("head", _head(call, "number", env))))
+
+
+def consistency(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return the path that proves that the tree of one head begins the tree of a later one."""
+    del context, grant
+    older, newer = _head(call, "from", env), _head(call, "to", env)
+    if older.head.size > newer.head.size:
+        raise Invalid("The head to begin from must be the older one.", expression="from")
+    ranges = consistency_ranges(older.head.size, newer.head.size)
+    return _result([*_path(env.ledger, ranges), *_told("from", older), *_told("to", newer)])
+
+
+def entries(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return the log from a leaf on, as a stream of lines (``audit.export``), for an auditor."""
+    if context.subject is None or context.subject.role != "auditor":
+        raise Refused("The whole log is for auditors.", reasons=("the role is not auditor",))
+    if not grant.decide("search", {"ty": "AuditEvent"}).permit:
+        raise Refused("This token does not allow to search AuditEvents.", reasons=("no rule",))
+    newest = _head(call, "head", env)
+    first = call.parameters.value("from") or 0
+    if first > newest.head.size:
+        raise Invalid(f"The log has {newest.head.size} leaves under head {newest.head.number}.", expression="from")
+    return Result("ok", stream=export(env.ledger, first, newest), content_type=NDJSON)
+
+
+def _head(call: Call, name: str, env: Env) -> SignedHead:
+    number = call.parameters.value(name)
+    line = env.ledger.head(number)
+    if line is None:
+        raise NotFound(f"There is no head {number}." if number else "The log has no head yet.", reasons=("absent",))
+    return SignedHead.from_line(line)
+
+
+def _path(ledger: Ledger, ranges: Sequence[Range]) -> list[_Item]:
+    tiles = ledger.tiles(list(tiles_of(ranges)))
+    return [("path", "base64Binary", _base64(range_hash(leaves, tiles.__getitem__))) for leaves in ranges]
+
+
+def _told(name: str, signed: SignedHead) -> list[_Item]:
+    """Return a head as it was published, and as numbers for who need not check it."""
+    parts = write(
+        [
+            ("number", "integer", signed.head.number),
+            ("size", "integer", signed.head.size),
+            ("root", "base64Binary", _base64(signed.head.root)),
+            ("note", "string", signed.note),
+            ("signature", "base64Binary", _base64(signed.signature)),
+        ]
+    )
+    return [(name, "part", parts["parameter"])]
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _result(items: Sequence[_Item], ref: Ref | None = None) -> Result:
+    return Result("ok", codec.dumps(write(items)), ref)
+
+
+OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
+    "proof": ("read", proof),
+    "head": ("read", head),
+    "consistency": ("read", consistency),
+    "entries": ("search", entries),
+}
+"""The operations on the log, the right that each needs on AuditEvents, and who does it."""

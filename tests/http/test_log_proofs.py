@@ -1,0 +1,154 @@
+"""Proofs over the log by HTTP, for auditors, checked with the public key alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fhir_dmp.app import create_sealing
+from fhir_dmp.audit.export import export
+from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.errors import Unavailable
+from fhir_dmp.fhir.parameters import read
+from fhir_dmp.service.audit_verify import verify_proof
+from tests.http.test_interactions import PATIENT
+
+
+@pytest.fixture
+def sealing(app):
+    """What seals the log of the application, by hand."""
+    made = create_sealing(app.extensions["fhir_dmp"].settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sealed(sealing, ehr, auditor):
+    """A log with some sealed events."""
+    for _ in range(3):
+        ehr.post("/Patient", PATIENT)
+    sealing.sealer.tick()
+    return sealing
+
+
+def last_event(auditor, subtype="create"):
+    """Return the id of the newest event of that kind."""
+    return auditor.get(f"/AuditEvent?date=ge2000&subtype={subtype}&_count=1").json["entry"][0]["resource"]["id"]
+
+
+def ends(sealed):
+    """Return act and outcome of the rows that tell of streams, in their order."""
+    sealed.sealer.tick()
+    head = SignedHead.from_line(sealed.ledger.head())
+    rows = [json.loads(line)["entry"]["row"] for line in export(sealed.ledger, 0, head) if b'"hash"' in line]
+    return [(row["act"], row["outcome"]) for row in rows if row["act"].startswith("$entries")]
+
+
+def test_an_event_is_proven_to_be_in_the_log(sealed, auditor):
+    """The entry is the event's own; the path leads to a head that the key signed."""
+    event = last_event(auditor)
+    answer = auditor.get(f"/AuditEvent/{event}/$proof")
+    told = verify_proof(read(answer.json), sealed.keys.public())
+
+    assert answer.status_code == 200
+    assert event in told
+
+
+def test_a_proof_of_another_entry_or_path_does_not_hold(sealed, auditor):
+    """Nothing of it can be changed."""
+    answer = auditor.get(f"/AuditEvent/{last_event(auditor)}/$proof").json
+    for place, parameter in enumerate(answer["parameter"]):
+        if parameter["name"] not in ("entry", "path", "leaf"):
+            continue
+        forged = json.loads(json.dumps(answer))
+        value = parameter.get("valueInteger")
+        changed = {"valueInteger": value + 1} if value is not None else {"valueBase64Binary": "AAAA"}
+        forged["parameter"][place].update(changed)
+        with pytest.raises(ValueError, match="path"):
+            verify_proof(read(forged), sealed.keys.public())
+
+
+def test_an_event_that_waits_for_its_head_is_asked_for_again(sealed, ehr, auditor):
+    """409 and Retry-After; then it is there."""
+    ehr.post("/Patient", PATIENT)
+    event = last_event(auditor)
+    waiting = auditor.get(f"/AuditEvent/{event}/$proof")
+    sealed.sealer.tick()
+
+    assert waiting.status_code == 409
+    assert waiting.headers["Retry-After"] == "1"
+    assert auditor.get(f"/AuditEvent/{event}/$proof").status_code == 200
+
+
+def test_a_log_is_proven_to_have_only_grown(sealed, ehr, auditor):
+    """From any head to any later one; not backwards."""
+    for _ in range(3):
+        ehr.post("/Patient", PATIENT)
+        sealed.sealer.tick()
+    newest = auditor.get("/AuditEvent/$head").json["parameter"][0]["part"][0]["valueInteger"]
+    for older in range(1, newest + 1):
+        told = auditor.get(f"/AuditEvent/$consistency?from={older}").json
+        assert "begin" in verify_proof(read(told), sealed.keys.public())
+
+    assert auditor.get(f"/AuditEvent/$consistency?from={newest}&to=2").status_code == 400
+    assert auditor.get("/AuditEvent/$consistency?from=999").status_code == 404
+    assert auditor.get("/AuditEvent/$consistency").status_code == 400
+
+
+def test_proofs_are_for_who_may_read_the_event(sealed, auditor, with_scopes):
+    """Another scope is refused; what is absent is not known."""
+    event = last_event(auditor)
+
+    assert with_scopes("system/Patient.rs").get(f"/AuditEvent/{event}/$proof").status_code == 403
+    assert auditor.get("/AuditEvent/nobody/$proof").status_code == 404
+
+
+def test_the_stream_is_the_sealed_log_between_two_events(sealed, auditor):
+    """Its start is durable before its first byte, its end before its last."""
+    answer = auditor.get("/AuditEvent/$entries")
+    lines = [json.loads(line) for line in answer.data.splitlines()]
+    events = [line["entry"]["row"]["act"] for line in lines if "hash" in line]
+
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    assert events.count("create") == 3
+    assert lines[-1]["leaf"] == len(events)
+    assert ends(sealed) == [("$entries", "0"), ("$entries-end", "0")]
+
+
+def test_the_stream_goes_on_from_a_leaf(sealed, auditor):
+    """The lines of the parts are those of the whole."""
+    whole = auditor.get("/AuditEvent/$entries").data.splitlines()
+    head = json.loads(whole[-1])["head"]
+    rest = auditor.get(f"/AuditEvent/$entries?from=3&head={head}").data.splitlines()
+
+    assert rest[1:] == whole[4:]
+    assert auditor.get("/AuditEvent/$entries?from=999999").status_code == 400
+
+
+def test_a_reader_that_leaves_is_told_in_the_log(sealed, auditor):
+    """The end of a cut stream is an event that says so."""
+    answer = auditor.get("/AuditEvent/$entries", buffered=False)
+    next(answer.response)
+    answer.response.close()
+    answer.close()
+
+    assert ends(sealed) == [("$entries", "0"), ("$entries-end", "4")]
+
+
+def test_no_byte_of_the_stream_leaves_before_its_event(sealed, auditor, app, monkeypatch):
+    """Without a durable start there is a 503 and no line."""
+
+    def fail(self, event):
+        raise Unavailable("The log cannot be written.")
+
+    monkeypatch.setattr(app.extensions["fhir_dmp"].store.__class__, "record", fail)
+    answer = auditor.get("/AuditEvent/$entries")
+
+    assert answer.status_code == 503
+    assert b"entry" not in answer.data
+
+
+def test_the_whole_log_is_for_auditors_alone(sealed, ehr):
+    """An EHR with every scope is refused."""
+    assert ehr.get("/AuditEvent/$entries").status_code == 403

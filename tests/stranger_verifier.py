@@ -1,0 +1,154 @@
+"""A verifier by a stranger: written from docs/verify-the-log.md, it shares no code with the server.
+
+Usage: stranger_verifier.py EXPORT HEADS PUBLIC-KEY. Prints what it found; exit code 1 if anything is wrong.
+"""
+
+import base64
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+
+def sha(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def root_of(stack):
+    """Fold the complete subtrees, the largest first."""
+    if not stack:
+        return sha()
+    folded = stack[-1][1]
+    for _, left in reversed(stack[:-1]):
+        folded = sha(b"\x01", left, folded)
+    return folded
+
+
+def push(stack, leaf):
+    """Add a leaf to the complete subtrees (height, hash)."""
+    height = 0
+    while stack and stack[-1][0] == height:
+        leaf = sha(b"\x01", stack.pop()[1], leaf)
+        height += 1
+    stack.append((height, leaf))
+
+
+def read_heads(path, trusted):
+    """Check the heads; return (size, root, number) of each, and the periods that were removed."""
+    keys = {hashlib.sha256(trusted).hexdigest()[:16]: trusted}
+    heads, removed, vouched, last = [], set(), False, None
+
+    def check(note, signature, key):
+        if key not in keys:
+            return False
+        Ed25519PublicKey.from_public_bytes(keys[key]).verify(signature, note.encode())
+        return keys[key] == trusted
+
+    for line in path.read_bytes().splitlines():
+        told = json.loads(line)
+        note, signature = told["note"], base64.b64decode(told["signature"])
+        _, size, root, *rest = note.splitlines()
+        fields = dict(each.split(" ", 1) for each in rest)
+        number = int(fields["number"])
+        if last:
+            assert number == last[0] + 1, f"head {number} follows on head {last[0]}"
+            assert fields["previous"] == hashlib.sha256(last[1].encode()).hexdigest(), (
+                f"head {number} does not hold the one before"
+            )
+            assert fields["key"] == last[3], f"head {number} is signed out of turn"
+            assert int(size) >= heads[-1][0], f"head {number} is of a smaller tree"
+        turn = fields["key"]
+        if "adds" in fields:
+            key, public = fields["adds"].split()
+            public = base64.b64decode(public)
+            assert hashlib.sha256(public).hexdigest()[:16] == key
+            if number == 1:
+                keys[key] = public
+            vouched |= check(note, signature, fields["key"])
+            keys[key] = public
+            turn = key
+        if "removed" in fields:
+            removed.add(fields["removed"].split()[0])
+        heads.append((int(size), base64.b64decode(root), number))
+        last = (number, note, signature, turn, fields["key"])
+    vouched |= check(last[1], last[2], last[4])
+    assert vouched, "no head is signed by the key that I hold"
+    return heads, removed
+
+
+def read_leaves(path):
+    """Yield (number, hash, entry or None, period) of each leaf, and first of all the export's beginning."""
+    for line in path.read_bytes().splitlines(keepends=True):
+        assert line.endswith(b"\n"), "the export was cut"
+        told = json.loads(line)
+        if "hash" not in told:
+            yield told
+            continue
+        entry = None
+        if told["entry"] is not None:
+            start = line.index(b'"entry":') + len(b'"entry":')
+            entry = line[start : line.rindex(b"}")]
+        yield told["leaf"], bytes.fromhex(told["hash"]), entry, told.get("period")
+
+
+def main(export, heads_path, key_path):
+    public = load_pem_public_key(key_path.read_bytes()).public_bytes(Encoding.Raw, PublicFormat.Raw)
+    try:
+        heads, removed = read_heads(heads_path, public)
+    except (AssertionError, InvalidSignature) as fault:
+        return [f"heads: {fault!r}"]
+    leaves = read_leaves(export)
+    begin = next(leaves)
+    number, stack, chains, wrong = begin["leaf"], [], {}, []
+    rest = number
+    for digest in begin["edge"]:
+        stack.append((rest.bit_length() - 1, bytes.fromhex(digest)))
+        rest -= 1 << (rest.bit_length() - 1)
+    whole = number == 0
+    sizes = {}
+    for size, root, head in heads:
+        sizes.setdefault(size, []).append((root, head))
+    for leaf in leaves:
+        if isinstance(leaf, dict):
+            continue
+        at, digest, entry, period = leaf
+        if at != number:
+            wrong.append(f"leaf {at} stands where leaf {number} belongs")
+            break
+        if entry is None:
+            if period not in removed:
+                wrong.append(f"leaf {at} is missing")
+        elif sha(b"\x00", entry) != digest:
+            wrong.append(f"leaf {at} is altered: {json.loads(entry)['id']}")
+        else:
+            told = json.loads(entry)
+            row = entry[entry.index(b'"row":') + len(b'"row":') : -1]
+            chain = (told["w"], told["e"])
+            known = chains.get(chain)
+            if known is None and (whole or told["n"] == 1):
+                known = (0, sha(f"{told['w']}/{told['e']}".encode()).hex())
+            if known is not None and known[0] is not None and (told["n"] != known[0] + 1 or told["p"] != known[1]):
+                wrong.append(f"leaf {at} does not follow in its chain: {told['id']}")
+            if sha(bytes.fromhex(told["p"]), row).hex() != told["h"]:
+                wrong.append(f"leaf {at} is altered: {told['id']}")
+            chains[chain] = (told["n"], told["h"])
+        if entry is None or wrong:
+            chains = dict.fromkeys(chains, (None, None))
+        push(stack, digest)
+        number += 1
+        for root, head in sizes.get(number, ()):
+            if root_of(stack) != root:
+                wrong.append(f"the tree of {number} leaves is not that of head {head}")
+    if heads[-1][0] > number:
+        wrong.append(f"the log ends at {number}, head {heads[-1][2]} holds {heads[-1][0]}")
+    return wrong
+
+
+if __name__ == "__main__":
+    found = main(*map(Path, sys.argv[1:]))
+    sys.stdout.write("\n".join(found) + "\n" if found else "whole\n")
+    sys.exit(bool(found))
