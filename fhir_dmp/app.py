@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from fhir_dmp import log
 from fhir_dmp.access.model import Subject
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.sinks import HeadsFile
+from fhir_dmp.audit.witnesses import ReceiptsFile, witnesses
 from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
@@ -39,6 +40,7 @@ from fhir_dmp.http.pages.browser import Browser
 from fhir_dmp.http.pages.render import Pages, pages_blueprint
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.metrics import exposed
+from fhir_dmp.oauth.act import Announce
 from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
@@ -59,24 +61,25 @@ from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
 from fhir_dmp.service.authorize import Authorizations
 from fhir_dmp.service.clients import Clients
 from fhir_dmp.service.federation import Federation
+from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.origins import Origins
 from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.reindex import Reindexer
-from fhir_dmp.service.sealer import Sealer, SealerThread
+from fhir_dmp.service.sealer import SECONDS, Repeated, Sealer, Witnessing
 from fhir_dmp.service.sign_in import SignIn, SignInRules
 from fhir_dmp.service.tokens import Opaque, Tokens
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.indexes import AddedParam
-from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo import embedded, users
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.indexes import MongoIndexes
-from fhir_dmp.stores.mongo.ledger import MongoLedger
+from fhir_dmp.stores.mongo.ledger import MongoLedger, remove_month
 from fhir_dmp.stores.mongo.sizes import LogSizes
 from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.validation.structure import build_validator
@@ -94,9 +97,11 @@ __all__ = [
     "create_app",
     "create_sealing",
     "create_server",
+    "open_keeper",
     "open_sealing",
     "open_server",
     "sealing",
+    "users_script",
 ]
 
 
@@ -132,6 +137,14 @@ class Server:
         request_id = self.env.ids.new()
         return Context(subject, self.env.clock.now(), request_id, self.base_url, address="local", url=f"fhir-dmp {act}")
 
+    def require_safe_log(self) -> None:
+        """Raise ``DatabaseError`` if the database's user could change the log, unless the settings accept that."""
+        if not self.settings.alterable_log and self.store.may_alter_log():
+            raise DatabaseError(
+                "The user of DMP_MONGODB_URI may change or remove rows of the log. Give the server one that may not: "
+                "fhir-dmp audit users prints what to run; or set DMP_ALTERABLE_LOG=true to serve all the same."
+            )
+
     def auditor_context(self, operator: str, act: str) -> Context:
         """Return the Context of a person at the command line who asks for the log, and reaches nothing else."""
         context = self.operator_context(operator, act)
@@ -160,6 +173,17 @@ class Sealing:
         self.ledger.close()
 
 
+def _uri(settings: Settings, user: str) -> str:
+    """Return the address of the database for that user; the embedded one makes users of its own."""
+    named = {users.APP: settings.mongodb_uri, users.SEALER: settings.mongodb_sealer_uri or settings.mongodb_uri}
+    return named[user] or embedded.uri(settings.data_dir, user, settings.mongodb_database)
+
+
+def users_script(settings: Settings) -> str:
+    """Return what makes the users of a database in mongosh."""
+    return users.script(settings.mongodb_database)
+
+
 def audit_files(settings: Settings) -> tuple[KeyFile, HeadsFile]:
     """Return the files of the signing key and of the published heads."""
     folder = settings.data_dir / "audit"
@@ -170,34 +194,58 @@ def audit_files(settings: Settings) -> tuple[KeyFile, HeadsFile]:
 
 def create_sealing(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Sealing:
     """Return the parts, connected to the database that the settings name; made once for each process, after any fork."""
-    uri = settings.mongodb_uri or embedded.uri(settings.data_dir)
-    ledger = MongoLedger.connect(uri, settings.mongodb_database)
+    ledger = MongoLedger.connect(_uri(settings, users.SEALER), settings.mongodb_database)
     keys, sink = audit_files(settings)
     return Sealing(ledger, keys, sink, Sealer(ledger, keys, sink, clock or SystemClock(), ids or RandomIds()))
 
 
 @contextmanager
-def sealing(settings: Settings) -> Iterator[SealerThread]:
-    """Seal beside whatever else this process does; another worker may lead."""
+def sealing(settings: Settings) -> Iterator[None]:
+    """Seal, and have others witness, beside whatever else this process does; another worker may lead."""
+    outside = witnesses(settings.audit_witness_url, settings.audit_timestamp_url, settings.audit_timestamp_roots)
     parts = create_sealing(settings)
-    thread = SealerThread(parts.sealer)
-    thread.start()
+    receipts = ReceiptsFile(parts.sink.path.with_suffix(".receipts"))
+    witnessing = Witnessing(parts.sealer, parts.ledger, outside, receipts, SystemClock())
+    threads = [Repeated("sealer", parts.sealer.tick, SECONDS)]
+    if outside:
+        threads.append(Repeated("witnesses", witnessing.tick, settings.audit_witness_seconds))
+    for thread in threads:
+        thread.start()
     try:
-        yield thread
+        yield
     finally:
-        thread.stop()
+        for thread in threads:
+            thread.stop()
         parts.close()
 
 
 @contextmanager
 def telling_metrics(settings: Settings) -> Iterator[None]:
     """Tell what the workers count, and how large the log is, on a port of its own."""
-    sizes = LogSizes(settings.mongodb_uri or embedded.uri(settings.data_dir), settings.mongodb_database)
+    sizes = LogSizes(_uri(settings, users.APP), settings.mongodb_database)
     try:
         with exposed(settings.metrics_host, settings.metrics_port, settings.metrics_dir, sizes):
             yield
     finally:
         sizes.close()
+
+
+def _keeper(settings: Settings, sealing: Sealing, announce: Announce) -> Keeper:
+    """Return the door of what is done to the log as a whole; what it removes, it removes as the database's owner."""
+    owner = settings.mongodb_owner_uri or settings.mongodb_uri or embedded.uri(settings.data_dir)
+    remove = partial(remove_month, owner, settings.mongodb_database)
+    return Keeper(sealing.ledger, sealing.sealer, sealing.keys, SystemClock(), announce, remove)
+
+
+@contextmanager
+def open_keeper(settings: Settings) -> Iterator[tuple[Server, Keeper]]:
+    """Yield the server's parts and the log's keeper for one command."""
+    with open_server(settings) as server:
+        parts = create_sealing(settings)
+        try:
+            yield server, _keeper(settings, parts, announcer(server.env, server.refusals))
+        finally:
+            parts.close()
 
 
 @contextmanager
@@ -222,7 +270,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     secret = read_secret(Path(settings.secret_file) if settings.secret_file else settings.data_dir / "secret")
     base_url = settings.public_url.rstrip("/") + FHIR_PATH
     tables = load()
-    uri = settings.mongodb_uri or embedded.uri(settings.data_dir)
+    uri = _uri(settings, users.APP)
     store = MongoStore.connect(uri, settings.mongodb_database, clock=clock, settings=settings)
     indexes = MongoIndexes(store.database)
     added = Added(tables, indexes.added)

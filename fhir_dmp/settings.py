@@ -34,19 +34,25 @@ class Limits:
 class Settings:
     """How this server is set up.
 
-    ``mongodb_uri`` empty means the embedded database under ``data_dir``. ``public_url`` is where clients reach us (scheme,
+    ``mongodb_uri`` empty means the embedded database under ``data_dir``; ``mongodb_sealer_uri`` is the same database for the user who
+    seals the log (empty: the same user), ``mongodb_owner_uri`` for who may remove what was retired. ``alterable_log`` lets a
+    server start whose user may change the log. ``public_url`` is where clients reach us (scheme,
     host, port): FHIR is at ``/fhir`` below it; empty means where the server on this ``data_dir`` listens. ``secret_file``
     holds 32 bytes or more that protect page tokens and stored keys; it is made under ``data_dir`` if absent.
     ``session_idle_seconds`` without being seen, or ``session_seconds`` in all, end a person's session; who is younger than
     ``majority_age`` is a minor; ``providers_file`` describes the OpenID providers that people may sign in with (JSON, see
     ``oauth.providers``). ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
-    lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write. Metrics are told at
+    lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write; every
+    ``audit_witness_seconds`` the newest head goes to ``audit_witness_url`` and to the timestamp authority at ``audit_timestamp_url``, whose
+    certificate must lead to one of ``audit_timestamp_roots``. Metrics are told at
     ``metrics_host``, ``metrics_port`` (0: nowhere), to whoever reaches that. ``trusted_proxies`` counts
     the proxies whose ``X-Forwarded-For`` is believed.
     ``cors_origins`` are the origins, between commas, whose pages may call (``*``: any).
     """
 
     mongodb_uri: str = ""
+    mongodb_sealer_uri: str = ""
+    mongodb_owner_uri: str = ""
     mongodb_database: str = "fhir_dmp"
     data_dir: Path = Path("var")
     public_url: str = ""
@@ -61,8 +67,13 @@ class Settings:
     offline_seconds: int = 7_776_000
     trusted_proxies: int = 0
     anonymous_per_minute: int = 600
+    alterable_log: bool = False
     audit_key_file: str = ""
     audit_heads_file: str = ""
+    audit_witness_url: str = ""
+    audit_timestamp_url: str = ""
+    audit_timestamp_roots: str = ""
+    audit_witness_seconds: float = 60.0
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9464
     audit_timeout_seconds: float = 2.0

@@ -79,7 +79,7 @@ class Verifier:
     def __init__(self, removed: Mapping[str, Removed], first: int = 0, edge: Sequence[bytes] = ()) -> None:
         self.report = Report(first=first, proven=first)
         self._frontier = Frontier(first, edge)
-        self._chains: dict[tuple[str, str], tuple[int, bytes | None]] = {}
+        self._chains: dict[tuple[str, str], tuple[int, str | None]] = {}
         self._from_start = first == 0
         self._removed = removed
         self._periods: dict[str, Frontier] = {}
@@ -140,9 +140,7 @@ class Verifier:
             self.report.add("altered", leaf.number, f"leaf {leaf.number} is no entry")
             return
         _, last = self._chains.get((entry.w, entry.e), (0, None))
-        previous = bytes.fromhex(entry.p)
-        moved = last not in (None, previous) and link(previous, bytes(entry.row)) == bytes.fromhex(entry.h)
-        if moved:
+        if last not in (None, entry.p) and _holds(entry):
             self.report.add("reordered", leaf.number, f"{_name(leaf, entry)} does not belong there")
         else:
             self.report.add("altered", leaf.number, f"{_name(leaf, entry)} is not what was sealed")
@@ -157,18 +155,17 @@ class Verifier:
         key = (entry.w, entry.e)
         known = self._chains.get(key)
         if known is None:
-            known = (0, first_link(*key)) if self._from_start or entry.n == 1 else (entry.n - 1, None)
+            known = (0, first_link(*key).hex()) if self._from_start or entry.n == 1 else (entry.n - 1, None)
         number, last = known
-        previous, digest = bytes.fromhex(entry.p), bytes.fromhex(entry.h)
         if entry.n <= number:
             self.report.add("duplicated", leaf.number, f"{_name(leaf, entry)} comes a second time, or too late")
             return
         if entry.n != number + 1:
             lacking = f"{entry.w}/{entry.e}/{number + 1}"
             self.report.add("missing", leaf.number, f"event {lacking} does not stand before {_name(leaf, entry)}")
-        elif (last is not None and previous != last) or link(previous, bytes(entry.row)) != digest:
+        elif (last is not None and entry.p != last) or not _holds(entry):
             self.report.add("chain broken", leaf.number, f"{_name(leaf, entry)} does not follow on the one before it")
-        self._chains[key] = (entry.n, digest)
+        self._chains[key] = (entry.n, entry.h)
 
     def _check_absence(self, leaf: Leaf) -> None:
         writer, epoch, number = _place(leaf.place)
@@ -236,6 +233,14 @@ class Verifier:
             removed = self._removed[period]
             if frontier.size == removed.rows and frontier.root() != removed.root:
                 self.report.add("tree altered", None, f"what was removed with {period} is not what its head says")
+
+
+def _holds(entry: Entry) -> bool:
+    """Tell whether the entry's hash is that of its row after the one before."""
+    try:
+        return link(bytes.fromhex(entry.p), bytes(entry.row)).hex() == entry.h
+    except ValueError:
+        return False
 
 
 def _read(entry: bytes) -> Entry | None:

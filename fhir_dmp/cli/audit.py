@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 from rich.progress import Progress
 
-from fhir_dmp.app import audit_files, open_sealing
+from fhir_dmp.app import audit_files, open_keeper, open_sealing, users_script
 from fhir_dmp.call import Call
 from fhir_dmp.cli.common import out, parts, progress_bar, reported, settings_of, with_data_dir, with_operator
 from fhir_dmp.fhir import codec, parameters
@@ -137,6 +137,38 @@ def _public(key: Path | None, settings: Settings) -> PublicKey:
     if not path.exists():
         raise ValueError(f"There is no public key at {path}: name it by --key.")
     return PublicKey.from_pem(path.read_bytes())
+
+
+@audit.command("rotate-key")
+@with_operator
+@with_data_dir
+@reported
+def rotate_key(operator: str, data_dir: Path | None) -> None:
+    """Let a new key sign the heads from now on; the old one introduces it, and old heads stay verifiable."""
+    with open_keeper(settings_of(data_dir)) as (server, keeper):
+        key = keeper.rotate_key(server.operator_context(operator, "audit rotate-key"))
+    out.print(f"The key {key.id} signs from now on.")
+
+
+@audit.command()
+@click.argument("period")
+@click.confirmation_option(prompt="Its rows are removed for good. Did you export them?")
+@with_operator
+@with_data_dir
+@reported
+def retire(period: str, operator: str, data_dir: Path | None) -> None:
+    """Remove the rows of a PERIOD, such as audit_2025_01, that is over and sealed; a signed head says what was removed."""
+    with open_keeper(settings_of(data_dir)) as (server, keeper):
+        head = keeper.retire(period, server.operator_context(operator, f"audit retire {period}"))
+    if head.removed:
+        out.print(f"{head.removed.rows} events of {period} are removed; head {head.number} of {head.time} says so.")
+
+
+@audit.command()
+@with_data_dir
+def users(data_dir: Path | None) -> None:
+    """Print what the keeper of a database of yours runs in mongosh, so that the server cannot change the log."""
+    click.echo(users_script(settings_of(data_dir)))
 
 
 def _print(data_dir: Path | None, operator: str, call: Call) -> None:

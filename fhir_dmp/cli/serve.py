@@ -30,6 +30,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     require_port(host, port)
     with Running.start(settings, f"http://{host}:{port}") as running:
         with open_server(running.settings) as server:
+            server.require_safe_log()
             require_no_demo(server.clients, server.operator_context("server", "serve"))
         with telling_metrics(running.settings):
             run_server(running.settings, host=host, port=port, workers=workers)

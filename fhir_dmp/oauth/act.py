@@ -28,6 +28,8 @@ Kind = Literal[
     "account-password",
     "account-totp",
     "account-represent",
+    "audit-rotate-key",
+    "audit-retire",
     "login",
     "logout",
 ]

@@ -29,6 +29,7 @@ from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
+from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import Query, assuming

@@ -54,9 +54,11 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
 
 def head(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return a signed head: the last one, or that of the number asked for."""
+    """Return a signed head, and whether somebody outside has acknowledged it or a later one."""
     del context, grant
-    return _result(list(_told("head", _head(call, "number", env))))
+    signed = _head(call, "number", env)
+    status = "witnessed" if signed.head.number <= env.ledger.witnessed() else "sealed"
+    return _result([*_told("head", signed), ("status", "code", status)])
 
 
 def consistency(call: Call, context: Context, grant: Grant, env: Env) -> Result:

@@ -18,6 +18,7 @@ from fhir_dmp.audit.heads import NOTHING_BEFORE, BrokenHeadError, Head, Removed,
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles, leaf_hash
 from fhir_dmp.audit.sinks import HeadsFile
+from fhir_dmp.audit.witnesses import ReceiptsFile, Witness, WitnessError
 from fhir_dmp.clock import Clock, Ids, instant
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.ledger import Batch, Fenced, Lease, Ledger, Link, Row, Run
@@ -26,6 +27,7 @@ LEASE_SECONDS = 3.0
 SECONDS = 1.0
 """Between two sealings."""
 
+STEP_SECONDS = 0.2
 AT_ONCE = 20_000
 """Rows that one sealing takes of a hundred epochs."""
 
@@ -40,7 +42,7 @@ _log = structlog.get_logger(__name__)
 Key = tuple[str, str]
 
 
-class SealError(Exception):
+class SealError(ValueError):
     """Nothing can be sealed until somebody looks: the message says what does not fit."""
 
 
@@ -93,12 +95,29 @@ class Sealer:
             raise
         return True
 
-    def remove(self, removed: Removed) -> Head | None:
-        """Publish that a period is removed; return the head that says so, None if another holds the lease."""
+    def insist(self, seconds: float, pause: Callable[[float], object]) -> None:
+        """Lead, and seal what is new: whoever leads now lets go within a few seconds.
+
+        Raises ``SealError`` if that does not happen in so many seconds.
+        """
+        for _ in range(int(seconds / STEP_SECONDS)):
+            self._ledger.claim(self._holder, seconds)
+            if self.tick():
+                return
+            pause(STEP_SECONDS)
+        raise SealError("The one who seals the log does not let go; try again.")
+
+    def remove(self, removed: Removed) -> Head:
+        """Publish that a period is removed, as the one who leads; return the head that says so."""
         state = self._led()
         if state is None:
-            return None
+            raise SealError("Another seals the log by now; try again.")
         return self._publish(state, self._next(state, removed=removed)).head
+
+    @property
+    def leads(self) -> bool:
+        """Tell whether the last sealing was ours."""
+        return self._state is not None
 
     def release(self) -> None:
         """Let another lead at once."""
@@ -251,35 +270,34 @@ class Sealer:
         return signed
 
 
-class SealerThread:
-    """Runs a sealer until it is stopped; what fails is told once and tried again."""
+class Repeated:
+    """Does something every so many seconds, in a thread, until it is stopped; what fails is told once and tried again."""
 
-    def __init__(self, sealer: Sealer, seconds: float = SECONDS) -> None:
-        self._sealer = sealer
+    def __init__(self, name: str, act: Callable[[], object], seconds: float) -> None:
+        self._act = act
         self._seconds = seconds
         self._stopping = threading.Event()
         self._told: str | None = None
-        self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Seal no more, and let another lead."""
+        """Begin no more, and wait a while for what is under way."""
         self._stopping.set()
         self._thread.join(LEASE_SECONDS * 2)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
-            self._told = self._tried(self._sealer.tick)
-        self._tried(self._sealer.release)
+            self._told = self._tried()
 
-    def _tried(self, act: Callable[[], object]) -> str | None:
+    def _tried(self) -> str | None:
         """Do it; return what went wrong, told if it is not what went wrong before."""
         try:
-            act()
-        except (SealError, Unavailable) as fault:
+            self._act()
+        except (SealError, WitnessError, Unavailable) as fault:
             wrong = str(fault)
         except Exception as fault:  # noqa: BLE001 - a sealer that ends would leave the log unsealed in silence
             wrong = type(fault).__qualname__
@@ -291,6 +309,41 @@ class SealerThread:
         if wrong != self._told:
             _log.error("not-sealed", reason=wrong)
         return wrong
+
+
+class Witnessing:
+    """Gives the newest head to each witness, every so many seconds, while the sealer beside it leads.
+
+    Witnesses are slow and may be away: nothing waits for them, and the next head holds all before it.
+    """
+
+    def __init__(
+        self, sealer: Sealer, ledger: Ledger, witnesses: Sequence[Witness], receipts: ReceiptsFile, clock: Clock
+    ) -> None:
+        self._sealer = sealer
+        self._ledger = ledger
+        self._witnesses = witnesses
+        self._receipts = receipts
+        self._clock = clock
+
+    def tick(self) -> None:
+        """Ask each witness that has not acknowledged the newest head; raise ``WitnessError`` if one does not."""
+        line = self._ledger.head() if self._sealer.leads else None
+        if line is None:
+            return
+        signed, wrong = SignedHead.from_line(line), []
+        for witness in self._witnesses:
+            if self._ledger.witnessed(witness.name) >= signed.head.number:
+                continue
+            try:
+                receipt = witness.acknowledge(signed)
+            except WitnessError as fault:
+                wrong.append(str(fault))
+                continue
+            self._receipts.append(signed.head.number, witness.name, instant(self._clock.micros()), receipt)
+            self._ledger.acknowledged(signed.head.number, witness.name)
+        if wrong:
+            raise WitnessError("; ".join(wrong))
 
 
 def _signs(state: _State) -> str:

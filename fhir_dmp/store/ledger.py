@@ -113,6 +113,10 @@ class Ledger(Protocol):
         """Take or keep the lease for so long by the database's clock; return None while another holds it."""
         ...
 
+    def claim(self, holder: str, seconds: float) -> None:
+        """Ask that nobody else takes or keeps the lease for so long."""
+        ...
+
     def release(self, lease: Lease) -> None:
         """Let another have the lease at once."""
         ...
@@ -127,6 +131,14 @@ class Ledger(Protocol):
 
     def head(self, number: int | None = None) -> bytes | None:
         """Return the line of one head, or of the last."""
+        ...
+
+    def acknowledged(self, number: int, witness: str) -> None:
+        """Remember that a witness has acknowledged a head."""
+        ...
+
+    def witnessed(self, witness: str | None = None) -> int:
+        """Return the number of the last head that this witness, or any, has acknowledged; 0 if none has."""
         ...
 
     def tiles(self, places: Sequence[TilePlace]) -> Mapping[TilePlace, bytes]:

@@ -18,6 +18,7 @@ SPOKEN = {
     "empty",
     "where it listens",
     "`DATA_DIR/secret`",
+    "`DMP_MONGODB_URI`",
     "`DATA_DIR/audit/heads.key`",
     "`DATA_DIR/audit/heads.ndjson`",
 }

@@ -149,6 +149,8 @@ class Lease(Document):  # type: ignore[misc] # mongoengine carries no types
     holder = StringField()
     token = LongField()
     until = DynamicField()
+    wanted = StringField()
+    wanted_until = DynamicField()
     head = LongField()
 
 
@@ -194,6 +196,14 @@ class Link(Document):  # type: ignore[misc] # mongoengine carries no types
     rec = LongField()
 
 
+class Witness(Document):  # type: ignore[misc] # mongoengine carries no types
+    """The last head that somebody outside has acknowledged, by their URL."""
+
+    meta = {"collection": "witnesses", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    id = StringField(primary_key=True)
+    n = LongField()
+
+
 class Lock(Document):  # type: ignore[misc] # mongoengine carries no types
     """The key of conditional criteria, written first by whoever relies on them."""
 
@@ -236,7 +246,7 @@ def audit_collection(micros: int) -> str:
 
 RECORDS = (Current, Version, Lock, Mark, Writer)
 LOG = (Epoch,)
-SEALS = (Lease, Head, Run, Tile, Link)
+SEALS = (Lease, Head, Run, Tile, Link, Witness)
 
 
 def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[Document]] = RECORDS) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import hashlib
 import importlib.util
 import json
 import os
@@ -29,6 +30,8 @@ from urllib.parse import quote
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
+
+from fhir_dmp.stores.mongo.users import make_users, roles
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -103,6 +106,17 @@ class Folder:
         """Return the address with the password in it; not for logs."""
         password = quote(self.password_file.read_text().strip())
         return f"mongodb://{_USER}:{password}@127.0.0.1:{port}/?directConnection=true&authSource=admin"
+
+    def uri_of(self, port: int, name: str, user: str) -> str:
+        """Return the address for one of the users of the databases of that name (``users``); not for logs."""
+        password = quote(self.password(user))
+        return f"mongodb://{name}_{user}:{password}@127.0.0.1:{port}/?directConnection=true&authSource=admin"
+
+    def password(self, user: str) -> str:
+        """Return the password of a user, made (0600) at the first time."""
+        path = self.root / f"password-{user}"
+        _secret(path, secrets.token_urlsafe(32).encode())
+        return path.read_text().strip()
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -182,13 +196,34 @@ class Embedded:
                     self._place = self._folder.place() or _adopt(self._folder) or _start(self._folder)
 
 
-def uri(data_dir: Path) -> str:
-    """Return the address of the mongod that runs on the folder; raise ``DatabaseError`` if none does."""
+def uri(data_dir: Path, user: str | None = None, name: str = "") -> str:
+    """Return the address of the mongod that runs on the folder, for its owner or for a user of the databases of that name.
+
+    Raises ``DatabaseError`` if none runs, or if the users cannot be made.
+    """
     folder = Folder(data_dir)
     place = folder.place()
     if place is None:
         raise DatabaseError(f"No embedded MongoDB runs on {data_dir.absolute()}.")
-    return folder.uri(place.port)
+    if user is None:
+        return folder.uri(place.port)
+    _ensure_users(folder, place, name)
+    return folder.uri_of(place.port, name, user)
+
+
+def _ensure_users(folder: Folder, place: Place, name: str) -> None:
+    """Make the users of the databases of that name, once, and again when their rights are others than before."""
+    marker = folder.root / f"users-{name}"
+    rights = hashlib.sha256(json.dumps(roles(name), sort_keys=True).encode()).hexdigest()
+    if marker.exists() and marker.read_text() == rights:
+        return
+    with folder.locked("users.lock"):
+        try:
+            with MongoClient[dict[str, Any]](folder.uri(place.port), serverSelectionTimeoutMS=10_000) as owner:
+                make_users(owner, name, {user: folder.password(user) for user in roles(name)})
+        except PyMongoError as fault:
+            raise DatabaseError(f"The database's users cannot be made: {type(fault).__name__}.") from fault
+        _write(marker, rights)
 
 
 def find_mongod() -> Path:

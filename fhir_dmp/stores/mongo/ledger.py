@@ -42,9 +42,6 @@ LATE = 3600 * 1_000_000
 """A row is stored well within an hour (microseconds) of being recorded."""
 
 _PLACED = [("w", 1), ("e", 1), ("n", 1)]
-_OWN = frozenset(("_id", "rec", "b", "w", "e", "n", "p", "h", "s"))
-"""What is no term: the row, its place, and what lies sealed beside it, which neither entry nor proof tells."""
-
 _Document = dict[str, Any]
 T = TypeVar("T", str, int, bytes)
 
@@ -70,7 +67,8 @@ class MongoLedger:
         try:
             with answering():
                 ensure_indexes(ledger.seals, SEALS)
-                nobody = {"holder": "", "token": 0, "until": datetime.fromtimestamp(0, UTC)}
+                past = datetime.fromtimestamp(0, UTC)
+                nobody = {"holder": "", "token": 0, "until": past, "wanted": "", "wanted_until": past}
                 with suppress(DuplicateKeyError):
                     ledger.seals["lease"].insert_one({"_id": "lease", **nobody})
         except BaseException:
@@ -85,6 +83,7 @@ class MongoLedger:
     def lead(self, holder: str, seconds: float) -> Lease | None:
         """Take or keep the lease for so long by the database's clock; return None while another holds it."""
         own, free = {"$eq": ["$holder", holder]}, {"$lt": ["$until", "$$NOW"]}
+        unwanted = {"$or": [{"$eq": ["$wanted", holder]}, {"$lt": ["$wanted_until", "$$NOW"]}]}
         taken = {
             "holder": holder,
             "token": {"$cond": [own, "$token", {"$add": ["$token", 1]}]},
@@ -92,18 +91,26 @@ class MongoLedger:
         }
         with answering():
             row = self.seals["lease"].find_one_and_update(
-                {"_id": "lease", "$expr": {"$or": [own, free]}},
+                {"_id": "lease", "$expr": {"$and": [{"$or": [own, free]}, unwanted]}},
                 [{"$set": taken}],
                 return_document=pymongo.ReturnDocument.AFTER,
             )
         return Lease(holder, int(row["token"])) if row else None
 
+    def claim(self, holder: str, seconds: float) -> None:
+        """Ask that nobody else takes or keeps the lease for so long."""
+        wanted = {"wanted": holder, "wanted_until": {"$add": ["$$NOW", int(seconds * 1000)]}}
+        with answering():
+            self.seals["lease"].update_one({"_id": "lease"}, [{"$set": wanted}])
+
     def release(self, lease: Lease) -> None:
         """Let another have the lease at once."""
+        past = {"$subtract": ["$$NOW", 1]}
+        claimed = {"$cond": [{"$eq": ["$wanted", lease.holder]}, past, "$wanted_until"]}
         with answering():
             self.seals["lease"].update_one(
                 {"_id": "lease", "holder": lease.holder, "token": lease.token},
-                [{"$set": {"until": {"$subtract": ["$$NOW", 1]}, "holder": ""}}],
+                [{"$set": {"until": past, "holder": "", "wanted_until": claimed}}],
             )
 
     def seal(self, lease: Lease, batch: Batch) -> None:
@@ -152,6 +159,17 @@ class MongoLedger:
             row = self.seals[HEADS].find_one(wanted, sort=[("_id", -1)])
         return row["line"] if row else None
 
+    def acknowledged(self, number: int, witness: str) -> None:
+        """Remember that a witness has acknowledged a head."""
+        with answering():
+            self.seals["witnesses"].update_one({"_id": witness}, {"$max": {"n": number}}, upsert=True)
+
+    def witnessed(self, witness: str | None = None) -> int:
+        """Return the number of the last head that this witness, or any, has acknowledged; 0 if none has."""
+        with answering():
+            row = self.seals["witnesses"].find_one({} if witness is None else {"_id": witness}, sort=[("n", -1)])
+        return int(row["n"]) if row else 0
+
     def tiles(self, places: Sequence[TilePlace]) -> Mapping[TilePlace, bytes]:
         """Return what these tiles hold, those that exist."""
         wanted = {_tile_id(place): place for place in places}
@@ -186,9 +204,10 @@ class MongoLedger:
         """Return the row with this id, and the number of its leaf if it has one yet."""
         with answering():
             for period in _likely_first(event_id, months(self.log)):
-                row = self.log[period].find_one({"_id": event_id})
-                if row is not None:
-                    return _row(row, period), self.leaf_of(_row(row, period))
+                found = self.log[period].find_one({"_id": event_id})
+                if found is not None:
+                    row = _row(found, period)
+                    return row, self.leaf_of(row)
         return None
 
     def leaf_of(self, row: Row) -> int | None:
@@ -287,30 +306,35 @@ class MongoLedger:
             )
 
 
+def remove_month(uri: str, name: str, period: str) -> None:
+    """Drop the rows of a period, as somebody who may; raise ``Unavailable`` if that fails."""
+    with answering(), MongoClient[_Document](uri, serverSelectionTimeoutMS=5000) as owner:
+        owner[f"{name}{LOG_SUFFIX}"].drop_collection(period)
+
+
 def _link(writer: str, row: _Document) -> Link:
     return Link(writer, row["e"], int(row["n"]), row["h"], int(row["rec"]))
 
 
 def _row(row: _Document, period: str) -> Row:
-    """Return the row; fields that somebody took away or made another type are empty, for the verifier to name the row."""
-    terms = {name: value for name, value in row.items() if name not in _OWN}
+    """Take the row out of its document; fields that somebody took away or made another type are empty, for the verifier to name the row."""
     return Row(
-        _of(str, row, "_id"),
-        int(_of(int, row, "rec")),
-        _of(str, row, "w"),
-        _of(str, row, "e"),
-        int(_of(int, row, "n")),
-        _of(bytes, row, "p"),
-        _of(bytes, row, "h"),
-        _of(bytes, row, "b"),
-        terms,
-        period,
-        row.get("s"),
+        _taken(str, row, "_id"),
+        int(_taken(int, row, "rec")),
+        _taken(str, row, "w"),
+        _taken(str, row, "e"),
+        int(_taken(int, row, "n")),
+        _taken(bytes, row, "p"),
+        _taken(bytes, row, "h"),
+        _taken(bytes, row, "b"),
+        secret=row.pop("s", None),
+        terms=row,
+        period=period,
     )
 
 
-def _of(kind: type[T], row: _Document, name: str) -> T:
-    value = row.get(name)
+def _taken(kind: type[T], row: _Document, name: str) -> T:
+    value = row.pop(name, None)
     return value if isinstance(value, kind) else kind()
 
 

@@ -36,6 +36,7 @@ from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import count_log, event_of, search_log, tally_log
 from fhir_dmp.stores.mongo.together import Together
+from fhir_dmp.stores.mongo.users import may_alter_log
 
 SKEW_SECONDS = 1.0
 """The most by which the clocks of two workers are believed to differ."""
@@ -101,6 +102,11 @@ class MongoStore:
         except PyMongoError as fault:
             _log.warning("epochs-left-open", fault=type(fault).__name__)
         self._client.close()
+
+    def may_alter_log(self) -> bool:
+        """Tell whether the database's user could change or remove rows of the log, which nobody here needs to."""
+        with answering():
+            return may_alter_log(self._client, self._name)
 
     def ledger(self) -> MongoLedger:
         """Return the sealed log, to be read over the same connections."""

@@ -1,0 +1,100 @@
+"""What is done to the log as a whole, by a named operator: a new key, the removal of a period that is over and sealed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fhir_dmp.audit.heads import Head, PublicKey, Removed
+from fhir_dmp.audit.keys import KeyFile
+from fhir_dmp.audit.merkle import Frontier, leaf_hash
+from fhir_dmp.audit.walk import leaves
+from fhir_dmp.call import Context
+from fhir_dmp.clock import Clock
+from fhir_dmp.errors import Conflict, NotFound
+from fhir_dmp.oauth.act import Announce, TokenAct
+from fhir_dmp.service.sealer import Sealer, SealError
+from fhir_dmp.store.ledger import Ledger, Run
+
+__all__ = ["Keeper", "SealError"]
+
+WAIT_SECONDS = 15.0
+"""How long the one who seals may take to let go."""
+
+OVER = timedelta(days=1)
+"""How long after its end a period is over: no row can still come to it."""
+
+_PERIOD = re.compile(r"audit_(\d{4})_(\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Keeps the log; the context names the operator. ``drop`` removes the rows of a period, for good."""
+
+    ledger: Ledger
+    sealer: Sealer
+    keys: KeyFile
+    clock: Clock
+    announce: Announce
+    drop: Callable[[str], None]
+    pause: Callable[[float], object] = time.sleep
+
+    def rotate_key(self, context: Context) -> PublicKey:
+        """Let a new key sign from now on; the next head, signed by the old one, introduces it."""
+        self.announce(TokenAct("audit-rotate-key"), context)
+        self.sealer.insist(WAIT_SECONDS, self.pause)
+        key = self.keys.prepare_successor()
+        self.sealer.tick()
+        self.sealer.release()
+        return key
+
+    def retire(self, period: str, context: Context) -> Head:
+        """Remove the rows of a period; what was removed is signed before it goes, and its leaves stay in the tree.
+
+        Raises ``NotFound`` for a period that is not kept, ``Conflict`` for one that is not over, not wholly sealed, or altered.
+        """
+        self._require_over(period)
+        self.announce(TokenAct("audit-retire", why=period), context)
+        self.sealer.insist(WAIT_SECONDS, self.pause)
+        try:
+            self._require_sealed(period)
+            head = self.sealer.remove(self._removed(period))
+        finally:
+            self.sealer.release()
+        self.drop(period)
+        return head
+
+    def _require_over(self, period: str) -> None:
+        found = _PERIOD.fullmatch(period)
+        if found is None or period not in self.ledger.periods():
+            raise NotFound(f"The log keeps no period {period!r}; it keeps {', '.join(self.ledger.periods())}.")
+        year, month = int(found[1]), int(found[2])
+        end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+        if self.clock.now() < end + OVER:
+            raise Conflict(f"The period {period} is not over: it may be retired from {(end + OVER).date()} on.")
+
+    def _require_sealed(self, period: str) -> None:
+        sealed = {
+            (tally.writer, tally.epoch): tally.rows for name, tally in self.ledger.run_tallies() if name == period
+        }
+        for tally in self.ledger.tallies(period):
+            if sealed.get((tally.writer, tally.epoch)) != tally.rows:
+                raise Conflict(
+                    f"Rows of {period} have no leaf (epoch {tally.writer}/{tally.epoch}): see fhir-dmp audit verify."
+                )
+
+    def _removed(self, period: str) -> Removed:
+        """Return what is to be removed; each row must be what its leaf says."""
+        frontier = Frontier()
+        for run in self._runs(period):
+            for leaf in leaves(self.ledger, run.leaf, run.leaf + run.size):
+                if leaf.hash is None or leaf.entry is None or leaf_hash(leaf.entry) != leaf.hash:
+                    raise Conflict(f"Leaf {leaf.number} is not what was sealed: see fhir-dmp audit verify.")
+                frontier.append(leaf.hash)
+        return Removed(period, frontier.size, frontier.root())
+
+    def _runs(self, period: str) -> list[Run]:
+        return [run for run in self.ledger.runs(0, self.ledger.size()) if run.period == period]
