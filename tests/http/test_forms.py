@@ -355,3 +355,37 @@ def test_the_name_of_a_request_comes_back(ehr):
     replaced = ehr.get("/Patient", headers={"X-Request-Id": "a b;c"}).headers["X-Request-Id"]
     assert replaced != "a b;c"
     assert replaced
+
+
+def test_the_content_of_a_binary_goes_in_and_out_as_it_is(ehr):
+    """By its own media type, under the usual headers; as FHIR for who asks for FHIR or for anything."""
+    pdf = b"%PDF-1.4 \x00\xff binary"
+    made = ehr.post("/Binary", pdf, headers={"Content-Type": "application/pdf", "X-Security-Context": "Patient/x1"})
+    assert made.status_code == 201, made.data
+    url = f"/Binary/{made.json['id']}"
+
+    native = ehr.get(url, headers={"Accept": "application/pdf"})
+    assert native.data == pdf
+    assert native.content_type == "application/pdf"
+    assert native.headers["ETag"] == 'W/"1"'
+    assert native.headers["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in native.headers["Content-Security-Policy"]
+    for accept in ("application/fhir+json", "*/*"):
+        assert ehr.get(url, headers={"Accept": accept}).json["securityContext"] == {"reference": "Patient/x1"}
+    assert "xml" in ehr.get(url, headers={"Accept": XML}).content_type
+    assert ehr.get(url, headers={"Accept": "image/png"}).json["contentType"] == "application/pdf"
+    assert ehr.put(url, b"text", headers={"Content-Type": "text/plain"}).headers["ETag"] == 'W/"2"'
+    assert ehr.get(url, headers={"Accept": "text/plain"}).data == b"text"
+    assert ehr.get(f"{url}/_history/1", headers={"Accept": "application/pdf"}).data == pdf
+
+
+def test_only_a_binary_has_content_of_its_own(ehr, with_scopes):
+    """Any other type is 406 and 415 as before, and who may not read the Binary gets nothing of it."""
+    made = ehr.post("/Binary", b"x", headers={"Content-Type": "text/plain"})
+
+    assert ehr.get("/Patient/x1", headers={"Accept": "application/pdf"}).status_code == 406
+    assert ehr.get("/Binary", headers={"Accept": "application/pdf"}).status_code == 406
+    assert ehr.post("/Patient", b"x", headers={"Content-Type": "application/pdf"}).status_code == 415
+    refused = with_scopes("system/Patient.r").get(f"/Binary/{made.json['id']}", headers={"Accept": "text/plain"})
+    assert refused.status_code == 403
+    assert refused.json["resourceType"] == "OperationOutcome"

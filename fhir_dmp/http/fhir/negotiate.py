@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,11 +34,12 @@ _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How an answer is wanted: in which format, indented for people, packed."""
+    """How an answer is wanted: in which format, indented for people, packed; ``native`` are media types of a Binary's own content."""
 
     xml: bool = False
     pretty: bool = False
     zipped: bool = False
+    native: frozenset[str] = frozenset()
 
 
 AS_STORED = Form()
@@ -54,7 +56,20 @@ def wanted(request: Request) -> Form:
         return Form(as_xml, pretty, zipped)
     if environ.get("HTTP_ACCEPT", "*/*") in _COMMON:
         return Form(zipped=True) if zipped else AS_STORED
-    return Form(_accepts_xml(request), zipped=zipped)
+    return Form(_accepts_xml(request), zipped=zipped, native=_native(request))
+
+
+def _native(request: Request) -> frozenset[str]:
+    """Return the media types that the content of a Binary is asked for in, where one is read. https://hl7.org/fhir/R4/binary.html#rest."""
+    if request.method not in ("GET", "HEAD") or not _of_binary(request, "resource_id"):
+        return frozenset()
+    kinds = {_kind(value)[0] for value, weight in request.accept_mimetypes if weight > 0}
+    return frozenset(kind for kind in kinds if "*" not in kind and kind not in _JSON and kind not in _XML)
+
+
+def _of_binary(request: Request, *needed: str) -> bool:
+    parts = request.view_args or {}
+    return parts.get("resource_type") == "Binary" and all(name in parts for name in needed) and "name" not in parts
 
 
 def _names_xml(asked: str) -> bool:
@@ -70,7 +85,7 @@ def _accepts_xml(request: Request) -> bool:
         return False
     accepted = [(*_kind(value), weight) for value, weight in request.accept_mimetypes]
     as_json, as_xml = (_weight(accepted, kinds) for kinds in (_JSON, _XML))
-    if not as_json and not as_xml:
+    if not as_json and not as_xml and not _native(request):
         raise NotAcceptable(
             f"Nothing in Accept is served ({str(request.accept_mimetypes)[:200]}): ask for application/fhir+json."
         )
@@ -100,6 +115,8 @@ def resource_body(request: Request, env: Env) -> bytes | Mapping[str, Any]:
     It is unpacked, and not longer than the limit (413), packed or not.
     """
     kind = request.mimetype
+    if kind and kind not in _JSON and kind not in _XML and _of_binary(request):
+        return _binary(request, env)
     if kind and kind not in _JSON and kind not in _XML:
         raise UnsupportedMedia(
             f"Content-Type {kind[:64]!r} is not read: send application/fhir+json or application/fhir+xml."
@@ -111,6 +128,18 @@ def resource_body(request: Request, env: Env) -> bytes | Mapping[str, Any]:
         raise UnsupportedMedia(f"The charset {charset[:64]!r} is not read: send UTF-8.")
     raw = _unpacked(request, env.limits.body)
     return xml.read(raw, env.definitions.types) if kind in _XML and raw else raw
+
+
+def _binary(request: Request, env: Env) -> Mapping[str, Any]:
+    """Return the Binary whose own content was sent; ``X-Security-Context`` names the resource that it belongs to."""
+    parts = request.view_args or {}
+    made: dict[str, Any] = {"resourceType": "Binary", "contentType": request.headers.get("Content-Type", "")}
+    if "resource_id" in parts:
+        made["id"] = parts["resource_id"]
+    if "X-Security-Context" in request.headers:
+        made["securityContext"] = {"reference": request.headers["X-Security-Context"]}
+    content = _unpacked(request, env.limits.body)
+    return {**made, "data": b64encode(content).decode()} if content else made
 
 
 def _unpacked(request: Request, limit: int) -> bytes:

@@ -6,6 +6,8 @@ An answer that is wanted as it is stored passes through untouched.
 from __future__ import annotations
 
 import gzip
+from base64 import b64decode
+from http import HTTPStatus
 
 from flask import Response
 
@@ -25,6 +27,13 @@ def represent(response: Response, form: Form, tables: Tables, gzip_from: int) ->
     body = response.get_data()
     if not body:
         return response
+    if form.native and response.status_code == HTTPStatus.OK:
+        content = _content(body, form.native)
+        if content is not None:
+            response.headers["Content-Type"], body = content
+            response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+            response.set_data(body)
+            return response
     if form.xml:
         body = xml.write(codec.loads_object(body), tables, pretty=form.pretty)
         response.headers["Content-Type"] = XML
@@ -35,6 +44,15 @@ def represent(response: Response, form: Form, tables: Tables, gzip_from: int) ->
         response.headers.extend(told)
     response.set_data(body)
     return response
+
+
+def _content(body: bytes, kinds: frozenset[str]) -> tuple[str, bytes] | None:
+    """Return the content of a Binary and its type, if it is one of those that are asked for. https://hl7.org/fhir/R4/binary.html#rest."""
+    tree = codec.loads_object(body)
+    kind = str(tree.get("contentType", ""))
+    if tree.get("resourceType") != "Binary" or kind.partition(";")[0].strip().lower() not in kinds:
+        return None
+    return kind, b64decode(str(tree.get("data", "")))
 
 
 def packed(body: bytes, gzip_from: int) -> tuple[bytes, list[tuple[str, str]]]:
