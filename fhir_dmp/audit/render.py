@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fhir_dmp.audit import codes
-from fhir_dmp.audit.asked import bare, unseal
+from fhir_dmp.audit.asked import CUT, bare, cleaned, unseal
 from fhir_dmp.audit.codes import Coding
 from fhir_dmp.audit.event import SUBMITTED
 from fhir_dmp.audit.kinds import Kind, kind_of
 from fhir_dmp.audit.parts import Part, Row, event_id, parts_of
 from fhir_dmp.audit.words import narrative
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.store.change import Event
 
 Language = Literal["fr", "en"]
 _PROFILES = f"{codes.BALP}/StructureDefinition"
 _ADDRESS = re.compile(r"[0-9a-fA-F:.]+\Z")
+_MASKED: dict[str, Any] = {
+    "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]
+}
 _REPORTS = ("DiagnosticReport", "Composition", "MeasureReport")
 
 
@@ -97,8 +101,11 @@ class Opened:
     def of(cls, event: Event) -> Opened:
         """Read the row."""
         row = codec.loads_object(event.body)
-        parts = [Part(SUBMITTED, row["resource"].get("outcome", "0"))] if row["act"] == SUBMITTED else parts_of(row)
-        return cls(row, parts, event.secret)
+        if row["act"] != SUBMITTED:
+            return cls(row, parts_of(row), event.secret)
+        tree = row["resource"]
+        names = tuple(ref for entity in tree.get("entity", ()) if (ref := _referred(entity)))
+        return cls(row, [Part(SUBMITTED, tree.get("outcome", "0"), names=names)], event.secret)
 
 
 def render(event: Event | Opened, number: int, base_url: str, view: View | None = None) -> dict[str, Any]:
@@ -146,11 +153,18 @@ def render(event: Event | Opened, number: int, base_url: str, view: View | None 
 
 
 def _submitted(row: Row, part: Part, view: View) -> dict[str, Any]:
-    """Return what a client wrote, marked as the client's: it cannot pose as an event of the server's own."""
+    """Return what a client wrote, marked as the client's: it cannot pose as an event of the server's own.
+
+    The same is cut out of it as of one of ours.
+    """
     resource = row["resource"]
     client = row.get("agent", {}).get("client", "")
     meta = {**resource.get("meta", {}), "versionId": "1", "lastUpdated": row["recorded"]}
     meta["source"] = f"{codes.CLIENT_EVENT}{client}"
+    entities = [_as_seen(entity, view) for entity in resource.get("entity", ())]
+    if entities != resource.get("entity", []):
+        meta["security"] = [*meta.get("security", ()), codes.REDACTED]
+        resource = {**resource, "entity": entities}
     return {
         "resourceType": "AuditEvent",
         "id": row["id"],
@@ -158,6 +172,32 @@ def _submitted(row: Row, part: Part, view: View) -> dict[str, Any]:
         "text": narrative(row, part, view.language, (), None),
         **{key: value for key, value in resource.items() if key not in ("id", "meta", "resourceType", "text")},
     }
+
+
+def _referred(entity: Mapping[str, Any]) -> str | None:
+    literal = parse_literal((entity.get("what") or {}).get("reference", ""))
+    return str(literal.ref) if literal else None
+
+
+def _as_seen(entity: Mapping[str, Any], view: View) -> Mapping[str, Any]:
+    """Return an entity of a client's own event without what this reader may not know."""
+    ref = _referred(entity)
+    seen = dict(entity)
+    if ref is not None and not view.sees(ref):
+        seen = {name: entity[name] for name in ("type", "role", "lifecycle") if name in entity} | {"what": _MASKED}
+    if "query" in seen and not view.sealed:
+        seen = {name: value for name, value in seen.items() if name not in ("description", "detail")}
+        seen["query"] = base64.b64encode(_cleaned(entity["query"]).encode()).decode()
+    return seen
+
+
+def _cleaned(query: str) -> str:
+    """Return the first line of a request in base64, its clinical values cut out."""
+    try:
+        sent = base64.b64decode(query).decode()
+    except ValueError:
+        return CUT
+    return cleaned(sent.partition("\n")[0].strip())
 
 
 def _meta(scene: _Scene) -> dict[str, Any]:
@@ -367,9 +407,7 @@ def _data(name: str, kind: Kind) -> dict[str, Any]:
     elif resource_type:
         what = {"display": resource_type}
     else:
-        what = {
-            "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]
-        }
+        what = _MASKED
     role = codes.REPORT if resource_type in _REPORTS else codes.RESOURCE
     data: dict[str, Any] = {"what": what, "type": codes.OBJECT, "role": role}
     if kind.lifecycle:

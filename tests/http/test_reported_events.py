@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def test_reporting_is_an_act_that_leaves_a_row_of_ours(ehr, auditor):
 
     assert event["agent"][0]["who"]["identifier"]["value"] == ehr.client_id
     assert f"AuditEvent/{own}/_history/1" in json.dumps(event["entity"])
+
+
+def test_clinical_values_of_a_reported_query_are_cut_out_for_an_auditor(ehr, auditor):
+    """As of a query that the server saw itself."""
+    query = base64.b64encode(b"GET /Observation?patient=p7&code=E11\nAccept: x").decode()
+    entity = {"query": query, "description": "code=E11", "detail": [{"type": "code", "valueString": "E11"}]}
+    own = ehr.post("/AuditEvent", {**SENT, "entity": [*SENT["entity"], entity]}).json["id"]
+    event = auditor.get(f"/AuditEvent/{own}").json
+
+    assert base64.b64decode(event["entity"][1]["query"]).decode() == "GET /Observation?patient=p7&code=…"
+    assert "E11" not in json.dumps(event)
+    assert [label["code"] for label in event["meta"]["security"]] == ["REDACTED"]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,28 @@ def test_an_item_that_is_hidden_from_the_holder_is_not_named_and_its_reading_is_
     assert hidden["id"] in json.dumps(later["entity"])
 
 
+def test_what_a_client_reports_of_a_hidden_item_is_masked_too(world, auditor):
+    """A trace of another system may not name what the holder may not know of yet."""
+    hidden = world.ehr.made(document(world.patient, "INVISIBLE_PATIENT"))
+    reported = {
+        "resourceType": "AuditEvent",
+        "type": {"system": "http://terminology.hl7.org/CodeSystem/audit-event-type", "code": "rest"},
+        "recorded": "2026-11-23T10:00:00Z",
+        "agent": [{"requestor": True, "who": {"display": "somebody"}}],
+        "source": {"observer": {"display": "their system"}},
+        "entity": [
+            {"what": {"reference": world.patient}},
+            {"what": {"reference": f"DocumentReference/{hidden['id']}"}, "name": "a grave diagnosis"},
+        ],
+    }
+    own = world.ehr.made(reported)["id"]
+    seen = world.holder().read(f"AuditEvent/{own}").body
+
+    assert hidden["id"] not in json.dumps(seen)
+    assert "grave" not in json.dumps(seen)
+    assert hidden["id"] in json.dumps(auditor.read(f"AuditEvent/{own}").body)
+
+
 def test_a_representative_sees_the_traces_but_those_of_a_secret_sign_in(world):
     """A minor's secret hides who was there, too."""
     world.holder().made(consent(world.patient, "permit"))
