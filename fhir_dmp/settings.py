@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+OFF_BY_ZERO = frozenset({"DMP_METRICS_PORT", "DMP_GZIP_FROM", "DMP_LIMIT_WORDS", "DMP_TRUSTED_PROXIES"})
+"""Variables that 0 switches off; any other figure is more than 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -125,6 +128,6 @@ def _read(environ: Mapping[str, str], name: str, default: object) -> object:
         value: object = type(default)(text)  # type: ignore[call-arg]
     except (ValueError, KeyError):
         raise ValueError(f"{name} cannot be read as {type(default).__name__}: {text!r}") from None
-    if isinstance(value, int | float) and not (value > 0 or value == default):
+    if isinstance(value, int | float) and not (value > 0 or value == default or (value == 0 and name in OFF_BY_ZERO)):
         raise ValueError(f"{name} must be more than 0, not {text}")
     return value

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import bench_loads
+import bench_person
 import bench_wrk
 import requests
-from bench_loads import LOADS, SEARCHES
-from bench_target import Shape, Target, floor, server
+from bench_loads import LOADS, SEARCHES, Held
+from bench_target import Shape, Target, floor, server, unaudited
 from bench_wrk import MIXED, Load
 
 from fhir_dmp.demo.generate import directory, patients
@@ -53,7 +54,8 @@ HAPI = {
 }
 """HAPI 8.8 on PostgreSQL, unaudited and open, measured on a machine of two cores; its patient page had 39 rows too."""
 
-NAMES = ("import, resources", "Synthea, resources", *FLOORS, *LOADS)
+UNAUDITED = "read, unaudited"
+NAMES = ("import, resources", "Synthea, resources", *FLOORS, UNAUDITED, *LOADS, *bench_person.LOADS)
 CLIFF = (500, 2000, 8000)
 SYNTHEA = Path(__file__).resolve().parents[2] / "shared" / "data" / "synthea" / "blaze-100"
 SYNTHEA_BUNDLES = 10
@@ -123,26 +125,39 @@ def _folder(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    shape = Shape(options.workers, options.threads)
+    with server(folder, shape, folder / "bench.log") as target:
+        rows = _cliff(options, target, folder) if options.cliff else _table(options, target, shape, folder)
+        wanted = options.only or NAMES
+        yield from (row for row in rows if options.cliff or row.name in wanted)
+
+
+def _table(options: argparse.Namespace, target: Target, shape: Shape, folder: Path) -> Iterator[Row]:
+    """Measure what is wanted, in the order of the table; what is loaded for it comes first."""
     wanted = options.only or NAMES
-    shape, log = Shape(options.workers, options.threads), folder / "bench.log"
-    with server(folder, shape, log) as target:
-        if options.cliff:
-            yield from _cliff(options, target, folder)
-            return
-        if not options.no_load:
-            row = _import(options, target, 0, options.patients)
-            if row.name in wanted:
-                yield row
-        loads = bench_loads.loads(bench_loads.held(target), SEED, options.patients)
-        for name in FLOORS:
-            if name in wanted:
-                with floor(folder, shape, folder / "floor.log", audited="audited" in name) as bare:
-                    yield _load(replace(loads[0], name=name), bare, options, folder)
-        for load in loads:
-            if load.name in wanted:
-                yield _load(load, target, options, folder)
-        if "Synthea, resources" in wanted and SYNTHEA.is_dir():
-            yield _synthea(options, target)
+    if not options.no_load:
+        yield _import(options, target, 0, options.patients)
+    has = bench_loads.held(target)
+    loads = bench_loads.loads(has, SEED, options.patients)
+    for name in FLOORS:
+        if name in wanted:
+            with floor(folder, shape, folder / "floor.log", audited="audited" in name) as bare:
+                yield _load(replace(loads[0], name=name), bare, options, folder)
+    if UNAUDITED in wanted:
+        with unaudited(folder, shape, folder / "unaudited.log", target) as silent:
+            yield _load(replace(loads[0], name=UNAUDITED), silent, options, folder)
+    yield from (_load(load, target, options, folder) for load in loads if load.name in wanted)
+    if set(bench_person.LOADS) & set(wanted):
+        yield from _asked_by_a_doctor(has, target, options, folder)
+    if "Synthea, resources" in wanted and SYNTHEA.is_dir():
+        yield _synthea(options, target)
+
+
+def _asked_by_a_doctor(has: Held, target: Target, options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Measure reads and pages of a person, whose rules rest on the Consents and the care team of one record."""
+    who = bench_person.doctor(target, bench_person.one_subject([bench_loads.alone(each) for each in has.bodies[:39]]))
+    for load in who.loads():
+        yield _load(load, replace(target, token=lambda: who.token), options, folder)
 
 
 def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterator[Row]:

@@ -96,14 +96,14 @@ def _codes(bundles: Sequence[Json]) -> list[str]:
     return [code for code, _ in Counter(f"{each['system']}|{each['code']}" for each in codings).most_common(10)]
 
 
-def _alone(resource: Mapping[str, Any]) -> Json:
+def alone(resource: Mapping[str, Any]) -> Json:
     """Return the resource without its visit, which is not sent along."""
     return {name: value for name, value in resource.items() if name != "encounter"}
 
 
 def _observation(bundle: Json, patient: str) -> bytes:
     found = next(_observations(bundle))["resource"]
-    return codec.dumps({**_alone(found), "subject": {"reference": patient}})
+    return codec.dumps({**alone(found), "subject": {"reference": patient}})
 
 
 def _changed(resource: Json) -> bytes:
@@ -112,7 +112,7 @@ def _changed(resource: Json) -> bytes:
 
 def _transaction(bundle: Json) -> bytes:
     patient = {**bundle["entry"][0], "request": {"method": "POST", "url": "Patient"}}
-    others = [{**entry, "resource": _alone(entry["resource"])} for entry in _observations(bundle)][:9]
+    others = [{**entry, "resource": alone(entry["resource"])} for entry in _observations(bundle)][:9]
     return codec.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [patient, *others]})
 
 
@@ -125,7 +125,7 @@ def _conditional(bundle: Json, patient: str) -> bytes:
 def _numbered(resource: Json, place: int, patient: str) -> Json:
     number = f"@NEW@-{place}"
     body = {
-        **_alone(resource),
+        **alone(resource),
         "subject": {"reference": patient},
         "identifier": [{"system": "urn:bench", "value": number}],
     }

@@ -47,6 +47,58 @@ class Cpu:
         return Cpu(self.server - before.server, self.database - before.database)
 
 
+class Registry:
+    """The clients that the benchmark registers at the command line, and removes when it is done."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._names: list[str] = []
+
+    def command(self, *words: str, typed: str | None = None) -> str:
+        """Run a command of the server and return what it printed; raise ``SystemExit`` if it fails."""
+        done = subprocess.run(
+            [BIN / "fhir-dmp", *words, "--data-dir", self._folder],
+            env=self._environment,
+            input=f"{typed}\n" if typed else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"fhir-dmp {' '.join(words[:2])}: {done.stderr}")
+        return done.stdout
+
+    def client(self, url: str, role: str) -> Callable[[], str]:
+        """Register a backend client, and return how it gets a token: as SMART Backend Services do."""
+        name = f"bench-{role}-{os.getpid()}"
+        key = ECKey.generate_key("P-384")
+        jwks = self._folder / f"{name}.jwks"
+        jwks.write_text(json.dumps({"keys": [{**key.as_dict(private=False), "kid": name}]}))
+        private = {**key.as_dict(private=True), "kid": name}
+
+        def token() -> str:
+            form = {
+                "grant_type": "client_credentials",
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": make_assertion(private, name, f"{url}/oauth/token"),
+            }
+            answer = requests.post(f"{url}/oauth/token", data=form, timeout=10)
+            if not answer.ok:
+                raise SystemExit(f"No token: {answer.text}")
+            return str(answer.json()["access_token"])
+
+        self.command("client", "add", name, "--role", role, "--scope", "system/*.cruds", "--jwks", str(jwks))
+        self._names.append(name)
+        return token
+
+    def close(self) -> None:
+        """Remove the clients."""
+        for name in self._names:
+            (self._folder / f"{name}.jwks").unlink()
+            self.command("client", "remove", name)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A running server: where it is, its processes, and how to get a token for it."""
@@ -55,10 +107,26 @@ class Target:
     process: psutil.Process
     mongod: psutil.Process
     token: Callable[[], str]
+    registry: Registry | None = None
 
     def headers(self) -> Mapping[str, str]:
         """Return the headers of a client of FHIR, with a new token."""
         return {"Authorization": f"Bearer {self.token()}", "Content-Type": "application/fhir+json"}
+
+    def another(self, role: str) -> Mapping[str, str]:
+        """Return the headers of another client, of this role."""
+        token = self._registry.client(self.url, role)
+        return {"Authorization": f"Bearer {token()}", "Content-Type": "application/fhir+json"}
+
+    def command(self, *words: str, typed: str | None = None) -> str:
+        """Run a command of the server and return what it printed."""
+        return self._registry.command(*words, typed=typed)
+
+    @property
+    def _registry(self) -> Registry:
+        if self.registry is None:
+            raise ValueError("a floor has no clients")
+        return self.registry
 
     def cpu(self) -> Cpu:
         """Return what was spent until now."""
@@ -81,8 +149,12 @@ def server(folder: Path, shape: Shape, log: Path) -> Iterator[Target]:
     command = [BIN / "fhir-dmp", "serve", "--port", port, "--workers", shape.workers, "--data-dir", folder]
     with log.open("w") as told, _started(command, environment, told) as process, _mongod_ended(folder):
         _wait(f"{url}/readyz", process, log)
-        with _client(url, folder, environment) as token:
-            yield Target(url, psutil.Process(process.pid), _mongod(folder), token)
+        registry = Registry(folder, environment)
+        try:
+            token = registry.client(url, "ehr")
+            yield Target(url, psutil.Process(process.pid), _mongod(folder), token, registry)
+        finally:
+            registry.close()
 
 
 @contextmanager
@@ -96,13 +168,34 @@ def floor(folder: Path, shape: Shape, log: Path, *, audited: bool) -> Iterator[T
         FLOOR_AUDITED="yes" if audited else "",
         PYTHONPATH=str(ROOT / "scripts"),
     )
-    command = [
-        *(BIN / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--backlog", 2048),
-        *("--workers", shape.workers, "--blocking-threads", shape.threads, "--factory", "bench_floor:create"),
-    ]
-    with log.open("w") as told, _started(command, environment, told) as process:
+    with log.open("w") as told, _started(_granian(port, shape, "bench_floor"), environment, told) as process:
         _wait(url, process, log)
         yield Target(url, psutil.Process(process.pid), _mongod(folder), lambda: "none")
+
+
+@contextmanager
+def unaudited(folder: Path, shape: Shape, log: Path, audited: Target) -> Iterator[Target]:
+    """Yield the server's own application without what makes the events of reads durable; it takes the tokens of the audited one."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = _environment(
+        DMP_MONGODB_URI=embedded.uri(folder),
+        DMP_DATA_DIR=str(folder),
+        DMP_PUBLIC_URL=audited.url,
+        DMP_METRICS_PORT="0",
+        DMP_THREADS=str(shape.threads),
+        PYTHONPATH=str(ROOT / "scripts"),
+    )
+    with log.open("w") as told, _started(_granian(port, shape, "bench_unaudited"), environment, told) as process:
+        _wait(f"{url}/healthz", process, log)
+        yield Target(url, psutil.Process(process.pid), _mongod(folder), audited.token)
+
+
+def _granian(port: int, shape: Shape, module: str) -> list[object]:
+    return [
+        *(BIN / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--backlog", 2048),
+        *("--workers", shape.workers, "--blocking-threads", shape.threads, "--factory", f"{module}:create"),
+    ]
 
 
 def _environment(**own: str) -> dict[str, str]:
@@ -155,42 +248,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _client(url: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[[], str]]:
-    """Register a backend client at the command line, and yield how it gets a token: as SMART Backend Services do."""
-    name = f"bench-{os.getpid()}"
-    key = ECKey.generate_key("P-384")
-    jwks = folder / f"{name}.jwks"
-    jwks.write_text(json.dumps({"keys": [{**key.as_dict(private=False), "kid": name}]}))
-    private = {**key.as_dict(private=True), "kid": name}
-
-    def command(*words: str) -> None:
-        told = subprocess.run(
-            [BIN / "fhir-dmp", "client", *words, "--data-dir", folder],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if told.returncode != 0:
-            raise SystemExit(f"fhir-dmp client {words[0]}: {told.stderr}")
-
-    def token() -> str:
-        form = {
-            "grant_type": "client_credentials",
-            "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": make_assertion(private, name, f"{url}/oauth/token"),
-        }
-        answer = requests.post(f"{url}/oauth/token", data=form, timeout=10)
-        if not answer.ok:
-            raise SystemExit(f"No token: {answer.text}")
-        return str(answer.json()["access_token"])
-
-    command("add", name, "--role", "ehr", "--scope", "system/*.cruds", "--jwks", str(jwks))
-    try:
-        yield token
-    finally:
-        jwks.unlink()
-        command("remove", name)

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from fhir_dmp.cli import main
-from fhir_dmp.settings import Limits, Settings
+from fhir_dmp.settings import OFF_BY_ZERO, Limits, Settings
 from tests.architecture.tree import PACKAGE, ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -36,6 +36,17 @@ def test_the_readme_tells_the_defaults(variable):
     told = SETTINGS[variable]
 
     assert told in SPOKEN or told.strip("`") == Settings().to_env()[variable]
+
+
+def test_what_is_switched_off_by_0_takes_it_and_nothing_else_does():
+    """The README says of a setting what 0 does where it does something."""
+    said = set(re.findall(r"^\| `(DMP_[A-Z_]+)` \|.*\b0: ", README, re.MULTILINE))
+
+    assert said <= OFF_BY_ZERO <= set(SETTINGS)
+    for variable in OFF_BY_ZERO:
+        assert Settings.from_env({variable: "0"}).to_env()[variable] == "0"
+    with pytest.raises(ValueError, match="more than 0"):
+        Settings.from_env({"DMP_THREADS": "0"})
 
 
 @pytest.mark.parametrize("each", [*fields(Settings), *fields(Limits)], ids=lambda each: each.name)
