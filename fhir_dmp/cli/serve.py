@@ -10,9 +10,10 @@ import click
 
 from fhir_dmp.app import Running, open_server, telling_metrics
 from fhir_dmp.cli.common import advance, out, progress_bar, reported, settings_of, with_data_dir
+from fhir_dmp.demo.people import LOGINS, PASSWORD, TOTP
 from fhir_dmp.serve import require_port
 from fhir_dmp.serve import serve as run_server
-from fhir_dmp.service.demo import prepare_demo, require_no_demo
+from fhir_dmp.service.demo import BUNDLES, prepare_demo, require_no_demo
 
 
 @click.command()
@@ -31,7 +32,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     with Running.start(settings, f"http://{host}:{port}") as running:
         with open_server(running.settings) as server:
             server.require_safe_log()
-            require_no_demo(server.clients, server.operator_context("server", "serve"))
+            require_no_demo(server.clients, server.accounts, server.operator_context("server", "serve"))
         with telling_metrics(running.settings):
             run_server(running.settings, host=host, port=port, workers=workers)
 
@@ -60,7 +61,7 @@ def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir:
         if running.notice:
             out.print(running.notice)
         with open_server(running.settings) as server, progress_bar() as bar:
-            task = bar.add_task("Loading patients", total=patients + 1)
+            task = bar.add_task("Loading patients", total=patients + BUNDLES)
             prepare_demo(server, patients, seed, lambda outcome: advance(bar, task, outcome))
         _tell(host, port, settings.data_dir)
         with telling_metrics(running.settings):
@@ -71,10 +72,18 @@ def _tell(host: str, port: int, data_dir: Path) -> None:
     base = f"http://{host}:{port}"
     token = shlex.join([*_this_program(), "token", "demo-ehr", "--data-dir", str(data_dir.absolute())])
     bearer = 'curl -H "Authorization: Bearer $TOKEN"'
-    out.print(f"\nOpen      {base}/docs", f"Metadata  {base}/fhir/metadata", "\nIn another terminal:", sep="\n")
+    out.print(f"\nOpen      {base}/docs", f"Metadata  {base}/fhir/metadata", sep="\n")
+    out.print(f"Sign in   {base}/oauth/sign-in")
+    out.print(f"          as {LOGINS[0]} (a patient), password: {PASSWORD}")
+    out.print(f"          or as {', '.join(LOGINS[1:])}; professionals' second factor has the secret {TOTP}:")
+    out.print(f"          {shlex.join([sys.executable, '-c', _CODE])}\n\nIn another terminal:", soft_wrap=True)
     out.print(f"  TOKEN=$({token})")
     out.print(f'  {bearer} "{base}/fhir/Patient?_count=2&_pretty=true"')
     out.print(f'  {bearer} "{base}/fhir/Observation?code=http://loinc.org|718-7&_count=3"\n')
+
+
+_CODE = f"import pyotp; print(pyotp.TOTP('{TOTP}').now())"
+"""Shows the code of the demonstration's professionals, as their telephones would."""
 
 
 def _this_program() -> list[str]:

@@ -65,6 +65,13 @@ def patients(seed: int, count: int) -> Iterator[Json]:
         yield _patient(Random(f"patient {seed} {number}"), seed)  # noqa: S311 - synthetic data, not a secret
 
 
+def record(random: Random, patient: str, doctor: str, born: date) -> Json:
+    """Return the transaction of all that is recorded of a patient who is there already (``Patient/p``)."""
+    bundle = _Bundle(random)
+    _fill(_Record(bundle, random, patient, doctor, born))
+    return bundle.json()
+
+
 @dataclass
 class _Bundle:
     """A transaction in the making."""
@@ -157,7 +164,11 @@ def _patient(random: Random, seed: int) -> Json:
     doctor = f"Practitioner/demo-{seed}-practitioner-{random.randrange(PRACTITIONERS)}"
     resource, criteria = _person(random, doctor)
     born = date.fromisoformat(resource["birthDate"])
-    record = _Record(bundle, random, bundle.post(resource, criteria), doctor, born)
+    _fill(_Record(bundle, random, bundle.post(resource, criteria), doctor, born))
+    return bundle.json()
+
+
+def _fill(record: _Record) -> None:
     _team(record)
     _visits(record)
     _treatments(record, _problems(record))
@@ -165,7 +176,6 @@ def _patient(random: Random, seed: int) -> Json:
     _vital_signs(record)
     _laboratory(record)
     _documents(record)
-    return bundle.json()
 
 
 def _person(random: Random, doctor: str) -> tuple[Json, str]:

@@ -262,7 +262,7 @@ def test_a_minor_may_sign_in_secretly(world, born, asked, secret):
     visitor.sign_in(secret=asked)
 
     assert who(app, visitor).session.secret is secret
-    assert ("Connexion secrète :" in visitor.get("/oauth/sign-in/done").text) is secret
+    assert ('class="notice"' in visitor.get("/oauth/sign-in/done").text) is secret
 
 
 def test_a_professional_may_sign_in_secretly_for_a_minor(world):
