@@ -18,7 +18,7 @@ from fhir_dmp.errors import Invalid, NotFound
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.subset import subset_of
+from fhir_dmp.interactions.subset import ASKED, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
 from fhir_dmp.search.extract import main_date
 from fhir_dmp.search.paging import Place, open_place, owner, seal_place
@@ -42,7 +42,7 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         _require_record(call.ref, grant, env)
     named = _named(found.rows, call.ref, grant, env)
     total = None if place or found.more else len(found.rows)
-    part = subset_of(call.params, env.definitions)
+    part = subset_of(tuple(asked.items()), env.definitions)
     entries = [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="match") for row in found.rows]
     entries += [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="include") for row in named]
     return Result(
@@ -55,9 +55,11 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
 
 def _asked(call: Call, env: Env) -> dict[str, str]:
-    """Return what narrows the record, by name."""
+    """Return what narrows the record and its rows, by name."""
     given = call.parameters
-    asked = {name: str(given.value(name)) for name in ("_since", "start", "end") if given.value(name) is not None}
+    subset_of(call.params, env.definitions)
+    asked = {name: value for name, value in call.params if name in ASKED}
+    asked |= {name: str(given.value(name)) for name in ("_since", "start", "end") if given.value(name) is not None}
     types = [name for value in given.values("_type") for name in value.split(",") if name]
     unknown = next((name for name in types if name not in env.definitions.search_params), None)
     if unknown is not None:

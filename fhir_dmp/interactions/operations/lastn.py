@@ -14,6 +14,7 @@ from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Invalid, TooCostly
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.interactions.search import compile_query
+from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
@@ -62,7 +63,8 @@ def lastn(call: Call, context: Context, grant: Grant, env: Env) -> Result:
             raise TooCostly(f"$lastn looks at {env.limits.chain} observations; more match. Name a patient or a code.")
         page = Page(env.limits.page, _NEWEST, after=found.last)
     links = {"self": f"{context.base_url}/Observation/$lastn?{urlencode((*params, ('max', most)))}"}
-    entries = [Entry(f"{context.base_url}/{row.ref}", row.body, search_mode="match") for row in latest]
+    part = subset_of(call.params, env.definitions)
+    entries = [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="match") for row in latest]
     return Result(
         "ok",
         bundle("searchset", entries, links=links, total=len(latest)),
