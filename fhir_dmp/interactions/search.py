@@ -32,6 +32,9 @@ from fhir_dmp.store.query import And, Eq, In, Query, Scalar, both, either
 MOST_MIXED = 20
 """Types that a search may have whose criteria do not come to one question for all of them."""
 
+_DEAR = ("_filter", "_list", "_text", "_content", "_has")
+"""Parameters that are worked out for each type anew."""
+
 _SHARED_ORDERS = ("_id", "_lastUpdated")
 
 
@@ -49,6 +52,8 @@ def search_system(call: Call, context: Context, grant: Grant, env: Env) -> Resul
     params = place.params if place else call.params
     types = _types(params, call, env)
     own = tuple(each for each in params if each[0] != "_type")
+    if len(types) > MOST_MIXED and any(name.partition(":")[0] in _DEAR for name, _ in own):
+        raise _too_many_types()
     requests = [parse(name, own, env.definitions, env.limits, strict=call.strict) for name in types]
     _require_shared(requests, types)
     query = _one_of([compile_query(request, context, grant, env) for request in requests])
@@ -96,8 +101,12 @@ def _one_of(queries: Sequence[Query]) -> Query:
     if len(fields) == 1 and all(values):
         return both(In(fields.pop(), tuple(value for found in values if found for value in found[1])), *common)
     if len(queries) > MOST_MIXED:
-        raise TooCostly(f"This search takes up to {MOST_MIXED} types: name them by _type.")
+        raise _too_many_types()
     return either(list(queries))
+
+
+def _too_many_types() -> TooCostly:
+    return TooCostly(f"This search takes up to {MOST_MIXED} types: name them by _type.")
 
 
 def _values(query: Query) -> tuple[str, tuple[Scalar, ...]] | None:

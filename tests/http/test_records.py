@@ -239,6 +239,13 @@ def test_what_only_some_types_have_is_refused_for_all(ehr, record):
     assert refs(ehr.get("/?_type=Patient&birthdate=1950")) == ["Patient/p"]
 
 
+def test_what_would_be_worked_out_for_each_type_needs_their_names(ehr, record):
+    """422 without _type; with few types it is answered."""
+    for query in ("_list=x", "_filter=_id eq p", "_content=docteur", "_tag=a&_tag=b"):
+        assert ehr.get("/?" + query.replace(" ", "%20")).status_code == 422, query
+    assert refs(ehr.get("/?_type=Practitioner,Patient&_content=docteur")) == ["Practitioner/d"]
+
+
 def test_a_search_of_all_types_is_narrowed_by_the_callers_scopes(with_scopes, record):
     """Totals too."""
     caller = with_scopes("system/Patient.rs", "system/Encounter.rs")
