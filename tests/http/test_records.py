@@ -124,6 +124,7 @@ def test_everything_is_narrowed_by_type_and_time(ehr, record):
     assert set(refs(ehr.get("/Patient/p/$everything?_type=Encounter,Patient"))) == {"Patient/p", "Encounter/e"}
     since = ehr.put("/Observation/p-1", observation(1)["resource"]).json["meta"]["lastUpdated"]
     assert refs(ehr.get("/Patient/p/$everything", query_string={"_since": since}), "match") == ["Observation/p-1"]
+    assert len(refs(ehr.get("/Patient/p/$everything?_since=2020-01-01"), "match")) == len(record)
     cared = set(refs(ehr.get("/Patient/p/$everything?start=2024-03-01&end=2024-04"), "match"))
     assert cared == {
         "Patient/p",

@@ -20,7 +20,7 @@ REASONS = {status: f"{status} {HTTPStatus(status).phrase}" for status in _STATUS
 _WRITES = ("create", "update", "patch", "delete")
 _DONE = {
     "created": "The resource was created.",
-    "ok": "The resource is as you sent it.",
+    "ok": "The resource is as it was asked for.",
     "no-content": "The resource is deleted.",
 }
 
