@@ -5,12 +5,18 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TypeVar
 
 from flask import Flask
 
-from fhir_dmp.app import create_app, sealing
+from fhir_dmp.app import DatabaseError, create_app, sealing
+from fhir_dmp.errors import Unavailable
 from fhir_dmp.settings import Settings
+
+T = TypeVar("T")
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may hold the interpreter: whoever leads a group commit is waited for by all the others."""
@@ -19,17 +25,35 @@ COLLECT_AFTER = 50_000
 """Objects made before the collector looks for cycles: requests leave few, and its walks were a twelfth of a read's time."""
 
 
+PATIENCE_SECONDS = 60.0
+"""How long a new worker waits for a database that is away: one that gave up at once would end the whole server."""
+
+PAUSE_SECONDS = 0.2
+
+
 def create() -> Flask:
     """Return the application of this worker process."""
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = Settings.from_env()
-    app = create_app(settings)
+    app = _patiently(lambda: create_app(settings))
     server = app.extensions["fhir_dmp"]
     ends = ExitStack()
     ends.callback(server.close)
-    ends.enter_context(sealing(settings))
+    _patiently(lambda: ends.enter_context(sealing(settings)))
     atexit.register(ends.close)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
     return app
+
+
+def _patiently(make: Callable[[], T]) -> T:
+    """Return what is made, as soon as the database answers; raise what it says if it does not in time."""
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return make()
+        except (DatabaseError, Unavailable):
+            if time.monotonic() > ends:
+                raise
+            time.sleep(PAUSE_SECONDS)

@@ -34,6 +34,8 @@ from fhir_dmp.stores.mongo import embedded
 COMMAND = (sys.executable, "-m", "fhir_dmp.cli")
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
 READY_SECONDS = 60
+YOUNG_SECONDS = 6
+"""A worker that dies sooner is taken for one in a loop of crashes: the server ends then, for its keeper to look."""
 
 
 @dataclass
@@ -69,7 +71,8 @@ class Server:
         ends = time.monotonic() + READY_SECONDS
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > ends:
-                sys.exit(f"The server does not come back; its log is {self.folder / 'server.log'}.")
+                log = (self.folder / "server.log").read_text()[-4000:]
+                sys.exit(f"The server does not come back ({self.process.poll()}); the end of its log:\n{log}")
             time.sleep(0.1)
 
     def command(self, *words: str) -> str:
@@ -88,9 +91,10 @@ class Server:
         return int(json.loads((self.folder / "mongodb" / "mongod.json").read_text())["pid"])
 
     def worker_pids(self) -> list[int]:
-        """Return the pids of the server's workers."""
+        """Return the pids of those workers that are old enough to be killed."""
         children = psutil.Process(self.process.pid).children()
-        return [child.pid for child in children if any("spawn_main" in word for word in child.cmdline())]
+        workers = [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+        return [child.pid for child in workers if time.time() - child.create_time() > YOUNG_SECONDS]
 
     def stop(self) -> None:
         """Stop the server and what it started."""
@@ -153,6 +157,13 @@ class Load:
         return "GET", "/Patient/nobody", None
 
 
+def _workers(server: Server) -> list[int]:
+    """Return workers that can be killed, once there are any."""
+    while not (found := server.worker_pids()):
+        time.sleep(0.5)
+    return found
+
+
 def kill(server: Server, times: int, seconds: float, say: Callable[[str], None]) -> Counter[str]:
     """Kill in turn the database, a worker, and both, each time after some seconds of work."""
     killed: Counter[str] = Counter()
@@ -162,7 +173,7 @@ def kill(server: Server, times: int, seconds: float, say: Callable[[str], None])
         if turn % 3 != 1:
             victims.append(("mongod", server.database_pid()))
         if turn % 3 != 0:
-            victims.extend(("worker", pid) for pid in random.sample(server.worker_pids(), 1))
+            victims.append(("worker", random.choice(_workers(server))))  # noqa: S311 - any will do
         for what, pid in victims:
             os.kill(pid, signal.SIGKILL)
             killed[what] += 1

@@ -27,6 +27,8 @@ from fhir_dmp.audit.walk import leaves
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.ledger import Ledger
 
+CHUNK_BYTES = 64 * 1024
+
 
 def export(ledger: Ledger, first: int, head: SignedHead) -> Iterator[bytes]:
     """Yield the lines, each with its end, from the leaf ``first`` up to the size of the head; raise ``ValueError`` beyond that."""
@@ -38,6 +40,20 @@ def export(ledger: Ledger, first: int, head: SignedHead) -> Iterator[bytes]:
     for leaf in leaves(ledger, first, size):
         yield line_of(leaf)
     yield codec.dumps({"leaf": size, "head": head.head.number}) + b"\n"
+
+
+def in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines joined to about 64 kB: each chunk that is sent costs its own."""
+    chunk: list[bytes] = []
+    size = 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line)
+        if size >= CHUNK_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield b"".join(chunk)
 
 
 def edge_of(ledger: Ledger, size: int) -> list[bytes]:

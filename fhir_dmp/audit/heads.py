@@ -232,6 +232,11 @@ class HeadChain:
     _key: str | None = None
     _anchored: bool = False
 
+    @property
+    def keys(self) -> tuple[PublicKey, ...]:
+        """The keys that the heads vouch for, once all were read."""
+        return tuple(self._keys.values())
+
     def read(self, lines: Iterable[bytes]) -> Iterator[Head]:
         """Yield the heads of the lines; raise ``BrokenHeadError`` at the first that is wrong, and at the end."""
         self._keys[self.pinned.id] = self.pinned

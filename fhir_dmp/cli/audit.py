@@ -80,9 +80,9 @@ def export(file: Path, operator: str, data_dir: Path | None) -> None:
         result = server.perform(Call("operation", "AuditEvent", operation="entries", params=asked), context)
         advance = _started(bar, "Exporting", None)
         with file.open("ab") as written:
-            for line in result.stream or ():
-                written.write(line)
-                advance(1)
+            for chunk in result.stream or ():
+                written.write(chunk)
+                advance(chunk.count(b"\n"))
             written.flush()
             os.fsync(written.fileno())
     out.print(f"{file} holds {_resumed(file)} events.", markup=False)
@@ -124,19 +124,17 @@ def head(number: int | None, operator: str, data_dir: Path | None) -> None:
 @audit.command("verify-proof")
 @click.argument("file", type=click.File("rb"))
 @_with_key
+@click.option("--heads", type=_file, help="File of published heads, which vouch for keys of other times.")
 @with_data_dir
 @reported
-def verify_proof_command(file: BinaryIO, key: Path | None, data_dir: Path | None) -> None:
+def verify_proof_command(file: BinaryIO, key: Path | None, heads: Path | None, data_dir: Path | None) -> None:
     """Check a proof in FILE (- for standard input) with the public key alone; print what it proves."""
-    public = _public(key, settings_of(data_dir))
-    out.print(verify_proof(parameters.read(codec.loads_object(file.read())), public), markup=False, soft_wrap=True)
-
-
-def _public(key: Path | None, settings: Settings) -> PublicKey:
-    path = key or audit_files(settings)[0].public_path
-    if not path.exists():
-        raise ValueError(f"There is no public key at {path}: name it by --key.")
-    return PublicKey.from_pem(path.read_bytes())
+    settings = settings_of(data_dir)
+    keys = [_public(key, settings)]
+    known = heads or audit_files(settings)[1].path
+    if known.exists():
+        keys.extend(Published(partial(_lines, (known,)), keys[0]).survey().keys)
+    out.print(verify_proof(parameters.read(codec.loads_object(file.read())), *keys), markup=False, soft_wrap=True)
 
 
 @audit.command("rotate-key")
@@ -169,6 +167,13 @@ def retire(period: str, operator: str, data_dir: Path | None) -> None:
 def users(data_dir: Path | None) -> None:
     """Print what the keeper of a database of yours runs in mongosh, so that the server cannot change the log."""
     click.echo(users_script(settings_of(data_dir)))
+
+
+def _public(key: Path | None, settings: Settings) -> PublicKey:
+    path = key or audit_files(settings)[0].public_path
+    if not path.exists():
+        raise ValueError(f"There is no public key at {path}: name it by --key.")
+    return PublicKey.from_pem(path.read_bytes())
 
 
 def _print(data_dir: Path | None, operator: str, call: Call) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,28 +68,32 @@ def verify_export(
     return verifier.run(exported.leaves(), published.heads(), progress(max(size - exported.first, 0)), claimed)
 
 
-def verify_proof(told: Parameters, key: PublicKey) -> str:
-    """Return what a ``$proof`` or a ``$consistency`` proves, in words; raise ``ValueError`` if it does not hold."""
+def verify_proof(told: Parameters, *keys: PublicKey) -> str:
+    """Return what a ``$proof`` or a ``$consistency`` proves, in words, by whoever of the keys signed its heads.
+
+    Raises ``ValueError`` if it does not hold.
+    """
     path = [_bytes(value) for value in told.values("path")]
     if told.all("leaf"):
-        head = _signed(told, "head", key)
+        head = _signed(told, "head", keys)
         entry = _bytes(told.value("entry")) if told.all("entry") else None
         leaf = leaf_hash(entry) if entry is not None else _bytes(told.value("hash"))
         if not verify_inclusion(leaf, told.value("leaf"), head.size, path, head.root):
             raise ValueError("The path does not lead from the entry to the head.")
         what = entry.decode() if entry is not None else f"an entry whose hash is {leaf.hex()}"
         return f"Leaf {told.value('leaf')} of head {head.number} ({head.time}) is {what}"
-    older, newer = _signed(told, "from", key), _signed(told, "to", key)
+    older, newer = _signed(told, "from", keys), _signed(told, "to", keys)
     if not verify_consistency(older.size, newer.size, older.root, newer.root, path):
         raise ValueError("The path does not lead from the older head to the newer one.")
     return f"The {older.size} leaves of head {older.number} ({older.time}) begin head {newer.number} ({newer.time})."
 
 
-def _signed(told: Parameters, name: str, key: PublicKey) -> Head:
+def _signed(told: Parameters, name: str, keys: Sequence[PublicKey]) -> Head:
     parts = next((item.parts for item in told.all(name) if item.parts), Parameters())
     note = str(parts.value("note"))
-    if not key.verify(_bytes(parts.value("signature")), note):
-        raise ValueError(f"The head is not signed by the key {key.id}.")
+    signature = _bytes(parts.value("signature"))
+    if not any(key.verify(signature, note) for key in keys):
+        raise ValueError(f"The head is not signed by {' or '.join(key.id for key in keys)}.")
     return Head.parse(note)
 
 

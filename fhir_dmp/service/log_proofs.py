@@ -12,7 +12,7 @@ from typing import Any
 
 from fhir_dmp.access.model import Action
 from fhir_dmp.audit.entry import entry_of
-from fhir_dmp.audit.export import export
+from fhir_dmp.audit.export import export, in_chunks
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.merkle import Range, consistency_ranges, inclusion_ranges, leaf_hash, range_hash, tiles_of
 from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result
@@ -81,7 +81,7 @@ def entries(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     first = call.parameters.value("from") or 0
     if first > newest.head.size:
         raise Invalid(f"The log has {newest.head.size} leaves under head {newest.head.number}.", expression="from")
-    return Result("ok", stream=export(env.ledger, first, newest), content_type=NDJSON)
+    return Result("ok", stream=in_chunks(export(env.ledger, first, newest)), content_type=NDJSON)
 
 
 def _head(call: Call, name: str, env: Env) -> SignedHead:

@@ -151,3 +151,4 @@ def test_a_key_is_rotated_beside_the_one_who_seals(world):
     assert world.keys.public() == new != old
     assert last_head(world).key == new.id
     assert world.verify(old).findings == world.verify(new).findings == []
+    assert {key.id for key in world.published(old).survey().keys} == {old.id, new.id}

@@ -116,6 +116,17 @@ def test_the_stream_is_the_sealed_log_between_two_events(sealed, auditor):
     assert ends(sealed) == [("$entries", "0"), ("$entries-end", "0")]
 
 
+@pytest.mark.parametrize("headers", [{"Accept-Encoding": "gzip"}, {"Accept": "application/fhir+json;q=0.9"}])
+def test_the_stream_is_never_gathered_before_it_is_sent(sealed, auditor, headers):
+    """However the caller wants answers: the log may be larger than the memory."""
+    answer = auditor.get("/AuditEvent/$entries", headers=headers, buffered=False)
+
+    assert answer.is_streamed
+    assert "Content-Length" not in answer.headers
+    assert json.loads(next(answer.response).splitlines()[0])["leaf"] == 0
+    answer.close()
+
+
 def test_the_stream_goes_on_from_a_leaf(sealed, auditor):
     """The lines of the parts are those of the whole."""
     whole = auditor.get("/AuditEvent/$entries").data.splitlines()

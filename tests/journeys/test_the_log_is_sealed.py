@@ -51,6 +51,15 @@ def test_a_running_server_seals_its_log_and_anybody_verifies_it(tmp_path):
         told = server.command("audit", "verify").stdout
         assert int(re.match(r"(\d+) events verified", told)[1]) > before
 
+        old = tmp_path / "old.pub"
+        old.write_bytes((tmp_path / "audit" / "heads.pub").read_bytes())
+        assert "signs from now on" in server.command("audit", "rotate-key").stdout
+        before = sealed(server)
+        create(server, 2)
+        wait_until_sealed(server, before)
+        assert "verified" in server.command("audit", "verify", "--key", str(old)).stdout
+        assert (tmp_path / "audit" / "heads.pub").read_bytes() != old.read_bytes()
+
         file = tmp_path / "log.ndjson"
         server.command("audit", "export", str(file))
         begun = file.read_bytes()

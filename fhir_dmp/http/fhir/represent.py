@@ -21,8 +21,8 @@ _LEVEL = 1
 
 
 def represent(response: Response, form: Form, tables: Tables, gzip_from: int) -> Response:
-    """Return the response in the form; bodies of ``gzip_from`` bytes or more are packed (0: none)."""
-    if form is AS_STORED:
+    """Return the response in the form; bodies of ``gzip_from`` bytes or more are packed (0: none), streams never are."""
+    if form is AS_STORED or response.is_streamed:
         return response
     body = response.get_data()
     if not body:
