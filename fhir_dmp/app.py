@@ -298,11 +298,13 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     families, opaque = MongoFamilies(store.database), Opaque.of(secret)
     issuer = Issuer(settings.public_url.rstrip("/"), settings.token_seconds)
     authentication = Authentication(grants, FetchedKeys(clock), clock, token_url(issuer.url))
+    kept, passwords, totp = MongoAccounts(store.database), Passwords(), Seal(secret, "totp")
     tokens = Tokens(
         grants=grants,
         families=families,
         keys=Keys(grants, Seal(secret, "keys"), clock),
         clients=authentication,
+        sessions=kept.find_session,
         opaque=opaque,
         issuer=issuer,
         restrict=restrict,
@@ -314,7 +316,6 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         ),
     )
     tokens.prepare()
-    kept, passwords, totp = MongoAccounts(store.database), Passwords(), Seal(secret, "totp")
     sign_in = SignIn(kept, passwords, totp, Seal(secret, "device"), clock, announce, _sign_in_rules(settings))
     return Server(
         settings=settings,
@@ -331,7 +332,9 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
             clients=authentication,
             opaque=opaque,
             issuer=issuer,
-            records=Records(lambda call, context: perform(call, context, env), grants),
+            records=Records(
+                lambda call, context: perform(call, context, env), grants, store.policies_naming, definitions.matrix
+            ),
             restrict=restrict,
             clock=clock,
             ids=ids,

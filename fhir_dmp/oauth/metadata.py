@@ -44,6 +44,7 @@ def smart_configuration(public_url: str) -> Mapping[str, Any]:
         "userinfo_endpoint": f"{public_url}/oauth/userinfo",
         "revocation_endpoint": f"{public_url}/oauth/revoke",
         "introspection_endpoint": f"{public_url}/oauth/introspect",
+        "management_endpoint": f"{public_url}/oauth/apps",
         "jwks_uri": f"{public_url}/oauth/jwks",
         "grant_types_supported": [
             code_grant.GRANT_TYPE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fhir_dmp.oauth.code_grant import within
 from fhir_dmp.oauth.errors import InvalidGrant, InvalidScope
+from fhir_dmp.store.accounts import Session
 from fhir_dmp.store.families import Family
 from fhir_dmp.store.grants import Client
 
@@ -22,6 +23,15 @@ def require_refreshable(family: Family | None, client: Client, now: int) -> Fami
     if family.revoked or family.ends <= now:
         raise InvalidGrant("The authorization has ended; ask the person again.")
     return family
+
+
+def require_online(family: Family, session: Session | None, now: int) -> None:
+    """Raise ``InvalidGrant`` if the authorization lasts as long as the person stays signed in, and they do not.
+
+    https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html#scopes-for-requesting-a-refresh-token.
+    """
+    if "online_access" in family.scopes and (session is None or session.ends <= now):
+        raise InvalidGrant("The person has signed out.")
 
 
 def refreshed_scopes(family: Family, asked: str | None) -> tuple[str, ...]:

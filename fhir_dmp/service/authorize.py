@@ -16,7 +16,7 @@ from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.call import Context, Restrict
 from fhir_dmp.clock import Clock, Ids
-from fhir_dmp.errors import FhirError
+from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.oauth.act import Announce, TokenAct
 from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.clients import require_meaning
@@ -95,6 +95,18 @@ class Question:
     emergency: str | None
     claimed: bool
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a person allowed an app: since and until when (microseconds), and what."""
+
+    id: str
+    client_name: str
+    began: int
+    ends: int
+    scopes: tuple[Scope, ...]
+    offline: bool
 
 
 Answer = Go | SignInFirst | Sorry | Question
@@ -202,6 +214,29 @@ class Authorizations:
         except (OAuthError, FhirError) as error:
             return self._refused(error, redirect, params, told, context)
 
+    def granted(self, signed: SignedIn) -> tuple[Allowed, ...]:
+        """Return what the person allowed and what still holds, the latest first."""
+        now = self._clock.micros()
+        found = self._families.of_account(signed.account.id)
+        held = [family for family in found if family.redeemed and not family.revoked and family.ends > now]
+        return tuple(self._told(family) for family in reversed(held))
+
+    def withdraw(self, family_id: str, signed: SignedIn, context: Context) -> None:
+        """Take back what the person allowed: no token of it holds from then on. Raise ``NotFound`` for what is not theirs."""
+        family = next((each for each in self._families.of_account(signed.account.id) if each.id == family_id), None)
+        if family is None:
+            raise NotFound("There is no such authorization of yours.")
+        self._families.revoke_family(family.id)
+        account = signed.account
+        act = TokenAct("revoke", family.client, account=account.id, identifier=account.identifier)
+        self._announce(act, context)
+
+    def _told(self, family: Family) -> Allowed:
+        client = self._grants.find_client(family.client)
+        name = (client.name if client else None) or family.client
+        scopes = tuple(scope for scope in map(parse_scope, family.scopes) if scope)
+        return Allowed(family.id, name, family.began, family.ends, scopes, "offline_access" in family.scopes)
+
     def _answered(
         self,
         params: Mapping[str, str],
@@ -245,7 +280,7 @@ class Authorizations:
         client, asked, account = put.client, put.asked, signed.account
         professional = account.kind == "professional"
         settled = patient or self._launched(put, signed, context)
-        offered = () if settled else self._records.open_to(signed.account)
+        offered = () if settled else self._offered(put, signed, context)
         scopes = [scope for scope in map(parse_scope, asked.scopes) if scope]
         encounters: tuple[Encounter, ...] = ()
         if settled and asked.needs_encounter:
@@ -268,6 +303,11 @@ class Authorizations:
             emergency=_emergency(client, signed),
             claimed=asked.purpose is not None,
         )
+
+    def _offered(self, put: _Put, signed: SignedIn, context: Context) -> tuple[Record, ...]:
+        if signed.account.kind == "professional":
+            return self._records.opened_to(self._asker(put, signed), context)
+        return self._records.open_to(signed.account)
 
     def _launched(self, put: _Put, signed: SignedIn, context: Context) -> Record | None:
         """Return the record of an EHR's launch. What a patient may not choose, no launch chooses for them."""
@@ -363,7 +403,7 @@ class Authorizations:
         context: Context,
     ) -> Go:
         now = self._clock.micros()
-        family_id = self._ids.new()
+        family_id = f"{signed.account.id}.{self._ids.new()}"
         code = self._opaque.codes.make(f=family_id)
         told.scopes = scopes
         told.subject = Subject(

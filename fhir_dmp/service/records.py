@@ -8,13 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fhir_dmp.access.model import Subject
+from fhir_dmp.access.people import own
+from fhir_dmp.access.policy import decode
+from fhir_dmp.access.rules import rules_for, shut
 from fhir_dmp.call import Call, Caller, Context, Result
+from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.fhir.ins import INS_LENGTH, INS_SYSTEMS
 from fhir_dmp.store.accounts import Account
-from fhir_dmp.store.grants import Grants, Look
+from fhir_dmp.store.grants import Grants, Look, PolicyRow
+from fhir_dmp.store.query import NOTHING
 
 MOST_ENCOUNTERS = 20
+MOST_RECORDS = 20
+"""How many records a professional is offered; all others are reached by the INS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class Records:
 
     perform: Callable[[Call, Context], Result]
     grants: Grants
+    naming: Callable[[Sequence[str], int], Sequence[PolicyRow]]
+    matrix: Matrix
 
     def open_to(self, account: Account) -> tuple[Record, ...]:
         """Return the records that are the person's to choose without naming them: their own, and those of whom they represent."""
@@ -53,6 +62,17 @@ class Records:
             *holder,
             *(Record(each.patient, each.label, "representative", each.resource) for each in account.represents),
         )
+
+    def opened_to(self, asker: Subject, context: Context) -> tuple[Record, ...]:
+        """Return the records that name a professional, or their structure, and are open to them."""
+        rows = self.naming(sorted(own(asker)), MOST_RECORDS)
+        found = (self.named(asker, row.patient, context) for row in rows if self._opens(row, asker, context))
+        return tuple(record for record in found if record is not None)
+
+    def _opens(self, row: PolicyRow, asker: Subject, context: Context) -> bool:
+        """Tell whether the record's policy opens it to the person, by the rules that judge whatever they read of it later."""
+        subject, policies = _bound(asker, row.patient), {row.patient: decode(row.body)}
+        return not shut(rules_for(subject, "read", policies, context.now, self.matrix, lambda _: NOTHING))
 
     def find(self, asker: Subject, ins: str, context: Context) -> Record | None:
         """Return the record of exactly this INS, or None."""
@@ -65,8 +85,7 @@ class Records:
 
     def named(self, asker: Subject, patient: str, context: Context) -> Record | None:
         """Return the record, with as much of its name as the person may see."""
-        person = replace(asker.person, patient=patient) if asker.person else None
-        within = self._as(replace(asker, person=person), context)
+        within = self._as(_bound(asker, patient), context)
         try:
             result = self.perform(Call("read", "Patient", patient.partition("/")[2]), within)
         except Unavailable:
@@ -97,6 +116,11 @@ class Records:
             return
         for entry in json.loads(result.body or b"{}").get("entry", ()):
             yield entry["resource"]
+
+
+def _bound(asker: Subject, patient: str) -> Subject:
+    """Return the person as one whose token names the record."""
+    return replace(asker, person=replace(asker.person, patient=patient) if asker.person else None)
 
 
 def _record(patient: Mapping[str, Any]) -> Record:

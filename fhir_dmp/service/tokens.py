@@ -32,6 +32,7 @@ from fhir_dmp.oauth.metadata import openid_configuration, smart_configuration
 from fhir_dmp.oauth.tokens import CheckedSignatures, Claims, Issuer, invalid_token
 from fhir_dmp.seal import Seal
 from fhir_dmp.service.telling import TokenAnswer, TokenRequest, Told, announced, answered
+from fhir_dmp.store.accounts import Session
 from fhir_dmp.store.families import Families, Family
 from fhir_dmp.store.grants import Client, Grants, Look, Standing
 
@@ -65,6 +66,7 @@ class Tokens:
         families: Families,
         keys: Keys,
         clients: Authentication,
+        sessions: Callable[[str], Session | None],
         opaque: Opaque,
         issuer: Issuer,
         restrict: Restrict,
@@ -85,6 +87,7 @@ class Tokens:
         self._lifetimes = lifetimes or Lifetimes(issuer.seconds)
         self._checked = CheckedSignatures(self._check)
         self._clients = clients
+        self._sessions = sessions
 
     def prepare(self) -> None:
         """Make the first signing key if there is none, and see that the kept ones open.
@@ -180,8 +183,20 @@ class Tokens:
         }
         if grant_type not in grants:
             raise UnsupportedGrantType(f"This server takes grant_type {', '.join(grants)}.")
-        client = self._clients.require_client(request.authorization, form, told.claim)
+        client = self._clients.require_client(request.authorization, self._named(request, form), told.claim)
         return grants[grant_type](client, form, told)
+
+    def _named(self, request: TokenRequest, form: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the form with the client that a refresh token was issued to, if it names none.
+
+        SMART asks public apps for no client_id here; those that have to prove themselves are refused by an id alone.
+        """
+        told = bool(request.authorization) or any(name in form for name in ("client_id", "client_assertion"))
+        if told or form.get("grant_type") != refresh_grant.GRANT_TYPE:
+            return form
+        handle = self._opaque.refreshes.open(form.get("refresh_token", ""))
+        family = self._families.find_family(handle["f"]) if handle else None
+        return {**form, "client_id": family.client} if family else form
 
     def _credentials(self, client: Client, form: Mapping[str, str], told: Told) -> Mapping[str, Any]:
         told.scopes = client_credentials.granted_scopes(client, form.get("scope"), self._restrict)
@@ -221,6 +236,7 @@ class Tokens:
         handle = self._opaque.refreshes.open(raw)
         found = self._families.find_family(handle["f"]) if handle else None
         family = refresh_grant.require_refreshable(found, client, self._clock.micros())
+        refresh_grant.require_online(family, self._sessions(family.session), self._clock.micros())
         told.scopes = refresh_grant.refreshed_scopes(family, form.get("scope"))
         person = self._person(client, family)
         following = self._opaque.refreshes.make(f=family.id)

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 class Family:
     """One authorization: its code, and the access and refresh tokens that descend from it.
 
+    ``id`` begins with the account's id and a dot.
+
     ``registration`` is that of the client, ``session`` that of the browser in which it was given. ``person`` are the fields of
     ``access.model.Person``, ``organization`` the structure that the person acts for, ``launch`` what the token answer tells of
     the launch beside patient and encounter. ``code`` and ``refresh`` are the SHA-256 of the code and of the refresh token that may
@@ -51,6 +53,10 @@ class Families(Protocol):
 
     def find_family(self, family_id: str) -> Family | None:
         """Return the authorization as it is now."""
+        ...
+
+    def of_account(self, account_id: str) -> tuple[Family, ...]:
+        """Return all authorizations that the account gave and that are kept, by age."""
         ...
 
     def redeem_code(self, family_id: str, code: str, refresh: str | None, ends: int) -> bool:

@@ -98,7 +98,7 @@ def doctor(app, server, operator):
 @pytest.fixture
 def phone(server, operator):
     """A public app."""
-    scopes = (*APP_SCOPES, "patient/Condition.cruds")
+    scopes = (*APP_SCOPES, "patient/Condition.cruds", "user/*.cruds")
     new = NewClient("phone", "public", "app", scopes, redirect_uris=(CALLBACK,), name="Mon carnet")
     return server.clients.add(new, operator)
 
@@ -393,6 +393,27 @@ def test_an_app_asks_for_an_encounter_and_the_doctor_chooses(app, doctor, phone,
     assert "encounter" not in redeem(app, back(doctor)["code"]).json
 
 
+def test_a_patient_chooses_the_encounter_after_the_record(app, holder, phone, patient, feed):
+    """launch/encounter without a launch: the record first, then one of its encounters, or none."""
+    tree = {
+        "resourceType": "Encounter",
+        "status": "finished",
+        "class": {"code": "AMB"},
+        "subject": {"reference": patient},
+    }
+    encounter = feed.post("/Encounter", tree).json["id"]
+    asked = {"scope": "launch/patient launch/encounter patient/Encounter.rs"}
+
+    for chosen, told in ((f"Encounter/{encounter}", encounter), ("none", None)):
+        ask(holder, **asked)
+        assert fill(holder).status_code == 400
+        assert "Choisissez une venue" in unescape(holder.page.text)
+        assert fill(holder, encounter="Encounter/of-somebody-else").status_code == 400
+        fill(holder, encounter=chosen)
+        tokens = redeem(app, back(holder)["code"]).json
+        assert (tokens["patient"], tokens.get("encounter")) == (patient.partition("/")[2], told)
+
+
 def test_discovery_tells_where_everything_is(app):
     """OpenID Connect and SMART agree, and each endpoint that they name is there."""
     http = app.test_client()
@@ -403,7 +424,7 @@ def test_discovery_tells_where_everything_is(app):
     assert openid["id_token_signing_alg_values_supported"] == ["RS256"]
     rules = {rule.rule for rule in app.url_map.iter_rules()}
     urls = [value for name, value in smart.items() if name.endswith(("_endpoint", "_uri"))]
-    assert len(urls) == 6
+    assert len(urls) == 7
     assert all(urlsplit(url).path in rules for url in urls)
 
 
@@ -455,6 +476,72 @@ def test_a_restricted_scope_reaches_what_meets_the_restriction_and_nothing_else(
     assert get(f"/Observation/{made['laboratory']}").status_code == 200
     assert get(f"/Observation/{made['vital-signs']}").status_code == 404
     assert get("/Condition").status_code == 403
+
+
+def test_a_doctor_is_offered_the_records_that_are_open_to_them(app, holder, doctor, phone, patient):
+    """The care team's word opens it and offers it; nobody is offered what names somebody else."""
+    page = ask(doctor, scope="launch/patient patient/Patient.rs")
+    assert patient not in page.text
+    ask(holder, scope="user/*.cruds patient/*.rs")
+    fill(holder)
+    token = redeem(app, back(holder)["code"]).json["access_token"]
+    rpps = {"system": "urn:oid:1.2.250.1.71.4.2.1", "value": "8anne.martin"}
+    team = {
+        "resourceType": "CareTeam",
+        "status": "active",
+        "subject": {"reference": patient},
+        "participant": [{"member": {"identifier": rpps, "type": "Practitioner"}}],
+    }
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/fhir+json"}
+    made = app.test_client().post("/fhir/CareTeam", data=json.dumps(team), headers=headers)
+    assert made.status_code == 201, made.text
+
+    page = ask(doctor, scope="launch/patient patient/Patient.rs")
+    assert "Zoé Petit" in unescape(page.text)
+    fill(doctor, patient=patient)
+    tokens = redeem(app, back(doctor)["code"]).json
+    assert fhir(app, tokens["access_token"], patient).status_code == 200
+
+
+def test_a_person_sees_what_they_allowed_and_takes_it_back(app, server, holder, phone):
+    """The list names the app; once it is withdrawn, no token of it holds, and the list is empty."""
+    ask(holder, scope="patient/Observation.rs offline_access")
+    fill(holder)
+    tokens = redeem(app, back(holder)["code"]).json
+    page = holder.get("/oauth/apps")
+    assert "Mon carnet" in page.text
+    family = re.search(r'name="app" value="([^"]+)"', page.text)[1]
+
+    other = Visitor(app)
+    other.get("/oauth/sign-in")
+    assert other.send("/oauth/apps", app=family).headers["Location"] == "/oauth/sign-in"
+    holder.get("/oauth/apps")
+    assert holder.send("/oauth/apps", app="nothing.of.mine").status_code == 404
+    assert fhir(app, tokens["access_token"], "Observation").status_code == 200
+
+    holder.get("/oauth/apps")
+    holder.send("/oauth/apps", app=family)
+    assert fhir(app, tokens["access_token"], "Observation").status_code == 401
+    refresh = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    answer = app.test_client().post("/oauth/token", data=urlencode(refresh), content_type=FORM)
+    assert answer.json["error"] == "invalid_grant"
+    assert "Mon carnet" not in holder.follow().text
+
+
+def test_online_access_ends_with_the_session(app, holder, phone):
+    """While the person is signed in the app refreshes; once they have signed out it does not."""
+    ask(holder, scope="patient/Observation.rs online_access")
+    fill(holder)
+    token = redeem(app, back(holder)["code"]).json["refresh_token"]
+
+    def refresh():
+        body = urlencode({"grant_type": "refresh_token", "refresh_token": token, "client_id": "phone"})
+        return app.test_client().post("/oauth/token", data=body, content_type=FORM).json
+
+    token = refresh()["refresh_token"]
+    holder.get("/oauth/sign-in/done")
+    holder.send("/oauth/sign-out")
+    assert refresh()["error"] == "invalid_grant"
 
 
 def test_every_problem_of_an_answer_has_its_words():

@@ -263,6 +263,22 @@ def test_a_refresh_asks_for_less_and_never_for_more(world, tokens):
     assert refresh(http, less.json["refresh_token"]).json["scope"] == tokens["scope"]
 
 
+def test_a_public_app_need_not_name_itself_to_refresh(world, tokens):
+    """SMART asks for no client_id there; one that has to prove itself is refused without proof."""
+    http = world.http()
+    answer = post(http, "token", grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    assert answer.status_code == 200
+    assert post(http, "token", grant_type="refresh_token", refresh_token="guess").status_code == 401
+
+    world.app("web", kind="confidential", jwks=jwks(key_pair()))
+    signed = world.sign_in("a-2")
+    fields = dict(parse_qsl(form(world.assertion("web"), grant_type="authorization_code")))
+    code = world.code(signed, client_id="web")["code"]
+    given = post(http, "token", **fields, code=code, code_verifier=VERIFIER, redirect_uri=CALLBACK).json
+    unproven = post(http, "token", grant_type="refresh_token", refresh_token=given["refresh_token"])
+    assert unproven.json["error"] == "invalid_client"
+
+
 def test_without_offline_or_online_access_there_is_no_refresh_token(world):
     """The person is asked again when the token has expired."""
     world.app()

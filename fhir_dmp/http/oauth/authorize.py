@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from fhir_dmp.service.authorize import Answer, Authorizations, Choice, Go, Quest
 
 MOST_BYTES = 64 * 1024
 HERE = "/oauth/authorize"
+APPS = "/oauth/apps"
 _VERBS = (("read", ("read", "search")), ("add", ("create",)), ("change", ("update",)), ("delete", ("delete",)))
 """The words for what a scope allows: to consult, to add, to change, to delete."""
 
@@ -56,6 +58,34 @@ class AuthorizePages:
         context = self._reception.stranger(request.environ)
         answer = self._door.decide(form.get("ticket", ""), choice, self._sign_in.signed_in(), context)
         return self._show(answer, choice)
+
+    def apps(self) -> Response:
+        """Show what the person allowed, and let them take it back."""
+        signed = self._sign_in.signed_in()
+        if signed is None:
+            return self._pages.go("/oauth/sign-in")
+        words = self._pages.words()
+        shown = [
+            {
+                "id": each.id,
+                "name": each.client_name,
+                "since": _day(each.began),
+                "until": _day(each.ends) if each.offline else "",
+                "lines": [_line(scope, words) for scope in each.scopes],
+            }
+            for each in self._door.granted(signed)
+        ]
+        return self._pages.show("apps.html", apps=shown, person=signed.account.name)
+
+    def withdraw(self) -> Response:
+        """Take back what the person allowed an app."""
+        self._pages.browser.require_csrf()
+        signed = self._sign_in.signed_in()
+        if signed is None:
+            return self._pages.go("/oauth/sign-in")
+        context = self._reception.stranger(request.environ)
+        self._door.withdraw(request.form.get("app", ""), signed, context)
+        return self._pages.go(APPS)
 
     def failed(self, error: FhirError) -> Response:
         """Show that nothing was decided."""
@@ -114,6 +144,10 @@ def _line(scope: Any, words: Any) -> dict[str, Any]:
     }
 
 
+def _day(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).date().isoformat()
+
+
 def authorize_blueprint(own: AuthorizePages) -> Blueprint:
     """Return the routes of the authorization endpoint, to be mounted at ``/oauth``."""
     routes = Blueprint("authorize", __name__)
@@ -127,6 +161,8 @@ def authorize_blueprint(own: AuthorizePages) -> Blueprint:
         ("/authorize", "GET", own.ask),
         ("/authorize", "POST", own.ask_again),
         ("/authorize/decision", "POST", own.decide),
+        ("/apps", "GET", own.apps),
+        ("/apps", "POST", own.withdraw),
     )
     for path, method, view in views:
         routes.add_url_rule(path, f"{method}{path}".replace("/", "-"), view, methods=[method])

@@ -36,6 +36,10 @@ class MongoFamilies:
         row = self._rows.find(_key(family_id))
         return _family(row) if row else None
 
+    def of_account(self, account_id: str) -> tuple[Family, ...]:
+        """Return all authorizations that the account gave and that are kept, by age."""
+        return tuple(_family(row) for row in self._rows.prefixed(_key(f"{account_id}.")))
+
     def redeem_code(self, family_id: str, code: str, refresh: str | None, ends: int) -> bool:
         """Use the code; return False if it was used before or the family was revoked."""
         unused = {"_id": _key(family_id), "code": code, "redeemed": False, "revoked": False}
