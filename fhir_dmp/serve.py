@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import socket
+import time
 
 from granian import Granian
 from granian.constants import Interfaces
@@ -13,22 +15,38 @@ from granian.log import LogLevels
 from fhir_dmp.metrics import FOLDER
 from fhir_dmp.settings import Settings
 
+ORPHAN_SECONDS = 1.0
+
 
 class PortError(Exception):
     """The address cannot be listened on; the message names the way out."""
 
 
 def require_port(host: str, port: int) -> None:
-    """Raise ``PortError`` if a server cannot listen there: better before anything is started than after."""
+    """Raise ``PortError`` if a server cannot listen there: better before anything is started than after.
+
+    Workers of a server that was killed end a moment after it.
+    """
+    ends = time.monotonic() + ORPHAN_SECONDS
+    while (fault := _refused(host, port)) is not None:
+        if fault.errno == errno.EADDRINUSE and time.monotonic() < ends:
+            time.sleep(0.05)
+            continue
+        raise PortError(
+            f"Port {port} of {host} cannot be listened on ({fault.strerror}): stop what listens there, or give another --port."
+        )
+
+
+def _refused(host: str, port: int) -> OSError | None:
+    """Return why nobody can listen there, or None if one can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as fault:
-        raise PortError(
-            f"Port {port} of {host} cannot be listened on ({fault.strerror}): stop what listens there, or give another --port."
-        ) from None
+        return fault
+    return None
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -33,6 +36,7 @@ PAUSE_SECONDS = 0.2
 
 def create() -> Flask:
     """Return the application of this worker process."""
+    threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = Settings.from_env()
     app = _patiently(lambda: create_app(settings))
@@ -57,3 +61,11 @@ def _patiently(make: Callable[[], T]) -> T:
             if time.monotonic() > ends:
                 raise
             time.sleep(PAUSE_SECONDS)
+
+
+def _end_with_the_server() -> None:
+    """End this worker when the process that made it is gone: killed, it cannot say so, and orphans would keep its port."""
+    server = multiprocessing.parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)

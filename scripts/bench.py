@@ -93,7 +93,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, default=100, help="patients to load, of about 61 resources each (100)")
+    parser.add_argument("--patients", type=int, default=100, help="patients to load, of nearly 60 resources each (100)")
     parser.add_argument("--seconds", type=int, default=8, help="seconds for each load (8)")
     parser.add_argument("--connections", type=int, default=64, help="connections of wrk (64)")
     parser.add_argument("--loaders", type=int, default=8, help="connections of the import (8)")

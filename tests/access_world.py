@@ -168,7 +168,7 @@ class World:
             f"{RPPS}|{number}",
             f"Practitioner/p{number}",
             profession=profession,
-            patient=patient or self.patient,
+            patient=self.patient if patient is None else patient or None,
             **more,
         )
         return self._person(person, structure, role)

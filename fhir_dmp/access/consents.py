@@ -141,7 +141,7 @@ def _resolved(ref: Ref, registry: Registry) -> Actors:
         return ()
     if ref.type == "Organization":
         names = [f"{each['system']}|{each['value']}" for each in tree.get("identifier") or () if _whole(each)]
-        return tuple((name,) for name in names)
+        return tuple((name,) for name in (str(ref), *names))
     if ref.type == "PractitionerRole":
         people = named_by(tree.get("practitioner") or {}, registry)
         places = named_by(tree["organization"], registry) if "organization" in tree else ((),)

@@ -25,6 +25,9 @@ _TRACES = Eq("ty", "AuditEvent")
 SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
 """What opens or shuts a record, where it is written by who is entitled to."""
 
+_RPPS = "https://rpps.esante.gouv.fr|"
+_NATIONAL = "urn:oid:1.2.250.1.71.4.2.1|"
+_OF_RPPS = "8"
 _INSTRUMENTS = ("Consent", "CareTeam")
 """What the holder changes whoever wrote it: it says who enters the record."""
 
@@ -53,7 +56,17 @@ def own(subject: Subject) -> frozenset[str]:
     if person is None:
         return frozenset()
     structure = subject.organization if person.kind == "professional" else None
-    return frozenset(name for name in (person.identifier, person.resource, structure) if name)
+    numbers = equal_numbers(person.identifier)
+    return frozenset(name for name in (*numbers, person.resource, structure) if name)
+
+
+def equal_numbers(identifier: str) -> tuple[str, ...]:
+    """Return the names of the same professional: an RPPS number, and the national identifier that is 8 and that number."""
+    if identifier.startswith(_RPPS):
+        return (identifier, f"{_NATIONAL}{_OF_RPPS}{identifier.removeprefix(_RPPS)}")
+    if identifier.startswith(f"{_NATIONAL}{_OF_RPPS}"):
+        return (identifier, f"{_RPPS}{identifier.removeprefix(_NATIONAL + _OF_RPPS)}")
+    return (identifier,)
 
 
 def _holder_side(

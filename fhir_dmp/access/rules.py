@@ -77,16 +77,23 @@ def _scopes(subject: Subject, action: Action) -> Iterator[Scope]:
             yield scope
 
 
+def may_find_by_ins(subject: Subject | None) -> bool:
+    """Tell whether the caller finds a Patient by the exact INS whose record it may not read: who feeds records, and professionals."""
+    if subject is None:
+        return False
+    return subject.role in WRITERS if subject.person is None else subject.person.kind == "professional"
+
+
 def finds(subject: Subject | None, action: Action, sought: Query) -> tuple[Rule, ...]:
     """Return the permission to find a Patient by the exact INS: for a professional who has no record yet, and for who feeds records.
 
     What refuses still wins. Nobody finds anybody by less than the whole number.
     """
-    if subject is None or action != "search" or sought == NOTHING:
+    if subject is None or action != "search" or sought == NOTHING or not may_find_by_ins(subject):
         return ()
-    person = subject.person
-    may = subject.role in WRITERS if person is None else person.kind == "professional" and person.patient is None
-    return (Rule(permit=True, where=both(Eq("ty", "Patient"), sought), reason="by exact INS"),) if may else ()
+    if subject.person is not None and subject.person.patient is not None:
+        return ()
+    return (Rule(permit=True, where=both(Eq("ty", "Patient"), sought), reason="by exact INS"),)
 
 
 def require_scope(subject: Subject | None, resource_type: str | None, action: Action) -> None:

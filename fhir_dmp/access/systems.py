@@ -21,7 +21,10 @@ TASKS = "urn:fhir-dmp:task"
 REVIEW = "emergency-review"
 """The tasks of the record administrator: each access in an emergency is looked at by somebody."""
 
-WRITERS = ("ehr", "lab", "insurance-feed")
+INSURANCE = "insurance-feed"
+"""The insurance keeps identities: it closes a record and opens it again."""
+
+WRITERS = ("ehr", "lab", INSURANCE)
 _TREATMENT = f"{ACT_REASON}|TREAT"
 
 
@@ -70,7 +73,7 @@ def _permits(subject: Subject, action: Action) -> Iterator[Rule]:
     yield Rule(permit=True, where=In("au", own(subject)), reason="author")
     if action in READS:
         yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
-    if action == "update" and subject.role == "insurance-feed":
+    if action == "update" and subject.role == INSURANCE:
         yield Rule(permit=True, where=Eq("ty", "Patient"), reason="the insurance keeps identities")
 
 
@@ -79,7 +82,8 @@ def _of_record(subject: Subject, action: Action, policy: Policy, now: datetime, 
     within = Eq("pt", policy.patient)
     whole = Among("pt", (policy.patient,))
     if policy.closing is not None:
-        yield Rule(permit=False, where=within, reason=f"{policy.closing.name}: the record is closed", record=True)
+        shut = both(within, Not(Eq("ty", "Patient"))) if subject.role == INSURANCE else within
+        yield Rule(permit=False, where=shut, reason=f"{policy.closing.name}: the record is closed", record=True)
     names = frozenset({subject.organization} if subject.organization else ())
     writes = action not in READS
     for entry in policy.entries:

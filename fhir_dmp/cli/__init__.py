@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fhir_dmp.cli.access import access
 from fhir_dmp.cli.account import account
 from fhir_dmp.cli.audit import audit
 from fhir_dmp.cli.client import client
@@ -30,5 +31,5 @@ def main() -> None:
     """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
 
 
-for command in (serve, demo, client, account, token, load_command, audit, reindex_command, record):
+for command in (serve, demo, client, account, access, token, load_command, audit, reindex_command, record):
     main.add_command(command)

@@ -1,20 +1,21 @@
 """Criteria instead of an id: what they match, and the lock that holds it. https://hl7.org/fhir/R4/http.html#ccreate.
 
-Criteria are judged over what the caller may see. The lock repeats the search within the commit, so that of two callers
-with the same criteria at the same time one creates and the other finds.
+Criteria are judged over what the caller may see; a Patient is found by its exact INS besides, so that a laboratory can write
+into a record that it does not read: nothing of that Patient but its id is told. The lock repeats the search within the
+commit, so that of two callers with the same criteria at the same time one creates and the other finds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl
 
 from fhir_dmp.access.narrow import narrow
-from fhir_dmp.access.rules import require_scope
+from fhir_dmp.access.rules import may_find_by_ins, require_scope
 from fhir_dmp.call import Context, Env, Grant, Params
 from fhir_dmp.errors import Invalid, MultipleMatches
-from fhir_dmp.interactions.criteria import setting_of
+from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
@@ -31,10 +32,14 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What is looked for: the canonical text of the criteria, and the query of what meets them and is visible."""
+    """What is looked for: the canonical text of the criteria, and the query of what meets them and is visible.
+
+    ``shown`` tells whether a row that is found may be shown as well.
+    """
 
     key: str
     query: Query
+    shown: Callable[[Stored], bool] = field(default=lambda _: True, compare=False)
 
 
 def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:
@@ -46,7 +51,10 @@ def match_each(wanted: Sequence[Criteria], env: Env) -> list[Matched]:
     """Return what each of the criteria matches, asked together."""
     found = env.store.find_each([each.query for each in wanted])
     return [
-        Matched(Lock(each.key, each.query, tuple(row.ref for row in rows)), rows)
+        Matched(
+            Lock(each.key, each.query, tuple(row.ref for row in rows)),
+            tuple(row if each.shown(row) else replace(row, body=None) for row in rows),
+        )
         for each, rows in zip(wanted, found, strict=True)
     ]
 
@@ -59,9 +67,11 @@ def compiled(resource_type: str, criteria: str, context: Context, grant: Grant, 
         raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
     require_scope(context.subject, resource_type, "search")
     setting = setting_of(context, grant, env)
-    query = both(compile_criteria(resource_type, request.criteria, setting), narrow(grant.rules("search")))
+    asked = compile_criteria(resource_type, request.criteria, setting)
     key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in sorted(params))
-    return Criteria(key, query)
+    if by_ins(request) and may_find_by_ins(context.subject):
+        return Criteria(key, asked, lambda row: grant.decide("read", row.index).permit)
+    return Criteria(key, both(asked, narrow(grant.rules("search"))))
 
 
 def _params(resource_type: str, criteria: str) -> Params:

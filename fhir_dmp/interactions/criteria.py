@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Context, Env, Grant
-from fhir_dmp.search.model import Setting
+from fhir_dmp.fhir.ins import INS_SYSTEMS
+from fhir_dmp.search.model import Clause, Request, Setting
 from fhir_dmp.store.port import Page
 from fhir_dmp.store.query import Query
+
+
+def by_ins(request: Request) -> bool:
+    """Tell whether a search is for one Patient by the exact INS and by nothing else."""
+    match request.criteria:
+        case (Clause("Patient", param, None, (value,)),) if param.code == "identifier":
+            system, bar, number = value.partition("|")
+            return bool(bar and number) and system in INS_SYSTEMS
+        case _:
+            return False
 
 
 def setting_of(context: Context, grant: Grant, env: Env) -> Setting:

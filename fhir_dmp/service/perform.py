@@ -211,7 +211,8 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
         decision = grant.decide(action, row)
         if not decision.permit:
             person = context.subject.person if context.subject else None
-            why = shut(grant.rules(action)) if person and person.patient else ()
+            entering: Action = "create" if action == "create" else "read"
+            why = shut(grant.rules(entering)) if person and person.patient else ()
             if why:
                 raise _shut(context, (*why, *decision.reasons))
             raise Refused(

@@ -15,11 +15,14 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.access.people import SOURCES
 from fhir_dmp.access.policy import Entry, Member, Period, Policy, encode, names
 from fhir_dmp.call import Env, Plan
-from fhir_dmp.errors import Refused
+from fhir_dmp.errors import Refused, TooCostly, Unprocessable
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.search.names import homes
 from fhir_dmp.store.change import Change, PolicyChange
+
+RESOLVED = ("Organization", "PractitionerRole", "Group")
+"""Types that are read to know whom a source means."""
 
 AUTHORS = (
     "author",
@@ -84,12 +87,44 @@ def policy_changes(
                     _applied(change, patient, policy, subject, sources, base_url, entitled=entitled),
                     version,
                 )
+    _compile_anew(changed, policies, sources, base_url)
     made = tuple(
         PolicyChange(patient, version, encode(policy), names(policy))
         for patient, (policy, version) in changed.items()
         if policy != policies.policy(patient)[0]
     )
     return made, sources.read
+
+
+def _compile_anew(changed: dict[str, tuple[Policy, int]], policies: Policies, sources: _Sources, base_url: str) -> None:
+    """Compile again what rests on a group, a structure or a role that the plan changes: whoever leaves it leaves the records."""
+    moved = {str(ref) for ref, change in sources.plan.items() if ref.type in RESOLVED and change.before is not None}
+    most = sources.env.limits.policies
+    rows = sources.env.store.policies_naming(sorted(moved), most + 1) if moved else ()
+    if len(rows) > most:
+        raise TooCostly(f"More than {most} records name it: name a new one in their stead.")
+    for row in rows:
+        policy, version = changed.get(row.patient) or policies.policy(row.patient)
+        for entry in policy.entries:
+            if moved.intersection(entry.rests_on):
+                policy = policy.put(entry.source, _again(entry, sources, base_url))
+        changed[row.patient] = (policy, version)
+
+
+def _again(entry: Entry, sources: _Sources, base_url: str) -> Entry:
+    """Return what the same version of the source says now; what cannot be told any more stays as it was."""
+    literal = parse_literal(entry.source)
+    stored = sources.env.store.find_version(literal.ref, entry.version) if literal else None
+    if literal is None or stored is None or stored.body is None or literal.ref in sources.plan:
+        return entry
+    sources.names.clear()
+    registry = Registry(sources.find, _authored(sources.env), base_url)
+    origin = Change(literal.ref, entry.version, None, stored.body)
+    try:
+        made = _COMPILERS[literal.type](codec.loads_object(stored.body), origin, registry, None)
+    except Unprocessable:
+        return entry
+    return replace(made, rests_on=tuple(sources.names)) if made else entry
 
 
 def _patients(change: Change) -> Sequence[str]:

@@ -34,6 +34,12 @@ class Caller:
         other.__dict__.update(self.__dict__, _http=self.app.test_client())
         return other
 
+    def at(self, app):
+        """Return the same client at another worker."""
+        other = self.fresh()
+        other._http = app.test_client()
+        return other
+
     def _send(self, method, url, body=None, headers=None, **options):
         sent = {"Authorization": f"Bearer {self._token}", **(headers or {})}
         if body is not None:

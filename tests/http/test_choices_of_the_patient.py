@@ -61,6 +61,7 @@ def told(answer, name):
     return next(value for key, value in item.items() if key != "name")
 
 
+@pytest.mark.rule("F5", "F6")
 def test_an_authorisation_said_by_the_holder_opens_the_record_until_its_day(world, item):
     """Without knowing the shape of a Consent; the next request of the professional is answered."""
     doctor = world.professional("1")
@@ -106,6 +107,7 @@ def test_an_authorisation_ends_on_a_day_to_come_and_not_too_far(world, until):
     assert say(world.holder(), "authorize", actor=by("1"), until=until).status == 400
 
 
+@pytest.mark.rule("F2", "F22")
 def test_a_block_shuts_out_by_every_way_until_it_is_lifted(world, item):
     """Authorisation, emergency and writing alike; afterwards an authorisation is needed as before."""
     holder, doctor = world.holder(), world.professional("1")
@@ -121,6 +123,7 @@ def test_a_block_shuts_out_by_every_way_until_it_is_lifted(world, item):
     assert doctor.read(item).status == 403
 
 
+@pytest.mark.rule("F8", "F22")
 @pytest.mark.parametrize(
     ("mode", "purpose", "other"), [("bris_de_glace", "BTG", "ETREAT"), ("centre_15", "ETREAT", "BTG")]
 )
@@ -140,6 +143,7 @@ def test_the_two_oppositions_are_choices_of_their_own(world, item, mode, purpose
     assert enters(purpose) == 200
 
 
+@pytest.mark.rule("L9", "F22")
 def test_a_masked_item_is_absent_to_professionals_and_not_to_its_author(world):
     """Masked at once, and back again; by the holder alone."""
     doctor, author = world.professional("1"), world.professional("2", structure="urn:s|2")
@@ -156,6 +160,7 @@ def test_a_masked_item_is_absent_to_professionals_and_not_to_its_author(world):
     assert doctor.read(made).status == 200
 
 
+@pytest.mark.rule("L24")
 def test_a_closed_record_is_shut_to_all_and_the_holder_reopens_it(world, item):
     """The holder keeps reopening and the list; nothing else is left to anybody."""
     holder, doctor = world.holder(), world.professional("1")
@@ -173,6 +178,7 @@ def test_a_closed_record_is_shut_to_all_and_the_holder_reopens_it(world, item):
     assert say(holder, "reopen").status == 409
 
 
+@pytest.mark.rule("L25")
 def test_the_attending_doctor_sees_what_is_masked_from_others(world):
     """Named by the holder; named no more, the doctor has no way in."""
     author = world.professional("2", structure="urn:s|2")
@@ -188,6 +194,7 @@ def test_the_attending_doctor_sees_what_is_masked_from_others(world):
     assert doctor.read(made).status == 403
 
 
+@pytest.mark.rule("L4", "F5")
 def test_a_professional_declares_the_consent_that_the_patient_gave(world, item):
     """For themselves, in words, for a year at most, and never against a block."""
     doctor = world.professional("1")
@@ -218,6 +225,7 @@ def test_only_who_has_access_asks_for_another_professional(world, item):
         assert say(doctor, operation, **given).status == 403
 
 
+@pytest.mark.rule("L19")
 def test_an_occupational_doctor_needs_the_patients_own_word(world, item):
     """What the doctor declares opens nothing; what the holder says does."""
     doctor = world.professional("4", specialty="SM25")
@@ -241,6 +249,7 @@ def test_a_token_for_another_record_says_nothing_about_this_one(world):
     assert say(world.ehr, "authorize", actor=by("1")).status == 403
 
 
+@pytest.mark.rule("L16")
 def test_the_list_tells_who_may_enter_and_by_what(world):
     """Choices, team and doctor, with their sources and ends."""
     say(world.holder(), "authorize", actor=by("1"), until="2026-12-01")

@@ -44,6 +44,7 @@ def letters(who, kind="Communication"):
     return sorted(each["payload"][0]["contentString"] if "payload" in each else each["description"] for each in found)
 
 
+@pytest.mark.rule("L12", "L10")
 def test_holder_and_attending_doctor_are_told_of_an_emergency_once(world, item):
     """One notice each and one Task for one token's access, however many reads; the reason is not among the words."""
     say(world.holder(), "attending-doctor", actor=by("7"))
@@ -105,6 +106,7 @@ def due(world, role="admin"):
     return admin.ask(Call("operation", operation="due-notices", body=b'{"resourceType":"Parameters"}'))
 
 
+@pytest.mark.rule("L13")
 def test_the_holder_is_told_after_two_weeks_of_an_item_that_waits_to_be_announced(world):
     """Not before, once, without a word of what it is; the item itself stays hidden until its month is over."""
     world.professional("2").made(document(world.patient, "INVISIBLE_PATIENT"))
@@ -147,6 +149,7 @@ def erase(who, patient):
     )
 
 
+@pytest.mark.rule("L22")
 def test_a_record_is_removed_ten_years_after_its_closing_and_not_before(world, item):
     """Rows, versions and policy go; other records, and the log, stay."""
     admin, other = world.system("admin-one", "admin"), world.new_patient()

@@ -7,7 +7,10 @@ from datetime import timedelta
 import pymongo
 import pytest
 
-from tests.access_world import NOON, RPPS, World, changed, consent, document, observation
+from fhir_dmp.errors import NotFound
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.service.explain import Asked, explain
+from tests.access_world import INS, NOON, RPPS, World, changed, consent, document, observation
 
 
 @pytest.fixture
@@ -26,6 +29,7 @@ def item(world):
     return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
 
 
+@pytest.mark.rule("L2", "L3")
 def test_nobody_enters_without_the_holders_word(world, item):
     """A professional who is not authorised is refused for the whole record, by read and by search, in the same words."""
     doctor = world.professional()
@@ -36,6 +40,7 @@ def test_nobody_enters_without_the_holders_word(world, item):
     assert "not authorised" in world.reasons()[0]
 
 
+@pytest.mark.rule("L2", "L3", "F6")
 def test_an_authorisation_opens_until_its_end(world, item):
     """The moment of the question counts; no job has to run."""
     end = (NOON + timedelta(days=30)).isoformat()
@@ -54,6 +59,7 @@ def test_an_authorisation_opens_until_its_end(world, item):
     assert world.professional("2").read(item).status == 403
 
 
+@pytest.mark.rule("L2", "L16")
 def test_a_withdrawn_consent_holds_at_once(world, item):
     """The next request is answered under the new word."""
     holder, doctor = world.holder(), world.professional("1")
@@ -75,6 +81,7 @@ def test_a_deleted_consent_opens_nothing(world, item):
     assert doctor.read(item).status == 403
 
 
+@pytest.mark.rule("F2")
 def test_a_blocked_professional_has_no_way_in(world, item):
     """Not by authorisation, care team, emergency or own work, and may not write either."""
     holder, doctor = world.holder(), world.professional("1")
@@ -89,6 +96,7 @@ def test_a_blocked_professional_has_no_way_in(world, item):
     assert world.professional("2").read(item).status == 200
 
 
+@pytest.mark.rule("L2", "L26", "L27")
 def test_the_care_team_enters_while_its_members_are_in_it(world, item):
     """Membership has a period; a structure's membership is that of all who work there."""
     member = {"member": {"reference": "Practitioner/p1"}, "period": {"end": "2026-11-30"}}
@@ -121,6 +129,7 @@ def test_nobody_but_the_patient_changes_what_opens_the_record(world):
     assert world.ehr.update(changed(made, status="inactive")).status == 403
 
 
+@pytest.mark.rule("L25", "F13", "L9")
 def test_the_attending_doctor_sees_what_is_masked(world):
     """Others do not, even authorised; the insurance's word makes the attending doctor."""
     masked = world.ehr.made(document(world.patient, "MASQUE_PS"))
@@ -136,6 +145,7 @@ def test_the_attending_doctor_sees_what_is_masked(world):
     assert world.professional("1", structure="urn:s|1").read(f"DocumentReference/{masked['id']}").status == 200
 
 
+@pytest.mark.rule("F3", "F21")
 def test_authors_read_their_own_work_without_authorisation(world, item):
     """Their writings alone; the record stays shut."""
     doctor = world.professional("1")
@@ -146,6 +156,7 @@ def test_authors_read_their_own_work_without_authorisation(world, item):
     assert doctor.read(item).status == 403
 
 
+@pytest.mark.rule("F16")
 def test_only_the_author_changes_or_deletes(world, item):
     """Whoever else may read it, holder included, may not; the holder's word on access is an exception."""
     world.holder().made(consent(world.patient, "permit"))
@@ -159,6 +170,7 @@ def test_only_the_author_changes_or_deletes(world, item):
     assert world.ehr.delete(item).status == 204
 
 
+@pytest.mark.rule("F1", "L24")
 def test_a_closed_record_is_shut_to_all(world, item):
     """To professionals, systems, and authors; an opened one is as before."""
     world.holder().made(consent(world.patient, "permit"))
@@ -176,6 +188,7 @@ def test_a_closed_record_is_shut_to_all(world, item):
     assert world.ehr.search("Observation").ids == set()
 
 
+@pytest.mark.rule("L10", "L11", "F8", "F4")
 @pytest.mark.parametrize(("opposed", "kept"), [("BTG", "ETREAT"), ("ETREAT", "BTG")])
 def test_oppositions_to_emergencies_are_two(world, item, opposed, kept):
     """Break-glass and centre 15 are refused each by its own Consent."""
@@ -188,6 +201,7 @@ def test_oppositions_to_emergencies_are_two(world, item, opposed, kept):
     assert asks(kept).read(item).status == 200
 
 
+@pytest.mark.rule("L10", "L11")
 def test_an_emergency_shows_no_masked_item_and_changes_nothing(world, item):
     """The mode never shows more than the mode allows."""
     masked = world.ehr.made(document(world.patient, "MASQUE_PS"))
@@ -201,6 +215,7 @@ def test_an_emergency_shows_no_masked_item_and_changes_nothing(world, item):
     assert world.professional("1", purpose="BTG").read(item).status == 403
 
 
+@pytest.mark.rule("matrix", "L5", "L6")
 def test_the_matrix_hides_categories_from_professions(world, item):
     """An optician sees no observation, and nothing says that there is one; a profession that is not in the table sees nothing."""
     world.holder().made(consent(world.patient, "permit"))
@@ -212,6 +227,7 @@ def test_the_matrix_hides_categories_from_professions(world, item):
     assert world.professional("2", profession="00").read(item).status == 404
 
 
+@pytest.mark.rule("L19")
 def test_occupational_doctors_enter_by_name_alone(world, item):
     """Neither the team nor a word to everybody is meant for them."""
     holder, doctor = world.holder(), world.professional("1", specialty="SM25")
@@ -227,6 +243,7 @@ def test_occupational_doctors_enter_by_name_alone(world, item):
     assert doctor.create(observation(world.patient)).status == 201
 
 
+@pytest.mark.rule("L13")
 def test_what_waits_for_its_announcement_is_hidden_from_the_holder_for_a_month(world):
     """From the holder alone, by the calendar, without a job."""
     made = world.ehr.made(document(world.patient, "INVISIBLE_PATIENT"))
@@ -239,6 +256,7 @@ def test_what_waits_for_its_announcement_is_hidden_from_the_holder_for_a_month(w
     assert world.holder().read(ref).status == 200
 
 
+@pytest.mark.rule("L14", "L15")
 def test_a_representative_enters_by_the_insurances_or_the_holders_word(world, item):
     """A RelatedPerson is a representative if the insurance says so, or a Consent names them."""
     parent = {"resourceType": "RelatedPerson", "patient": {"reference": world.patient}, "active": True}
@@ -278,6 +296,7 @@ def test_a_system_sees_its_own_work_and_what_names_its_structure(world, item):
     assert world.system("lab-one", "lab", "urn:s|2").read(item).status == 404
 
 
+@pytest.mark.rule("F16")
 def test_a_foreign_id_is_no_answer(world, item):
     """A system's PUT to another's id is a conflict, a deletion finds nothing, present or deleted."""
     other = world.system("ehr-two", "ehr", "urn:s|2")
@@ -303,3 +322,90 @@ def test_people_choose_no_ids(world, item):
     assert holder.update(changed(hidden)).status == 404
     assert holder.delete(f"DocumentReference/{hidden['id']}").status == 204
     assert world.ehr.read(f"DocumentReference/{hidden['id']}").status == 200
+
+
+@pytest.mark.rule("F3", "L7")
+def test_a_laboratory_writes_into_a_record_that_it_finds_by_ins(world):
+    """It learns the id and no more: neither a read nor a conditional create shows the Patient."""
+    ins = {"system": INS, "value": "279035121518989"}
+    patient = world.insurance.made({"resourceType": "Patient", "identifier": [ins], "birthDate": "1980-01-01"})
+    lab = world.system("lab-one", "lab", "urn:l|1")
+    named = f"Patient?identifier={INS}|279035121518989"
+    result = observation(named, category=[{"coding": [{"code": "laboratory"}]}])
+    entry = {"request": {"method": "POST", "url": "Observation"}, "resource": result}
+
+    answer = lab.transaction(entry)
+
+    assert answer.status == 200
+    location = answer.body["entry"][0]["response"]["location"]
+    made = lab.read("Observation/" + location.split("Observation/")[1].split("/")[0])
+    assert made.body["subject"]["reference"] == f"Patient/{patient['id']}"
+    again = lab.create({"resourceType": "Patient"}, criteria=named.partition("?")[2])
+    assert (again.status, again.body) == (200, {})
+    assert lab.read(f"Patient/{patient['id']}").status == 404
+    assert lab.search("Patient", "birthdate=1980-01-01").ids == set()
+
+
+def test_a_professional_without_a_record_finds_one_patient_by_ins(world, item):
+    """By the exact number alone, and nothing of the record."""
+    made = world.insurance.made(
+        {"resourceType": "Patient", "identifier": [{"system": INS, "value": "279035121518989"}]}
+    )
+    doctor = world.professional("1", patient="")
+
+    assert doctor.search("Patient", f"identifier={INS}|279035121518989").ids == {made["id"]}
+    assert doctor.search("Patient", "identifier=279035121518989").ids == set()
+    assert doctor.search("Patient", f"identifier={INS}|279035121518989&_revinclude=Observation:patient").ids == {
+        made["id"]
+    }
+    assert doctor.read(f"Patient/{made['id']}").status == 404
+    assert doctor.read(item).status == 404
+
+
+def test_who_leaves_a_group_leaves_the_records_that_name_it(world, item):
+    """The policy is compiled again in the commit that changes the group."""
+    group = {"resourceType": "Group", "type": "practitioner", "actual": True}
+    member = {"entity": {"reference": "Practitioner/p1"}}
+    made = world.ehr.made({**group, "member": [member]})
+    world.holder().made(consent(world.patient, "permit", actors=[f"Group/{made['id']}"]))
+    assert world.professional("1").read(item).status == 200
+
+    assert world.ehr.update(changed(made, member=[{**member, "inactive": True}])).status == 200
+
+    assert world.professional("1").read(item).status == 403
+
+
+def test_the_two_numbers_of_a_professional_are_one_name(world, item):
+    """An RPPS number, and the national identifier that is 8 and the same number."""
+    world.holder().made(consent(world.patient, "permit", actors=["https://rpps.esante.gouv.fr|99700218896"]))
+
+    assert world.professional("899700218896").read(item).status == 200
+    assert world.professional("799700218896").read(item).status == 403
+
+
+def test_an_administrator_is_told_why(world, item):
+    """The path in the order of decision, with the Consent and its version, and an event that it was asked."""
+    made = world.holder().made(consent(world.patient, "permit", actors=["urn:s|2"], purposes=["TREAT"]))
+    server, other = world.server, world.system("ehr-two", "ehr", "urn:s|2")
+    context = server.operator_context("tester", "access explain")
+    ref = Ref(*item.split("/"))
+
+    opened = explain(Asked(other.subject, world.patient, ref), context, server.env)
+    shut = explain(Asked(world.professional("1").subject, world.patient), context, server.env)
+
+    assert opened[-1] == f"Permitted: Consent/{made['id']} v1, provision."
+    assert any("permits urn:s|2 for TREAT" in line for line in opened)
+    assert shut[-1] == "The record is shut: not authorised."
+    with pytest.raises(NotFound):
+        explain(Asked(other.subject, world.patient, Ref("Observation", "none")), context, server.env)
+
+
+@pytest.mark.rule("F17", "matrix")
+def test_what_the_patient_wrote_is_a_category_of_its_own(world, item):
+    """Whatever the resource says of itself: a profession that reads results does not read those."""
+    world.holder().made(consent(world.patient, "permit"))
+    own = world.holder().made(observation(world.patient))
+    operator, doctor = world.professional("1", profession="98"), world.professional("2")
+
+    assert operator.search("Observation").ids == {item.split("/")[1]}
+    assert doctor.search("Observation").ids == {item.split("/")[1], own["id"]}

@@ -56,6 +56,7 @@ def user(event):
     return next(agent for agent in event["agent"] if agent["requestor"])
 
 
+@pytest.mark.rule("L16", "L17")
 def test_the_holder_sees_everything_that_was_done_to_the_record(world):
     """Writes by systems, reads and refused attempts of professionals, and what the holder did: newest first."""
     item = world.ehr.made(observation(world.patient))
@@ -141,6 +142,7 @@ def test_what_a_client_reports_of_a_hidden_item_is_masked_too(world, auditor):
     assert hidden["id"] in json.dumps(auditor.read(f"AuditEvent/{own}").body)
 
 
+@pytest.mark.rule("F11")
 def test_a_representative_sees_the_traces_but_those_of_a_secret_sign_in(world):
     """A minor's secret hides who was there, too."""
     world.holder().made(consent(world.patient, "permit"))

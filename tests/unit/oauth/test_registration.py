@@ -52,6 +52,7 @@ def test_clients_that_keep_the_rules_are_registrable(client):
     require_registrable(client, restrict())
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("role", ["insurer", "mutual", "employer", "insurance", "", "EHR"])
 def test_roles_that_lead_to_the_record_of_others_do_not_exist(role):
     """Insurers, mutual funds and employers cannot be registered by anybody."""

@@ -1,0 +1,189 @@
+"""Why somebody may or may not: the rules of a caller and one record in their order, in plain words, for an administrator.
+
+It is the list that ``perform`` decides by, told instead of applied; nothing of any resource is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fhir_dmp.access.decide import decide
+from fhir_dmp.access.model import Action, Person, Rule, Subject
+from fhir_dmp.access.people import ACT_REASON, CENTRE_15
+from fhir_dmp.access.policy import Entry, Policy
+from fhir_dmp.access.rules import shut
+from fhir_dmp.audit.event import describe
+from fhir_dmp.call import Act, Call, Context, Entity, Env, Result
+from fhir_dmp.clock import instant
+from fhir_dmp.errors import Invalid, NotFound
+from fhir_dmp.fhir.reference import Ref, parse_literal
+from fhir_dmp.service.granting import Granting, grant_of
+from fhir_dmp.store.accounts import Account, Accounts
+from fhir_dmp.store.grants import Client, Grants
+from fhir_dmp.store.query import Row, matches
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose access to what: ``resource`` None asks about the record as a whole."""
+
+    subject: Subject
+    patient: str
+    resource: Ref | None = None
+    action: Action = "read"
+
+
+def of_client(client: Client) -> Subject:
+    """Return a system as its own token would speak for it."""
+    return Subject(client.id, client.role, client.scopes, client.organization)
+
+
+def of_account(account: Account, patient: str, purpose: str | None, reason: str | None, role: str) -> Subject:
+    """Return a person as a token for the record would, with every scope: what an app may ask is another question."""
+    professional = account.kind == "professional"
+    own = account.resource == patient
+    usual = "TREAT" if professional else "PATRQT" if own else "FAMRQT"
+    situation = account.situations[0] if account.situations else None
+    person = Person(
+        "professional" if professional else "holder" if own else "representative",
+        account.id,
+        account.identifier,
+        account.resource,
+        account.name,
+        profession=situation.profession if situation else None,
+        specialty=situation.specialty if situation else None,
+        patient=patient,
+        purpose=purpose or usual,
+        reason=reason,
+    )
+    organization = situation.organization if situation else None
+    return Subject("any-app", role, ("user/*.cruds",), organization, person=person)
+
+
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """Knows callers by the names that an administrator has for them: a client's id, an account's login or id."""
+
+    grants: Grants
+    accounts: Accounts
+    env: Env
+
+    def explain(
+        self,
+        who: str,
+        patient: str,
+        context: Context,
+        *,
+        resource: str | None = None,
+        action: Action = "read",
+        purpose: str | None = None,
+        reason: str | None = None,
+    ) -> tuple[str, ...]:
+        """Return the path to the decision; raise ``NotFound`` for a caller or a resource that is not there, ``Invalid`` for no reference."""
+        record = patient if patient.startswith("Patient/") else f"Patient/{patient}"
+        named = parse_literal(resource) if resource else None
+        if resource and named is None:
+            raise Invalid(f"{resource[:100]!r} is no resource: write Type/id.")
+        subject = self._subject(who, record, purpose, reason)
+        return explain(Asked(subject, record, named.ref if named else None, action), context, self.env)
+
+    def _subject(self, who: str, patient: str, purpose: str | None, reason: str | None) -> Subject:
+        client = self.grants.find_client(who)
+        if client is not None:
+            return of_client(client)
+        account = self.accounts.find_account_by_login(who) or self.accounts.find_account(who)
+        if account is None:
+            raise NotFound(f"There is no client and no account {who[:64]!r}.")
+        return of_account(account, patient, purpose, reason, "samu" if purpose == CENTRE_15 else "app")
+
+
+def explain(asked: Asked, context: Context, env: Env) -> tuple[str, ...]:
+    """Return the path to the decision, line by line; that it was asked leaves its event.
+
+    Raises ``NotFound`` for a resource that is not there.
+    """
+    within = replace(context, subject=asked.subject, purpose=asked.subject.purpose)
+    call = Call("read", "Patient", asked.patient.partition("/")[2])
+    grant = grant_of(call, within, env, anew=True)
+    policy, version = grant.policy(asked.patient)
+    row = _row(asked, env)
+    lines = [*_who(asked), *_policy(policy, version), *_rules(asked, grant, row)]
+    told = replace(call, name="operation", operation="explain")
+    result = Result("ok", entities=(Entity(call.ref, None, (asked.patient,)),))
+    env.store.record(describe(Act(told, result), context, env.ids.new(), env.clock.micros(), env.ids.new))
+    return tuple(lines)
+
+
+def _row(asked: Asked, env: Env) -> Row | None:
+    if asked.resource is None:
+        return None
+    stored = env.store.find_current(asked.resource)
+    if stored is None or stored.deleted:
+        raise NotFound(f"{asked.resource} is not there.")
+    return stored.index
+
+
+def _who(asked: Asked) -> Iterator[str]:
+    subject, person = asked.subject, asked.subject.person
+    if person is None:
+        yield f"{subject.client} asks as a system: {subject.role}, for {subject.organization or 'no structure'}."
+    else:
+        where = (
+            f", profession {person.profession}, for {subject.organization or 'no structure'}"
+            if person.profession
+            else ""
+        )
+        yield f"{person.name or person.resource} asks as {person.kind}{where}, purpose {person.purpose}."
+    yield f"Scopes: {' '.join(subject.scopes) or 'none'}."
+
+
+def _policy(policy: Policy, version: int) -> Iterator[str]:
+    if not policy.entries:
+        yield f"{policy.patient}: nobody has said anything of this record; it is open to its holder alone."
+        return
+    yield f"{policy.patient}: policy version {version}, from {len(policy.entries)} sources."
+    yield from (f"  {entry.name}: {'; '.join(_says(entry))}" for entry in policy.entries)
+
+
+def _says(entry: Entry) -> Iterator[str]:
+    if entry.closed is not None:
+        yield "closes the record"
+    if entry.provision is not None:
+        root = entry.provision
+        whom = ", ".join(" + ".join(actor) for actor in root.actors) or "everybody"
+        why = ", ".join(purpose.removeprefix(f"{ACT_REASON}|") for purpose in root.purposes) or "any purpose"
+        until = f", until {instant(root.period.end)}" if root.period.end is not None else ""
+        exceptions = f", with {len(root.exceptions)} exceptions" if root.exceptions else ""
+        yield f"{'permits' if root.permit else 'denies'} {whom} for {why}{until}{exceptions}"
+    for kind, members in (
+        ("care team", entry.members),
+        ("attending doctor", entry.doctors),
+        ("representative", entry.representatives),
+    ):
+        if members:
+            yield f"{kind}: {', '.join(' + '.join(actor) for member in members for actor in member.actors)}"
+
+
+def _rules(asked: Asked, grant: Granting, row: Row | None) -> Iterator[str]:
+    rules = grant.about(asked.action, (row,) if row else ({"pt": [asked.patient]},))
+    what = str(asked.resource) if asked.resource else "the record"
+    yield f"To {asked.action} {what}, in the order of decision:"
+    yield from (f"  {_told(rule, row)}" for rule in rules)
+    if row is not None:
+        decision = decide(rules, row)
+        yield f"{'Permitted' if decision.permit else 'Refused'}: {'; '.join(decision.reasons)}."
+    else:
+        yield _whole(rules)
+
+
+def _told(rule: Rule, row: Row | None) -> str:
+    said = f"{'permits' if rule.permit else 'refuses'}: {rule.reason}"
+    if row is None:
+        return f"{said}{' (the whole record)' if rule.record else ' (single items)'}"
+    return f"{said} ({'meets this item' if matches(rule.where, row) else 'does not meet this item'})"
+
+
+def _whole(rules: Sequence[Rule]) -> str:
+    why = shut(rules)
+    return f"The record is shut: {'; '.join(why)}." if why else "The record is open, but for what is refused above."

@@ -1,0 +1,163 @@
+"""Labels that hide single items: who may set them, who may lift them, and that past versions follow the present one."""
+
+from __future__ import annotations
+
+import pymongo
+import pytest
+
+from fhir_dmp.access.model import Person, Subject
+from tests.access_world import SYSTEM, Actor, World, changed, consent, document
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record, its holder, and others."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+def flags(resource):
+    """Return the codes of a resource's visibility labels."""
+    return {each["code"] for each in resource["meta"].get("security", ()) if each["system"] == SYSTEM}
+
+
+def relabelled(resource, *codes):
+    """Return the resource with these labels and nothing else changed."""
+    security = [{"system": SYSTEM, "code": code} for code in codes]
+    bare = {key: value for key, value in changed(resource).items() if key != "securityLabel"}
+    return {**bare, "meta": {"security": security}} if security else bare
+
+
+@pytest.mark.rule("F9")
+def test_an_author_chooses_masked_or_hidden_and_not_both(world):
+    """At the deposit, each alone."""
+    assert world.ehr.create(document(world.patient, "MASQUE_PS")).status == 201
+    assert world.ehr.create(document(world.patient, "INVISIBLE_PATIENT")).status == 201
+    assert world.ehr.create(document(world.patient, "MASQUE_PS", "INVISIBLE_PATIENT")).status == 422
+
+
+@pytest.mark.rule("F9", "L13")
+def test_a_holder_hides_nothing_from_themselves(world):
+    """What waits for its announcement is a professional's to say."""
+    assert world.holder().create(document(world.patient, "INVISIBLE_PATIENT")).status == 422
+
+
+@pytest.mark.rule("L9")
+def test_the_holder_masks_and_unmasks_what_others_wrote(world):
+    """By a version that differs in labels alone; any other change is refused."""
+    world.holder().made(consent(world.patient, "permit"))
+    made = world.ehr.made(document(world.patient))
+    ref, holder, doctor = f"DocumentReference/{made['id']}", world.holder(), world.professional("1")
+
+    masked = holder.update(relabelled(made, "MASQUE_PS"))
+
+    assert masked.status == 200
+    assert flags(masked.body) == {"MASQUE_PS"}
+    assert masked.body["securityLabel"] == [{"coding": [{"system": SYSTEM, "code": "MASQUE_PS"}]}]
+    assert doctor.read(ref).status == 404
+    assert holder.update({**relabelled(made), "description": "another"}).status == 403
+    assert holder.update(relabelled(made)).status == 200
+    assert doctor.read(ref).status == 200
+
+
+@pytest.mark.rule("L9", "F24")
+def test_an_author_does_not_unmask_by_sending_the_document_again(world):
+    """A new content keeps the labels that its sender leaves out, and may not add any."""
+    made = world.ehr.made(document(world.patient, "INVISIBLE_PATIENT"))
+    plain = world.ehr.made(document(world.patient))
+    world.holder().update(relabelled(plain, "MASQUE_PS"))
+
+    synced = world.ehr.update({**changed(plain), "description": "corrected"})
+
+    assert flags(synced.body) == {"MASQUE_PS"}
+    assert world.ehr.update(relabelled(plain)).status == 200
+    assert flags(world.ehr.read(f"DocumentReference/{plain['id']}").body) == {"MASQUE_PS"}
+    assert world.ehr.update(relabelled(made, "INVISIBLE_PATIENT", "MASQUE_PS")).status == 422
+
+
+@pytest.mark.rule("L13")
+def test_the_author_lifts_what_waited_for_the_announcement(world):
+    """And nobody hides again what the patient has seen."""
+    made = world.ehr.made(document(world.patient, "INVISIBLE_PATIENT"))
+    ref = f"DocumentReference/{made['id']}"
+    assert world.holder().read(ref).status == 404
+
+    assert world.ehr.update(relabelled(made)).status == 200
+
+    assert world.holder().read(ref).status == 200
+    assert world.ehr.update(relabelled(made, "INVISIBLE_PATIENT")).status == 422
+
+
+@pytest.mark.rule("F12", "L14")
+def test_what_representatives_saw_is_not_hidden_from_them_again(world):
+    """To make visible is for good."""
+    made = world.ehr.made(document(world.patient, "INVISIBLE_REPRESENTANTS_LEGAUX"))
+
+    assert world.ehr.update(relabelled(made)).status == 200
+    assert world.ehr.update(relabelled(made, "INVISIBLE_REPRESENTANTS_LEGAUX")).status == 422
+
+
+@pytest.mark.rule("F10")
+def test_a_secret_connection_deposits_secrets_alone(world):
+    """Anything else is refused."""
+    person = Person(
+        "professional", "a", "urn:n|1", "Practitioner/p1", profession="10", patient=world.patient, secret=True
+    )
+    doctor = Actor(world, Subject("app-one", "app", ("user/*.cruds",), person=person))
+
+    assert doctor.create(document(world.patient)).status == 422
+    assert doctor.create(document(world.patient, "INVISIBLE_REPRESENTANTS_LEGAUX")).status == 201
+
+
+@pytest.mark.rule("L9")
+def test_a_label_under_another_system_hides_as_well(world):
+    """A sender's other name of the code list is no way around."""
+    world.holder().made(consent(world.patient, "permit"))
+    tree = {**document(world.patient), "meta": {"security": [{"system": "urn:other", "code": "MASQUE_PS"}]}}
+    by_security_label = {**document(world.patient), "securityLabel": [{"coding": [{"code": "MASQUE_PS"}]}]}
+
+    for each in (tree, by_security_label):
+        made = world.ehr.made(each)
+        assert world.professional("1").read(f"DocumentReference/{made['id']}").status == 404
+
+
+@pytest.mark.rule("L9")
+def test_past_versions_are_hidden_with_the_present_one(world):
+    """By vread, and in the history of the type, and shown again when the present one is."""
+    world.holder().made(consent(world.patient, "permit"))
+    made = world.ehr.made(document(world.patient))
+    ref, doctor = f"DocumentReference/{made['id']}", world.professional("1")
+    world.ehr.update({**changed(made), "description": "second"})
+    assert (doctor.vread(ref, 1).status, len(doctor.history("DocumentReference").body["entry"])) == (200, 2)
+    current = world.ehr.read(ref).body
+
+    world.holder().update(relabelled(current, "MASQUE_PS"))
+
+    assert [doctor.vread(ref, version).status for version in (1, 2, 3)] == [404, 404, 404]
+    assert doctor.history("DocumentReference").body.get("entry", []) == []
+    assert doctor.history(ref).status == 404
+    world.holder().update(relabelled(current))
+    assert doctor.vread(ref, 1).status == 200
+    assert {entry["response"]["etag"] for entry in doctor.history("DocumentReference").body["entry"]} == {
+        'W/"1"',
+        'W/"2"',
+        'W/"4"',
+    }
+
+
+@pytest.mark.rule("L9", "F16")
+def test_a_hidden_deleted_item_is_absent_and_not_gone(world):
+    """Nobody learns from a deletion that there was something."""
+    world.holder().made(consent(world.patient, "permit"))
+    made = world.ehr.made(document(world.patient, "MASQUE_PS"))
+    ref = f"DocumentReference/{made['id']}"
+    world.ehr.delete(ref)
+
+    assert world.ehr.read(ref).status == 410
+    assert world.professional("1").read(ref).status == 404
+    assert world.professional("1").read(ref).text.replace(made["id"], "x") == world.professional("1").read(
+        "DocumentReference/none"
+    ).text.replace("none", "x")
