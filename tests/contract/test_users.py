@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pymongo
 import pytest
 from pymongo.errors import OperationFailure
 
+from fhir_dmp.app import create_server
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit
 from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX
-from fhir_dmp.stores.mongo.embedded import Embedded
+from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded
 from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.stores.mongo.users import may_alter_log, roles, script
 from tests.contract.test_store import CLOCK, create, event
@@ -98,6 +100,21 @@ def test_it_is_told_whether_a_user_may_change_the_log(app, folder):
     with pymongo.MongoClient(embedded.uri(folder)) as owner:
         assert may_alter_log(owner, NAME)
     assert not may_alter_log(app, NAME)
+
+
+def test_a_server_whose_user_may_change_the_log_is_refused(folder, tmp_path):
+    """With the way out in words; whoever accepts it says so in a setting."""
+    settings = Settings(mongodb_uri=embedded.uri(folder), data_dir=tmp_path, public_url="http://127.0.0.1:8000")
+    for accepted in (False, True):
+        server = create_server(replace(settings, alterable_log=accepted))
+        try:
+            if accepted:
+                server.require_safe_log()
+                continue
+            with pytest.raises(DatabaseError, match=r"fhir-dmp audit users.*DMP_ALTERABLE_LOG"):
+                server.require_safe_log()
+        finally:
+            server.close()
 
 
 def test_passwords_lie_in_files_of_their_own(app, folder):
