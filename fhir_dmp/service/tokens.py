@@ -6,6 +6,7 @@ One event for each call, durable before the answer leaves. https://www.rfc-edito
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -302,6 +303,8 @@ class Tokens:
             return {}  # RFC 7009, 2.2: a token that does not hold is as good as revoked
         if claims.client_id != client.id:
             raise InvalidGrant("The token was issued to another client.")
+        with suppress(Unauthenticated):
+            told.subject = _subject(*self._standing(raw))
         self._grants.revoke_token(claims.token_id, claims.expires * _SECOND)
         return {}
 

@@ -19,6 +19,7 @@ from fhir_dmp.http.pages.render import LANGUAGES, texts
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.accounts import Situation
+from fhir_dmp.store.query import EVERYTHING
 from tests.http.conftest import register
 from tests.oauth_world import APP_SCOPES, CALLBACK, FORM, VERIFIER, authorize
 from tests.sign_in_world import HOSPITAL, PASSWORD, Visitor
@@ -274,6 +275,21 @@ def test_a_doctor_breaks_the_glass_with_a_reason_for_some_minutes(app, server, d
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     assert claims["extensions"]["ihe_iua"]["purpose_of_use"][0]["code"] == "BTG"
     assert "inconscient" not in json.dumps(claims, ensure_ascii=False)
+
+
+def test_the_end_of_an_emergency_is_told_when_its_token_is_given_back(app, server, doctor, phone, patient):
+    """The log has its beginning and its end, in the name of the person, and the token opens nothing any more."""
+    ask(doctor, scope="launch/patient patient/Patient.rs", purpose_of_use="BTG")
+    fill(doctor, ins=NUMBER, emergency="1", reason="inconsciente, seule")
+    token = redeem(app, back(doctor)["code"]).json["access_token"]
+
+    app.test_client().post("/oauth/revoke", data=urlencode({"token": token, "client_id": "phone"}), content_type=FORM)
+
+    rows = [json.loads(part.event.body) for part in server.store.search_events(EVERYTHING, 50, None)[0]]
+    told = {row["act"]: row for row in rows if row["act"].startswith("break-glass")}
+    assert set(told) == {"break-glass-start", "break-glass-end"}
+    assert told["break-glass-end"]["for"] == [patient]
+    assert fhir(app, token, patient).status_code == 401
 
 
 def test_an_app_that_asks_for_an_emergency_gets_nothing_without_it(doctor, phone, patient):
