@@ -80,7 +80,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer for one row, with the reasons that made it."""
+    """The answer for one row, with the reasons that made it; ``patients`` where other rows say whose record it is of."""
 
     permit: bool
     reasons: tuple[str, ...]
+    patients: tuple[str, ...] = ()

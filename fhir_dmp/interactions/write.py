@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fhir_dmp.access import people, systems
@@ -12,7 +13,7 @@ from fhir_dmp.call import Call, Context, Entity, Env, Grant
 from fhir_dmp.errors import Conflict, Invalid, InvalidStructure, NotFound, TooLong, Unprocessable, VersionMismatch
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
-from fhir_dmp.fhir.reference import ID, Ref
+from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.store.change import STAMP, Change, Stored
 
@@ -55,9 +56,18 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
         raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
     index = dict(env.extract(ref.type, whole))
     index["au"] = before.index.get("au", []) if before else author(context)
+    if ref.type == "Binary":
+        index.update(_context_of(whole, context))
     if index.get("ca", _ADMINISTRATIVE) != _ADMINISTRATIVE and _is_patients_own(before, context):
         index["ca"] = _PATIENTS_OWN
     return Change(ref, version, before, body, index, only_labels)
+
+
+def _context_of(tree: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
+    """Return the record that a Binary says it belongs to. https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext."""
+    reference = (tree.get("securityContext") or {}).get("reference")
+    ref = local(reference, context.base_url) if isinstance(reference, str) else None
+    return {"pt": [str(ref)]} if ref is not None and ref.type == "Patient" else {}
 
 
 def _labelled(before: Stored | None, tree: Mapping[str, Any], context: Context) -> tuple[Mapping[str, Any], bool]:
@@ -145,7 +155,7 @@ def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
     if row is not None:
         decision = grant.decide("read", row.index)
         if decision.permit:
-            return row
+            return replace(row, index={**row.index, "pt": list(decision.patients)}) if decision.patients else row
         reasons, patients = decision.reasons, disclosed(row).patients
     raise NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fhir_dmp.access.decide import decide
+from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.model import Action, Decision, Person, Rule
 from fhir_dmp.access.policy import EVERYBODY, Policy, decode
 from fhir_dmp.access.rules import finds, rules_for
@@ -14,10 +14,13 @@ from fhir_dmp.errors import FhirError, TooCostly
 from fhir_dmp.fhir.ins import INS_SYSTEMS
 from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.store.grants import PolicyRow
-from fhir_dmp.store.query import NOTHING, Query, Row, mentions
+from fhir_dmp.store.port import Page
+from fhir_dmp.store.query import NOTHING, In, Query, Row, mentions
 
 _SEARCHED = frozenset({"t", "r", "w"})
 _MOST_REASONS = 20
+_MOST_DOCUMENTS = 20
+"""Documents that name one Binary and are looked at."""
 
 
 class Granting:
@@ -53,10 +56,29 @@ class Granting:
         if "t" not in row and any(mentions(rule.where, _SEARCHED) for rule in rules):
             row = self._whole(row)
         decision = decide(rules, row)
+        if row.get("ty") == "Binary" and action == "read":
+            decision = self._as_its_documents(row, decision)
         if decision.permit:
             opening = {rule.reason for rule in rules if rule.permit and rule.record}
             self._note(reason for reason in decision.reasons if reason in opening)
         return decision
+
+    def _as_its_documents(self, row: Row, decision: Decision) -> Decision:
+        """Return the decision for a Binary: that for the documents which name it, if there are any; its author has it anyhow.
+
+        https://hl7.org/fhir/R4/binary.html#security: a Binary has no labels of its own, and is seen by who sees what it belongs to.
+        """
+        if decision.reasons == ("author",) or not (decision.permit or decision.reasons == (NO_RULE,)):
+            return decision
+        urls = (row["_id"], f"{self._context.base_url}/{row['_id']}")
+        naming = In("t", tuple(f"DocumentReference.location={url}" for url in urls))
+        documents = self._env.store.search(naming, Page(_MOST_DOCUMENTS)).rows
+        for document in documents:
+            found = self.decide("read", document.index)
+            if found.permit:
+                reasons = tuple(f"{document.ref}: {reason}" for reason in found.reasons)
+                return Decision(permit=True, reasons=reasons, patients=tuple(document.index.get("pt") or ()))
+        return Decision(permit=False, reasons=("its documents are hidden",)) if documents else decision
 
     def about(self, action: Action, rows: Sequence[Row]) -> tuple[Rule, ...]:
         """Return the rules for these rows; the policies that are not known yet are read together."""

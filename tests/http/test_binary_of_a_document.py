@@ -1,0 +1,78 @@
+"""A Binary is seen by who sees the document that names it, or the record that it says it belongs to."""
+
+from __future__ import annotations
+
+import pymongo
+import pytest
+
+from tests.access_world import RPPS, World, consent, document
+from tests.http.test_choices_of_the_patient import say
+
+TEXT = {"resourceType": "Binary", "contentType": "text/plain", "data": "Qm9uam91cg=="}
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record that is open to professional 1."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    made.holder().made(consent(made.patient, "permit", actors=[f"{RPPS}|1"]))
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+def stored(world, *, absolute=False, **more):
+    """Store a Binary and a document that names it, as the EHR of structure 1; return both references."""
+    binary = f"Binary/{world.ehr.made({**TEXT, **more})['id']}"
+    url = f"{world.server.base_url}/{binary}" if absolute else binary
+    tree = document(world.patient)
+    tree["content"][0]["attachment"]["url"] = url
+    return binary, f"DocumentReference/{world.ehr.made(tree)['id']}"
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_who_sees_the_document_reads_its_content(world, absolute):
+    """The holder and the authorised professional do, nobody else does, and the event names the record."""
+    binary, _ = stored(world, absolute=absolute)
+    other = world.new_patient()
+
+    assert world.holder().read(binary).status == 200
+    assert world.professional("1").read(binary).status == 200
+    assert world.professional("2").read(binary).status == 403
+    assert world.holder(other).read(binary).status == 404
+    assert world.system("ehr-two", "ehr", "urn:s|2").read(binary).status == 404
+    assert world.ehr.read(binary).status == 200
+
+
+def test_the_event_of_a_content_names_the_record(world):
+    """Who opened it stands in the record's own traces."""
+    binary, _ = stored(world)
+    world.professional("1").read(binary)
+
+    entries = world.holder().search("AuditEvent", "subtype=read&_count=50").body["entry"]
+
+    assert any(binary in str(each["resource"]["entity"]) for each in entries)
+
+
+def test_a_masked_document_hides_its_content(world):
+    """From the moment that the holder masks it, though the Binary says that it belongs to the record."""
+    binary, made = stored(world, securityContext={"reference": world.patient})
+    doctor = world.professional("1")
+    before = doctor.read(binary).status
+
+    say(world.holder(), "mask", item={"reference": made})
+
+    assert (before, doctor.read(binary).status, doctor.vread(binary, 1).status) == (200, 404, 404)
+    assert world.holder().read(binary).status == 200
+
+
+def test_a_content_of_no_document_follows_its_security_context(world):
+    """The record that it names, and without one its author alone."""
+    of_record = f"Binary/{world.ehr.made({**TEXT, 'securityContext': {'reference': world.patient}})['id']}"
+    of_nobody = f"Binary/{world.ehr.made(TEXT)['id']}"
+
+    assert world.holder().read(of_record).status == 200
+    assert world.professional("1").read(of_record).status == 200
+    assert world.holder().read(of_nobody).status == 404
+    assert world.ehr.read(of_nobody).status == 200
