@@ -203,8 +203,8 @@ class Plan:
     ``finish`` makes the Result from the committed versions, in the order of ``changes``, and from what became of
     ``reads``, which pass the door by themselves once the commit is done. ``entities`` and ``entries`` describe
     the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one. ``entitled`` marks
-    the Plan of an operation on access itself, which has judged by its own rules that its caller may open or shut the record. ``erased`` are
-    records that are removed for good.
+    the Plan of an operation on access itself, which has judged by its own rules that its caller may open or shut the record; of
+    a Patient only the elements that it ``states`` are its word. ``erased`` are records that are removed for good.
     """
 
     changes: tuple[Change, ...]
@@ -216,6 +216,7 @@ class Plan:
     events: tuple[Event, ...] = ()
     reads: tuple[Call, ...] = ()
     entitled: bool = False
+    states: tuple[str, ...] = ()
     erased: tuple[str, ...] = ()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from fhir_dmp.access.kinds import is_national
 from fhir_dmp.access.model import Rule
 from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
 from fhir_dmp.errors import Unprocessable
@@ -55,7 +56,19 @@ def compile_consent(tree: Mapping[str, Any], source: str, version: int, registry
     root = _provision(provision, registry, "Consent.provision")
     if not root.permit and any(not each.permit for each in root.exceptions):
         raise _refused("a deny within a deny adds nothing", "Consent.provision.provision")
-    return Entry(source, version, provision=root)
+    return Entry(source, version, provision=root, about=_about(provision, registry))
+
+
+def _about(provision: Mapping[str, Any], registry: Registry) -> tuple[str, ...]:
+    """Return whom the root names, in the words of the Consent: several names of one actor are one actor."""
+    references = (item.get("reference") or {} for item in provision.get("actor") or ())
+    return tuple(dict.fromkeys(_written(each, registry) for each in references))
+
+
+def _written(reference: Mapping[str, Any], registry: Registry) -> str:
+    ref = local(reference.get("reference") or "", registry.base_url)
+    identifier = reference.get("identifier") or {}
+    return str(ref) if ref else f"{identifier.get('system')}|{identifier.get('value')}"
 
 
 def _provision(tree: Mapping[str, Any], registry: Registry, path: str, within: Provision | None = None) -> Provision:
@@ -125,7 +138,10 @@ def _actor(item: Mapping[str, Any], registry: Registry, path: str) -> Actors:
 
 
 def named_by(reference: Mapping[str, Any], registry: Registry) -> Actors:
-    """Return whom a reference names, by the names that subjects have; nobody for what cannot be told."""
+    """Return whom a reference names, by the names that subjects have; nobody for what cannot be told.
+
+    Of a Practitioner they are the national numbers too, for an account need not be tied to that very resource.
+    """
     identifier = reference.get("identifier") or {}
     if "reference" not in reference:
         return ((f"{identifier['system']}|{identifier['value']}",),) if {"system", "value"} <= identifier.keys() else ()
@@ -134,8 +150,11 @@ def named_by(reference: Mapping[str, Any], registry: Registry) -> Actors:
 
 
 def _resolved(ref: Ref, registry: Registry) -> Actors:
-    if ref.type in ("Practitioner", "RelatedPerson", "Patient"):
+    if ref.type in ("RelatedPerson", "Patient"):
         return ((str(ref),),)
+    if ref.type == "Practitioner":
+        numbers = (f"{each['system']}|{each['value']}" for each in _identifiers(registry.find(ref)) if _whole(each))
+        return ((str(ref),), *((each,) for each in dict.fromkeys(numbers) if is_national(each)))
     tree = registry.find(ref) if ref.type in ("Organization", "PractitionerRole", "Group") else None
     if tree is None:
         return ()
@@ -154,6 +173,10 @@ def _resolved(ref: Ref, registry: Registry) -> Actors:
 def _member(reference: Mapping[str, Any], registry: Registry) -> Actors:
     ref = local(reference.get("reference") or "", registry.base_url)
     return named_by(reference, registry) if ref is None or ref.type in ("Practitioner", "PractitionerRole") else ()
+
+
+def _identifiers(tree: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
+    return (tree or {}).get("identifier") or ()
 
 
 def _whole(identifier: Mapping[str, Any]) -> bool:

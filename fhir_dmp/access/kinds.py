@@ -14,4 +14,13 @@ DIRECTORY = (
 )
 """Types that are about nobody's health: who works where, what substances and terms there are. Open to whoever is known."""
 
+RPPS = "https://rpps.esante.gouv.fr|"
+NATIONAL = "urn:oid:1.2.250.1.71.4.2.1|"
+
+
+def is_national(number: str) -> bool:
+    """Tell whether ``system|value`` is a number that names one professional in the whole country."""
+    return number.startswith((RPPS, NATIONAL))
+
+
 IS_DIRECTORY = In("ty", DIRECTORY)

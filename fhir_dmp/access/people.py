@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from fhir_dmp.access.consents import consent_rules, meets
-from fhir_dmp.access.kinds import IS_DIRECTORY
+from fhir_dmp.access.kinds import IS_DIRECTORY, NATIONAL, RPPS
 from fhir_dmp.access.model import Action, Person, Rule, Subject
 from fhir_dmp.access.policy import Entry, Member, Policy
 from fhir_dmp.definitions.model import Matrix
@@ -25,8 +25,6 @@ _TRACES = Eq("ty", "AuditEvent")
 SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
 """What opens or shuts a record, where it is written by who is entitled to."""
 
-_RPPS = "https://rpps.esante.gouv.fr|"
-_NATIONAL = "urn:oid:1.2.250.1.71.4.2.1|"
 _OF_RPPS = "8"
 _INSTRUMENTS = ("Consent", "CareTeam")
 """What the holder changes whoever wrote it: it says who enters the record."""
@@ -62,10 +60,10 @@ def own(subject: Subject) -> frozenset[str]:
 
 def equal_numbers(identifier: str) -> tuple[str, ...]:
     """Return the names of the same professional: an RPPS number, and the national identifier that is 8 and that number."""
-    if identifier.startswith(_RPPS):
-        return (identifier, f"{_NATIONAL}{_OF_RPPS}{identifier.removeprefix(_RPPS)}")
-    if identifier.startswith(f"{_NATIONAL}{_OF_RPPS}"):
-        return (identifier, f"{_RPPS}{identifier.removeprefix(_NATIONAL + _OF_RPPS)}")
+    if identifier.startswith(RPPS):
+        return (identifier, f"{NATIONAL}{_OF_RPPS}{identifier.removeprefix(RPPS)}")
+    if identifier.startswith(f"{NATIONAL}{_OF_RPPS}"):
+        return (identifier, f"{RPPS}{identifier.removeprefix(NATIONAL + _OF_RPPS)}")
     return (identifier,)
 
 
@@ -151,7 +149,10 @@ def _permits(
 def _openings(
     subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, *, explicit: bool
 ) -> Iterator[Rule]:
-    """Yield what opens the record to a professional: a Consent, the care team, being the attending doctor, an emergency."""
+    """Yield what opens the record to a professional: a Consent, the care team, being the attending doctor, an emergency.
+
+    For a specialty that enters by an ``explicit`` Consent alone there is nothing but the first.
+    """
     names, purpose = own(subject), f"{ACT_REASON}|{person.purpose}"
     for entry in policy.entries:
         yield from (rule for rule in consent_rules(entry, names, purpose, now, named_only=explicit) if rule.permit)
@@ -161,6 +162,8 @@ def _openings(
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: care team", record=True)
         if _member(entry.doctors, names, now):
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: attending doctor", record=True)
+    if explicit:
+        return
     if person.purpose == BREAK_GLASS and person.reason and action in READS:
         yield Rule(permit=True, where=EVERYTHING, reason="break-glass", record=True)
     if person.purpose == CENTRE_15 and person.reason and subject.role == "samu" and action in READS:

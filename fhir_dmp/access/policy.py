@@ -79,7 +79,8 @@ class Entry:
 
     ``provision`` is that of a Consent, ``members`` those of a care team, ``doctors`` the attending doctors, ``representatives`` who
     acts for the holder. ``closed`` is when the record was closed (microseconds), None while it is open. ``rests_on`` are resources that
-    were read to know whom the source means (a Group, an Organization): when they change, it is compiled anew.
+    were read to know whom the source means (a Group, an Organization): when they change, it is compiled anew. ``about`` are the
+    actors of the provision as the Consent writes them, of which ``provision`` has all the names.
     """
 
     source: str
@@ -90,6 +91,13 @@ class Entry:
     representatives: tuple[Member, ...] = ()
     closed: int | None = None
     rests_on: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Whom the Consent names: ``Type/id`` or ``system|value``; nobody where it is about everybody."""
+        actors = self.provision.actors if self.provision else ()
+        return self.about or tuple(" + ".join(actor) for actor in actors)
 
     @property
     def name(self) -> str:

@@ -61,9 +61,9 @@ def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[R
     yield Rule(permit=False, where=Not(either(covered)), reason=f"scope: {' '.join(subject.scopes)}")
 
 
-def _covered(subject: Subject, action: Action) -> tuple[str, ...] | None:
-    """Return the types that the scopes cover for the action; None for all."""
-    scopes = list(_scopes(subject, action))
+def _covered(subject: Subject, action: Action, *, whole: bool) -> tuple[str, ...] | None:
+    """Return the types that the scopes cover for the action, in part or as a ``whole``; None for all."""
+    scopes = [scope for scope in _scopes(subject, action) if not (whole and scope.restriction)]
     if any(scope.type is None for scope in scopes):
         return None
     return tuple(dict.fromkeys(scope.type for scope in scopes if scope.type))
@@ -96,12 +96,13 @@ def finds(subject: Subject | None, action: Action, sought: Query) -> tuple[Rule,
     return (Rule(permit=True, where=both(Eq("ty", "Patient"), sought), reason="by exact INS"),)
 
 
-def require_scope(subject: Subject | None, resource_type: str | None, action: Action) -> None:
+def require_scope(subject: Subject | None, resource_type: str | None, action: Action, *, whole: bool = False) -> None:
     """Refuse at once what the caller's scopes and role could never permit for the type, whatever the resource holds.
 
-    Without a type (the whole system) it is enough that anything is permitted: the query is narrowed.
+    Without a type (the whole system) it is enough that anything is permitted: the query is narrowed. What no row is judged for needs
+    the ``whole`` type: there a scope with a search restriction permits nothing.
     """
-    reason = _why_never(subject, resource_type, action)
+    reason = _why_never(subject, resource_type, action, whole=whole)
     if reason is not None:
         raise Refused(
             f"This token does not allow to {action} {resource_type or 'anything'}.",
@@ -110,10 +111,10 @@ def require_scope(subject: Subject | None, resource_type: str | None, action: Ac
         )
 
 
-def _why_never(subject: Subject | None, resource_type: str | None, action: Action) -> str | None:
+def _why_never(subject: Subject | None, resource_type: str | None, action: Action, *, whole: bool) -> str | None:
     if subject is None:
         return "nobody is known"
-    types = _covered(subject, action)
+    types = _covered(subject, action, whole=whole)
     if types == () or (types is not None and resource_type is not None and resource_type not in types):
         return f"scope: {' '.join(subject.scopes)}"
     return None if _role_may(subject, resource_type, action) else f"role {subject.role}: this is not for the role"

@@ -38,10 +38,10 @@ def asking(
 ) -> tuple[Person, Policy]:
     """Return who asks and what opens the record that the call names.
 
-    Raises ``Refused`` unless the token has the ``scope`` on Consents, is a person's, of a kind that may, and for this record; and for a
+    Raises ``Refused`` unless the token has the ``scope`` on all Consents, is a person's, of a kind that may, and for this record; and for a
     record that is closed, unless the operation is about that (``closed``).
     """
-    require_scope(context.subject, "Consent", scope)
+    require_scope(context.subject, "Consent", scope, whole=True)
     person = context.subject.person if context.subject else None
     if person is None or person.patient != str(call.ref) or person.kind not in may:
         raise Refused("This is for the patient to say, with a token for this record.", reasons=("not the holder",))
@@ -116,9 +116,9 @@ def choices(policy: Policy, *, permit: bool, name: str | None = None, purpose: s
         said = entry.provision
         if said is None or said.permit != permit or said.exceptions or said.data.named or said.data.labels:
             continue
-        actors = () if name is None else ((name,),)
+        named = () if name is None else (name,)
         purposes = () if purpose is None else (f"{ACT_REASON}|{purpose}",)
-        if said.actors == actors and (purpose is None or said.purposes == purposes) and (name or said.purposes):
+        if entry.named == named and (purpose is None or said.purposes == purposes) and (name or said.purposes):
             yield entry
 
 

@@ -67,7 +67,7 @@ def review(cause: str, patient: str, words: str, context: Context, env: Env) -> 
 
 def doctors(policy: Policy) -> list[Mapping[str, Any]]:
     """Return references to the attending doctors that the policy names."""
-    names = dict.fromkeys(actor[0] for entry in policy.entries for member in entry.doctors for actor in member.actors)
+    names = dict.fromkeys(member.actors[0][0] for entry in policy.entries for member in entry.doctors)
     return [_reference(name) for name in names]
 
 

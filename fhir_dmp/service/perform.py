@@ -13,7 +13,7 @@ from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope, shut
 from fhir_dmp.audit.event import describe
-from fhir_dmp.call import Act, Call, Context, Env, Interaction, Plan, Result
+from fhir_dmp.call import Act, Call, Context, Entity, Env, Interaction, Plan, Result
 from fhir_dmp.errors import (
     Conflict,
     FhirError,
@@ -115,7 +115,8 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         answer = _answered(call, interaction, context, grant, env)
         if isinstance(answer, Result):
             with suppress(Stale):
-                return _recorded(Act(call, answer, reasons=grant.used), context, env, _owed(call, context, grant, env))
+                owed = _owed(call, answer.entities, context, grant, env)
+                return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
             continue
         answer = with_provenance(answer, call, context, env)
         _judge(answer, context, grant)
@@ -238,21 +239,28 @@ def _committed(call: Call, plan: Plan, context: Context, grant: Granting, env: E
     )
     described = replace(planned, entities=plan.entities, entries=plan.entries)
     event = _described(Act(call, described, reasons=grant.used), context, env)
-    if not plan.changes and not plan.events and not plan.erased and not call.mark:
+    owed = _owed(call, plan.entities, context, grant, env)
+    if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:
         env.store.record(event)
         return plan.finish((), _read_after(plan, context, env))
     events = (*plan.events, event)
     relied_on = {**compiled_from, **plan.relied_on}
     decided_on = grant.decided_on if plan.changes or plan.erased else {}
-    commit = Commit(plan.changes, events, plan.locks, relied_on, _marks(call), policies, decided_on, plan.erased)
-    stored = env.store.commit(commit)
+    changes = (*plan.changes, *owed)
+    commit = Commit(changes, events, plan.locks, relied_on, _marks(call), policies, decided_on, plan.erased)
+    stored = env.store.commit(commit)[: len(plan.changes)]
     return plan.finish(stored, _read_after(plan, context, env))
 
 
-def _owed(call: Call, context: Context, grant: Granting, env: Env) -> tuple[Change, ...]:
-    """Return what the server itself writes because of this access: the notices of an emergency."""
+def _owed(call: Call, touched: Iterable[Entity], context: Context, grant: Granting, env: Env) -> tuple[Change, ...]:
+    """Return what the server itself writes because of this access: the notices of an emergency.
+
+    A search of the directory owes none, unless it brings something of the record along.
+    """
     person = context.subject.person if context.subject else None
-    if person is None or person.patient is None or cause_of(context) is None or call.type in DIRECTORY:
+    if person is None or person.patient is None or cause_of(context) is None:
+        return ()
+    if call.type in DIRECTORY and not any(entity.patients for entity in touched):
         return ()
     return obligations(grant.policy(person.patient)[0], context, env)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fhir_dmp.access.consents import Registry, compile_consent, is_privacy, named_by, period_of
 from fhir_dmp.access.model import Subject
-from fhir_dmp.access.people import SOURCES
+from fhir_dmp.access.people import SOURCES, own
 from fhir_dmp.access.policy import Entry, Member, Period, Policy, encode, names
 from fhir_dmp.call import Env, Plan
 from fhir_dmp.errors import Refused, TooCostly, Unprocessable
@@ -84,7 +84,9 @@ def policy_changes(
                 policy, version = changed.get(patient) or policies.policy(patient)
                 entitled = plan.entitled or _is_entitled(subject, patient)
                 changed[patient] = (
-                    _applied(change, patient, policy, subject, sources, base_url, entitled=entitled),
+                    _applied(
+                        change, patient, policy, subject, sources, base_url, entitled=entitled, states=plan.states
+                    ),
                     version,
                 )
     _compile_anew(changed, policies, sources, base_url)
@@ -151,8 +153,9 @@ def _applied(
     base_url: str,
     *,
     entitled: bool,
+    states: Sequence[str],
 ) -> Policy:
-    """Return the policy with what the change makes of its source."""
+    """Return the policy with what the change makes of its source; of a Patient, what it ``states`` if that is not all."""
     source = str(change.ref)
     if not entitled:
         if change.ref.type != "Patient" and policy.entry(source) is not None:
@@ -161,17 +164,42 @@ def _applied(
                 reasons=(f"{source} is a source of its policy",),
             )
         return policy
+    known = policy.entry(source)
+    if change.kind == "relabel":  # to mask what others wrote of one's choices makes no choice of it
+        return policy.put(source, replace(known, version=change.version) if known else None)
     tree = codec.loads_object(change.body) if change.body else None
     if tree is None or patient not in (change.index.get("pt") or ()):
+        _require_of_others(subject, known, None)
         return policy.put(source, None)
     sources.names.clear()
     registry = Registry(sources.find, _authored(sources.env), base_url)
     entry = _COMPILERS[change.ref.type](tree, change, registry, subject)
+    _require_of_others(subject, known, entry)
     if entry is not None and entry.closed is not None:
-        known = policy.entry(source)
         since = known.closed if known is not None and known.closed is not None else sources.env.clock.micros()
         entry = replace(entry, closed=since)
-    return policy.put(source, replace(entry, rests_on=tuple(sources.names)) if entry else None)
+    entry = replace(entry, rests_on=tuple(sources.names)) if entry else None
+    return policy.put(source, _stated(Entry(source, change.version), entry, known, states) if states else entry)
+
+
+def _stated(nothing: Entry, made: Entry | None, known: Entry | None, states: Sequence[str]) -> Entry | None:
+    """Return the entry of a Patient of which only some elements are somebody's word now; the others may be anybody's data."""
+    made, known = made or nothing, known or nothing
+    doctor = made if "generalPractitioner" in states else known
+    closing = made if "active" in states else known
+    whole = replace(nothing, doctors=doctor.doctors, rests_on=doctor.rests_on, closed=closing.closed)
+    return None if whole == nothing else whole
+
+
+def _require_of_others(subject: Subject | None, known: Entry | None, made: Entry | None) -> None:
+    """Refuse a representative who would say what representatives may: that is the holder's word, though who has it may give it back."""
+    person = subject.person if subject else None
+    if person is None or subject is None or person.kind != "representative":
+        return
+    opposed = known if known is not None and known.provision is not None and not known.provision.permit else None
+    entries = tuple(each for each in (opposed, made) if each is not None and each.provision is not None)
+    if own(subject).intersection(names(Policy(person.patient or "", entries))):
+        raise Refused("A representative does not change what is said of them.", reasons=("in one's own favour",))
 
 
 def _consent(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:

@@ -35,4 +35,5 @@ def attending_doctor(call: Call, context: Context, grant: Grant, env: Env) -> Pl
         (done,) = stored
         return Result("ok", done.body, done.ref, done.version, done.updated)
 
-    return Plan(changes=(made,), finish=finish, entities=(entity(made),), entitled=True)
+    states = ("generalPractitioner",)
+    return Plan(changes=(made,), finish=finish, entities=(entity(made),), entitled=True, states=states)

@@ -60,4 +60,4 @@ def _changed(call: Call, context: Context, env: Env, change: Any) -> Plan:
         (done,) = stored
         return Result("ok", done.body, done.ref, done.version, done.updated)
 
-    return Plan(changes=(made,), finish=finish, entities=(entity(made),), entitled=True)
+    return Plan(changes=(made,), finish=finish, entities=(entity(made),), entitled=True, states=("active",))

@@ -1,0 +1,168 @@
+"""Ways around what the patient said: each is shut, and what passes is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pymongo
+import pytest
+
+from tests.access_world import NOON, RPPS, Actor, World, changed, consent, observation
+from tests.http.test_choices_of_the_patient import say
+from tests.http.test_notices import in_emergency, letters
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record, its holder, and others."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+@pytest.fixture
+def item(world):
+    """An observation that the EHR of structure 1 wrote."""
+    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+
+
+@pytest.mark.rule("L12")
+def test_an_emergency_that_comes_by_the_directory_is_told(world):
+    """A search of professionals that brings observations along has opened the record; one that brings none has not."""
+    known = world.ehr.made({"resourceType": "Practitioner"})
+    made = world.ehr.made(observation(world.patient, performer=[{"reference": f"Practitioner/{known['id']}"}]))
+    doctor = in_emergency(world)
+
+    assert doctor.search("Practitioner").status == 200
+    before = letters(world.holder())
+    found = doctor.search("Practitioner", f"_id={known['id']}&_revinclude=Observation:performer")
+
+    assert made["id"] in found.ids
+    assert before == []
+    assert len(letters(world.holder())) == 1
+
+
+@pytest.mark.rule("L12")
+def test_an_emergency_that_comes_by_a_condition_is_told(world, item):
+    """What a conditional create finds is shown, and what a conditional reference finds is known to be there."""
+    condition = f"_id={item.removeprefix('Observation/')}"
+    member = observation(world.patient, hasMember=[{"reference": f"Observation?{condition}"}])
+
+    found = in_emergency(world, jti="jti-1").create(observation(world.patient), criteria=condition)
+    entry = {"resource": member, "request": {"method": "POST", "url": "Observation"}}
+    linked = in_emergency(world, jti="jti-2").transaction(entry)
+
+    assert (found.status, f"Observation/{found.body['id']}") == (200, item)
+    assert linked.status == 200
+    assert len(letters(world.holder())) == 2
+
+
+@pytest.mark.rule("L19")
+def test_an_occupational_doctor_breaks_no_glass(world, item):
+    """Who enters by express consent alone has no emergency instead of it."""
+    doctor = world.professional("1", specialty="SM25", purpose="BTG", reason="inconsciente, seule")
+
+    assert doctor.read(item).status == 403
+    assert letters(world.holder()) == []
+
+
+@pytest.mark.rule("F2")
+@pytest.mark.parametrize("number", ["3", "899700218896"])
+def test_a_block_of_somebody_in_the_directory_holds_for_their_number(world, item, number):
+    """The account of a professional is known by the national number, whatever resource it is tied to; and the block is lifted alike."""
+    holder, doctor = world.holder(), world.professional(number)
+    holder.made(consent(world.patient, "permit"))
+    named = world.ehr.made({"resourceType": "Practitioner", "identifier": [{"system": RPPS, "value": number}]})
+    actor = {"reference": f"Practitioner/{named['id']}"}
+    assert doctor.read(item).status == 200
+
+    assert say(holder, "block", actor=actor).status == 200
+    blocked = doctor.read(item).status
+    assert say(holder, "unblock", actor=actor).status == 200
+
+    assert (blocked, doctor.read(item).status) == (403, 200)
+    assert world.professional("4").read(item).status == 200
+
+
+@pytest.mark.rule("L16")
+def test_an_authorisation_of_a_structure_is_taken_back_by_its_name(world, item):
+    """Whatever names the structure has besides the one that the holder knows it by."""
+    named = world.ehr.made({"resourceType": "Organization", "identifier": [{"system": "urn:s", "value": "9"}]})
+    holder, doctor = world.holder(), world.professional("1", structure="urn:s|9")
+    actor = {"reference": f"Organization/{named['id']}"}
+
+    assert say(holder, "authorize", actor=actor).status == 200
+    opened = doctor.read(item).status
+    assert say(holder, "revoke", actor=actor).status == 200
+
+    assert (opened, doctor.read(item).status) == (200, 403)
+
+
+def test_to_mask_what_others_wrote_makes_no_choice_of_it(world, item):
+    """A Consent that an EHR wrote opens nothing, and goes on opening nothing when the holder hides it."""
+    planted = world.ehr.made(consent(world.patient, "permit", actors=["Practitioner/p6"]))
+
+    answer = say(world.holder(), "mask", item={"reference": f"Consent/{planted['id']}"})
+
+    assert answer.status == 200
+    assert world.professional("6").read(item).status == 403
+
+
+@pytest.mark.rule("L25", "L24")
+def test_a_doctor_whom_others_wrote_down_is_not_named_by_closing_and_reopening(world):
+    """Each operation says one thing of the Patient; what stands beside it may be anybody's data."""
+    made = world.ehr.made({"resourceType": "Patient", "generalPractitioner": [{"reference": "Practitioner/p6"}]})
+    patient = f"Patient/{made['id']}"
+    item = f"Observation/{world.ehr.made(observation(patient))['id']}"
+    doctor, holder = world.professional("6", patient=patient), world.holder(patient)
+
+    def ask(name, **given):
+        return say(holder, name, patient, **given).status
+
+    assert (ask("close"), ask("reopen")) == (200, 200)
+    before = doctor.read(item).status
+    assert ask("attending-doctor", actor={"reference": "Practitioner/p6"}) == 200
+    named = doctor.read(item).status
+    assert (ask("close"), doctor.read(item).status, ask("reopen")) == (200, 403, 200)
+
+    assert (before, named, doctor.read(item).status) == (403, 200, 200)
+
+
+@pytest.mark.rule("L15")
+def test_a_representative_does_not_prolong_what_the_holder_gave(world, item):
+    """Neither by a new word nor by another end of the old one; to give it back is free."""
+    related = world.ehr.made({"resourceType": "RelatedPerson", "patient": {"reference": world.patient}})
+    ref = f"RelatedPerson/{related['id']}"
+    given = consent(
+        world.patient,
+        "permit",
+        actors=[ref],
+        purposes=["FAMRQT"],
+        period={"end": (NOON + timedelta(days=3)).isoformat()},
+    )
+    made = world.holder().made(given)
+    someone = world.representative(ref)
+    assert someone.read(item).status == 200
+
+    again = someone.create(consent(world.patient, "permit", actors=[ref], purposes=["FAMRQT"]))
+    longer = someone.update(changed(made, provision={**made["provision"], "period": {"end": "2099"}}))
+
+    assert (again.status, longer.status) == (403, 403)
+    assert someone.create(consent(world.patient, "permit", actors=["Practitioner/p1"])).status == 201
+    assert someone.update(changed(made, status="inactive")).status == 200
+    assert someone.read(item).status == 403
+
+
+def test_a_scope_for_some_consents_closes_no_record(world):
+    """An operation on access is judged by no row, so that a search restriction could not hold it."""
+    holder = world.holder()
+    narrow = Actor(
+        world, replace(holder.subject, scopes=("user/Consent.c?status=inactive", "user/Consent.s?status=active"))
+    )
+
+    assert say(narrow, "close").status == 403
+    assert say(narrow, "access-list").status == 403
+    assert say(holder, "close").status == 200
