@@ -334,6 +334,9 @@ class _Builder:
     def _value(self, node: _Node, element: Element, path: str) -> tuple[Any, dict[str, Any]]:
         if element.type == "xhtml":
             return node.raw, {}
+        placeholder = element.array and element.type not in self._tables
+        if not node.attributes and not node.children and not placeholder:
+            raise Invalid(f"{path} is empty: give it a value, or leave it out (ele-1).", expression=path)
         if element.type == "Resource":
             if len(node.children) != 1 or node.attributes:
                 raise Invalid(f"{path} holds one resource.", expression=path)

@@ -27,7 +27,7 @@ from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import disclosed, entity, known, next_version, prepare, removal
+from fhir_dmp.interactions.write import disclosed, entity, indexed, known, next_version, prepare, removal
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Change, Lock, Stored
 from fhir_dmp.store.query import Row, matches
@@ -109,6 +109,7 @@ class _Sheet:
     locks: dict[str, Lock] = field(default_factory=dict)
     by_criteria: dict[str, _Item] = field(default_factory=dict)
     relied_on: dict[Ref, int] = field(default_factory=dict)
+    before: Mapping[Ref, Stored] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
     asked_before: dict[Criteria, Matched] = field(default_factory=dict)
 
@@ -142,6 +143,8 @@ def transaction(operations: Operations, call: Call, context: Context, grant: Gra
     for method in ("DELETE", "POST", "PUT", "PATCH"):
         sheet.each((method,), lambda item: _identify(item, sheet))
     _require_distinct(sheet.items)
+    refs = [item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "PATCH", "DELETE")]
+    sheet.before = env.store.find_many(refs) if refs else {}
     _link(sheet)
     _change(sheet)
     _operate(operations, sheet)
@@ -286,7 +289,8 @@ def _made_here(resource_type: str, matched: Matched, sheet: _Sheet) -> list[Ref]
             continue
         row = sheet.rows.get(item.place)
         if row is None:
-            index = sheet.env.extract(resource_type, item.asked.tree)
+            tree = {**sheet.links.rewrite(item.asked.tree, item.asked.full_url), "id": item.ref.id}
+            index = indexed(item.ref, sheet.before.get(item.ref), tree, sheet.context, sheet.env)
             row = sheet.rows[item.place] = {**index, "_id": str(item.ref), "ty": resource_type}
         if matches(matched.lock.query, row):
             made.append(item.ref)
@@ -295,9 +299,7 @@ def _made_here(resource_type: str, matched: Matched, sheet: _Sheet) -> list[Ref]
 
 def _change(sheet: _Sheet) -> None:
     """Make the change of every entry that writes, with all references between entries resolved."""
-    context, env = sheet.context, sheet.env
-    refs = [item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "PATCH", "DELETE")]
-    before = env.store.find_many(refs) if refs else {}
+    context, env, before = sheet.context, sheet.env, sheet.before
     made: set[Ref] = set()
 
     def change(item: _Item) -> None:

@@ -17,7 +17,7 @@ from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.dates import Interval, interval
 from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
-from fhir_dmp.search.paging import Place, open_place, owner, seal_place
+from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, HistoryPage, Scope
@@ -126,7 +126,7 @@ def _links(call: Call, context: Context, asked: _Asked, found: Found, horizon: i
     if found.more:
         ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
         place = Place(owner(context.subject), _path(call), asked.used, found.last or (), str(horizon), ends)
-        links["next"] = f"{base}?{urlencode({'_page': seal_place(place, env.seal)})}"
+        links["next"] = next_url(base, seal_place(place, env.seal), call.params)
     return links
 
 

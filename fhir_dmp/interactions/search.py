@@ -23,7 +23,7 @@ from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.include import included
 from fhir_dmp.search.model import Request
 from fhir_dmp.search.order import orders
-from fhir_dmp.search.paging import Place, open_place, owner, seal_place
+from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
@@ -181,7 +181,7 @@ def _answer(
     base = f"{context.base_url}/{_path(call)}".removesuffix("/")
     links = {"self": f"{base}?{urlencode(request.used)}" if request.used else base}
     if token:
-        links["next"] = f"{base}?{urlencode({'_page': token})}"
+        links["next"] = next_url(base, token, call.params)
     entries = [_entry(row, "match", part, context) for row in found.rows]
     entries += [_entry(row, "include", part, context) for row in extra]
     if request.ignored:

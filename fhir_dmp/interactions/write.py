@@ -54,13 +54,18 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     body = codec.dumps(whole)
     if len(body) > env.limits.resource:
         raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
-    index = dict(env.extract(ref.type, whole))
+    return Change(ref, version, before, body, indexed(ref, before, whole, context, env), only_labels)
+
+
+def indexed(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env) -> dict[str, Any]:
+    """Return what ``tree`` is found and judged by as the next version of ``ref``: its values, its author, its category."""
+    index = dict(env.extract(ref.type, tree))
     index["au"] = before.index.get("au", []) if before else author(context)
     if ref.type == "Binary":
-        index.update(_context_of(whole, context))
+        index.update(_context_of(tree, context))
     if index.get("ca", _ADMINISTRATIVE) != _ADMINISTRATIVE and _is_patients_own(before, context):
         index["ca"] = _PATIENTS_OWN
-    return Change(ref, version, before, body, index, only_labels)
+    return index
 
 
 def _context_of(tree: Mapping[str, Any], context: Context) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -69,6 +70,14 @@ class PersonOwner(Protocol):
     def purpose(self) -> str:
         """Why they ask."""
         ...
+
+
+_FORM = ("_format", "_pretty")
+
+
+def next_url(base: str, token: str, params: Params) -> str:
+    """Return the link to the page of a token, in the form that this page was asked for by its parameters."""
+    return f"{base}?{urlencode([('_page', token), *(each for each in params if each[0] in _FORM)])}"
 
 
 def owner(subject: Owner | None) -> str:

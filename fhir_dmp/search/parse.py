@@ -215,6 +215,8 @@ class _Reader:
         return Sort(param, key.startswith("-"))
 
     def _include(self, name: str, value: str, resource_type: str | None) -> Include:
+        if name.partition(":")[2] not in ("", "iterate", "recurse"):
+            raise Invalid(f"{name[:64]}: includes have the modifier :iterate and no other.", expression=name[:64])
         source, _, rest = value.partition(":")
         code, _, target = rest.partition(":")
         iterate = name.endswith((":iterate", ":recurse"))

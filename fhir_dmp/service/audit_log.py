@@ -28,7 +28,7 @@ from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.write import require_valid, resource_of
-from fhir_dmp.search.paging import Place, open_place, owner, seal_place
+from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
@@ -126,8 +126,9 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     total = len(parts) if place is None and last is None else None
     if asked.total and total is None:
         total = env.store.count_events(query)
-    token = _token(last, params, context, env) if last else None
-    return _page(_rendered(parts, context, grant, env), asked, total, token, context)
+    base = f"{context.base_url}/{_TYPE}"
+    following = next_url(base, _token(last, params, context, env), call.params) if last else None
+    return _page(_rendered(parts, context, grant, env), asked, total, following, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +249,12 @@ def _token(last: tuple[Any, ...], params: Params, context: Context, env: Env) ->
 
 
 def _page(
-    events: list[dict[str, Any]], asked: _Asked, total: int | None, token: str | None, context: Context
+    events: list[dict[str, Any]], asked: _Asked, total: int | None, following: str | None, context: Context
 ) -> Result:
     base = f"{context.base_url}/{_TYPE}"
     links = {"self": f"{base}?{urlencode(asked.params)}" if asked.params else base}
-    if token:
-        links["next"] = f"{base}?{urlencode({'_page': token})}"
+    if following:
+        links["next"] = following
     entries = [Entry(f"{base}/{event['id']}", codec.dumps(event), search_mode="match") for event in events]
     if asked.ignored:
         entries.append(Entry(body=codec.dumps(outcome(asked.ignored)), search_mode="outcome"))

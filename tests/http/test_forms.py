@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import replace
 
 import pymongo
@@ -91,6 +92,51 @@ def test_format_in_the_url_wins_over_accept(ehr):
         assert "xml" in ehr.get(f"/Patient/x1?_format={name}", headers={"Accept": "application/json"}).content_type
     assert "json" in ehr.get("/Patient/x1?_format=json", headers={"Accept": XML}).content_type
     assert ehr.get("/Patient/x1?_format=ttl").status_code == 406
+
+
+def test_the_next_page_comes_in_the_form_of_the_first(ehr, auditor):
+    """Who asked by the URL follows the link as it is, and the page after it too: of searches, histories, records and the log."""
+    for number in range(3):
+        ehr.put(f"/Patient/x{number}", {"resourceType": "Patient", "id": f"x{number}"})
+        ehr.put(
+            f"/Observation/o{number}",
+            {
+                "resourceType": "Observation",
+                "id": f"o{number}",
+                "status": "final",
+                "code": {"text": "K"},
+                "subject": {"reference": "Patient/x0"},
+            },
+        )
+
+    for caller, path in (
+        (ehr, "/Patient?_count=1"),
+        (ehr, "/_history?_count=1"),
+        (ehr, "/Patient/x0/$everything?_count=1"),
+        (auditor, "/AuditEvent?date=ge2000&_count=1"),
+    ):
+        answer = caller.get(f"{path}&_format=xml&_pretty=true")
+        for _ in range(2):
+            following = re.search(r'<relation value="next"/>\s*<url value="([^"]*)"', answer.text)
+            assert following is not None, (path, answer.text)
+            answer = caller.get(following[1].replace("&amp;", "&").partition("/fhir")[2])
+            assert answer.content_type == "application/fhir+xml; charset=utf-8"
+            assert "\n  <" in answer.text
+
+
+def test_a_search_by_post_says_its_form_in_the_body(ehr):
+    """As all its parameters; what is in the URL comes first, and a form that is not served is 406."""
+    ehr.put("/Patient/x1", **sent(PATIENT))
+    by_form = "application/x-www-form-urlencoded"
+
+    answer = ehr.post("/Patient/_search", **sent("_id=x1&_format=xml&_pretty=true", by_form))
+    over = ehr.post("/Patient/_search?_format=json", **sent("_id=x1&_format=xml", by_form))
+    refused = ehr.post("/Patient/_search", **sent("_id=x1&_format=ttl", by_form))
+
+    assert answer.content_type == "application/fhir+xml; charset=utf-8"
+    assert "\n  <" in answer.text
+    assert over.json["total"] == 1
+    assert refused.status_code == 406
 
 
 def test_errors_bundles_and_the_statement_come_as_xml_too(ehr, auditor, anonymous):

@@ -298,6 +298,7 @@ HOSTILE = {
     "link." * 30 + "name=x": 400,
     "general-practitioner:Practitioner.name=x": 200,
     "_include=" + "*:" * 1000: 400,
+    "_include:all=Observation:subject": 400,
     "_total=precise": 400,
     "%00=1": 200,
     "name:" + "x" * 5000 + "=1": 400,

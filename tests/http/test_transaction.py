@@ -435,6 +435,21 @@ def test_a_conditional_reference_finds_what_is_stored_and_what_the_bundle_makes(
     assert count(ehr, "/Observation") == 1
 
 
+def test_a_conditional_reference_finds_what_only_its_author_may_search(ehr):
+    """What this bundle makes is judged with its author, as it will be once stored: by any criteria, created or updated."""
+    ehr.put("/Patient/known", patient(id="known"))
+    for made in (
+        entry("POST", "Patient", patient(name=[{"family": "Made"}])),
+        entry("PUT", "Patient/new", patient(id="new", name=[{"family": "New"}])),
+        entry("PUT", "Patient/known", patient(id="known", name=[{"family": "Known"}])),
+    ):
+        family = made["resource"]["name"][0]["family"]
+        parts = done(send(ehr, entry("POST", "Observation", observation(f"Patient?family={family}")), made))
+        read = ehr.get(f"/Observation/{made_id(parts[0])}").json
+
+        assert read["subject"]["reference"] == f"Patient/{made_id(parts[1])}"
+
+
 def test_a_reference_to_what_the_transaction_deletes_finds_nothing(ehr):
     """A conditional reference sees the state after the deletions."""
     old = ehr.post("/Patient", patient("leaving")).json["id"]

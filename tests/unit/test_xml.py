@@ -109,6 +109,8 @@ def test_elements_stand_in_the_order_of_the_standard():
         b'<Patient xmlns="http://hl7.org/fhir"><birthDate><value>1980</value></birthDate></Patient>',
         b'<Patient xmlns="http://hl7.org/fhir"><text><div xmlns="http://hl7.org/fhir"/></text></Patient>',
         b'<Patient xmlns="http://hl7.org/fhir"><div xmlns="http://www.w3.org/1999/xhtml"/></Patient>',
+        b'<Patient xmlns="http://hl7.org/fhir"><active/></Patient>',
+        b'<Patient xmlns="http://hl7.org/fhir"><name/></Patient>',
         b'<p xmlns="http://www.w3.org/1999/xhtml"/>',
         b"\x00",
     ],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -188,6 +188,13 @@ def form_params(request: Request) -> tuple[tuple[str, str], ...]:
     request.max_content_length = MOST_FORM_BYTES
     sent = parse_qsl(_whole(request).decode(errors="replace"), keep_blank_values=True)
     return (*request.args.items(multi=True), *sent)
+
+
+def as_sent(form: Form, params: Sequence[tuple[str, str]]) -> Form:
+    """Return the form with what the parameters of a body ask of it, where a search or an operation comes as one."""
+    asked = next((value for name, value in params if name == "_format"), None)
+    pretty = form.pretty or ("_pretty", "true") in params
+    return replace(form, xml=form.xml if asked is None else _names_xml(asked), pretty=pretty)
 
 
 def preferences(request: Request) -> tuple[bool, Literal["minimal", "representation", "OperationOutcome"] | None]:

@@ -18,6 +18,7 @@ from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
 from fhir_dmp.http.fhir.negotiate import (
     AS_STORED,
     Form,
+    as_sent,
     form_params,
     is_form,
     patch_body,
@@ -57,6 +58,7 @@ class Endpoint:
             context = self.tokens.verify_bearer(raw_bearer(request.environ)).enters(context)
             form = wanted(request)
             call = self._known(parse())
+            form = as_sent(form, call.params) if is_form(request) else form
         except HTTPException as fault:
             return self.represent(self.refuse(call, from_werkzeug(fault), context), form)
         except FhirError as error:

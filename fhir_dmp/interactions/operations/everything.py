@@ -21,7 +21,7 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.subset import ASKED, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
 from fhir_dmp.search.extract import main_date
-from fhir_dmp.search.paging import Place, open_place, owner, seal_place
+from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
 from fhir_dmp.store.query import Between, Eq, In, Not, Query, both, either
@@ -134,7 +134,7 @@ def _links(
     if found.more:
         ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
         place = Place(owner(context.subject), _path(call), params, found.last or (), bound, ends)
-        links["next"] = f"{base}?{urlencode({'_page': seal_place(place, env.seal)})}"
+        links["next"] = next_url(base, seal_place(place, env.seal), call.params)
     return links
 
 
