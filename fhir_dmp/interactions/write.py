@@ -78,10 +78,10 @@ def _context_of(tree: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
 def _labelled(before: Stored | None, tree: Mapping[str, Any], context: Context) -> tuple[Mapping[str, Any], bool]:
     """Return the resource with the visibility labels that it will have, and whether nothing else changes."""
     given = flags_of(tree)
-    if before is None or before.body is None:
-        require_flags_at_creation(context.subject, given)
-        return tree, False
-    had = FLAGS & set(before.index.get("sec") or ())
+    had = FLAGS & set(before.index.get("sec") or ()) if before else frozenset()
+    if before is None or before.body is None:  # what comes back after its deletion is as hidden as it was
+        require_flags_at_creation(context.subject, given | had)
+        return (with_flags(tree, given | had) if had - given else tree), False
     if had == given:
         return tree, False
     only_labels = without_labels(codec.loads_object(before.body)) == without_labels(tree)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pymongo
 import pytest
 
-from tests.access_world import NOON, RPPS, Actor, World, changed, consent, observation
+from tests.access_world import NOON, RPPS, Actor, World, changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say
 from tests.http.test_notices import in_emergency, letters
 
@@ -166,3 +166,18 @@ def test_a_scope_for_some_consents_closes_no_record(world):
     assert say(narrow, "close").status == 403
     assert say(narrow, "access-list").status == 403
     assert say(holder, "close").status == 200
+
+
+@pytest.mark.rule("L9")
+def test_a_masked_item_that_comes_back_after_its_deletion_is_masked(world):
+    """Who deletes a document and sends it again under its id does not unmask it, nor its past versions."""
+    world.holder().made(consent(world.patient, "permit"))
+    doctor, made = world.professional("1"), world.ehr.made(document(world.patient))
+    ref = f"DocumentReference/{made['id']}"
+    assert say(world.holder(), "mask", item={"reference": ref}).status == 200
+
+    assert world.ehr.delete(ref).status == 204
+    assert world.ehr.update(changed(made)).status == 201
+
+    assert world.ehr.read(ref).status == 200
+    assert [doctor.read(ref).status, doctor.vread(ref, 1).status, doctor.history(ref).status] == [404, 404, 404]
