@@ -27,7 +27,7 @@ from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import disclosed, entity, indexed, known, next_version, prepare, removal
+from fhir_dmp.interactions.write import disclosed, entity, indexed, known, next_version, prepare, removal, require_valid
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Change, Lock, Stored
 from fhir_dmp.store.query import Row, matches
@@ -252,7 +252,12 @@ def _link(sheet: _Sheet) -> None:
     types = sheet.env.definitions.search_params
     references = dict.fromkeys(reference for each in named.values() for reference in each)
     sheet.ask((kind, each) for each in references if (kind := each.partition("?")[0]) in types)
+    kinds = {each.partition("?")[0] for each in references}
     known: set[str] = set()
+
+    def check(item: _Item) -> None:
+        if item.ref and item.ref.type in kinds and item.asked.tree and not item.stands:
+            require_valid(item.ref.type, item.asked.tree, sheet.env)
 
     def find(item: _Item) -> None:
         for reference in named[item.place]:
@@ -260,6 +265,7 @@ def _link(sheet: _Sheet) -> None:
                 sheet.links.add(reference, str(_referred(reference, item, sheet)))
                 known.add(reference)
 
+    sheet.each(("POST", "PUT"), check)
     sheet.each(("POST", "PUT"), find)
 
 

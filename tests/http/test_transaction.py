@@ -450,6 +450,24 @@ def test_a_conditional_reference_finds_what_only_its_author_may_search(ehr):
         assert read["subject"]["reference"] == f"Patient/{made_id(parts[1])}"
 
 
+@pytest.mark.parametrize(
+    ("reference", "made"),
+    [
+        ("Patient?family=q", {"resourceType": "Patient", "identifier": [3]}),
+        ("Patient?family=q", {"resourceType": "Patient", "meta": "x"}),
+        ("Binary?_id=q", {"resourceType": "Binary", "contentType": "text/plain", "securityContext": "x"}),
+    ],
+)
+def test_what_a_conditional_reference_looks_through_is_valid_first(ehr, reference, made):
+    """A malformed entry is told at its place, though nothing is written yet."""
+    extension = [{"url": "urn:x", "valueReference": {"reference": reference}}]
+    sent = observation("Patient/x", extension=extension)
+    answer = send(ehr, entry("POST", "Observation", sent), entry("POST", made["resourceType"], made))
+
+    assert answer.status_code == 400
+    assert answer.json["issue"][0]["expression"][0].startswith("Bundle.entry[1].resource.")
+
+
 def test_a_reference_to_what_the_transaction_deletes_finds_nothing(ehr):
     """A conditional reference sees the state after the deletions."""
     old = ehr.post("/Patient", patient("leaving")).json["id"]
