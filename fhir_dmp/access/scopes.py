@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from fhir_dmp.access.model import Action
@@ -38,6 +39,7 @@ class Scope:
     restriction: Restriction = ()
 
 
+@lru_cache(maxsize=4096)
 def parse_scope(text: str) -> Scope | None:
     """Return the resource scope that ``text`` is, or None for anything else.
 
