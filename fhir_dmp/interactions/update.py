@@ -9,7 +9,7 @@ from typing import Any
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import entity, known, next_version, prepare, resource_of
+from fhir_dmp.interactions.write import entity, known, next_version, prepare, require_version, resource_of
 from fhir_dmp.store.change import Lock, Stored
 
 
@@ -37,6 +37,7 @@ def update(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 def _new(call: Call, tree: Mapping[str, Any], locks: tuple[Lock, ...], context: Context, env: Env) -> Plan:
     """Return the Plan for what no criteria match and nobody gave an id."""
+    require_version(call, None)
     change = prepare(Ref(call.resource_type, env.ids.new()), None, tree, context, env)
     return Plan(changes=(change,), finish=_created, locks=locks, entities=(entity(change),))
 

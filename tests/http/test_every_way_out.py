@@ -28,7 +28,7 @@ TELLS_NOTHING = {
 }
 """What answers without an event, and what it is."""
 
-FORMS = re.compile(r"/docs/assets/|/oauth/sign-in|/oauth/sign-out|/oauth/authorize")
+FORMS = re.compile(r"/docs/assets/|/oauth/sign-in|/oauth/sign-out|/oauth/authorize|/oauth/apps")
 """Pages of files and forms: a form shows nobody's record, and what is sent by it has tests of its own."""
 
 GIVEN = {"resource_type": "Patient", "record_type": "Patient", "version": "1"}

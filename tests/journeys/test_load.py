@@ -325,9 +325,10 @@ def test_a_batch_broken_half_way_is_finished_without_repeating_its_entries(place
 
 def creations(place):
     """Return the log's rows of creations that were done."""
-    logs = [name for name in place.database.list_collection_names() if name.startswith("audit")]
+    log = place.database.client[f"{place.database.name}_log"]
+    logs = [name for name in log.list_collection_names() if name.startswith("audit")]
     wanted = {"u": {"$all": ["s=create", "o=0"]}}
-    return [row for name in logs for row in place.database[name].find(wanted)]
+    return [row for name in logs for row in log[name].find(wanted)]
 
 
 def test_an_outage_in_the_middle_is_waited_for(place, monkeypatch):

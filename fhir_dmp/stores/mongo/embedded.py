@@ -35,6 +35,9 @@ from fhir_dmp.stores.mongo.users import make_users, roles
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+DYING_SECONDS = 3.0
+"""How long a mongod that was killed may go on to listen; whoever listens longer is somebody else."""
+
 PORT_SECONDS = 5.0
 """How long a port is waited for that is in use though nobody listens."""
 
@@ -394,11 +397,11 @@ def _free_port(wanted: int | None) -> int:
 
     Workers know the database by its port: it changes only if somebody else listens there.
     """
-    ends = time.monotonic() + PORT_SECONDS
-    while wanted is not None and not _listens(wanted):
+    began = time.monotonic()
+    while wanted is not None:
         if _free(wanted):
             return wanted
-        if time.monotonic() > ends:
+        if time.monotonic() - began > (DYING_SECONDS if _listens(wanted) else PORT_SECONDS):
             break
         time.sleep(0.05)
     for _ in range(1000):
