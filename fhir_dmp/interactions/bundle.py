@@ -359,7 +359,7 @@ def _operate(operations: Operations, sheet: _Sheet) -> None:
         if action is not None:
             require_scope(sheet.context.subject, call.type, action)
         made = does(call, sheet.context, sheet.grant, sheet.env)
-        if not isinstance(made, Plan) or made.reads:
+        if not isinstance(made, Plan) or made.reads or made.entitled or made.erased:
             raise NotSupported(f"{call.act} is sent alone, not in a transaction.", expression="Bundle.request.url")
         twice = next((change.ref for change in made.changes if change.ref in written), None)
         if twice is not None:

@@ -262,3 +262,18 @@ def test_the_list_tells_who_may_enter_and_by_what(world):
     assert set(kinds) == {"consent for TREAT", "attending doctor", "consent for BTG"}
     assert kinds["consent for TREAT"]["until"]["valueInstant"].startswith("2026-12-02T00:00:00")
     assert kinds["consent for BTG"]["permit"]["valueBoolean"] is False
+
+
+@pytest.mark.parametrize("operation", ["authorize", "block", "close"])
+def test_a_choice_is_said_alone_and_not_among_the_entries_of_a_transaction(world, operation):
+    """What opens or shuts a record is no part of somebody's bundle; nothing of the bundle is stored."""
+    tree = {"resourceType": "Parameters", "parameter": [{"name": "actor", "valueReference": by("1")}]}
+    sent = tree if operation != "close" else {"resourceType": "Parameters"}
+    entries = [
+        {"resource": sent, "request": {"method": "POST", "url": f"{world.patient}/${operation}"}},
+        {"resource": observation(world.patient), "request": {"method": "POST", "url": "Observation"}},
+    ]
+
+    assert world.holder().transaction(*entries).status == 400
+    assert world.holder().search("Observation").body.get("entry") is None
+    assert world.holder().search("Consent").body.get("entry") is None
