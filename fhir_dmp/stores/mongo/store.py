@@ -48,6 +48,7 @@ _UNSEARCHED = {"t": 0, "r": 0, "w": 0}
 
 _NEWEST = "f" * 17
 _Row = dict[str, Any]
+_Naming = tuple[tuple[str, ...], int]
 _log = structlog.get_logger(__name__)
 
 
@@ -68,6 +69,7 @@ class MongoStore:
         self._together_whole = Together(self._fetch)
         self._grants = self.database.get_collection("grants", read_concern=majority)
         self._policies = Together(self._fetch_policies)
+        self._naming = Together(self._fetch_naming)
         number = self._number()
         self.first = number == 1
         """Whether this is the first process that ever wrote to the database."""
@@ -137,10 +139,8 @@ class MongoStore:
         return {patient: found[patient] for patient in patients if patient in found}
 
     def policies_naming(self, names: Sequence[str], limit: int) -> tuple[PolicyRow, ...]:
-        """Return up to ``limit`` policies that name one of these."""
-        with answering():
-            found = self._grants.find({"n": {"$in": list(names)}}, {"v": 1, "b": 1}, limit=limit)
-            return tuple(_policy(row) for row in found.max_time_ms(int(QUERY_SECONDS * 1000)))
+        """Return up to ``limit`` policies that name one of these, by a query shared with those who ask the same."""
+        return self._naming.find((tuple(names), limit)) or ()
 
     def policies_after(self, patient: str, limit: int) -> tuple[PolicyRow, ...]:
         """Return a page of all policies, by their patients."""
@@ -170,10 +170,9 @@ class MongoStore:
         """Return for each query none, the one, or two of the present rows that meet it."""
 
         def find(wanted: _Row, limit: int) -> Sequence[_Row]:
-            return list(self._current.find(wanted, limit=limit).max_time_ms(int(QUERY_SECONDS * 1000)))
+            return self._rows(wanted, {}, limit=limit, batchSize=limit)
 
-        with answering():
-            return tuple(tuple(map(stored_of, rows)) for rows in rows_of_each(queries, 2, find))
+        return tuple(tuple(map(stored_of, rows)) for rows in rows_of_each(queries, 2, find))
 
     def count(self, query: Query, limit: int | None = None) -> int:
         """Return how many present rows meet the query."""
@@ -294,22 +293,50 @@ class MongoStore:
 
     def _fetch(self, ids: Sequence[str], fields: _Row | None = None) -> Mapping[str, Stored]:
         """Return the rows, by one command: a cursor costs a third more. What one answer cannot hold, a cursor brings."""
-        wanted = {"_id": {"$in": list(ids)}}
+        rows = self._rows({"_id": {"$in": list(ids)}}, fields or {}, batchSize=len(ids) + 1)
+        return {row["_id"]: stored_of(row) for row in rows}
+
+    def _rows(self, wanted: _Row, fields: _Row, **options: Any) -> Sequence[_Row]:
+        """Return the rows of one ``find`` on ``current``, sent as it is; what one answer cannot hold, a cursor brings."""
         command = {
             "find": "current",
             "filter": wanted,
-            "projection": fields or {},
-            "batchSize": len(ids) + 1,
+            "projection": fields,
+            **options,
             "readConcern": {"level": "majority"},
             "maxTimeMS": int(QUERY_SECONDS * 1000),
         }
         with answering():
             answer = again_once(lambda: self.database.command(command))["cursor"]
-            rows = answer["firstBatch"]
-            if answer["id"]:
-                self.database.command({"killCursors": "current", "cursors": [answer["id"]]})
-                rows = self._current.find(wanted, fields).max_time_ms(int(QUERY_SECONDS * 1000))
-            return {row["_id"]: stored_of(row) for row in rows}
+            if not answer["id"]:
+                first: list[_Row] = answer["firstBatch"]
+                return first
+            self.database.command({"killCursors": "current", "cursors": [answer["id"]]})
+            found = self._current.find(wanted, fields, limit=options.get("limit", 0))
+            sort = options.get("sort")
+            return list((found.sort(list(sort.items())) if sort else found).max_time_ms(int(QUERY_SECONDS * 1000)))
+
+    def _fetch_naming(self, asked: Sequence[_Naming]) -> Mapping[_Naming, tuple[PolicyRow, ...]]:
+        with answering():
+            return {(names, limit): tuple(map(_policy, self._policy_rows(names, limit))) for names, limit in asked}
+
+    def _policy_rows(self, names: tuple[str, ...], limit: int) -> Sequence[_Row]:
+        command = {
+            "find": "grants",
+            "filter": {"n": {"$in": list(names)}},
+            "projection": {"v": 1, "b": 1},
+            "limit": limit,
+            "batchSize": limit,
+            "readConcern": {"level": "majority"},
+            "maxTimeMS": int(QUERY_SECONDS * 1000),
+        }
+        answer = again_once(lambda: self.database.command(command))["cursor"]
+        if not answer["id"]:
+            first: list[_Row] = answer["firstBatch"]
+            return first
+        self.database.command({"killCursors": "grants", "cursors": [answer["id"]]})
+        found = self._grants.find({"n": {"$in": list(names)}}, {"v": 1, "b": 1}, limit=limit)
+        return list(found.max_time_ms(int(QUERY_SECONDS * 1000)))
 
     def _fetch_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
         ids = [f"{POLICY}{patient}" for patient in patients]
@@ -322,8 +349,8 @@ class MongoStore:
         if page.after is not None:
             wanted = {"$and": [wanted, after_filter(order, page.after)]}
         keys = [(each.field, -1 if each.descending else 1) for each in order]
-        found = self._current.find(wanted, fields or None).sort(keys).limit(page.limit + 1)
-        return found.max_time_ms(int(QUERY_SECONDS * 1000))
+        most = page.limit + 1
+        return self._rows(wanted, fields, sort=dict(keys), limit=most, batchSize=most)
 
     def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
         after = None if page.after is None else [to_value(key) for key in page.after]
