@@ -50,13 +50,14 @@ _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 class PlainCalls:
     """The WSGI application in front of the framework.
 
-    ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body.
+    ``types`` are the resource types of R4, ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body.
     """
 
     framework: Application
     endpoint: Endpoint
     path: str
     readers: Readers
+    types: Container[str]
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a plain call; hand everything else on."""
@@ -105,7 +106,7 @@ class PlainCalls:
             return None
         path = path[len(self.path) :]
         query = environ.get("QUERY_STRING", "")
-        types = self.endpoint.env.definitions.search_params
+        types = self.types
         if environ["REQUEST_METHOD"] == "GET":
             return plain_read(path, query, types)
         length = environ.get("CONTENT_LENGTH", "")
