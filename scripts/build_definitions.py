@@ -104,49 +104,47 @@ def build() -> Json:
 
 
 class Codes:
-    """The code lists of required bindings, each kept once."""
+    """The codes of bindings by their system, each value set kept once; null stands for all codes of a system."""
 
     def __init__(self, resources: list[Json]) -> None:
-        self.tables: list[list[str]] = []
+        self.tables: list[dict[str, list[str] | None]] = []
         self._by_url = {each["url"]: each for each in resources if "url" in each}
         self._places: dict[str, int | None] = {}
 
     def place(self, canonical: str) -> int | None:
-        """Return where the codes of a value set stand in ``tables``, or None if it does not expand from the sources."""
+        """Return where the codes of a value set stand in ``tables``, or None if it names no system."""
         url = canonical.partition("|")[0]
         if url not in self._places:
-            found = self._expand(url)
-            place = None
-            if found is not None and 0 < len(found) <= _MOST_CODES:
-                place = len(self.tables)
-                self.tables.append(sorted(found))
-            self._places[url] = place
+            found = {system: None if codes is None else sorted(codes) for system, codes in self._expand(url).items()}
+            size = sum(len(codes) for codes in found.values() if codes)
+            self._places[url] = len(self.tables) if found else None
+            if found:
+                self.tables.append(found if size <= _MOST_CODES else dict.fromkeys(found))
         return self._places[url]
 
-    def _expand(self, url: str) -> set[str] | None:
+    def _expand(self, url: str) -> dict[str, set[str] | None]:
         value_set = self._by_url.get(url)
-        if value_set is None or value_set["resourceType"] != "ValueSet" or "exclude" in value_set.get("compose", {}):
-            return None
-        codes: set[str] = set()
-        for include in value_set.get("compose", {}).get("include", []):
-            part = self._include(include)
-            if part is None:
-                return None
-            codes |= part
-        return codes
+        if value_set is None or value_set["resourceType"] != "ValueSet":
+            return {}
+        compose, found = value_set.get("compose", {}), dict[str, set[str] | None]()
+        for include in compose.get("include", []):
+            for system, codes in self._include(include).items():
+                have = found.get(system, set())
+                found[system] = None if codes is None or have is None else have | codes
+        return dict.fromkeys(found) if "exclude" in compose else found
 
-    def _include(self, include: Json) -> set[str] | None:
-        if "filter" in include:
-            return None
-        if "concept" in include:
-            return {each["code"] for each in include["concept"]}
+    def _include(self, include: Json) -> dict[str, set[str] | None]:
         if "valueSet" in include:
             parts = [self._expand(each.partition("|")[0]) for each in include["valueSet"]]
-            return None if None in parts else set().union(*(part for part in parts if part))
-        system = self._by_url.get(include.get("system", ""))
-        if system is None or system.get("content") != "complete":
-            return None
-        return set(_concepts(system.get("concept", [])))
+            return parts[0] if len(parts) == 1 and "system" not in include else dict.fromkeys(parts[0])
+        url = include["system"]
+        if "filter" in include:
+            return {url: None}
+        if "concept" in include:
+            return {url: {each["code"] for each in include["concept"]}}
+        system = self._by_url.get(url)
+        whole = system is not None and system.get("content") == "complete"
+        return {url: set(_concepts(system.get("concept", []))) if system is not None and whole else None}
 
 
 def _concepts(concepts: list[Json]) -> Iterator[str]:
@@ -178,15 +176,27 @@ def type_tables(structure: Json, codes: Codes) -> dict[str, Json]:
 
 
 def _elements(element: Json, leaf: str, has_children: bool, codes: Codes) -> Iterator[list[Any]]:  # noqa: FBT001 - a fact of the element
-    """Yield name, type, min, max (-1: any), array, choice, place of the codes, targets, summary."""
+    """Yield name, type, min, max (-1: any), array, choice, place of the codes, whether no others are allowed, targets, summary."""
     maximum = -1 if element["max"] == "*" else int(element["max"])
     array = element.get("base", element)["max"] != "1"
     summary = bool(element.get("isSummary"))
     choice = leaf if leaf.endswith("[x]") else None
+    required = element.get("binding", {}).get("strength") == "required"
     for kind, place, targets in _types(element, has_children, codes):
         stem = leaf.removesuffix("[x]")
         name = stem + kind[0].upper() + kind[1:] if choice else leaf
-        yield [name, kind, element["min"], maximum, array, choice, place, targets, summary]
+        yield [
+            name,
+            kind,
+            element["min"],
+            maximum,
+            array,
+            choice,
+            place,
+            required and place is not None,
+            targets,
+            summary,
+        ]
 
 
 def _types(element: Json, has_children: bool, codes: Codes) -> Iterator[tuple[str, int | None, list[str]]]:  # noqa: FBT001 - a fact of the element
@@ -199,9 +209,8 @@ def _types(element: Json, has_children: bool, codes: Codes) -> Iterator[tuple[st
     for each in element["type"]:
         kind = _kind(each)
         place = None
-        binding = element.get("binding", {})
-        if kind == "code" and binding.get("strength") == "required" and "valueSet" in binding:
-            place = codes.place(binding["valueSet"])
+        if kind == "code" and "valueSet" in element.get("binding", {}):
+            place = codes.place(element["binding"]["valueSet"])
         targets = sorted({url.removeprefix(_PREFIX) for url in each.get("targetProfile", [])})
         yield kind, place, [] if "Resource" in targets else targets
 

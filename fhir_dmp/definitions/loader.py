@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fhir_dmp.definitions.bindings import bound_param
 from fhir_dmp.definitions.model import (
     Categories,
     CategoryRule,
@@ -23,6 +24,7 @@ from fhir_dmp.definitions.model import (
     Rights,
     SearchParam,
     Step,
+    Systems,
     TypeDef,
     Unsupported,
 )
@@ -32,13 +34,15 @@ from fhir_dmp.definitions.model import (
 def load() -> Definitions:
     """Return all tables; they are read once for each process."""
     tables, rights = _read("r4"), _read("rights")
-    codes = [frozenset(each) for each in tables["codes"]]
+    bound = [tuple((system, codes and frozenset(codes)) for system, codes in each.items()) for each in tables["codes"]]
+    types = {name: _type(name, table, bound) for name, table in tables["types"].items()}
     return Definitions(
         version=tables["version"],
         resource_types=tuple(tables["resources"]),
-        types={name: _type(name, table, codes) for name, table in tables["types"].items()},
+        types=types,
         search_params={
-            name: {param[0]: _param(param) for param in params} for name, params in tables["params"].items()
+            name: {param[0]: bound_param(_param(param), name, types) for param in params}
+            for name, params in tables["params"].items()
         },
         compartments={
             code: Compartment(code, {name: tuple(params) for name, params in members.items()})
@@ -90,12 +94,13 @@ def _parameter(table: dict[str, Any]) -> ParameterDef:
     return ParameterDef(table["name"], table["use"], table["type"], table["min"], maximum, parts)
 
 
-def _type(name: str, table: dict[str, Any], codes: list[frozenset[str]]) -> TypeDef:
-    return TypeDef(name, table["kind"], {element[0]: _element(element, codes) for element in table["elements"]})
+def _type(name: str, table: dict[str, Any], bound: list[Systems]) -> TypeDef:
+    return TypeDef(name, table["kind"], {element[0]: _element(element, bound) for element in table["elements"]})
 
 
-def _element(element: list[Any], codes: list[frozenset[str]]) -> ElementDef:
-    name, kind, minimum, maximum, array, choice, place, targets, summary = element
+def _element(element: list[Any], bound: list[Systems]) -> ElementDef:
+    name, kind, minimum, maximum, array, choice, place, required, targets, summary = element
+    systems = () if place is None else bound[place]
     return ElementDef(
         name,
         kind,
@@ -103,10 +108,17 @@ def _element(element: list[Any], codes: list[frozenset[str]]) -> ElementDef:
         None if maximum < 0 else maximum,
         array,
         choice,
-        None if place is None else codes[place],
+        _allowed(systems) if required else None,
         tuple(targets),
         summary,
+        systems,
     )
+
+
+def _allowed(systems: Systems) -> frozenset[str] | None:
+    """Return the codes that a required binding leaves, or None where it names a system and not each of its codes."""
+    lists = [codes for _, codes in systems if codes is not None]
+    return frozenset().union(*lists) if len(lists) == len(systems) else None
 
 
 def _param(param: list[Any]) -> SearchParam:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+Systems = tuple[tuple[str, frozenset[str] | None], ...]
+"""The code systems that an element is bound to, each with those of its codes that are allowed; None stands for any."""
+
 SearchType = Literal["number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"]
 
 
@@ -33,12 +36,14 @@ class Path:
     """One alternative of an expression: the steps from the resource (or the composite's root) to the values.
 
     ``type`` is the FHIR datatype of what is found there (``CodeableConcept``, ``dateTime``, ``Reference``, ``id``...).
-    ``present_is_true`` stands for ``x.exists() and x != false``: a boolean counts as itself, anything else as true.
+    ``present_is_true`` stands for ``x.exists() and x != false``: a boolean counts as itself, anything else as true. ``systems`` are those
+    that the binding of a ``code`` implies.
     """
 
     steps: tuple[Step, ...]
     type: str
     present_is_true: bool = False
+    systems: Systems = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ class ElementDef:
     ``name`` is the JSON property; the alternatives of a choice are elements of their own that share ``choice``
     (``value[x]``). ``type`` is a primitive (``code``), a complex type (``Period``), a backbone
     (``Patient.contact``), or ``Resource``. ``maximum`` is None for ``*``. ``codes`` are those of a required
-    binding that stands in the tables, ``targets`` the types a Reference may point at (empty: any).
+    binding that stands in the tables, ``systems`` those of any binding of a ``code``, ``targets`` the types a Reference may
+    point at (empty: any).
     """
 
     name: str
@@ -113,6 +119,7 @@ class ElementDef:
     codes: frozenset[str] | None = None
     targets: tuple[str, ...] = ()
     summary: bool = False
+    systems: Systems = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from fhir_dmp.definitions.bindings import bound_param
 from fhir_dmp.definitions.compiler import COMMON, Compiler, Element, UnsupportedError
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.fhir import codec
@@ -162,7 +163,7 @@ def compile_posted(definition: Mapping[str, Any], compiler: Compiler, definition
                 raise UnsupportedError(f"{resource_type}.{code} is one of R4's")
             param = _compiled(definition, resource_type, compiler, everywhere=base in COMMON)
             if param is not None:
-                found[resource_type] = param
+                found[resource_type] = bound_param(param, resource_type, definitions.types)
     if not found:
         raise UnsupportedError("it is for no type")
     return found

@@ -284,7 +284,7 @@ def _composite(name: str, values: Sequence[str], modifier: str | None, setting: 
 def _on_resource(resource_type: str, path: Path, part: Component, value: str, setting: Setting) -> Query:
     """Return the query for one part by the parameter that reads the same elements of the resource."""
     params = _params(resource_type, setting)
-    paths = [Path(path.steps + each.steps, each.type, each.present_is_true) for each in part.paths]
+    paths = [replace(each, steps=path.steps + each.steps) for each in part.paths]
     own = names.same_reading(params, part.type, paths)
     if own is None:
         raise NotSupported(f"The part {part.code} of this composite is not indexed.", expression=part.code)

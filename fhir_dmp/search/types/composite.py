@@ -17,7 +17,7 @@ from fhir_dmp.definitions.model import Component, Path
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.search.types import date, number, quantity, reference, string, token
 from fhir_dmp.search.types.values import split, unescape
-from fhir_dmp.store.query import And, Between, Eq, In, Query, both, either
+from fhir_dmp.store.query import And, In, Query, both, either, prefix
 
 MARK = "$"
 RANGES = date.RANGES
@@ -139,8 +139,8 @@ def _second(start: str, part: Component, value: str, ways: Ways) -> Query:
         targets = reference.asked(unescape(value), (), None, ways.base_url)
         return In("t", tuple(start + target for target in targets))
     if part.type == "string":
-        return _moved(string.compile_values("", (value,), None), start)
-    return _moved(token.compile_values("", (value,), None, part.paths), start)
+        return prefix("t", start + string.wanted(part.code, unescape(value)))
+    return token.any_of(start, token.asked(part.code, value, part.paths))
 
 
 def _first_forms(name: str, part: Component, value: str, ways: Ways) -> list[str]:
@@ -148,17 +148,7 @@ def _first_forms(name: str, part: Component, value: str, ways: Ways) -> list[str
         return reference.asked(unescape(value), (), None, ways.base_url)
     if part.type == "string":
         return [string.folded(unescape(value))]
-    form, whole = token.asked(name, value, frozenset(path.type for path in part.paths))
-    if whole:
+    forms = token.asked(name, value, part.paths)
+    if any(whole for _, whole in forms):
         raise NotSupported(f"The first part of {name} is a whole code, not all codes of a system.", expression=name)
-    return [form]
-
-
-def _moved(query: Query, start: str) -> Query:
-    """Return the same question with what is before it in the index."""
-    if isinstance(query, Eq):
-        return Eq("t", start + str(query.value).removeprefix("="))
-    if isinstance(query, Between):
-        low, high = (str(end).removeprefix("=") for end in (query.low, query.high))
-        return Between("t", start + low, start + high)
-    raise NotSupported("This value cannot be asked in a composite.")
+    return [form for form, _ in forms]

@@ -57,17 +57,23 @@ def _tokens(name: str, text: str, part: str) -> list[str]:
     return tokens
 
 
+def wanted(name: str, text: str) -> str:
+    """Return what is looked for, folded; raise ``Invalid`` if nothing is left of it."""
+    found = folded(text)
+    if not found:
+        raise Invalid(f"There is nothing to look for in {text[:40]!r}.", expression=name)
+    return found
+
+
 def compare(name: str, operator: str, text: str) -> Query:
     """Return the query for text that equals, holds, begins or ends with another (``eq co sw ew`` of ``_filter``), folded."""
-    wanted = folded(text)
-    if not wanted:
-        raise Invalid(f"There is nothing to look for in {text[:40]!r}.", expression=name)
+    part = wanted(name, text)
     start = f"{name}="
     ways: dict[str, Query] = {
-        "eq": Eq("t", start + wanted),
-        "co": Like("t", start, wanted),
-        "sw": prefix("t", start + wanted),
-        "ew": Like("t", start, wanted, last=True),
+        "eq": Eq("t", start + part),
+        "co": Like("t", start, part),
+        "sw": prefix("t", start + part),
+        "ew": Like("t", start, part, last=True),
     }
     return ways[operator]
 
@@ -87,10 +93,8 @@ def _one(name: str, text: str, modifier: str | None, words: bool) -> Query:  # n
         return Eq("t", f"{name}{EXACT}={bounded(text)}")
     if modifier not in (None, "contains"):
         raise unsupported(modifier, name)
-    wanted = folded(text)
-    if not wanted:
-        raise Invalid(f"There is nothing to look for in {text[:40]!r}.", expression=name)
+    start = wanted(name, text)
     if modifier == "contains":
-        return Like("t", f"{name}=", wanted)
-    whole = prefix("t", f"{name}={wanted}")
-    return either([whole, prefix("t", f"{name}{WORD}={wanted}")]) if words else whole
+        return Like("t", f"{name}=", start)
+    whole = prefix("t", f"{name}={start}")
+    return either([whole, prefix("t", f"{name}{WORD}={start}")]) if words else whole

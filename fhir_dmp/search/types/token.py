@@ -1,8 +1,9 @@
 """Token: a code, with or without its system. https://hl7.org/fhir/R4/search.html#token.
 
 Indexed as ``code`` and, with a system, ``system|code``; a code that could have a system and has none also as ``|code``. ``system|`` is
-asked by prefix. Matches are literal, but for elements of the type ``string`` case counts for nothing. What a code is called
-(text, display) is indexed under ``Type.param:text``, as a string.
+asked by prefix. A ``code`` has the system that its binding implies, which is not indexed: it is looked at when asked. Matches are
+literal, but for elements of the type ``string`` case counts for nothing. A contact point is asked with its own system (``phone|…``) too.
+What a code is called (text, display) is indexed under ``Type.param:text``, as a string.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ TEXT = ":text"
 OF_TYPE = ":of-type"
 Forms = Callable[[Any], list[str]]
 
-_WITHOUT_SYSTEM = frozenset({"boolean", "code", "id", "string", "uri", "ContactPoint", "dateTime"})
-_BAR_FORBIDDEN = frozenset({"boolean", "uri", "ContactPoint"})
+Form = tuple[str, bool]
+"""A form that values are found by, and whether it is the beginning of all that are meant."""
+
+_BARE = frozenset({"boolean", "code", "id", "string", "uri", "dateTime"})
+_BAR_FORBIDDEN = frozenset({"boolean", "uri"})
 _TEXTS = frozenset({"CodeableConcept", "Coding", "Identifier"})
 
 
@@ -94,10 +98,6 @@ def _pair(system: str | None, code: str | None) -> list[str]:
     return [bounded(plain), bounded(f"{system or ''}|{plain}")]
 
 
-def _contact(value: Any) -> list[str]:
-    return _literal(value.get("value"))
-
-
 def _literal(value: Any) -> list[str]:
     return [bounded(value.replace("|", "\\|"))] if isinstance(value, str) else []
 
@@ -118,7 +118,7 @@ _FORMS: Mapping[str, Forms] = {
     "CodeableConcept": _concept,
     "Coding": _coding,
     "Identifier": _identifier,
-    "ContactPoint": _contact,
+    "ContactPoint": _identifier,
     "boolean": _boolean,
     "code": _literal,
     "id": _literal,
@@ -136,12 +136,15 @@ def compile_values(name: str, values: Sequence[str], modifier: str | None, paths
         return In("t", tuple(f"{name}{OF_TYPE}={_asked_of_type(name, value)}" for value in values))
     if modifier is not None:
         raise unsupported(modifier, name)
-    kinds = frozenset(path.type for path in paths)
-    wanted = tuple(asked(name, value, kinds) for value in values)
-    exact = tuple(f"{name}={form}" for form, whole in wanted if not whole)
-    systems = [prefix("t", f"{name}={form}") for form, whole in wanted if whole]
+    return any_of(f"{name}=", [form for value in values for form in asked(name, value, paths)])
+
+
+def any_of(start: str, wanted: Sequence[Form]) -> Query:
+    """Return the query for any of the forms, each with ``start`` before it in the index."""
+    exact = tuple(dict.fromkeys(start + form for form, whole in wanted if not whole))
+    wholes = [prefix("t", start + form) for form, whole in dict.fromkeys(wanted) if whole]
     codes: list[Query] = [Eq("t", exact[0]) if len(exact) == 1 else In("t", exact)] if exact else []
-    return either([*codes, *systems])
+    return either([*codes, *wholes])
 
 
 def _asked_of_type(name: str, value: str) -> str:
@@ -152,31 +155,51 @@ def _asked_of_type(name: str, value: str) -> str:
 
 
 def of_codes(name: str, codes: Mapping[str, frozenset[str] | None], paths: Sequence[Path]) -> Query:
-    """Return the query for any of the codes of these systems (None: all of one); an element without systems is found by the code."""
-    bare = all(path.type in _WITHOUT_SYSTEM for path in paths)
-    wanted, systems = [], []
+    """Return the query for any of the codes of these systems (None: all of one)."""
+    wanted: list[Form] = []
     for system, own in codes.items():
-        plain = [code.replace("|", "\\|") for code in sorted(own or ())]
-        wanted += [f"{name}={bounded(code if bare else f'{system}|{code}')}" for code in plain]
-        if own is None:
-            systems.append(prefix("t", f"{name}={bounded(f'{system}|')}"))
-    if bare and systems:
-        raise NotSupported(f"{name} has no system: all codes of one cannot be asked for.", expression=name)
-    return either([In("t", tuple(wanted)), *systems] if wanted else systems)
+        if own is None and not any(path.systems for path in paths) and all(path.type in _BARE for path in paths):
+            raise NotSupported(f"{name} has no system: all codes of one cannot be asked for.", expression=name)
+        codes_of = ("",) if own is None else sorted(own)
+        wanted += [form for code in codes_of for form in _forms_of(system, code, paths, implied=True)]
+    return any_of(f"{name}=", wanted)
 
 
-def asked(name: str, value: str, kinds: frozenset[str]) -> tuple[str, bool]:
-    """Return the form that a value asks for among those that ``forms`` gives, and whether it stands for all of a system."""
+def asked(name: str, value: str, paths: Sequence[Path]) -> list[Form]:
+    """Return the forms that a value asks for among those that ``forms`` gives; none if nothing can be found by it."""
     system, code = halves(value)
+    kinds = {path.type for path in paths}
     if kinds == {"string"}:
         code = code.lower()
-    plain = code.replace("|", "\\|")
     if system is None:
-        return bounded(plain), False
+        return [(bounded(_plain(code)), False)]
     if kinds and kinds <= _BAR_FORBIDDEN:
         raise Invalid(f"{name} has no system: write the value alone.", expression=name)
     if system == "" and code == "":
         raise Invalid(f"{value[:40]!r} names neither a system nor a code.", expression=name)
-    if system == "" and kinds and kinds <= _WITHOUT_SYSTEM:
-        return bounded(plain), False
-    return bounded(f"{system}|{plain}"), code == ""
+    return _forms_of(system, code, paths)
+
+
+def _forms_of(system: str, code: str, paths: Sequence[Path], *, implied: bool = False) -> list[Form]:
+    """Return what is asked for by system and code (either may be empty); ``implied``: an element without a system may have any."""
+    coded = (bounded(f"{system}|{_plain(code)}"), code == "")
+    found: list[Form] = [] if paths else [coded]
+    for path in paths:
+        if path.systems:
+            found += [form for own, codes in path.systems if own == system for form in _bound(code, codes)]
+        elif path.type not in _BARE:
+            found.append(coded)
+        elif code and (implied or system == ""):
+            found.append((bounded(_plain(code)), False))
+    return found
+
+
+def _bound(code: str, codes: frozenset[str] | None) -> list[Form]:
+    """Return what finds a code, or any (empty), of those that a system has for an element."""
+    if code:
+        return [(bounded(_plain(code)), False)] if codes is None or code in codes else []
+    return [("", True)] if codes is None else [(bounded(_plain(each)), False) for each in sorted(codes)]
+
+
+def _plain(code: str) -> str:
+    return code.replace("|", "\\|")

@@ -203,6 +203,11 @@ def test_other_composites_hold_too():
     }
     assert finds_value("relationship", "DocumentReference/1$replaces", related)
     assert not finds_value("relationship", "DocumentReference/1$appends", related)
+    of_system = "DocumentReference/1$http://hl7.org/fhir/document-relationship-type|"
+    assert finds_value("relationship", f"{of_system}replaces", related)
+    assert finds_value("relationship", of_system, related)
+    assert not finds_value("relationship", f"{of_system}appends", related)
+    assert not finds_value("relationship", "DocumentReference/1$http://x|replaces", related)
     sequence = {
         "resourceType": "MolecularSequence",
         "referenceSeq": {"chromosome": {"coding": [{"code": "1"}]}, "windowStart": 10, "windowEnd": 20},

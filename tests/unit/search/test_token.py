@@ -74,16 +74,61 @@ def test_case_counts_in_codes_and_not_in_strings():
     assert finds("version=V1.A", versioned)
 
 
-def test_booleans_and_simple_codes_have_no_system():
-    """|male is male; a system of a boolean is no question."""
-    patient = {"resourceType": "Patient", "active": True, "gender": "male"}
+def test_booleans_have_no_system():
+    """R4: for elements of the types boolean and uri the bar shall not be used."""
+    patient = {"resourceType": "Patient", "active": True}
     assert finds("active=true", patient)
     assert not finds("active=false", patient)
-    assert finds("gender=male", patient)
-    assert finds("gender=%7Cmale", patient)
-    assert finds("gender=female,male", patient)
     with pytest.raises(FhirError, match="no system"):
         finds("active=http://x%7Ctrue", patient)
+
+
+GENDER, STATUS = "http://hl7.org/fhir/administrative-gender", "http://hl7.org/fhir/observation-status"
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("gender=male", True),
+        ("gender=female,male", True),
+        (f"gender={GENDER}%7Cmale", True),
+        (f"gender={GENDER}%7Cfemale", False),
+        (f"gender={GENDER}%7Cfemale,{GENDER}%7Cmale", True),
+        (f"gender={GENDER}%7C", True),
+        (f"gender={STATUS}%7C", False),
+        (f"gender={STATUS}%7Cmale", False),
+        ("gender=http://x%7Cmale", False),
+        ("gender=%7Cmale", False),
+        (f"gender:not={GENDER}%7Cmale", False),
+        (f"gender:not={GENDER}%7Cfemale", True),
+        (f"gender:not={STATUS}%7Cmale", True),
+        (f"gender:not=http://x%7Cmale,{GENDER}%7Cmale", False),
+        ("gender:missing=false", True),
+        ("gender:missing=true", False),
+        ("gender:in=http://hl7.org/fhir/ValueSet/administrative-gender", True),
+        ("gender:not-in=http://hl7.org/fhir/ValueSet/administrative-gender", False),
+        ("gender:in=http://hl7.org/fhir/ValueSet/observation-status", False),
+    ],
+)
+def test_a_code_has_the_system_of_its_binding(question, found):
+    """R4: the system of an element of the type code is implied by its value set; so it is never one without a system."""
+    assert finds(question, {"resourceType": "Patient", "gender": "male"}) == found
+
+
+def test_a_code_of_several_systems_has_the_one_that_knows_it():
+    """A value set may take codes from more than one system: each code is of its own."""
+    condition = {"resourceType": "Task", "intent": "proposal"}
+    assert finds("intent=http://hl7.org/fhir/request-intent%7Cproposal", condition)
+    assert not finds("intent=http://hl7.org/fhir/task-intent%7Cproposal", condition)
+
+
+def test_a_code_whose_system_is_not_listed_here_is_found_by_any_of_it():
+    """Media types are a system of which the definitions hold no list."""
+    document = {"resourceType": "DocumentReference", "content": [{"attachment": {"contentType": "text/plain"}}]}
+    assert finds("contenttype=urn:ietf:bcp:13%7Ctext/plain", document)
+    assert finds("contenttype=urn:ietf:bcp:13%7C", document)
+    assert not finds("contenttype=urn:ietf:bcp:13%7Ctext/html", document)
+    assert not finds("contenttype=%7Ctext/plain", document)
 
 
 def test_a_death_is_told_by_a_flag_or_a_date():
@@ -96,7 +141,7 @@ def test_a_death_is_told_by_a_flag_or_a_date():
 
 
 def test_contact_points_are_found_by_value_and_kind():
-    """phone and email are parts of telecom."""
+    """phone and email are parts of telecom. R4 gives a ContactPoint no system in tokens; who writes its own is understood, as by others."""
     patient = {
         "resourceType": "Patient",
         "telecom": [{"system": "phone", "value": "0123"}, {"system": "email", "value": "a@b.fr"}],
@@ -105,6 +150,10 @@ def test_contact_points_are_found_by_value_and_kind():
     assert finds("phone=0123", patient)
     assert not finds("email=0123", patient)
     assert finds("email=a@b.fr", patient)
+    assert finds("telecom=phone%7C0123", patient)
+    assert finds("phone=phone%7C0123", patient)
+    assert not finds("telecom=email%7C0123", patient)
+    assert not finds("telecom=%7C0123", patient)
 
 
 def test_text_finds_what_a_code_is_called():
