@@ -8,7 +8,7 @@ are compared by exact code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +22,17 @@ from fhir_dmp.store.query import And, Between, Eq, In, Not, Or, Query, both, eit
 
 SCOPE = "patient-privacy"
 CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+MOST_ACTORS = 200
+"""Alternatives that one actor of a provision may stand for: the members of a group, the numbers of a person in each of a structure."""
+
 _NORMAL = f"{CONFIDENTIALITY}|N"
 _NOT_ENFORCED = ("action", "class", "code")
+_OF_ACCESS = ("action", "class", "purpose", "securityLabel", "data", "dataPeriod")
+"""Elements of a provision that speak of who sees what, and of nothing else."""
+
+_SAYING_MORE = ("OPTIN", "OPTINR", "EMRGONLY")
+"""Base policies of v3-ActCode that open more than the provision beside them says."""
+
 _RECIPIENT = "IRCP"
 
 
@@ -33,67 +42,127 @@ class Registry:
 
     ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource
     is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
+    ``again``: it was compiled before, and names that mean nobody any more mean nobody instead of being refused.
     """
 
     find: Callable[[Ref], Mapping[str, Any] | None]
     authored: Callable[[str], tuple[str, ...]]
     base_url: str
+    again: bool = False
 
 
 def is_privacy(tree: Mapping[str, Any]) -> bool:
-    """Tell whether a Consent is about access to the record and in force; any other is data."""
-    codings = (tree.get("scope") or {}).get("coding") or ()
-    return tree.get("status") == "active" and any(coding.get("code") == SCOPE for coding in codings)
+    """Tell whether a Consent is about access to the record and in force; any other is data.
+
+    Raises ``Unprocessable`` for one in force that leaves open which it is, or says of access under another scope what
+    would be stored and never looked at.
+    """
+    if tree.get("status") != "active":
+        return False
+    codes = [coding.get("code") for coding in (tree.get("scope") or {}).get("coding") or ()]
+    if SCOPE in codes:
+        return True
+    if not any(codes):
+        raise refused("its scope is not coded, and access is told by patient-privacy alone", "Consent.scope")
+    if _speaks_of_access(tree.get("provision") or {}):
+        raise refused(f"its provision is about access and its scope ({codes[0]}) is not", "Consent.scope")
+    return False
+
+
+def _speaks_of_access(provision: Mapping[str, Any]) -> bool:
+    """Tell whether a provision under another scope says who sees what: a bare denial, too, for it names nothing else that is denied."""
+    roles = [coding for item in provision.get("actor") or () for coding in (item.get("role") or {}).get("coding") or ()]
+    return (
+        any(name in provision for name in _OF_ACCESS)
+        or any(coding.get("code") == _RECIPIENT for coding in roles)
+        or (provision.get("type") == "deny" and "code" not in provision)
+        or any(map(_speaks_of_access, provision.get("provision") or ()))
+    )
 
 
 def compile_consent(tree: Mapping[str, Any], source: str, version: int, registry: Registry) -> Entry:
     """Return what the Consent says; raise ``Unprocessable`` if it says what cannot be enforced exactly."""
+    if "patient" not in tree:
+        raise refused("it names no patient", "Consent.patient")
     provision = tree.get("provision")
     if not isinstance(provision, Mapping):
-        raise _refused("it has no provision", "Consent.provision")
-    if "modifierExtension" in tree or "implicitRules" in tree:
-        raise _refused("its modifiers are not known here", "Consent")
+        raise refused("it has no provision", "Consent.provision")
+    if "implicitRules" in tree or _has_modifiers({name: tree[name] for name in tree if name != "contained"}):
+        raise refused("its modifiers are not known here", "Consent")
+    if any(each.get("verified") is False for each in tree.get("verification") or ()):
+        raise refused("it says of itself that it was not verified", "Consent.verification")
+    base = [coding.get("code") for coding in (tree.get("policyRule") or {}).get("coding") or ()]
+    if any(code in _SAYING_MORE for code in base):
+        raise refused("its policyRule opens more than its provision says", "Consent.policyRule")
     root = _provision(provision, registry, "Consent.provision")
     if not root.permit and any(not each.permit for each in root.exceptions):
-        raise _refused("a deny within a deny adds nothing", "Consent.provision.provision")
+        raise refused("a deny within a deny adds nothing", "Consent.provision.provision")
+    if any(_is_whole(each, root) for each in root.exceptions):
+        raise refused("an exception takes back all that is said around it", "Consent.provision.provision")
     return Entry(source, version, provision=root, about=_about(provision, registry))
+
+
+def _has_modifiers(part: Any) -> bool:
+    if isinstance(part, Mapping):
+        return "modifierExtension" in part or any(map(_has_modifiers, part.values()))
+    return isinstance(part, list) and any(map(_has_modifiers, part))
+
+
+def _is_whole(exception: Provision, root: Provision) -> bool:
+    return exception.permit is not root.permit and replace(exception, permit=root.permit) == replace(
+        root, exceptions=()
+    )
 
 
 def _about(provision: Mapping[str, Any], registry: Registry) -> tuple[str, ...]:
     """Return whom the root names, in the words of the Consent: several names of one actor are one actor."""
     references = (item.get("reference") or {} for item in provision.get("actor") or ())
-    return tuple(dict.fromkeys(_written(each, registry) for each in references))
+    return tuple(dict.fromkeys(written(each, registry) for each in references))
 
 
-def _written(reference: Mapping[str, Any], registry: Registry) -> str:
+def written(reference: Mapping[str, Any], registry: Registry) -> str:
+    """Return the name that a reference writes: ``Type/id``, or ``system|value``."""
     ref = local(reference.get("reference") or "", registry.base_url)
     identifier = reference.get("identifier") or {}
     return str(ref) if ref else f"{identifier.get('system')}|{identifier.get('value')}"
 
 
+def reference_of(name: str) -> Mapping[str, Any]:
+    """Return the reference that writes this name."""
+    system, bar, value = name.partition("|")
+    return {"identifier": {"system": system, "value": value}} if bar else {"reference": name}
+
+
 def _provision(tree: Mapping[str, Any], registry: Registry, path: str, within: Provision | None = None) -> Provision:
-    for name in (*_NOT_ENFORCED, "modifierExtension"):
+    for name in _NOT_ENFORCED:
         if name in tree:
-            raise _refused(f"provision.{name} is not enforced", f"{path}.{name}")
+            raise refused(f"provision.{name} is not enforced", f"{path}.{name}")
     if tree.get("type") not in ("permit", "deny"):
-        raise _refused("a provision permits or denies", f"{path}.type")
+        raise refused("a provision permits or denies", f"{path}.type")
     inner = tree.get("provision") or ()
     if inner and within is not None:
-        raise _refused("provisions are enforced two levels deep", f"{path}.provision")
+        raise refused("provisions are enforced two levels deep", f"{path}.provision")
     actors = tuple(each for item in tree.get("actor") or () for each in _actor(item, registry, f"{path}.actor"))
     if tree.get("actor") and not actors:
-        raise _refused("its actors name nobody", f"{path}.actor")
+        raise refused("its actors name nobody", f"{path}.actor")
     purposes = tuple(_coded(item, f"{path}.purpose") for item in tree.get("purpose") or ())
-    period = _period(tree.get("period"), f"{path}.period")
     own = Provision(
         permit=tree["type"] == "permit",
         actors=actors or (within.actors if within else ()),
         purposes=purposes or (within.purposes if within else ()),
-        period=period or (within.period if within else Period()),
+        period=_valid(tree.get("period"), f"{path}.period", within.period if within else Period()),
         data=_data(tree, registry, path, within.data if within else Data()),
     )
     exceptions = tuple(_provision(each, registry, f"{path}.provision", own) for each in inner)
     return Provision(own.permit, own.actors, own.purposes, own.period, own.data, exceptions)
+
+
+def _valid(tree: Mapping[str, Any] | None, path: str, around: Period) -> Period:
+    """Return when a provision holds: never longer than the one around it."""
+    period = around.within(_period(tree, path) or Period())
+    if period.is_empty:
+        raise refused("it holds at no time that the provision around it does", path)
+    return period
 
 
 def _data(tree: Mapping[str, Any], registry: Registry, path: str, within: Data) -> Data:
@@ -104,7 +173,7 @@ def _data(tree: Mapping[str, Any], registry: Registry, path: str, within: Data) 
     for item in tree.get("data") or ():
         ref = local((item.get("reference") or {}).get("reference") or "", registry.base_url)
         if ref is None:
-            raise _refused("its data must be references to resources here", f"{path}.data.reference")
+            raise refused("its data must be references to resources here", f"{path}.data.reference")
         match item.get("meaning"):
             case "instance":
                 instances.append(str(ref))
@@ -112,10 +181,10 @@ def _data(tree: Mapping[str, Any], registry: Registry, path: str, within: Data) 
                 instances.append(str(ref))
                 tokens.append(f"@{ref}")
             case "authoredby":
-                authors.append(str(ref))
+                authors.extend(_stamps(ref, registry))
                 tokens.extend(registry.authored(str(ref)))
             case meaning:
-                raise _refused(f"data that is {meaning!r} of a {ref.type} is not told apart", f"{path}.data.meaning")
+                raise refused(f"data that is {meaning!r} of a {ref.type} is not told apart", f"{path}.data.meaning")
     named = bool(instances or tokens or authors)
     labels = tuple(_coded(item, f"{path}.securityLabel") for item in tree.get("securityLabel") or ())
     return Data(
@@ -127,13 +196,24 @@ def _data(tree: Mapping[str, Any], registry: Registry, path: str, within: Data) 
     )
 
 
+def _stamps(ref: Ref, registry: Registry) -> tuple[str, ...]:
+    """Return the names under which an author is stamped on what they write; a role is no author of its own."""
+    names = _resolved(ref, registry) if ref.type in ("Practitioner", "Organization") else ()
+    return tuple(dict.fromkeys((str(ref), *(name for each in names for name in each))))
+
+
 def _actor(item: Mapping[str, Any], registry: Registry, path: str) -> Actors:
     codings = (item.get("role") or {}).get("coding") or ()
     if not any(coding.get("code") == _RECIPIENT for coding in codings):
-        raise _refused("an actor is a recipient of information (IRCP)", f"{path}.role")
-    found = named_by(item.get("reference") or {}, registry)
+        raise refused("an actor is a recipient of information (IRCP)", f"{path}.role")
+    reference = item.get("reference") or {}
+    found = named_by(reference, registry)
+    if not found and registry.again:
+        return ((written(reference, registry),),)
     if not found:
-        raise _refused("an actor is a known professional, structure or representative", f"{path}.reference")
+        raise refused("an actor is a known professional, structure or representative", f"{path}.reference")
+    if len(found) > MOST_ACTORS:
+        raise refused(f"an actor stands for more than {MOST_ACTORS} names", f"{path}.reference")
     return found
 
 
@@ -161,18 +241,44 @@ def _resolved(ref: Ref, registry: Registry) -> Actors:
     if ref.type == "Organization":
         names = [f"{each['system']}|{each['value']}" for each in tree.get("identifier") or () if _whole(each)]
         return tuple((name,) for name in (str(ref), *names))
-    if ref.type == "PractitionerRole":
-        people = named_by(tree.get("practitioner") or {}, registry)
-        places = named_by(tree["organization"], registry) if "organization" in tree else ((),)
-        return tuple((*person, *place) for person in people for place in places)
-    members = [each.get("entity") or {} for each in tree.get("member") or () if not each.get("inactive")]
-    people = tuple(each for member in members for each in _member(member, registry))
-    return people or ((str(ref),),)
+    return _role(tree, registry) if ref.type == "PractitionerRole" else _members(tree, registry)
+
+
+def _role(tree: Mapping[str, Any], registry: Registry) -> Actors:
+    """Return the person in the structure; nobody for a role that ends, for a name holds or does not."""
+    if tree.get("active") is False or "end" in (tree.get("period") or {}):
+        return ()
+    people = _named_as(tree.get("practitioner") or {}, "Practitioner", registry)
+    places = _named_as(tree["organization"], "Organization", registry) if "organization" in tree else ((),)
+    if len(people) * len(places) > MOST_ACTORS:
+        raise refused(f"a role stands for more than {MOST_ACTORS} names", "PractitionerRole")
+    return tuple((*person, *place) for person in people for place in places)
+
+
+def _members(tree: Mapping[str, Any], registry: Registry) -> Actors:
+    """Return the professionals of a group that lists them; nobody for one of others, or one whose members come and go by themselves."""
+    members = [each for each in tree.get("member") or () if not each.get("inactive")]
+    if (
+        tree.get("type") != "practitioner"
+        or not tree.get("actual")
+        or tree.get("active") is False
+        or "characteristic" in tree
+        or len(members) > MOST_ACTORS
+        or any("period" in each for each in members)
+    ):
+        return ()
+    return tuple(each for member in members for each in _member(member.get("entity") or {}, registry))
 
 
 def _member(reference: Mapping[str, Any], registry: Registry) -> Actors:
     ref = local(reference.get("reference") or "", registry.base_url)
     return named_by(reference, registry) if ref is None or ref.type in ("Practitioner", "PractitionerRole") else ()
+
+
+def _named_as(reference: Mapping[str, Any], kind: str, registry: Registry) -> Actors:
+    """Return whom a reference names where only one type can be meant."""
+    ref = local(reference.get("reference") or "", registry.base_url)
+    return named_by(reference, registry) if ref is None or ref.type == kind else ()
 
 
 def _identifiers(tree: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
@@ -185,7 +291,7 @@ def _whole(identifier: Mapping[str, Any]) -> bool:
 
 def _coded(item: Mapping[str, Any], path: str) -> str:
     if not item.get("system") or not item.get("code"):
-        raise _refused("a code needs its system", path)
+        raise refused("a code needs its system", path)
     return f"{item['system']}|{item['code']}"
 
 
@@ -201,11 +307,15 @@ def period_of(tree: Mapping[str, Any], path: str) -> Period:
         start = interval(tree["start"])[0] if "start" in tree else None
         end = interval(tree["end"])[1] if "end" in tree else None
     except ValueError as fault:
-        raise _refused(str(fault), path) from None
-    return Period(start, end)
+        raise refused(str(fault), path) from None
+    period = Period(start, end)
+    if period.is_empty:
+        raise refused("a period ends after it starts", path)
+    return period
 
 
-def _refused(why: str, path: str) -> Unprocessable:
+def refused(why: str, path: str) -> Unprocessable:
+    """Return the refusal of a Consent, with what in it is the reason."""
     return Unprocessable(f"This Consent cannot be enforced as it stands: {why}.", expression=path)
 
 

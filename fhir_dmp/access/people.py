@@ -19,8 +19,13 @@ from fhir_dmp.store.query import EVERYTHING, Among, Between, Eq, In, Not, Query,
 
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 BREAK_GLASS, CENTRE_15 = "BTG", "ETREAT"
+ENTERING = ("TREAT", BREAK_GLASS, CENTRE_15)
+"""The purposes that professionals have; structures have the first."""
+
+REPRESENTING = ("FAMRQT", "PWATRNY")
+"""The purposes by which a Consent names who acts for the holder."""
+
 READS: tuple[Action, ...] = ("read", "search")
-_REPRESENTING = (f"{ACT_REASON}|FAMRQT", f"{ACT_REASON}|PWATRNY")
 _TRACES = Eq("ty", "AuditEvent")
 SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
 """What opens or shuts a record, where it is written by who is entitled to."""
@@ -104,8 +109,8 @@ def _representing(subject: Subject, policy: Policy, now: datetime) -> Iterator[R
     for entry in policy.entries:
         if _member(entry.representatives, names, now):
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: legal representative")
-        for purpose in _REPRESENTING:
-            yield from consent_rules(entry, names, purpose, now, named_only=True)
+        for purpose in REPRESENTING:
+            yield from consent_rules(entry, names, f"{ACT_REASON}|{purpose}", now, named_only=True)
 
 
 def _professional(

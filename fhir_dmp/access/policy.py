@@ -27,6 +27,17 @@ class Period:
         """Tell whether the moment lies within."""
         return (self.start is None or self.start <= now) and (self.end is None or now < self.end)
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether no moment lies within."""
+        return self.start is not None and self.end is not None and self.end <= self.start
+
+    def within(self, other: Period) -> Period:
+        """Return the time that both have."""
+        starts = [each.start for each in (self, other) if each.start is not None]
+        ends = [each.end for each in (self, other) if each.end is not None]
+        return Period(max(starts, default=None), min(ends, default=None))
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -80,7 +91,7 @@ class Entry:
     ``provision`` is that of a Consent, ``members`` those of a care team, ``doctors`` the attending doctors, ``representatives`` who
     acts for the holder. ``closed`` is when the record was closed (microseconds), None while it is open. ``rests_on`` are resources that
     were read to know whom the source means (a Group, an Organization): when they change, it is compiled anew. ``about`` are the
-    actors of the provision as the Consent writes them, of which ``provision`` has all the names.
+    actors of the provision, or the doctors, as the source writes them: ``provision`` and ``doctors`` have all their names.
     """
 
     source: str

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fhir_dmp.access.consents import reference_of
 from fhir_dmp.access.model import Subject
 from fhir_dmp.access.policy import Policy
 from fhir_dmp.access.systems import REVIEW, TASKS
@@ -68,12 +69,7 @@ def review(cause: str, patient: str, words: str, context: Context, env: Env) -> 
 def doctors(policy: Policy) -> list[Mapping[str, Any]]:
     """Return references to the attending doctors that the policy names."""
     names = dict.fromkeys(member.actors[0][0] for entry in policy.entries for member in entry.doctors)
-    return [_reference(name) for name in names]
-
-
-def _reference(name: str) -> Mapping[str, Any]:
-    system, bar, value = name.partition("|")
-    return {"identifier": {"system": system, "value": value}} if bar else {"reference": name}
+    return [reference_of(name) for name in names]
 
 
 def _written(ref: Ref, tree: Mapping[str, Any], context: Context, env: Env) -> Change:

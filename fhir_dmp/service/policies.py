@@ -10,16 +10,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from fhir_dmp.access.consents import Registry, compile_consent, is_privacy, named_by, period_of
-from fhir_dmp.access.model import Subject
+from fhir_dmp.access.consents import (
+    Registry,
+    compile_consent,
+    is_privacy,
+    named_by,
+    period_of,
+    reference_of,
+    refused,
+    written,
+)
+from fhir_dmp.access.effect import require_effect
+from fhir_dmp.access.model import Action, Decision, Subject
 from fhir_dmp.access.people import SOURCES, own
-from fhir_dmp.access.policy import Entry, Member, Period, Policy, encode, names
+from fhir_dmp.access.policy import Entry, Member, Period, Policy, Provision, encode, names
 from fhir_dmp.call import Env, Plan
 from fhir_dmp.errors import Refused, TooCostly, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.search.names import homes
 from fhir_dmp.store.change import Change, PolicyChange
+from fhir_dmp.store.query import Row
 
 RESOLVED = ("Organization", "PractitionerRole", "Group")
 """Types that are read to know whom a source means."""
@@ -46,6 +57,10 @@ class Policies(Protocol):
 
     def policy(self, patient: str) -> tuple[Policy, int]:
         """Return what opens a record now, and its version."""
+        ...
+
+    def decide(self, action: Action, row: Row) -> Decision:
+        """Return what the caller may do with a row."""
         ...
 
 
@@ -80,15 +95,19 @@ def policy_changes(
     changed: dict[str, tuple[Policy, int]] = {}
     for change in plan.changes:
         if change.ref.type in SOURCES:
-            for patient in _patients(change):
+            patients = _patients(change)
+            if not patients:
+                _require_no_choice(change, subject)
+            for patient in patients:
                 policy, version = changed.get(patient) or policies.policy(patient)
                 entitled = plan.entitled or _is_entitled(subject, patient)
-                changed[patient] = (
-                    _applied(
-                        change, patient, policy, subject, sources, base_url, entitled=entitled, states=plan.states
-                    ),
-                    version,
+                put = _applied(
+                    change, patient, policy, subject, sources, base_url, entitled=entitled, states=plan.states
                 )
+                said = put.entry(str(change.ref))
+                if said is not None and said.version == change.version and change.kind != "relabel":
+                    _require_in_record(said, patient, sources, policies)
+                changed[patient] = (put, version)
     _compile_anew(changed, policies, sources, base_url)
     made = tuple(
         PolicyChange(patient, version, encode(policy), names(policy))
@@ -109,24 +128,61 @@ def _compile_anew(changed: dict[str, tuple[Policy, int]], policies: Policies, so
         policy, version = changed.get(row.patient) or policies.policy(row.patient)
         for entry in policy.entries:
             if moved.intersection(entry.rests_on):
-                policy = policy.put(entry.source, _again(entry, sources, base_url))
+                policy = policy.put(entry.source, _again(entry, row.patient, sources, base_url))
         changed[row.patient] = (policy, version)
 
 
-def _again(entry: Entry, sources: _Sources, base_url: str) -> Entry:
-    """Return what the same version of the source says now; what cannot be told any more stays as it was."""
+def _again(entry: Entry, patient: str, sources: _Sources, base_url: str) -> Entry:
+    """Return what the same version of the source says now; what cannot be told any more stays as it was.
+
+    Of a Patient the doctors alone, by the words that named them: another version may hold what others wrote down since.
+    """
+    registry = Registry(sources.find, _authored(sources.env), base_url, again=True)
+    if entry.source == patient:
+        sources.names.clear()
+        doctors = tuple(Member(actors) for each in entry.about if (actors := named_by(reference_of(each), registry)))
+        return replace(entry, doctors=doctors, rests_on=tuple(sources.names))
     literal = parse_literal(entry.source)
     stored = sources.env.store.find_version(literal.ref, entry.version) if literal else None
     if literal is None or stored is None or stored.body is None or literal.ref in sources.plan:
         return entry
     sources.names.clear()
-    registry = Registry(sources.find, _authored(sources.env), base_url)
     origin = Change(literal.ref, entry.version, None, stored.body)
     try:
         made = _COMPILERS[literal.type](codec.loads_object(stored.body), origin, registry, None)
     except Unprocessable:
         return entry
     return replace(made, rests_on=tuple(sources.names)) if made else entry
+
+
+def _require_no_choice(change: Change, subject: Subject | None) -> None:
+    """Refuse the word about access of somebody who is entitled, where it is about nobody's record."""
+    if change.ref.type != "Consent" or not change.body or not _is_entitled(subject, ""):
+        return
+    if is_privacy(codec.loads_object(change.body)):
+        raise refused("it names no patient of this server", "Consent.patient")
+
+
+def _require_in_record(entry: Entry, patient: str, sources: _Sources, policies: Policies) -> None:
+    """Refuse a Consent that names what its author does not see in the record: hidden, of another, and absent are one.
+
+    It would hide or open nothing, or tell by being accepted that something is there.
+    """
+    provisions = (entry.provision, *entry.provision.exceptions) if entry.provision else ()
+    named = dict.fromkeys(name for each in provisions for name in _in_record(each))
+    refs = [literal.ref for name in named if (literal := parse_literal(name))]
+    made = {ref for ref in refs if (change := sources.plan.get(ref)) and patient in (change.index.get("pt") or ())}
+    rows = sources.env.store.find_many([ref for ref in refs if ref not in made]) if refs else {}
+    for ref in refs:
+        row = rows.get(ref)
+        seen = row is not None and not row.deleted and patient in (row.index.get("pt") or ())
+        if ref not in made and (row is None or not seen or not policies.decide("read", row.index).permit):
+            raise refused(f"{ref} is nothing that you see in this record", "Consent.provision")
+
+
+def _in_record(provision: Provision) -> Iterator[str]:
+    yield from provision.data.instances
+    yield from (name for actor in provision.actors for name in actor if name.startswith("RelatedPerson/"))
 
 
 def _patients(change: Change) -> Sequence[str]:
@@ -187,7 +243,9 @@ def _stated(nothing: Entry, made: Entry | None, known: Entry | None, states: Seq
     made, known = made or nothing, known or nothing
     doctor = made if "generalPractitioner" in states else known
     closing = made if "active" in states else known
-    whole = replace(nothing, doctors=doctor.doctors, rests_on=doctor.rests_on, closed=closing.closed)
+    whole = replace(
+        nothing, doctors=doctor.doctors, about=doctor.about, rests_on=doctor.rests_on, closed=closing.closed
+    )
     return None if whole == nothing else whole
 
 
@@ -203,7 +261,12 @@ def _require_of_others(subject: Subject | None, known: Entry | None, made: Entry
 
 
 def _consent(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
-    return compile_consent(tree, str(change.ref), change.version, registry) if is_privacy(tree) else None
+    if not is_privacy(tree):
+        return None
+    entry = compile_consent(tree, str(change.ref), change.version, registry)
+    if entry.provision is not None and not registry.again:
+        require_effect(entry.provision)
+    return entry
 
 
 def _care_team(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
@@ -214,7 +277,7 @@ def _care_team(tree: Mapping[str, Any], change: Change, registry: Registry, _: S
         Member(actors, within)
         for each in tree.get("participant") or ()
         if (actors := named_by(each.get("member") or {}, registry))
-        and (within := _both(whole, _period(each.get("period"), "CareTeam.participant.period")))
+        and (within := whole.within(_period(each.get("period"), "CareTeam.participant.period")))
     )
     return Entry(str(change.ref), change.version, members=members) if members else None
 
@@ -229,13 +292,13 @@ def _related_person(tree: Mapping[str, Any], change: Change, _: Registry, subjec
 
 
 def _patient(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
-    doctors = tuple(
-        Member(actors) for each in tree.get("generalPractitioner") or () if (actors := named_by(each, registry))
-    )
+    named = [(each, named_by(each, registry)) for each in tree.get("generalPractitioner") or ()]
+    doctors = tuple(Member(actors) for _, actors in named if actors)
+    about = tuple(written(each, registry) for each, actors in named if actors)
     closed = 0 if tree.get("active") is False else None
     if not doctors and closed is None:
         return None
-    return Entry(str(change.ref), change.version, doctors=doctors, closed=closed)
+    return Entry(str(change.ref), change.version, doctors=doctors, about=about, closed=closed)
 
 
 _COMPILERS: Mapping[str, Callable[[Mapping[str, Any], Change, Registry, Subject | None], Entry | None]] = {
@@ -248,12 +311,6 @@ _COMPILERS: Mapping[str, Callable[[Mapping[str, Any], Change, Registry, Subject 
 
 def _period(tree: Mapping[str, Any] | None, path: str) -> Period:
     return period_of(tree, path) if tree else Period()
-
-
-def _both(one: Period, other: Period) -> Period:
-    starts = [each.start for each in (one, other) if each.start is not None]
-    ends = [each.end for each in (one, other) if each.end is not None]
-    return Period(max(starts, default=None), min(ends, default=None))
 
 
 def _authored(env: Env) -> Callable[[str], tuple[str, ...]]:
