@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 _LITERAL = re.compile(
     r"(?:(?P<base>https?://.+)/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
     r"(?:/_history/(?P<version>[A-Za-z0-9\-.]{1,64}))?\Z"
 )
+
+_SHORT = 200
+"""Characters of a reference that is remembered: one is read several times, and its target is named by many resources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,15 @@ class Literal:
 
 def parse_literal(text: str) -> Literal | None:
     """Return the parts of ``[base/]Type/id[/_history/version]``, or None for anything else (urn:, #fragment, canonical)."""
+    return _remembered(text) if len(text) <= _SHORT else _taken_apart(text)
+
+
+def _taken_apart(text: str) -> Literal | None:
     found = _LITERAL.match(text)
-    if found is None:
-        return None
-    return Literal(found["base"], found["type"], found["id"], found["version"])
+    return Literal(*found.group("base", "type", "id", "version")) if found else None
+
+
+_remembered = lru_cache(maxsize=4096)(_taken_apart)
 
 
 def local(text: str, base_url: str) -> Ref | None:

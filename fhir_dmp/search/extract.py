@@ -234,8 +234,8 @@ def _walk(steps: tuple[Step, ...], *, first_done: bool) -> _Walk:
 
 def _follow(found: list[Any], steps: list[tuple[str, _Walk]]) -> list[Any]:
     for name, keep in steps:
-        below = [item[name] for item in found if isinstance(item, Mapping) and name in item]
-        found = [kept for each in below for kept in keep(each)]
+        below = [item[name] for item in found if isinstance(item, dict) and name in item]
+        found = keep(below[0]) if len(below) == 1 else [kept for each in below for kept in keep(each)]
     return found
 
 
@@ -257,7 +257,7 @@ def _kept(value: Any, step: Step) -> Iterator[Any]:
     if step.index is not None:
         items = items[step.index : step.index + 1]
     for item in items:
-        if step.where is not None and not (isinstance(item, Mapping) and item.get(step.where[0]) == step.where[1]):
+        if step.where is not None and not (isinstance(item, dict) and item.get(step.where[0]) == step.where[1]):
             continue
         if step.resolves_to is not None and not _points_at(item, step.resolves_to):
             continue
@@ -267,7 +267,7 @@ def _kept(value: Any, step: Step) -> Iterator[Any]:
 
 def _points_at(item: Any, resource_type: str) -> bool:
     """Tell whether a reference names the type: by its URL, or by ``type`` where that does not tell."""
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         return False
     literal = parse_literal(item.get("reference") or "")
     return literal.type == resource_type if literal else item.get("type") == resource_type

@@ -1,6 +1,6 @@
 """Is this resource what R4 says its type is? https://hl7.org/fhir/R4/validation.html.
 
-The check of each type is compiled from the tables when the type is first met; it makes a path only where something is wrong.
+The check of each type is compiled from the tables when the type is first met; a path is told only where something is wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,17 @@ MOST_ISSUES = 100
 _ELEMENT = {"id", "extension"}
 
 
+_Path = tuple[Any, str | int]
+"""Where an element stands: the path of what it stands in (None for the whole), and its name or its place in a list."""
+
+
+def _told(path: _Path) -> str:
+    outer, step = path
+    if outer is None:
+        return str(step)
+    return f"{_told(outer)}[{step}]" if isinstance(step, int) else f"{_told(outer)}.{step}"
+
+
 class _Full(Exception):
     pass
 
@@ -32,8 +43,9 @@ class _Found:
     def __init__(self) -> None:
         self.issues: list[Issue] = []
 
-    def add(self, code: str, text: str, path: str) -> None:
-        self.issues.append(Issue(code, f"{path} {text}.", expression=path))
+    def add(self, code: str, text: str, path: _Path) -> None:
+        told = _told(path)
+        self.issues.append(Issue(code, f"{told} {text}.", expression=told))
         if len(self.issues) >= MOST_ISSUES:
             raise _Full
 
@@ -53,6 +65,11 @@ class _Element:
         self.resource = element.type == "Resource"
         self.targets = frozenset(element.targets) if element.type == "Reference" and element.targets else None
         self.nested: _Type | None = None
+
+    def admits(self, item: Any) -> bool:
+        """Tell whether the item is a primitive value with nothing wrong about it, as most are."""
+        check = self.check
+        return check is not None and check(item) is None and (self.codes is None or item in self.codes)
 
 
 class _Type:
@@ -97,7 +114,7 @@ class _Validator:
     def validate(self, expected: str, tree: Mapping[str, Any]) -> Sequence[Issue]:
         found = _Found()
         try:
-            self._resource(tree, expected, expected, found, outer=None)
+            self._resource(tree, expected, (None, expected), found, outer=None)
         except _Full:
             return found.issues
         return found.issues
@@ -109,9 +126,9 @@ class _Validator:
         return made
 
     def _resource(
-        self, tree: Any, expected: str | None, path: str, found: _Found, outer: Mapping[str, Any] | None
+        self, tree: Any, expected: str | None, path: _Path, found: _Found, outer: Mapping[str, Any] | None
     ) -> None:
-        if not isinstance(tree, Mapping):
+        if not isinstance(tree, dict):
             found.add("structure", "must be a resource: a JSON object", path)
             return
         name = tree.get("resourceType")
@@ -122,10 +139,12 @@ class _Validator:
             found.add("structure", f"must be of the type {expected}, not {name}", path)
             return
         if outer is not None and "contained" in tree:
-            found.add("invariant", "must not contain resources itself (dom-2)", f"{path}.contained")
+            found.add("invariant", "must not contain resources itself (dom-2)", (path, "contained"))
         self._object(tree, self._type(name), path, found, outer or tree)
 
-    def _object(self, value: Mapping[str, Any], kind: _Type, path: str, found: _Found, root: Mapping[str, Any]) -> None:
+    def _object(
+        self, value: Mapping[str, Any], kind: _Type, path: _Path, found: _Found, root: Mapping[str, Any]
+    ) -> None:
         elements, seen = kind.elements, None
         for name, item in value.items():
             element = elements.get(name)
@@ -136,17 +155,21 @@ class _Validator:
             if element.choice is not None:
                 seen = self._chosen(element, seen, path, found)
             if element.array:
-                self._array(item, element, value, f"{path}.{name}", found, root)
-            else:
-                self._item(item, element, f"{path}.{name}", found, root)
+                self._array(item, element, value, (path, name), found, root)
+            elif not element.admits(item):
+                self._item(item, element, (path, name), found, root)
+        self._whole(value, kind, path, found)
+
+    def _whole(self, value: Mapping[str, Any], kind: _Type, path: _Path, found: _Found) -> None:
+        """Check what no element says alone: that nothing is missing, and the rule of the type."""
         for label, names in kind.required:
-            if not any(name in value for name in names):
-                found.add("required", "is missing", f"{path}.{label.removesuffix('[x]')}")
+            if value.keys().isdisjoint(names):
+                found.add("required", "is missing", (path, label.removesuffix("[x]")))
         if kind.rule is not None:
             for text in kind.rule(value):
                 found.add("invariant", f"breaks {text}", path)
 
-    def _chosen(self, element: _Element, seen: dict[str, str] | None, path: str, found: _Found) -> dict[str, str]:
+    def _chosen(self, element: _Element, seen: dict[str, str] | None, path: _Path, found: _Found) -> dict[str, str]:
         seen = seen or {}
         before = seen.setdefault(str(element.choice), element.name)
         if before != element.name:
@@ -154,7 +177,13 @@ class _Validator:
         return seen
 
     def _array(
-        self, items: Any, element: _Element, owner: Mapping[str, Any], path: str, found: _Found, root: Mapping[str, Any]
+        self,
+        items: Any,
+        element: _Element,
+        owner: Mapping[str, Any],
+        path: _Path,
+        found: _Found,
+        root: Mapping[str, Any],
     ) -> None:
         if not isinstance(items, list):
             found.add("structure", "must be a JSON array", path)
@@ -166,15 +195,15 @@ class _Validator:
                 beside = owner.get(f"_{element.name}")
                 if isinstance(beside, list) and place < len(beside) and beside[place] is not None:
                     continue
-            self._item(item, element, f"{path}[{place}]", found, root)
+            self._item(item, element, (path, place), found, root)
 
-    def _item(self, item: Any, element: _Element, path: str, found: _Found, root: Mapping[str, Any]) -> None:
+    def _item(self, item: Any, element: _Element, path: _Path, found: _Found, root: Mapping[str, Any]) -> None:
         if element.check is not None:
             self._primitive(item, element, path, found)
         elif element.resource:
-            inner = root if path.rpartition(".")[2].startswith("contained") else None
+            inner = root if element.name == "contained" else None
             self._resource(item, None, path, found, inner)
-        elif not isinstance(item, Mapping):
+        elif not isinstance(item, dict):
             found.add("structure", f"must be a JSON object ({element.type})", path)
         elif not item or item.keys() == {"id"}:
             found.add("structure", "must not be empty: leave it out", path)
@@ -186,7 +215,7 @@ class _Validator:
             if element.type == "Reference":
                 self._reference(item, element, path, found, root)
 
-    def _primitive(self, item: Any, element: _Element, path: str, found: _Found) -> None:
+    def _primitive(self, item: Any, element: _Element, path: _Path, found: _Found) -> None:
         check = element.check
         wrong = check(item) if check else None
         if wrong is not None:
@@ -197,14 +226,14 @@ class _Validator:
             found.add("code-invalid", f"must be one of {', '.join(sorted(element.codes)[:20])}", path)
 
     def _reference(
-        self, item: Mapping[str, Any], element: _Element, path: str, found: _Found, root: Mapping[str, Any]
+        self, item: Mapping[str, Any], element: _Element, path: _Path, found: _Found, root: Mapping[str, Any]
     ) -> None:
         text = item.get("reference")
         if not isinstance(text, str):
             return
         if text.startswith("#"):
             if text != "#" and not any(
-                isinstance(each, Mapping) and each.get("id") == text[1:] for each in root.get("contained", ())
+                isinstance(each, dict) and each.get("id") == text[1:] for each in root.get("contained", ())
             ):
                 found.add("invariant", f"points at {text[:64]!r}, which is not contained (ref-1)", path)
             return
@@ -222,16 +251,16 @@ class _Validator:
         item: Any,
         owner: Mapping[str, Any],
         kind: _Type,
-        path: str,
+        path: _Path,
         found: _Found,
         root: Mapping[str, Any],
     ) -> None:
         """Check ``_name``, the id and extensions of a primitive. https://hl7.org/fhir/R4/json.html#primitive."""
         element = kind.elements.get(name[1:]) if name.startswith("_") else None
         if element is None or element.check is None:
-            found.add("structure", f"is not an element of {kind.name}", f"{path}.{name[:64]}")
+            found.add("structure", f"is not an element of {kind.name}", (path, name[:64]))
             return
-        where = f"{path}.{name}"
+        where = (path, name)
         if element.array != isinstance(item, list):
             found.add("structure", "must be a JSON array" if element.array else "must be a JSON object", where)
             return
@@ -241,7 +270,7 @@ class _Validator:
         for place, part in enumerate(parts):
             if part is None and element.array and _has_value(owner.get(name[1:]), place):
                 continue
-            if not isinstance(part, Mapping) or not part or not part.keys() <= _ELEMENT:
+            if not isinstance(part, dict) or not part or not part.keys() <= _ELEMENT:
                 found.add("structure", "must be an object with id or extension", where)
             else:
                 self._object(part, self._type("Element"), where, found, root)

@@ -50,7 +50,9 @@ def indexer(
             found.tokens.extend(f"{key}{mark}{form}" for key in keys for form in forms)
         for mark, spanners in ranges:
             spans = [span for walk, of_value in spanners for value in walk(item) for span in of_value(value)]
-            found.ranges.extend({**span, "k": f"{key}{mark}{span['k']}"} for key in keys for span in spans)
+            found.ranges.extend(
+                {"k": f"{key}{mark}{span['k']}", "lo": span["lo"], "hi": span["hi"]} for key in keys for span in spans
+            )
         return found
 
     return entries

@@ -55,6 +55,13 @@ def span(low: Any, high: Any) -> list[Span]:
     return [(LOWEST if first is None else first, HIGHEST if last is None else last)]
 
 
+def text(value: Any) -> str:
+    """Return a JSON number as it was written; nothing for what is no number."""
+    if isinstance(value, Number):
+        return value.text
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
 def bounded(value: Any) -> Decimal | None:
     """Return the number as the database can hold it, or None for what is no number."""
     if isinstance(value, Number):

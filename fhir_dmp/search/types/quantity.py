@@ -7,14 +7,16 @@ that is none of UCUM's, are under ``Type.param||unit``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.definitions.units import Unit, canonical
 from fhir_dmp.errors import Invalid
+from fhir_dmp.fhir.codec import Number
 from fhir_dmp.search.types import number
 from fhir_dmp.search.types.values import bounded, split, unescape, unsupported
 from fhir_dmp.store.query import Query, either
@@ -22,7 +24,12 @@ from fhir_dmp.store.query import Query, either
 UCUM = "http://unitsofmeasure.org"
 CURRENCY = "urn:iso:std:iso:4217"
 CANONICAL = "|~"
-_Spans = Iterator[tuple[Decimal, Decimal, dict[str, Any]]]
+_UNIT = ("system", "code", "unit")
+_SHORT = 200
+"""Characters of a quantity that is remembered."""
+
+_Kept = tuple[tuple[str, Decimal, Decimal], ...]
+"""Keys below the parameter's name, each with a closed span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +45,75 @@ _ANY = _Key("")
 
 def indexer(name: str, path: Path) -> Callable[[Any], list[dict[str, Any]]]:
     """Return the function from a Quantity (or Age, Duration, Money, Range, SampledData) to its ranges for ``name``."""
-    datatype = path.type
-    keys_of = _currency if datatype == "Money" else _keys
+    kept_of = _READERS.get(path.type, _quantity)
 
     def ranges(value: Any) -> list[dict[str, Any]]:
         if not isinstance(value, dict):
             return []
-        return [
-            _range(name + key.name, low, high, key.unit)
-            for low, high, quantity in _spans(value, datatype)
-            for key in keys_of(quantity)
-        ]
+        return [{"k": name + key, "lo": low, "hi": high} for key, low, high in kept_of(value)]
 
     return ranges
 
 
-def _range(key: str, low: Decimal, high: Decimal, unit: Unit | None) -> dict[str, Any]:
+def _quantity(value: dict[str, Any]) -> _Kept:
+    comparator, system, code, unit = (_text(value.get(each)) for each in ("comparator", *_UNIT))
+    return _kept(number.text(value.get("value")), comparator, system, code, unit)
+
+
+def _kept(digits: str, comparator: str, system: str, code: str, unit: str) -> _Kept:
+    """Return what a quantity is kept as. Results and units repeat, and one is read for several parameters: it is remembered."""
+    if len(digits) + len(comparator) + len(system) + len(code) + len(unit) <= _SHORT:
+        return _remembered(digits, comparator, system, code, unit)
+    return _worked_out(digits, comparator, system, code, unit)
+
+
+def _worked_out(digits: str, comparator: str, system: str, code: str, unit: str) -> _Kept:
+    given = Number(digits) if digits else None
+    spans = [_compared(first, last, comparator) for first, last in number.span(given, given)]
+    return _by_key(spans, _keys(system, code, unit)) if spans else ()
+
+
+_remembered = lru_cache(maxsize=4096)(_worked_out)
+
+
+def _range(value: dict[str, Any]) -> _Kept:
+    low, high = value.get("low") or {}, value.get("high") or {}
+    return _by_key(number.span(low.get("value"), high.get("value")), _keys_of(low or high))
+
+
+def _sampled(value: dict[str, Any]) -> _Kept:
+    return _by_key(number.span(value.get("lowerLimit"), value.get("upperLimit")), _keys_of(value.get("origin") or {}))
+
+
+def _money(value: dict[str, Any]) -> _Kept:
+    given = value.get("value")
+    return _by_key(number.span(given, given), _currency(value.get("currency")))
+
+
+_READERS: Mapping[str, Callable[[dict[str, Any]], _Kept]] = {"Range": _range, "SampledData": _sampled, "Money": _money}
+
+
+def _by_key(spans: Iterable[number.Span], keys: Sequence[_Key]) -> _Kept:
+    return tuple((key.name, *_converted(low, high, key.unit)) for low, high in spans for key in keys)
+
+
+def _converted(low: Decimal, high: Decimal, unit: Unit | None) -> number.Span:
     first = number.converted(low, unit)
-    return {"k": key, "lo": first, "hi": first if high is low else number.converted(high, unit)}
+    return first, first if high is low else number.converted(high, unit)
 
 
-def _spans(value: dict[str, Any], datatype: str) -> _Spans:
-    if datatype == "Range":
-        low, high = value.get("low") or {}, value.get("high") or {}
-        for first, last in number.span(low.get("value"), high.get("value")):
-            yield first, last, low or high
-    elif datatype == "SampledData":
-        for first, last in number.span(value.get("lowerLimit"), value.get("upperLimit")):
-            yield first, last, value.get("origin") or {}
-    else:
-        given = value.get("value")
-        for first, last in number.span(given, given):
-            yield (*_compared(first, last, value.get("comparator")), value)
-
-
-def _compared(first: Decimal, last: Decimal, comparator: Any) -> tuple[Decimal, Decimal]:
+def _compared(first: Decimal, last: Decimal, comparator: str) -> number.Span:
     if comparator in ("<", "<="):
         return number.LOWEST, last
     return (first, number.HIGHEST) if comparator in (">", ">=") else (first, last)
 
 
-def _keys(quantity: dict[str, Any]) -> list[_Key]:
-    system, code, unit = (_text(quantity.get(each)) for each in ("system", "code", "unit"))
+def _keys_of(quantity: dict[str, Any]) -> list[_Key]:
+    system, code, unit = (_text(quantity.get(each)) for each in _UNIT)
+    return _keys(system, code, unit)
+
+
+def _keys(system: str, code: str, unit: str) -> list[_Key]:
     found = [_ANY]
     if code and system:
         found.append(_of_code(system, code))
@@ -99,8 +133,7 @@ def _of_code(system: str, code: str) -> _Key:
     return _Key(bounded(f"|{system}|{code}")) if known is None else _Key(CANONICAL + known.base, known)
 
 
-def _currency(money: dict[str, Any]) -> list[_Key]:
-    code = money.get("currency")
+def _currency(code: Any) -> list[_Key]:
     return [_ANY, _Key(f"|{CURRENCY}|{code}"), _Key(f"||{code}")] if code else [_ANY]
 
 

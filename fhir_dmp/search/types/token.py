@@ -8,7 +8,7 @@ What a code is called (text, display) is indexed under ``Type.param:text``, as a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fhir_dmp.definitions.model import Path
@@ -36,7 +36,7 @@ def forms(datatype: str) -> Forms:
 
 def indexer(name: str, path: Path) -> Callable[[Any], list[str]]:
     """Return the function from a value to its tokens for the parameter ``name`` (``Type.param``)."""
-    key = f"{name}="
+    key, text_key = f"{name}=", f"{name}{TEXT}="
     if path.present_is_true:
         return lambda value: [key + ("false" if value is False else "true")]
     found_by, named, identified = forms(path.type), path.type in _TEXTS, path.type == "Identifier"
@@ -44,7 +44,7 @@ def indexer(name: str, path: Path) -> Callable[[Any], list[str]]:
     def tokens(value: Any) -> list[str]:
         found = [key + form for form in found_by(value)]
         if named:
-            found += [f"{name}{TEXT}={text}" for text in texts(value)]
+            found += [text_key + text for text in texts(value)]
         if identified:
             found += [f"{name}{OF_TYPE}={form}" for form in _typed(value)]
         return found
@@ -56,15 +56,14 @@ def texts(value: Any) -> list[str]:
     """Return what a CodeableConcept, Coding or Identifier is called, folded."""
     if not isinstance(value, dict):
         return []
-    return list(dict.fromkeys(string.folded(text) for text in _texts(value) if isinstance(text, str)))
+    return list(dict.fromkeys([string.folded(text) for text in _texts(value) if isinstance(text, str)]))
 
 
-def _texts(value: dict[str, Any]) -> Iterator[Any]:
-    yield value.get("text")
-    yield value.get("display")
-    for coding in value.get("coding") or ():
-        yield coding.get("display")
-    yield (value.get("type") or {}).get("text")
+def _texts(value: dict[str, Any]) -> list[Any]:
+    given = [value.get("text"), value.get("display")]
+    given += [coding.get("display") for coding in value.get("coding") or ()]
+    given.append((value.get("type") or {}).get("text"))
+    return given
 
 
 def _typed(value: Any) -> list[str]:

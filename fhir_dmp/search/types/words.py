@@ -62,16 +62,17 @@ def _narrative(tree: Mapping[str, Any]) -> str:
 
 def _collect(tree: Mapping[str, Any], names: frozenset[str], texts: list[str]) -> None:
     for name, value in tree.items():
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
             if name in names:
                 texts.append(value)
-        elif isinstance(value, Mapping):
+        elif kind is dict:
             _collect(value, names, texts)
-        elif isinstance(value, list):
+        elif kind is list:
             for item in value:
-                if isinstance(item, Mapping):
+                if type(item) is dict:
                     _collect(item, names, texts)
-                elif isinstance(item, str) and name in names:
+                elif type(item) is str and name in names:
                     texts.append(item)
 
 

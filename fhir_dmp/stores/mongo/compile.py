@@ -115,12 +115,15 @@ def to_row(index: Mapping[str, Any]) -> dict[str, Any]:
     """Return the index part as BSON can hold it: decimals keep their digits."""
     if not index.get("r"):
         return dict(index)
-    return {**index, "r": [_range(item) for item in index["r"]]}
+    made: dict[int, Any] = {}  # one number is most often kept under several keys
+    return {**index, "r": [_range(item, made) for item in index["r"]]}
 
 
-def _range(item: Mapping[str, Any]) -> dict[str, Any]:
+def _range(item: Mapping[str, Any], made: dict[int, Any]) -> dict[str, Any]:
     low, high = item["lo"], item["hi"]
-    first = to_value(low)
+    first = made.get(id(low))
+    if first is None:
+        first = made[id(low)] = to_value(low)
     return {"k": item["k"], "lo": first, "hi": first if high is low else to_value(high)}
 
 

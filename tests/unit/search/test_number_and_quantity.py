@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_dmp.errors import FhirError
-from tests.unit.search.world import finds, finds_value
+from tests.unit.search.world import finds, finds_value, row_of
 
 UCUM = "http://unitsofmeasure.org"
 digits = st.integers(0, 400).map(str)
@@ -254,3 +254,20 @@ def test_a_missing_quantity_is_missing():
         "combo-value-quantity:missing=false",
         {"resourceType": "Observation", "component": [{"valueQuantity": {"value": 1}}]},
     )
+
+
+@pytest.mark.parametrize("unit", ["mg", "m" * 400])
+def test_equal_results_written_otherwise_do_not_stand_in_for_each_other(unit):
+    """1 and 1.00, with and without a comparator, in one unit or in another: each is kept as it was written, at the second time too."""
+
+    def ranges(digits, comparator="", given=unit):
+        told = f',"comparator":"{comparator}"' if comparator else ""
+        value = f'{{"value":{digits},"unit":"{given}"{told}}}'
+        row = row_of(f'{{"resourceType":"Observation","valueQuantity":{value}}}')
+        return [(each["k"], str(each["lo"]), str(each["hi"])) for each in row["r"] if "value-quantity" in each["k"]]
+
+    ways = [("1",), ("1.00",), ("1", "<"), ("1", ">"), ("1", "", "g")]
+    first = [ranges(*way) for way in ways]
+
+    assert len({str(each) for each in first}) == len(ways)
+    assert [ranges(*way) for way in ways] == first
