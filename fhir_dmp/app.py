@@ -290,6 +290,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         seal=pages.seal,
         unseal=_opener(pages),
         restrict=build_restrict(definitions, base_url, settings.limits),
+        majority=settings.majority_age,
     )
     refusals = Refusals(env, settings.anonymous_per_minute)
     announce = announcer(env, refusals)

@@ -118,7 +118,7 @@ class Env:
     """What interactions work with; made once by the composition root.
 
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
-    ``restrict`` compiles the search restrictions of scopes.
+    ``restrict`` compiles the search restrictions of scopes. At ``majority`` years nobody's parents act for them.
     """
 
     store: Store
@@ -132,6 +132,7 @@ class Env:
     seal: Callable[[bytes], str]
     unseal: Callable[[str], bytes]
     restrict: Restrict
+    majority: int = 18
 
 
 class Grant(Protocol):

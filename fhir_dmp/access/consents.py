@@ -42,12 +42,14 @@ class Registry:
 
     ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource
     is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
-    ``again``: it was compiled before, and names that mean nobody any more mean nobody instead of being refused.
+    At ``majority`` years parents act for nobody. ``again``: it was compiled before, and who cannot be told any more is nobody, instead of
+    being refused.
     """
 
     find: Callable[[Ref], Mapping[str, Any] | None]
     authored: Callable[[str], tuple[str, ...]]
     base_url: str
+    majority: int = 18
     again: bool = False
 
 

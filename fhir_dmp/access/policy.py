@@ -91,7 +91,8 @@ class Entry:
     ``provision`` is that of a Consent, ``members`` those of a care team, ``doctors`` the attending doctors, ``representatives`` who
     acts for the holder. ``closed`` is when the record was closed (microseconds), None while it is open. ``rests_on`` are resources that
     were read to know whom the source means (a Group, an Organization): when they change, it is compiled anew. ``about`` are the
-    actors of the provision, or the doctors, as the source writes them: ``provision`` and ``doctors`` have all their names.
+    actors of the provision, or the doctors, as the source writes them: ``provision`` and ``doctors`` have all their names. ``declared``:
+    a professional said of the holder that this is their word.
     """
 
     source: str
@@ -103,6 +104,7 @@ class Entry:
     closed: int | None = None
     rests_on: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
+    declared: bool = False
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from calendar import monthrange
+from calendar import isleap, monthrange
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
@@ -54,6 +54,18 @@ def _months(year: int, month: int | None) -> Interval:
     low = (date(year, month or 1, 1).toordinal() - _EPOCH) * DAY
     last = date(year, month or 12, monthrange(year, month or 12)[1]).toordinal() + 1
     return low, (last - _EPOCH) * DAY
+
+
+def anniversary(text: str, years: int) -> int:
+    """Return the moment (microseconds) when the first day that ``text`` may mean is so many years past; of 29 February, on 1 March.
+
+    Raises ``ValueError`` for what is no date.
+    """
+    born = date.fromordinal(interval(text)[0] // DAY + _EPOCH)
+    year = born.year + years
+    leaps = (born.month, born.day) == (2, 29) and not isleap(year)
+    day = date(year, 3, 1) if leaps else born.replace(year=year)
+    return (day.toordinal() - _EPOCH) * DAY
 
 
 def _offset(zone: str | None) -> int:

@@ -7,6 +7,7 @@ written by who is entitled to open or shut the record. The same written by other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -27,7 +28,8 @@ from fhir_dmp.access.policy import Entry, Member, Period, Policy, Provision, enc
 from fhir_dmp.call import Env, Plan
 from fhir_dmp.errors import Refused, TooCostly, Unprocessable
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.reference import Ref, parse_literal
+from fhir_dmp.fhir.dates import anniversary
+from fhir_dmp.fhir.reference import Ref, local, parse_literal
 from fhir_dmp.search.names import homes
 from fhir_dmp.store.change import Change, PolicyChange
 from fhir_dmp.store.query import Row
@@ -47,6 +49,9 @@ AUTHORS = (
     "enterer",
 )
 """Search parameters that name who made a resource's statement; a Consent may restrict by them (``authoredby``)."""
+
+GUARDIANS = ("GUARD", "POWATT", "DPOWATT", "HPOWATT", "SPOWATT")
+"""Relationships (v3-RoleCode) of who acts for a protected adult: https://terminology.hl7.org/CodeSystem-v3-RoleCode.html."""
 
 _ENTITLED_SYSTEMS = ("insurance-feed",)
 _LEGAL = ("insurance-feed",)
@@ -72,6 +77,11 @@ class _Sources:
     env: Env
     read: dict[Ref, int] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
+
+    def registry(self, base_url: str, *, again: bool = False) -> Registry:
+        """Return what compiling needs; what it looks at is named from now on."""
+        self.names.clear()
+        return Registry(self.find, _authored(self.env), base_url, self.env.majority, again)
 
     def find(self, ref: Ref) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
@@ -109,6 +119,7 @@ def policy_changes(
                     _require_in_record(said, patient, sources, policies)
                 changed[patient] = (put, version)
     _compile_anew(changed, policies, sources, base_url)
+    _compile_births(changed, policies, sources, base_url)
     made = tuple(
         PolicyChange(patient, version, encode(policy), names(policy))
         for patient, (policy, version) in changed.items()
@@ -126,10 +137,30 @@ def _compile_anew(changed: dict[str, tuple[Policy, int]], policies: Policies, so
         raise TooCostly(f"More than {most} records name it: name a new one in their stead.")
     for row in rows:
         policy, version = changed.get(row.patient) or policies.policy(row.patient)
-        for entry in policy.entries:
-            if moved.intersection(entry.rests_on):
-                policy = policy.put(entry.source, _again(entry, row.patient, sources, base_url))
-        changed[row.patient] = (policy, version)
+        changed[row.patient] = (_resting_on(moved, policy, sources, base_url), version)
+
+
+def _compile_births(
+    changed: dict[str, tuple[Policy, int]], policies: Policies, sources: _Sources, base_url: str
+) -> None:
+    """Compile again what rests on a date of birth that the plan changes: until when parents act for the holder."""
+    for ref, change in sources.plan.items():
+        before = change.before.body if ref.type == "Patient" and change.before else None
+        if before and change.body and _born(before) != _born(change.body):
+            policy, version = changed.get(str(ref)) or policies.policy(str(ref))
+            changed[str(ref)] = (_resting_on({str(ref)}, policy, sources, base_url), version)
+
+
+def _born(body: bytes) -> Any:
+    return codec.loads_object(body).get("birthDate")
+
+
+def _resting_on(moved: AbstractSet[str], policy: Policy, sources: _Sources, base_url: str) -> Policy:
+    """Return the policy with what rests on these resources compiled anew."""
+    for entry in policy.entries:
+        if not moved.isdisjoint(entry.rests_on):
+            policy = policy.put(entry.source, _again(entry, policy.patient, sources, base_url))
+    return policy
 
 
 def _again(entry: Entry, patient: str, sources: _Sources, base_url: str) -> Entry:
@@ -137,22 +168,20 @@ def _again(entry: Entry, patient: str, sources: _Sources, base_url: str) -> Entr
 
     Of a Patient the doctors alone, by the words that named them: another version may hold what others wrote down since.
     """
-    registry = Registry(sources.find, _authored(sources.env), base_url, again=True)
+    registry = sources.registry(base_url, again=True)
     if entry.source == patient:
-        sources.names.clear()
         doctors = tuple(Member(actors) for each in entry.about if (actors := named_by(reference_of(each), registry)))
         return replace(entry, doctors=doctors, rests_on=tuple(sources.names))
     literal = parse_literal(entry.source)
     stored = sources.env.store.find_version(literal.ref, entry.version) if literal else None
     if literal is None or stored is None or stored.body is None or literal.ref in sources.plan:
         return entry
-    sources.names.clear()
     origin = Change(literal.ref, entry.version, None, stored.body)
     try:
         made = _COMPILERS[literal.type](codec.loads_object(stored.body), origin, registry, None)
     except Unprocessable:
         return entry
-    return replace(made, rests_on=tuple(sources.names)) if made else entry
+    return replace(made, rests_on=tuple(sources.names), declared=entry.declared) if made else entry
 
 
 def _require_no_choice(change: Change, subject: Subject | None) -> None:
@@ -200,6 +229,10 @@ def _is_entitled(subject: Subject | None, patient: str) -> bool:
     return subject.role in _ENTITLED_SYSTEMS
 
 
+def _is_declared(subject: Subject | None) -> bool:
+    return subject is not None and subject.person is not None and subject.person.kind == "professional"
+
+
 def _applied(
     change: Change,
     patient: str,
@@ -227,14 +260,13 @@ def _applied(
     if tree is None or patient not in (change.index.get("pt") or ()):
         _require_of_others(subject, known, None)
         return policy.put(source, None)
-    sources.names.clear()
-    registry = Registry(sources.find, _authored(sources.env), base_url)
+    registry = sources.registry(base_url)
     entry = _COMPILERS[change.ref.type](tree, change, registry, subject)
     _require_of_others(subject, known, entry)
     if entry is not None and entry.closed is not None:
         since = known.closed if known is not None and known.closed is not None else sources.env.clock.micros()
         entry = replace(entry, closed=since)
-    entry = replace(entry, rests_on=tuple(sources.names)) if entry else None
+    entry = replace(entry, rests_on=tuple(sources.names), declared=_is_declared(subject)) if entry else None
     return policy.put(source, _stated(Entry(source, change.version), entry, known, states) if states else entry)
 
 
@@ -256,8 +288,9 @@ def _require_of_others(subject: Subject | None, known: Entry | None, made: Entry
         return
     opposed = known if known is not None and known.provision is not None and not known.provision.permit else None
     entries = tuple(each for each in (opposed, made) if each is not None and each.provision is not None)
-    if own(subject).intersection(names(Policy(person.patient or "", entries))):
-        raise Refused("A representative does not change what is said of them.", reasons=("in one's own favour",))
+    said = names(Policy(person.patient or "", entries))
+    if own(subject).intersection(said) or any(name.startswith("RelatedPerson/") for name in said):
+        raise Refused("A representative does not change what representatives may.", reasons=("of representatives",))
 
 
 def _consent(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
@@ -282,13 +315,34 @@ def _care_team(tree: Mapping[str, Any], change: Change, registry: Registry, _: S
     return Entry(str(change.ref), change.version, members=members) if members else None
 
 
-def _related_person(tree: Mapping[str, Any], change: Change, _: Registry, subject: Subject | None) -> Entry | None:
-    """Return the representation that the insurance states; of the holder's own making it is a Consent."""
+def _related_person(
+    tree: Mapping[str, Any], change: Change, registry: Registry, subject: Subject | None
+) -> Entry | None:
+    """Return the representation that the insurance states; of the holder's own making it is a Consent.
+
+    Parents act for a minor, and nobody knows a minor without a date of birth; a guardian acts for as long as is stated.
+    """
     stated = subject is None or (subject.person is None and subject.role in _LEGAL)
     if not stated or not tree.get("active", True):
         return None
-    member = Member(((str(change.ref),),), _period(tree.get("period"), "RelatedPerson.period"))
-    return Entry(str(change.ref), change.version, representatives=(member,))
+    period: Period | None = _period(tree.get("period"), "RelatedPerson.period")
+    if period is not None and not _is_guardian(tree):
+        ends = _majority(tree.get("patient") or {}, registry)
+        period = None if ends is None else period.within(Period(end=ends))
+    members = () if period is None or period.is_empty else (Member(((str(change.ref),),), period),)
+    return Entry(str(change.ref), change.version, representatives=members)
+
+
+def _is_guardian(tree: Mapping[str, Any]) -> bool:
+    concepts = tree.get("relationship") or ()
+    return any(each.get("code") in GUARDIANS for concept in concepts for each in concept.get("coding") or ())
+
+
+def _majority(reference: Mapping[str, Any], registry: Registry) -> int | None:
+    """Return when the Patient comes of age; None if nobody knows."""
+    ref = local(reference.get("reference") or "", registry.base_url)
+    born = (registry.find(ref) or {}).get("birthDate") if ref else None
+    return anniversary(born, registry.majority) if born else None
 
 
 def _patient(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:

@@ -208,6 +208,27 @@ def test_a_professional_declares_the_consent_that_the_patient_gave(world, item):
     assert say(doctor, "authorize", actor=by("1"), declaration="encore").status in (403, 422)
 
 
+@pytest.mark.rule("L4", "L16")
+def test_a_declared_authorisation_ends_nothing_that_the_holder_gave(world, item):
+    """A professional who declares a shorter one for a colleague shortens no other than what was declared before."""
+    holder, doctor = world.holder(), world.professional("1")
+    say(holder, "authorize", actor=by("1"))
+    say(holder, "authorize", actor=by("2"), until=(NOON + timedelta(days=300)).isoformat())
+
+    def declare(days):
+        until = (NOON + timedelta(days=days)).isoformat()
+        return say(doctor, "authorize", actor=by("2"), until=until, declaration="Demande du patient").status
+
+    assert (declare(20), declare(5)) == (200, 200)
+    active = holder.search("Consent", "status=active&_count=50").body["entry"]
+    ends = sorted(each["resource"]["provision"]["period"]["end"][:10] for each in active)
+    world.clock.set(NOON + timedelta(days=30))
+    assert ends == ["2026-11-28", "2027-09-19", "2027-11-23"]
+    assert world.professional("2").read(item).status == 200
+    say(holder, "revoke", actor=by("2"))
+    assert world.professional("2").read(item).status == 403
+
+
 def test_only_who_has_access_asks_for_another_professional(world, item):
     """And nobody but the patient ends, blocks, opposes, or lists."""
     doctor = world.professional("1")

@@ -257,8 +257,10 @@ def test_what_waits_for_its_announcement_is_hidden_from_the_holder_for_a_month(w
 
 
 @pytest.mark.rule("L14", "L15")
-def test_a_representative_enters_by_the_insurances_or_the_holders_word(world, item):
+def test_a_representative_enters_by_the_insurances_or_the_holders_word(world):
     """A RelatedPerson is a representative if the insurance says so, or a Consent names them."""
+    world.patient = world.new_patient(birthDate="2011-05-31")
+    item = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
     parent = {"resourceType": "RelatedPerson", "patient": {"reference": world.patient}, "active": True}
     stated = f"RelatedPerson/{world.insurance.made(parent)['id']}"
     claimed = f"RelatedPerson/{world.ehr.made(parent)['id']}"

@@ -145,6 +145,7 @@ def test_what_a_client_reports_of_a_hidden_item_is_masked_too(world, auditor):
 @pytest.mark.rule("F11")
 def test_a_representative_sees_the_traces_but_those_of_a_secret_sign_in(world):
     """A minor's secret hides who was there, too."""
+    world.patient = world.new_patient(birthDate="2011-05-31")
     world.holder().made(consent(world.patient, "permit"))
     related = world.insurance.made(
         {"resourceType": "RelatedPerson", "patient": {"reference": world.patient}, "active": True}

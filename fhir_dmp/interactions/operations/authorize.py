@@ -31,7 +31,7 @@ DECLARED = timedelta(days=365)
 
 
 def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
-    """Return the Plan of the authorisation; an earlier one for the same actor ends."""
+    """Return the Plan of the authorisation; an earlier one for the same actor ends, but for the holder's own where this one is declared."""
     person, policy = asking(call, context, grant, may=(*HOLDERS, "professional"))
     actor = actor_of(call, context)
     name = name_of(actor)
@@ -40,7 +40,8 @@ def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     if person.kind == "professional":
         title = f"{title} déclarée : {_declaration(call, person, policy, grant, context)}"
     until = _until(call, context, person)
-    earlier = ended(choices(policy, permit=True, name=name, purpose="TREAT"), context, env)
+    standing = choices(policy, permit=True, name=name, purpose="TREAT")
+    earlier = ended((each for each in standing if each.declared or person.kind != "professional"), context, env)
     made = consent(call, context, env, title=title, permit=True, actor=actor, purpose="TREAT", until=until)
     return answered([*earlier, made], ("until", "dateTime", until))
 

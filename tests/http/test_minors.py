@@ -1,0 +1,98 @@
+"""Parents act for a minor until the day of majority, which is looked at when somebody asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pymongo
+import pytest
+
+from tests.access_world import World, changed, consent, observation
+
+BORN, EVE = "2009-03-01", datetime(2027, 2, 28, 23, 59, tzinfo=UTC)
+FATHER, GUARDIAN = "FTH", "GUARD"
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """The record of a minor."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    made.patient = made.new_patient(birthDate=BORN)
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+@pytest.fixture
+def item(world):
+    """An observation that the EHR of structure 1 wrote."""
+    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+
+
+def related(world, code=None, patient=None, **more):
+    """Return the RelatedPerson whom the insurance states."""
+    relationship = [
+        {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "code": code}]}
+        for _ in (1,)
+        if code
+    ]
+    tree = {"resourceType": "RelatedPerson", "patient": {"reference": patient or world.patient}, **more}
+    return world.insurance.made({**tree, **({"relationship": relationship} if relationship else {})})
+
+
+@pytest.mark.rule("L15")
+@pytest.mark.parametrize("code", [FATHER, None])
+def test_a_parent_acts_until_the_day_of_majority(world, item, code):
+    """On the eve still, on the day no more: nothing has to run, and no token lives on."""
+    father = world.representative(f"RelatedPerson/{related(world, code)['id']}")
+    world.clock.set(EVE)
+    on_the_eve = father.read(item).status, father.search("Observation").status
+
+    world.clock.set(EVE + timedelta(minutes=2))
+
+    assert on_the_eve == (200, 200)
+    assert (father.read(item).status, father.search("Observation").status) == (403, 403)
+    assert father.create(consent(world.patient, "permit", actors=["Practitioner/p1"])).status == 403
+    assert world.holder().read(item).status == 200
+
+
+@pytest.mark.rule("L15")
+def test_a_guardian_of_an_adult_acts_for_as_long_as_is_stated(world, item):
+    """Protection of an adult is another measure than parental authority."""
+    found = related(world, GUARDIAN, period={"end": "2028-01-01"})
+    guardian = world.representative(f"RelatedPerson/{found['id']}")
+    world.clock.set(EVE + timedelta(days=200))
+    during = guardian.read(item).status
+    world.clock.set(EVE + timedelta(days=400))
+
+    assert (during, guardian.read(item).status) == (200, 403)
+
+
+@pytest.mark.rule("L15")
+def test_nobody_is_a_parent_in_the_record_of_who_has_no_birth_date(world):
+    """The date is waited for: once the insurance tells it, the parent enters."""
+    patient = world.new_patient()
+    item = f"Observation/{world.ehr.made(observation(patient))['id']}"
+    father = world.representative(f"RelatedPerson/{related(world, FATHER, patient)['id']}", patient)
+    before = father.read(item).status
+    tree = world.holder(patient).read(patient).body
+
+    assert world.insurance.update(changed(tree, birthDate="2015-01-01")).status == 200
+    minor = father.read(item).status
+    assert world.insurance.update(changed(tree, birthDate="2005-01-01")).status == 200
+
+    assert (before, minor, father.read(item).status) == (403, 200, 403)
+
+
+@pytest.mark.rule("L15")
+def test_a_parent_does_not_let_the_other_in_beyond_the_day(world):
+    """What representatives may is not theirs to say."""
+    mother, father = (f"RelatedPerson/{related(world, code)['id']}" for code in ("MTH", FATHER))
+
+    answer = world.representative(mother).create(
+        consent(world.patient, "permit", actors=[father], purposes=["FAMRQT"], period={"end": "2099"})
+    )
+
+    assert answer.status == 403
+    assert world.holder().create(consent(world.patient, "permit", actors=[father])).status == 201
