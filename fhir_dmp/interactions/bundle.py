@@ -317,7 +317,7 @@ def _change(sheet: _Sheet) -> None:
             item.change = removal(call, known(call, before.get(ref), context, sheet.grant))
         elif method == "PUT":
             call = replace(item.call, id=ref.id)
-            tree = sheet.links.rewrite(item.asked.tree, item.asked.full_url)
+            tree = _resolved(item, sheet)
             tree = {**tree, "id": ref.id} if item.call.id is None and "id" not in tree else tree
             found = None if item.unchosen else known(call, before.get(ref), context, sheet.grant)
             item.change = next_version(call, tree, found, context, env)
@@ -325,10 +325,17 @@ def _change(sheet: _Sheet) -> None:
             call = replace(item.call, id=ref.id, body=_linked(item, sheet))
             item.change = patched(call, before.get(ref), context, sheet.grant, env)
         elif item.existing is None and ref not in made:
-            item.change = prepare(ref, None, sheet.links.rewrite(item.asked.tree, item.asked.full_url), context, env)
+            item.change = prepare(ref, None, _resolved(item, sheet), context, env)
             made.add(ref)
 
     sheet.each(("DELETE", "POST", "PUT", "PATCH"), change)
+
+
+def _resolved(item: _Item, sheet: _Sheet) -> dict[str, Any]:
+    """Return the resource of an entry with all references between entries resolved, and none of them left."""
+    tree = sheet.links.rewrite(item.asked.tree, item.asked.full_url)
+    sheet.links.require_resolved(tree, item.call.resource_type)
+    return tree
 
 
 def _linked(item: _Item, sheet: _Sheet) -> Any:
@@ -337,7 +344,9 @@ def _linked(item: _Item, sheet: _Sheet) -> Any:
     tree = codec.loads(body) if isinstance(body, bytes) else body
     if isinstance(tree, list):
         tree = [_referring(operation, item, sheet) for operation in tree]
-    return sheet.links.rewrite({"patch": tree}, item.asked.full_url)["patch"]
+    linked = sheet.links.rewrite({"patch": tree}, item.asked.full_url)["patch"]
+    sheet.links.require_resolved(linked, "patch")
+    return linked
 
 
 def _referring(operation: Any, item: _Item, sheet: _Sheet) -> Any:
@@ -346,6 +355,7 @@ def _referring(operation: Any, item: _Item, sheet: _Sheet) -> Any:
     if not is_one or not isinstance(operation.get("value"), str):
         return operation
     found = sheet.links.rewrite({"reference": operation["value"]}, item.asked.full_url)
+    sheet.links.require_resolved(found, "patch")
     return {**operation, "value": found["reference"]}
 
 

@@ -7,14 +7,18 @@ and ``src`` in narratives; never canonicals, identifiers, the URL of an extensio
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from fhir_dmp.errors import Invalid
+from fhir_dmp.errors import Invalid, Issue
 from fhir_dmp.fhir.reference import parse_literal
 
 _URI = re.compile(r".*(?:uri|url|oid|uuid)\Z", re.IGNORECASE)
 _HREF = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']+)""")
 _CONDITIONAL = re.compile(r"[A-Z][A-Za-z]+\?.+")
+_PLACEHOLDERS = ("urn:uuid:", "urn:oid:")
+"""What a reference begins with that means an entry of the same bundle, and nothing outside of it."""
+
 _EXTENSIONS = ("extension", "modifierExtension")
 
 
@@ -23,6 +27,7 @@ class Links:
 
     def __init__(self) -> None:
         self._targets: dict[str, str] = {}
+        self._missed: set[str] = set()
 
     def add(self, name: str, target: str) -> None:
         """Let ``name`` (a full URL, or a conditional reference) stand for ``target``."""
@@ -91,7 +96,17 @@ class Links:
         if found is None and "/" in value:
             plain = value.partition("/_history/")[0]
             found = targets.get(plain) or (targets.get(f"{base}/{plain}") if base else None)
+        if found is None and value.startswith(_PLACEHOLDERS):
+            self._missed.add(value)
         return value if found is None else found
+
+    def require_resolved(self, tree: Any, named: str) -> None:
+        """Raise ``Invalid`` for each reference of a rewritten resource (called ``named``) to something that no entry brings."""
+        if self._missed and (left := list(_placeholders(tree, named))):
+            raise Invalid(
+                "A reference names no entry of the bundle.",
+                issues=tuple(Issue(Invalid.code, f"No entry has the fullUrl {url[:200]!r}.", at) for at, url in left),
+            )
 
     def _narrative(self, text: str) -> str:
         if "href" not in text and "src" not in text:
@@ -102,6 +117,19 @@ class Links:
 def _names_a_definition(inside: str, node: dict[str, Any]) -> bool:
     """Tell whether a ``url`` here is what an extension or a definition is called by, and no link."""
     return inside in _EXTENSIONS or "resourceType" in node
+
+
+def _placeholders(node: Any, at: str) -> Iterator[tuple[str, str]]:
+    """Yield where a placeholder is left, and which. The entries of a Bundle within have their own, which are let be."""
+    if isinstance(node, list):
+        for place, item in enumerate(node):
+            yield from _placeholders(item, f"{at}[{place}]")
+    elif isinstance(node, dict) and node.get("resourceType") != "Bundle":
+        for key, value in node.items():
+            if key == "reference" and isinstance(value, str) and value.startswith(_PLACEHOLDERS):
+                yield f"{at}.{key}", value
+            else:
+                yield from _placeholders(value, f"{at}.{key}")
 
 
 def conditional_references(tree: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from dataclasses import replace
@@ -112,6 +113,63 @@ def test_a_resource_comes_back_only_where_it_was_asked_for(ehr):
     assert "resource" not in plain.json["entry"][0]
     assert whole.json["entry"][0]["resource"]["identifier"][0]["value"] == "a"
     assert told.json["entry"][0]["response"]["outcome"]["resourceType"] == "OperationOutcome"
+
+
+def test_a_reference_to_no_entry_refuses_the_transaction(ehr):
+    """urn:uuid and urn:oid mean an entry of the bundle: where none has that fullUrl, each place is told and nothing is stored."""
+    lost, oid = "urn:uuid:00000000-0000-4000-8000-000000000001", "urn:oid:1.2.3"
+    answer = send(
+        ehr,
+        entry("POST", "Patient", patient("kept-out"), ONE),
+        entry("POST", "Observation", observation(ONE, performer=[{"display": "x"}, {"reference": lost}])),
+        entry("PUT", "Observation/o", observation(oid, id="o", contained=[observation(lost, id="c")])),
+    )
+
+    assert answer.status_code == 400
+    assert [issue["expression"] for issue in answer.json["issue"]] == [
+        ["Bundle.entry[1].resource.performer[1].reference"],
+        ["Bundle.entry[2].resource.subject.reference"],
+        ["Bundle.entry[2].resource.contained[0].subject.reference"],
+    ]
+    assert "entry" not in ehr.get("/Patient?identifier=kept-out").json
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        [{"op": "add", "path": "/subject", "value": {"reference": TWO}}],
+        [{"op": "add", "path": "/subject/reference", "value": TWO}],
+    ],
+)
+def test_a_patch_refers_to_an_entry_or_is_refused(ehr, patch):
+    """What a patch sets is held to the same."""
+    send(ehr, entry("PUT", "Observation/patched", observation("Patient/x", id="patched")))
+    binary = {"resourceType": "Binary", "data": base64.b64encode(json.dumps(patch).encode()).decode()}
+
+    answer = send(ehr, entry("PATCH", "Observation/patched", binary))
+
+    assert answer.status_code == 400
+    assert answer.json["issue"][0]["expression"] == ["Bundle.entry[0]"]
+    assert ehr.get("/Observation/patched").json["subject"] == {"reference": "Patient/x"}
+
+
+def test_a_document_within_a_transaction_keeps_its_own_names(ehr):
+    """The entries of a Bundle that is stored as one refer to each other by their fullUrls; other schemes of urn: are just names."""
+    inner = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"fullUrl": TWO, "resource": observation(TWO)}],
+    }
+    answer = send(
+        ehr,
+        entry("POST", "Bundle", inner),
+        entry("POST", "Observation", observation("urn:example:1")),
+    )
+
+    ids = [made_id(part) for part in done(answer)]
+    kept = ehr.get(f"/Bundle/{ids[0]}").json
+    assert kept["entry"][0]["resource"]["subject"]["reference"] == TWO
+    assert ehr.get(f"/Observation/{ids[1]}").json["subject"]["reference"] == "urn:example:1"
 
 
 def test_references_between_entries_are_rewritten(ehr):
