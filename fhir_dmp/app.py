@@ -23,6 +23,7 @@ from fhir_dmp.audit.witnesses import ReceiptsFile, witnesses
 from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
+from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.http.bodies import share_threads
 from fhir_dmp.http.cors import Cors
@@ -52,7 +53,7 @@ from fhir_dmp.oauth.providers import read_providers
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
 from fhir_dmp.search.added import Added, fingerprint
-from fhir_dmp.search.extract import build_extract
+from fhir_dmp.search.extract import FORM, build_extract
 from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.accounts import Accounts
 from fhir_dmp.service.announce import announcer
@@ -275,6 +276,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     indexes = MongoIndexes(store.database)
     added = Added(tables, indexes.added)
     if store.first:
+        indexes.keep_form(FORM)
         indexes.save([AddedParam(url, fingerprint(params), 0, complete=True) for url, params in added.tabled.items()])
     definitions = replace(tables, search_params=added.served)
     pages = Seal(secret, "page")
@@ -291,6 +293,8 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         unseal=_opener(pages),
         restrict=build_restrict(definitions, base_url, settings.limits),
         majority=settings.majority_age,
+        indexed_by=lambda: added.changes,
+        statement=_statement(definitions, settings, clock, added),
     )
     refusals = Refusals(env, settings.anonymous_per_minute)
     announce = announcer(env, refusals)
@@ -412,6 +416,11 @@ def _served_at(data_dir: Path) -> str:
 def create_app(settings: Settings, server: Server | None = None) -> Flask:
     """Return the WSGI application on the server's parts."""
     server = server or create_server(settings)
+    if server.reindexer.is_behind:
+        _log.warning(
+            "older-index",
+            advice="searches may miss rows of an older release: run fhir-dmp reindex --all beside the server",
+        )
     app = _App("fhir_dmp", static_folder=None)
     app.config.update(CONFIG, MAX_CONTENT_LENGTH=settings.limits.body, PROPAGATE_EXCEPTIONS=False)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -467,36 +476,36 @@ def _sign_in_pages(server: Server, reception: Reception) -> SignInPages:
 
 def _endpoint(server: Server) -> Endpoint:
     env, settings = server.env, server.settings
-
-    @lru_cache(maxsize=1)
-    def capabilities(changes: int) -> bytes:
-        del changes
-        return _capabilities(server)
-
     return Endpoint(
         env=env,
         tokens=server.tokens,
         reception=Reception(server.base_url, env.clock, env.ids, settings.trusted_proxies),
         refusals=server.refusals,
         documents={
-            "capabilities": lambda: capabilities(server.reindexer.added.changes),
+            "capabilities": env.statement,
             "smart-configuration": server.tokens.smart_configuration,
         },
         gzip_from=settings.gzip_from,
     )
 
 
-def _capabilities(server: Server) -> bytes:
-    env, settings = server.env, server.settings
-    started = env.clock.now().date().isoformat()
+def _statement(definitions: Definitions, settings: Settings, clock: Clock, added: Added) -> Callable[[], bytes]:
+    """Return what gives the CapabilityStatement, made anew when search parameters were added."""
+    started = clock.now().date().isoformat()
     served = Served(
-        definitions=env.definitions,
-        limits=env.limits,
+        definitions=definitions,
+        limits=settings.limits,
         interactions={"": (*INTERACTIONS, "batch"), "AuditEvent": tuple(AUDIT_INTERACTIONS)},
         own_params={"AuditEvent": tuple(AUDIT_PARAMS)},
         operations=tuple(OPERATIONS),
     )
-    return capability_statement(served, settings.public_url, started)
+
+    @lru_cache(maxsize=1)
+    def statement(changes: int) -> bytes:
+        del changes
+        return capability_statement(served, settings.public_url, started)
+
+    return lambda: statement(added.changes)
 
 
 def _opener(pages: Seal) -> Callable[[str], bytes]:

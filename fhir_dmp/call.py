@@ -119,6 +119,7 @@ class Env:
 
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
     ``restrict`` compiles the search restrictions of scopes. At ``majority`` years nobody's parents act for them.
+    ``indexed_by`` is a number that changes with the search parameters that ``extract`` goes by; ``statement`` is the CapabilityStatement as it stands.
     """
 
     store: Store
@@ -132,6 +133,8 @@ class Env:
     seal: Callable[[bytes], str]
     unseal: Callable[[str], bytes]
     restrict: Restrict
+    indexed_by: Callable[[], int]
+    statement: Callable[[], bytes]
     majority: int = 18
 
 

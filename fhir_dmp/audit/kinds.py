@@ -96,6 +96,7 @@ KINDS: dict[str, Kind] = {
     "history-instance": _query("history-instance"),
     "history-type": _query("history-type"),
     "history-system": _query("history-system"),
+    "capabilities": _query("capabilities"),
     "create": _change("create", "C", "Create", "1"),
     "update": _change("update", "U", "Update", "3"),
     "patch": _change("patch", "U", "Update", "3"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_dmp import __version__
+from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.definitions.model import Definitions, OperationDef, SearchParam
 from fhir_dmp.fhir import codec
 from fhir_dmp.settings import Limits
@@ -69,6 +70,12 @@ class Served:
 
 def _below_system(operation: OperationDef, resource_type: str) -> bool:
     return bool(operation.levels - {"system"}) and operation.is_for(resource_type)
+
+
+def capabilities(call: Call, context: Context, grant: Grant, env: Env) -> Result:
+    """Return the statement to a bundle that asks for it among other things; by itself it is told to anybody."""
+    del call, context, grant
+    return Result("ok", env.statement())
 
 
 def capability_statement(served: Served, public_url: str, started: str) -> bytes:

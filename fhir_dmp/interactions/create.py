@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import disclosed, entity, prepare, resource_of
+from fhir_dmp.interactions.write import entity, prepare, resource_of, standing
 from fhir_dmp.store.change import Lock, Stored
 
 
@@ -19,7 +19,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         matched = match(call.resource_type, call.criteria, context, grant, env)
         found = only(matched)
         if found is not None:
-            return _existing(found)
+            return standing(found)
         locks = (matched.lock,)
     change = prepare(Ref(call.resource_type, env.ids.new()), None, tree, context, env)
     return Plan(changes=(change,), finish=_created, locks=locks, entities=(entity(change),))
@@ -28,11 +28,3 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 def _created(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
     row = stored[0]
     return Result("created", row.body, row.ref, row.version, row.updated)
-
-
-def _existing(row: Stored) -> Plan:
-    return Plan(
-        changes=(),
-        finish=lambda *_: Result("ok", row.body, row.ref, row.version, row.updated),
-        entities=(disclosed(row),),
-    )

@@ -40,7 +40,8 @@ _MOST_ISSUES = 100
 class Asked:
     """One entry as it was asked: its place, its method, the call, and the resource it brings (empty if none).
 
-    The method of an operation is GET where it changes nothing, however it is called, and OPERATION where it does.
+    The method of a search is GET or HEAD; that of an operation is GET where it changes nothing, however it is called, and OPERATION
+    where it does.
     """
 
     place: int
@@ -147,6 +148,8 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     full_url = entry.get("fullUrl")
     if full_url is not None and not isinstance(full_url, str):
         raise Invalid("fullUrl must be a string.", expression="Bundle.fullUrl")
+    if call.name.startswith("search"):
+        return Asked(place, "GET" if method == "POST" else method, _searching(call, tree))
     if call.operation is not None:
         return Asked(place, "OPERATION" if _affects_state(call, env) else "GET", call)
     if method == "PATCH":
@@ -154,6 +157,13 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     if method in ("POST", "PUT"):
         _require_resource(tree, method, call)
     return Asked(place, method, call, tree or {}, full_url)
+
+
+def _searching(call: Call, tree: Any) -> Call:
+    """Return the search that the entry is; one by POST has its parameters in its url, since a form is no resource."""
+    if tree is not None:
+        raise Invalid("A search has its parameters in the url, and no resource.", expression="Bundle.resource")
+    return call
 
 
 def _patch(tree: Any) -> Any:
@@ -212,7 +222,7 @@ def _call(method: str, url: str, conditions: Mapping[str, str], tree: Any) -> Ca
     parts = [unquote(part) for part in path.split("/") if part]
     if parts and parts[-1].startswith("$"):
         found = _operation(method, parts, tuple(parse_qsl(query, keep_blank_values=True)), tree)
-    elif method in ("GET", "HEAD"):
+    elif method in ("GET", "HEAD") or (method == "POST" and parts and parts[-1] == "_search"):
         found = _read(parts, tuple(parse_qsl(query, keep_blank_values=True)), conditions)
     else:
         found = _write(method, parts, query, conditions, tree)
@@ -263,10 +273,12 @@ def _reading(parts: list[str]) -> Call | None:
     match parts:
         case [] | ["_search"]:
             found = Call("search-system")
-        case [record_type, record_id, member] if member != "_history":
+        case [record_type, record_id, member] | [record_type, record_id, member, "_search"] if member != "_history":
             whole = member in ("*", "_search")
             name, kind = ("search-system", None) if whole else ("search-type", member)
             found = Call(name, kind, compartment=Ref(record_type, record_id))
+        case ["metadata"]:
+            found = Call("capabilities")
         case ["_history"]:
             found = Call("history-system")
         case [resource_type, "_history"]:

@@ -13,7 +13,7 @@ from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import Invalid, NotSupported
-from fhir_dmp.fhir.bundle import Entry, bundle
+from fhir_dmp.fhir.bundle import STATUS, Entry, bundle
 from fhir_dmp.fhir.dates import Interval, interval
 from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
@@ -107,7 +107,8 @@ def _scope(call: Call, asked: _Asked, allowed: Query) -> tuple[Scope, str | None
 
 def _entry(row: Stored, part: Subset, context: Context) -> Entry:
     method = "DELETE" if row.deleted else "POST" if row.version == 1 else "PUT"
-    status = {"DELETE": "204 No Content", "POST": "201 Created", "PUT": "200 OK"}[method]
+    made = "created" if method == "POST" or row.index.get("new") else "ok"
+    status = STATUS["no-content" if row.deleted else made]
     return Entry(
         full_url=f"{context.base_url}/{row.ref}",
         body=part(row.body),

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from fhir_dmp.access.rules import require_scope
-from fhir_dmp.call import Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.errors import Gone, Invalid, NotFound, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions import fhirpath_patch, json_patch
 from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import entity, prepare, require_version, visible
+from fhir_dmp.interactions.write import changed, one_change, require_version, visible
 from fhir_dmp.store.change import Change, Lock, Stored
 
 
@@ -28,17 +28,12 @@ def patch(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         if found is None:
             raise NotFound("Nothing matches the criteria; there is nothing to patch.", reasons=("absent",))
         call, locks = replace(call, id=found.ref.id), (matched.lock,)
-    change = patched(call, env.store.find_current(call.ref), context, grant, env)
-    return Plan(
-        changes=(change,),
-        finish=lambda stored, _: Result("ok", stored[0].body, stored[0].ref, stored[0].version, stored[0].updated),
-        locks=locks,
-        entities=(entity(change),),
-    )
+    before = env.store.find_current(call.ref)
+    return one_change(patched(call, before, context, grant, env), before, locks)
 
 
-def patched(call: Call, before: Stored | None, context: Context, grant: Grant, env: Env) -> Change:
-    """Return the Change that the patch makes of ``before``; its identity and its version stay the server's."""
+def patched(call: Call, before: Stored | None, context: Context, grant: Grant, env: Env) -> Change | None:
+    """Return the Change that the patch makes of ``before``, None if it makes none; identity and version stay the server's."""
     require_scope(context.subject, call.type, "read")
     row = visible(call.ref, before, grant)
     if row.body is None:
@@ -56,7 +51,7 @@ def patched(call: Call, before: Stored | None, context: Context, grant: Grant, e
     ):
         if before_it != after_it:
             raise Unprocessable(f"{name} is not changed by a patch.", expression=f"{call.type}.{name}")
-    return prepare(row.ref, row, made, context, env)
+    return changed(row, tree, made, context, grant, env)
 
 
 def _meta(tree: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -51,13 +51,13 @@ def search_system(call: Call, context: Context, grant: Grant, env: Env) -> Resul
     place = _resume(call, context, env)
     params = place.params if place else call.params
     types = _types(params, call, env)
-    own = tuple(each for each in params if each[0] != "_type")
+    named, own = (tuple(each for each in params if (each[0] == "_type") is of_type) for of_type in (True, False))
     if len(types) > MOST_MIXED and any(name.partition(":")[0] in _DEAR for name, _ in own):
         raise _too_many_types()
     requests = [parse(name, own, env.definitions, env.limits, strict=call.strict) for name in types]
     _require_shared(requests, types)
     query = _one_of([compile_query(request, context, grant, env) for request in requests])
-    used = (*(each for each in params if each[0] == "_type"), *requests[0].used)
+    used = (*(each for each in named if each[1].strip(",")), *requests[0].used)
     request = replace(requests[0], used=used)
     return _page(call, params, place, request, query, context, grant, env)
 

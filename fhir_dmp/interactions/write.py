@@ -9,13 +9,13 @@ from typing import Any
 from fhir_dmp.access import people, systems
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
-from fhir_dmp.call import Call, Context, Entity, Env, Grant
+from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
 from fhir_dmp.errors import Conflict, Invalid, InvalidStructure, NotFound, TooLong, Unprocessable, VersionMismatch
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
-from fhir_dmp.store.change import STAMP, Change, Stored
+from fhir_dmp.store.change import STAMP, Change, Lock, Stored
 
 _STAMP = STAMP.decode()
 _SERVER_META = ("versionId", "lastUpdated")
@@ -57,9 +57,45 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     return Change(ref, version, before, body, indexed(ref, before, whole, context, env), only_labels)
 
 
+def changed(
+    before: Stored, tree: Mapping[str, Any], made: Mapping[str, Any], context: Context, grant: Grant, env: Env
+) -> Change | None:
+    """Return the Change from ``tree``, which is what ``before`` holds, to ``made``; None where nothing differs: that is no new version.
+
+    Who may not update it is refused whatever differs, and so the Change is made.
+    """
+    if codec.dumps(made) == codec.dumps(tree) and grant.decide("update", before.index).permit:
+        return None
+    return prepare(before.ref, before, made, context, env)
+
+
+def one_change(change: Change | None, before: Stored | None, locks: tuple[Lock, ...] = ()) -> Plan:
+    """Return the Plan of one change, which answers with the new version; with none, it answers with what is there."""
+    if change is None and before is not None:
+        return standing(before)
+    changes = (change,) if change else ()
+    return Plan(
+        changes=changes,
+        finish=lambda stored, _: Result("ok", stored[0].body, stored[0].ref, stored[0].version, stored[0].updated),
+        locks=locks,
+        entities=tuple(map(entity, changes)),
+    )
+
+
+def standing(row: Stored) -> Plan:
+    """Return the Plan that changes nothing and answers with what is there already."""
+    return Plan(
+        changes=(),
+        finish=lambda *_: Result("ok", row.body, row.ref, row.version, row.updated),
+        entities=(disclosed(row),),
+    )
+
+
 def indexed(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env) -> dict[str, Any]:
     """Return what ``tree`` is found and judged by as the next version of ``ref``: its values, its author, its category."""
     index = dict(env.extract(ref.type, tree))
+    if before is not None and before.deleted:
+        index["new"] = True
     index["au"] = before.index.get("au", []) if before else author(context)
     if ref.type == "Binary":
         index.update(_context_of(tree, context))

@@ -5,11 +5,12 @@ https://hl7.org/fhir/R4/search.html#chaining. Each hop is narrowed by what the c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from fhir_dmp.definitions.model import Component, Path, SearchParam
-from fhir_dmp.errors import Invalid, NotSupported, TooCostly
+from fhir_dmp.errors import FhirError, Invalid, NotSupported, TooCostly
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.search import names, terminology
 from fhir_dmp.search.model import (
@@ -69,7 +70,8 @@ def _names_type(query: Query, resource_type: str) -> bool:
 def _criterion(criterion: Criterion, setting: Setting) -> Query:
     match criterion:
         case Clause():
-            return _clause(criterion, setting)
+            with _about(criterion):
+                return _clause(criterion, setting)
         case Chain(resource_type, param, inner):
             refs = _capped(either([_of(each, setting) for each in inner]), None, setting)
             kept = names.homes(_params(resource_type, setting), resource_type, param)
@@ -85,6 +87,20 @@ def _criterion(criterion: Criterion, setting: Setting) -> Query:
             return _compared(criterion, setting)
         case _:
             return _junction(criterion, setting)
+
+
+@contextmanager
+def _about(clause: Clause) -> Iterator[None]:
+    """Let a fault name the parameter that was asked, whatever name its values are kept under."""
+    try:
+        yield
+    except FhirError as fault:
+        code = f"{clause.type}.{clause.param.code}"
+        fault.issues = tuple(
+            replace(issue, expression=code) if (issue.expression or "").startswith(f"{clause.type}.") else issue
+            for issue in fault.issues
+        )
+        raise
 
 
 def _junction(junction: EachOf | OneOf | NoneOf, setting: Setting) -> Query:

@@ -112,6 +112,8 @@ class _Reader:
         """Add what the parameter says; raise ``NotSupported`` if it is unknown."""
         if len(value) > _LONGEST:
             raise Invalid(f"The value of {name[:64]} is longer than {_LONGEST} characters.")
+        if value.strip(",") == "":
+            raise NotSupported(f"{name[:64]} has no value.")
         if name in ("_count", "_total", "_summary", "_elements"):
             self._control(name, value, parts)
         elif name == "_sort":
@@ -120,8 +122,6 @@ class _Reader:
             parts.includes.append(self._include(name, value, resource_type))
         elif name.partition(":")[0] == "_revinclude":
             parts.revincludes.append(self._include(name, value, None))
-        elif value == "":
-            raise NotSupported(f"{name[:64]} has no value.")
         elif name == "_filter":
             parts.criteria.append(self._filter(resource_type, value))
         else:
@@ -130,6 +130,8 @@ class _Reader:
     def _control(self, name: str, value: str, parts: _Parts) -> None:
         if name == "_total" and value not in ("none", "estimate", "accurate"):
             raise Invalid(f"_total is none, estimate or accurate, not {value[:20]!r}.", expression=name)
+        if parts.controls.get(name, value) != value:
+            raise Invalid(f"{name} is given twice, and differs.", expression=name)
         parts.controls[name] = value
 
     def _criterion(self, resource_type: str, name: str, value: _Value, depth: int) -> Single:

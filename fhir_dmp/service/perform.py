@@ -28,6 +28,7 @@ from fhir_dmp.errors import (
     failed,
 )
 from fhir_dmp.interactions.bundle import batch, named, transaction
+from fhir_dmp.interactions.capabilities import capabilities
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.history import history
@@ -63,6 +64,7 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "search-system": ("search", search_system),
     "transaction": (None, partial(transaction, OPERATIONS)),
     "options": (None, options),
+    "capabilities": (None, capabilities),
 }
 """What may be asked, the right it needs on its type (None: its parts are judged one by one), and who does it."""
 
@@ -111,6 +113,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if action is not None:
         require_scope(context.subject, call.type, action)
     for attempt in range(ATTEMPTS):
+        indexed_by = env.indexed_by()
         grant = grant_of(call, context, env, anew=attempt > 0)
         answer = _answered(call, interaction, context, grant, env)
         if isinstance(answer, Result):
@@ -121,7 +124,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         answer = with_provenance(answer, call, context, env)
         _judge(answer, context, grant)
         with suppress(Stale):
-            return _committed(call, answer, context, grant, env)
+            return _committed(call, answer, indexed_by, context, grant, env)
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
 
 
@@ -230,7 +233,8 @@ def _states(change: Change) -> Iterable[Row]:
     return (change.before.index, {**after, "co": change.before.co})
 
 
-def _committed(call: Call, plan: Plan, context: Context, grant: Granting, env: Env) -> Result:
+def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant: Granting, env: Env) -> Result:
+    """Make the plan durable; raise ``Stale`` if it was indexed by other search parameters than rows are now (``indexed_by``)."""
     policies, compiled_from = policy_changes(plan, context.subject, grant, env, context.base_url)
     planned = (
         Result("ok", ref=plan.entities[0].ref, version=plan.entities[0].version)
@@ -247,6 +251,8 @@ def _committed(call: Call, plan: Plan, context: Context, grant: Granting, env: E
     relied_on = {**compiled_from, **plan.relied_on}
     decided_on = grant.decided_on if plan.changes or plan.erased else {}
     changes = (*plan.changes, *owed)
+    if changes and env.indexed_by() != indexed_by:
+        raise Stale
     commit = Commit(changes, events, plan.locks, relied_on, _marks(call), policies, decided_on, plan.erased)
     stored = env.store.commit(commit)[: len(plan.changes)]
     return plan.finish(stored, _read_after(plan, context, env))

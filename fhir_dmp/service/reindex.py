@@ -18,6 +18,7 @@ from fhir_dmp.definitions.compiler import UnsupportedError
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
 from fhir_dmp.search.added import POLL_SECONDS, Added, ByType, fingerprint
+from fhir_dmp.search.extract import FORM
 from fhir_dmp.store.change import Index, Stored
 from fhir_dmp.store.indexes import AddedParam, Indexes
 from fhir_dmp.store.port import Page
@@ -54,6 +55,11 @@ class Reindexer:
     added: Added
     wait: Callable[[float], None]
 
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether there may be rows that were indexed in an older form, and are found by what that knew."""
+        return self.indexes.form() < FORM
+
     def reindex(self, context: Context, progress: Progress, *, everything: bool = False) -> Report:
         """Index by the added parameters that are not complete, or all rows by all parameters; leave one event."""
         report = Report()
@@ -88,6 +94,8 @@ class Reindexer:
             progress(report.rows, max(total, report.rows))
         self.indexes.save([replace(state, complete=True) for state in waiting.values()])
         self.indexes.advance("", "", 0)
+        if everything:
+            self.indexes.keep_form(FORM)
         self.added.refresh()
         report.complete = sorted(waiting)
 

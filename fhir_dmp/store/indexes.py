@@ -39,6 +39,14 @@ class Indexes(Protocol):
         """Drop parameters: new rows are no longer indexed by them."""
         ...
 
+    def form(self) -> int:
+        """Return the form in which all rows are indexed (0: nobody said)."""
+        ...
+
+    def keep_form(self, form: int) -> None:
+        """Remember that all rows are indexed in the form."""
+        ...
+
     def place(self, run: str) -> tuple[str, int]:
         """Return the id of the last row that a run has done, and how many it has (nothing if it is new)."""
         ...

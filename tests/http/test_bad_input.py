@@ -115,6 +115,26 @@ def test_a_method_that_a_url_does_not_take_is_told_which_it_takes(ehr):
     assert answer.json["issue"][0]["diagnostics"] == "This URL does not take the method."
 
 
+@pytest.mark.parametrize(
+    ("url", "methods"),
+    [
+        ("/metadata", "GET, HEAD, OPTIONS"),
+        ("/_history", "GET, HEAD, OPTIONS"),
+        ("/_search", "GET, HEAD, OPTIONS, POST"),
+        ("/Patient", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+        ("/Patient/_search", "GET, HEAD, OPTIONS, POST"),
+        ("/Patient/_history", "GET, HEAD, OPTIONS"),
+        ("/Patient/1", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("/Patient/1/_history", "GET, HEAD, OPTIONS"),
+        ("/Patient/1/$everything", "GET, HEAD, OPTIONS, POST"),
+    ],
+)
+def test_a_path_tells_its_own_methods(ehr, url, methods):
+    """metadata is no type and _history no id: what would be refused there is not offered."""
+    answer = ehr._send("OPTIONS", url)
+    assert (answer.status_code, answer.headers["Allow"]) == (204, methods)
+
+
 @pytest.mark.parametrize(("method", "url"), [("OPTIONS", "/fhir/Patient"), ("GET", "/fhir//Patient")])
 def test_the_framework_answers_nobody_unknown_either(anonymous, method, url):
     """Neither the methods of a URL nor where it would be redirected is told without a token."""

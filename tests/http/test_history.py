@@ -51,9 +51,20 @@ def test_the_history_of_a_resource_tells_every_version_newest_first(ehr):
     assert history["total"] == 4
     assert versions(history) == ["Patient/a/4", "Patient/a/3", "Patient/a/2", "Patient/a/1"]
     assert [entry["request"]["method"] for entry in history["entry"]] == ["PUT", "DELETE", "PUT", "POST"]
-    assert [entry["response"]["status"][:3] for entry in history["entry"]] == ["200", "204", "200", "201"]
+    assert [entry["response"]["status"][:3] for entry in history["entry"]] == ["201", "204", "200", "201"]
     assert "resource" not in history["entry"][1]
     assert history["entry"][0]["resource"]["meta"]["lastUpdated"] == history["entry"][0]["response"]["lastModified"]
+
+
+def test_what_came_back_is_told_as_created_for_good(ehr):
+    """A later version does not change what is told of the one that came back."""
+    write(ehr, "a", 1)
+    ehr.delete("/Patient/a")
+    write(ehr, "a", 2)
+
+    told = [(each["request"]["method"], each["response"]["status"][:3]) for each in ehr.get("/_history").json["entry"]]
+
+    assert told == [("PUT", "200"), ("PUT", "201"), ("DELETE", "204"), ("POST", "201")]
 
 
 def test_the_history_of_a_type_and_of_the_system_hold_what_belongs_to_them(ehr):

@@ -55,6 +55,38 @@ def test_meta_of_what_is_absent_or_deleted_is_as_a_read_of_it(ehr, patient):
     assert ehr.get(f"/Patient/{patient['id']}/$meta").status_code == 410
 
 
+def test_meta_of_a_type_and_of_all_tells_what_is_in_use(ehr, patient, with_scopes):
+    """Each profile, label and tag once, of what the caller may see; without version and time."""
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+    ehr.post("/Patient", {**PATIENT, "meta": {**PATIENT["meta"], "security": [label], "profile": ["http://x/p"]}})
+    ehr.post("/Basic", {"resourceType": "Basic", "meta": {"tag": [{"code": "a|b"}]}, "code": {"text": "x"}})
+    tag = {"system": "urn:t", "code": "x"}
+
+    def used(caller, url):
+        return caller.get(url).json["parameter"][0]["valueMeta"]
+
+    assert used(ehr, "/Patient/$meta") == {"profile": ["http://x/p"], "security": [label], "tag": [tag]}
+    assert used(ehr, "/Basic/$meta") == {"tag": [{"code": "a|b"}]}
+    assert used(ehr, "/Device/$meta") == {}
+    assert used(ehr, "/$meta") == {"profile": ["http://x/p"], "security": [label], "tag": [tag, {"code": "a|b"}]}
+    assert with_scopes("system/Basic.rs").get("/Patient/$meta").status_code == 403
+
+
+def test_meta_that_is_there_or_absent_already_makes_no_version(ehr, patient):
+    """Adding what is there and taking what is not change nothing; the answer tells the meta."""
+    url = f"/Patient/{patient['id']}"
+    same, other = (
+        {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [tag]}}]}
+        for tag in (PATIENT["meta"]["tag"][0], {"code": "other"})
+    )
+
+    for answer in (ehr.post(f"{url}/$meta-add", same), ehr.post(f"{url}/$meta-delete", other)):
+        assert answer.status_code == 200
+        assert answer.json["parameter"][0]["valueMeta"] == patient["meta"]
+    assert ehr.post(f"{url}/$meta-add", other).json["parameter"][0]["valueMeta"]["versionId"] == "2"
+    assert ehr.get(f"{url}/_history").json["total"] == 2
+
+
 def test_an_operation_needs_the_right_of_what_it_does(ehr, with_scopes, patient):
     """Without a read scope for the type $meta is refused, and the refusal says nothing of the resource."""
     stranger = with_scopes("system/Observation.rs")
@@ -83,7 +115,7 @@ def test_the_log_knows_an_operation_by_its_name(ehr, auditor, patient):
 
 def test_what_is_no_operation_here_is_refused_with_its_name(ehr, patient):
     """An unknown name, a level it does not have, a type it is not for."""
-    for url in ("/$nothing", "/Patient/$meta", "/$validate", f"/Patient/{patient['id']}/$nothing"):
+    for url in ("/$nothing", "/Patient/$lastn", "/$validate", f"/Patient/{patient['id']}/$nothing"):
         answer = ehr.get(url)
         assert answer.status_code == 400, url
         assert codes(answer) == [("error", "not-supported")]

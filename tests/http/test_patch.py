@@ -103,6 +103,49 @@ def test_a_patch_of_another_kind_is_not_read(ehr, url):
         assert ehr.patch(url, b"{}", headers={"Content-Type": kind}).status_code == 415
 
 
+@pytest.mark.parametrize(
+    "patch",
+    [
+        [{"op": "test", "path": "/resourceType", "value": "Observation"}],
+        [{"op": "add", "path": "/note", "value": []}, {"op": "remove", "path": "/note"}],
+        {
+            "resourceType": "Parameters",
+            "parameter": [
+                {
+                    "name": "operation",
+                    "part": [
+                        {"name": "type", "valueCode": "delete"},
+                        {"name": "path", "valueString": "Observation.note"},
+                    ],
+                }
+            ],
+        },
+    ],
+)
+def test_a_patch_that_changes_nothing_makes_no_version(ehr, url, with_scopes, patch):
+    """It answers with what is there, alone and in a transaction; who may not update is refused all the same."""
+    before = ehr.get(url)
+    answer = ehr.patch(url, patch)
+
+    assert (answer.status_code, answer.json, answer.headers["ETag"]) == (200, before.json, 'W/"1"')
+    assert ehr.get(f"{url}/_history").json["total"] == 1
+    assert with_scopes("system/Observation.r").patch(url, patch).status_code == 403
+
+
+def test_a_patch_that_changes_nothing_is_an_entry_like_any(ehr, url):
+    """200 with the version that stands."""
+    binary = {
+        "resourceType": "Binary",
+        "data": base64.b64encode(b'[{"op":"test","path":"/resourceType","value":"Observation"}]').decode(),
+    }
+    entry = {"request": {"method": "PATCH", "url": url[1:]}, "resource": binary}
+    answer = ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+
+    response = answer.json["entry"][0]["response"]
+    assert (response["status"], response["etag"]) == ("200 OK", 'W/"1"')
+    assert ehr.get(f"{url}/_history").json["total"] == 1
+
+
 def test_what_is_absent_or_deleted_is_not_patched(ehr, url):
     """404 and 410."""
     assert ehr.patch("/Observation/nobody", STATUS).status_code == 404

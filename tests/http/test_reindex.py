@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pymongo
 import pytest
 from click.testing import CliRunner
 
+from fhir_dmp.access.model import Subject
 from fhir_dmp.app import create_app, create_server
+from fhir_dmp.call import Call
 from fhir_dmp.cli import main
 from fhir_dmp.search.added import POLL_SECONDS
+from fhir_dmp.service.perform import perform
 from fhir_dmp.settings import Settings
 from tests.http.conftest import Caller, register
 
@@ -101,6 +105,44 @@ def test_a_posted_parameter_is_unsupported_until_all_is_indexed_by_it(ehr, serve
     elsewhere.app.extensions["fhir_dmp"].reindexer.wait(POLL_SECONDS)
     assert found(elsewhere, "Patient?marital=S&_sort=-marital") == {"p0", "p2", "p4", "p6", "p8"}
     other.extensions["fhir_dmp"].close()
+
+
+def test_a_plan_that_was_indexed_before_a_parameter_came_is_made_anew(ehr, server, monkeypatch):
+    """However long it took between index and commit: a run does not wait for it, and so it must not slip in behind."""
+    env = server.reindexer.env
+    ehr.post("/SearchParameter", MARITAL)
+    slow = []
+
+    def wait_for_the_run(resource_type, tree):
+        index = env.extract(resource_type, tree)
+        if not slow:
+            slow.append(run(server))
+        return index
+
+    result = perform(
+        Call("update", "Patient", "late", body=json.dumps({**patient(0, "L"), "id": "late"}).encode()),
+        replace(
+            server.operator_context("tester", "test"), subject=Subject("ehr-one", "ehr", ("system/*.cruds",), "urn:x|1")
+        ),
+        replace(env, extract=wait_for_the_run),
+    )
+
+    assert result.outcome == "created"
+    assert found(ehr, "Patient?marital=L") == {"late"}
+
+
+def test_rows_of_an_older_form_are_told_at_the_start(settings, ehr, server, capfd):
+    """The server names the command that mends it, until that has run."""
+
+    def said_at_start():
+        create_app(replace(settings, log_level="warning")).extensions["fhir_dmp"].close()
+        return "".join(capfd.readouterr())
+
+    assert "reindex" not in said_at_start()
+    server.reindexer.indexes.keep_form(1)
+    assert "fhir-dmp reindex --all" in said_at_start()
+    run(server, everything=True)
+    assert "reindex" not in said_at_start()
 
 
 def test_a_run_that_is_repeated_changes_nothing(ehr, server):

@@ -247,6 +247,33 @@ def test_a_changed_resource_is_found_by_what_it_is_now(world):
     assert ids(world.get("/Patient?name=durand")) == {"eve"}
 
 
+def test_what_says_nothing_is_told_and_not_part_of_the_search(world):
+    """Empty values: the self link has what was used, an outcome the rest; on a type and on all."""
+    for url in ("/Patient?_sort=&_count=&name=&gender=male", "/?_type=&_type=Patient&_sort=,&_id=x"):
+        bundle = world.get(url).json
+        used = bundle["link"][0]["url"].partition("?")[2]
+        assert used in ("gender=male", "_type=Patient&_id=x")
+        assert "has no value" in str(
+            [each["resource"] for each in bundle["entry"] if each["search"]["mode"] == "outcome"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("question", "expression"),
+    [
+        ("Observation?value-quantity=x||mg", "Observation.value-quantity"),
+        ("Observation?component-code-value-quantity=8480-6$x||mg", "Observation.component-code-value-quantity"),
+        ("Observation?component-code-value-quantity=8480-6$5|mg", "Observation.component-code-value-quantity"),
+        ("Observation?combo-code-value-quantity=8480-6$x", "Observation.combo-code-value-quantity"),
+    ],
+)
+def test_a_fault_names_the_parameter_and_not_where_it_is_kept(world, question, expression):
+    """Neither the unit's place in the index nor the first part of a composite."""
+    (issue,) = world.get(f"/{question}").json["issue"]
+    assert issue["expression"] == [expression]
+    assert "=" not in issue["diagnostics"] + issue.get("details", {}).get("text", "")
+
+
 def test_what_is_not_known_is_told_or_refused(world):
     """Lenient tells it in an outcome entry and leaves it out of the self link; strict answers 400."""
     lenient = world.get("/Patient?nickname=x&gender=male")

@@ -104,6 +104,34 @@ def test_entries_are_answered_in_the_order_of_the_request(ehr):
     assert [each["resource"]["id"] for each in found["entry"]] == ["chosen"]
 
 
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_a_bundle_asks_for_the_statement_and_searches_by_post(ehr, kind):
+    """GET metadata, POST Type/_search with its parameters in the url, and GET Type/_search."""
+    send(ehr, entry("PUT", "Patient/a", patient("a", id="a")), entry("PUT", "Patient/b", patient("b", id="b")))
+    answer = send(
+        ehr,
+        entry("GET", "metadata"),
+        entry("POST", f"Patient/_search?identifier={SYSTEM}|a"),
+        entry("GET", "Patient/_search?identifier=b"),
+        entry("POST", "Patient", patient("c")),
+        kind=kind,
+    )
+
+    done(answer)
+    statement, by_post, by_get, _ = answer.json["entry"]
+    assert statement["resource"] == ehr.get("/metadata").json
+    assert [each["resource"]["id"] for each in by_post["resource"]["entry"]] == ["a"]
+    assert [each["resource"]["id"] for each in by_get["resource"]["entry"]] == ["b"]
+
+
+def test_a_search_by_post_within_a_bundle_brings_no_resource(ehr):
+    """A form is no resource: the parameters stand in the url."""
+    answer = send(ehr, entry("POST", "Patient/_search", {"resourceType": "Parameters"}))
+
+    assert answer.status_code == 400
+    assert answer.json["issue"][0]["expression"] == ["Bundle.entry[0].resource"]
+
+
 def test_a_resource_comes_back_only_where_it_was_asked_for(ehr):
     """A write's entry has no resource by default, and has it with return=representation."""
     plain = send(ehr, entry("POST", "Patient", patient()))

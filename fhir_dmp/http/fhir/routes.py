@@ -10,10 +10,11 @@ import structlog
 from flask import Response, current_app, request
 from flask_smorest import Blueprint
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
 
 from fhir_dmp.call import Call, Context, Env, Params, Result
 from fhir_dmp.errors import FhirError, UnknownType, failed
-from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
 from fhir_dmp.http.fhir.negotiate import (
     AS_STORED,
@@ -85,8 +86,16 @@ class Endpoint:
         answer = self.enter(lambda: Call("options"))
         adapter = current_app.create_url_adapter(request)
         if adapter is not None and answer.status_code == HTTPStatus.NO_CONTENT:
-            answer.headers["Allow"] = ", ".join(sorted({*adapter.allowed_methods(), "OPTIONS"}))
+            methods = {each for each in adapter.allowed_methods() if self._takes(adapter, each)}
+            answer.headers["Allow"] = ", ".join(sorted({*methods, "OPTIONS"}))
         return answer
+
+    def _takes(self, adapter: MapAdapter, method: str) -> bool:
+        """Tell whether the route that takes the method here can be meant: ``metadata`` is no type, ``_history`` no id."""
+        _, parts = adapter.match(method=method)
+        types = [parts[name] for name in ("resource_type", "record_type") if name in parts]
+        ids = [parts[name] for name in ("resource_id", "record_id") if name in parts]
+        return all(each in self.env.definitions.search_params for each in types) and all(map(ID.match, ids))
 
     def failed(self) -> Response:
         """Answer a fault behind the door, whose event is told already."""
@@ -161,6 +170,11 @@ def _system(routes: Blueprint, endpoint: Endpoint) -> None:
         """FHIR search over all types. https://hl7.org/fhir/R4/http.html#search."""
         return endpoint.enter(lambda: Call("search-system", params=_params()))
 
+    @routes.get("/_search")
+    def search_system_get() -> Response:
+        """FHIR search over all types, as some write it. https://hl7.org/fhir/R4/http.html#search."""
+        return endpoint.enter(lambda: Call("search-system", params=_params()))
+
     @routes.post("/_search")
     def search_system_post() -> Response:
         """FHIR search over all types by POST. https://hl7.org/fhir/R4/http.html#search."""
@@ -176,6 +190,11 @@ def _type(routes: Blueprint, endpoint: Endpoint) -> None:
     @routes.get("/<resource_type>")
     def search_type(resource_type: str) -> Response:
         """FHIR search of one type. https://hl7.org/fhir/R4/http.html#search."""
+        return endpoint.enter(lambda: Call("search-type", resource_type, params=_params()))
+
+    @routes.get("/<resource_type>/_search")
+    def search_type_get(resource_type: str) -> Response:
+        """FHIR search of one type, as some write it. https://hl7.org/fhir/R4/http.html#search."""
         return endpoint.enter(lambda: Call("search-type", resource_type, params=_params()))
 
     @routes.post("/<resource_type>/_search")

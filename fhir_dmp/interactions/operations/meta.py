@@ -1,27 +1,64 @@
-"""FHIR $meta: profiles, tags and security labels of one resource. https://hl7.org/fhir/R4/resource-operation-meta.html."""
+"""FHIR $meta: profiles, tags and security labels of one resource, of a type or of all. https://hl7.org/fhir/R4/resource-operation-meta.html."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
-from fhir_dmp.errors import Gone
+from fhir_dmp.errors import Gone, TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
-from fhir_dmp.interactions.write import disclosed, entity, prepare, visible
+from fhir_dmp.interactions.write import changed, disclosed, one_change, visible
+from fhir_dmp.search.types.values import LONGEST, split
 from fhir_dmp.store.change import Stored
+from fhir_dmp.store.query import both, prefix
 
 _LISTS = ("profile", "security", "tag")
 """What may be added and taken away; the rest of a meta is the server's, or one resource's alone."""
 
 
+MOST = 1000
+"""Different profiles, labels or tags of a type that are told."""
+
+
 def meta(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return the meta of the resource as it is now, for who may read it."""
+    """Return the meta of the resource as it is now, or all that is used on resources of a type, for who may read them."""
     del context
+    if call.id is None:
+        return Result("ok", codec.dumps(write([("return", "Meta", _used(call, grant, env))])))
     row = visible(call.ref, env.store.find_current(call.ref), grant)
     return _answer(row, entities=(disclosed(row),))
+
+
+def _used(call: Call, grant: Grant, env: Env) -> dict[str, Any]:
+    """Return profiles, labels and tags of what the caller may see, each once; raise ``TooCostly`` for too many."""
+    types = (call.type,) if call.type else env.definitions.resource_types
+    allowed = narrow(grant.rules("search"))
+    found: dict[str, dict[str, Any]] = {}
+    for name, start in [(name, f"{kind}._{name}=") for kind in types if kind != "AuditEvent" for name in _LISTS]:
+        forms = env.store.keys(both(prefix("t", start), allowed), start, MOST + 1)
+        if len(forms) > MOST:
+            raise TooCostly(f"{call.type or 'The server'} has more than {MOST} different entries of meta.{name}.")
+        read = _profile if name == "profile" else _coding
+        found.setdefault(name, {}).update({form: item for form in forms if (item := read(form))})
+    return {name: [items[form] for form in sorted(items)] for name, items in found.items() if items}
+
+
+def _profile(form: str) -> str:
+    return form if len(form) < LONGEST else ""
+
+
+def _coding(form: str) -> dict[str, str] | None:
+    """Return the coding that an index entry with a system was made of; the same code stands there without it as well."""
+    *system, code = split(form, "|")
+    if not system or len(form) >= LONGEST:
+        return None
+    parts = {"system": "|".join(system), "code": code.replace("\\|", "|")}
+    return {name: part for name, part in parts.items() if part}
 
 
 def _answer(row: Stored, **more: Any) -> Result:
@@ -50,12 +87,12 @@ def changed_meta(
     made = dict(tree["meta"])
     given = call.parameters.value("meta")
     change(made, {name: given[name] for name in _LISTS if name in given})
-    made_change = prepare(row.ref, row, {**tree, "meta": made}, context, env)
+    plan = one_change(changed(row, tree, {**tree, "meta": made}, context, grant, env), row)
 
     def finish(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
-        return _answer(stored[0])
+        return _answer(stored[0] if stored else row)
 
-    return Plan(changes=(made_change,), finish=finish, entities=(entity(made_change),))
+    return replace(plan, finish=finish)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -10,11 +10,13 @@ from fhir_dmp.interactions.operations.meta import changed_meta, same
 
 
 def meta_add(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
-    """Return the Plan for the version that has them as well; what is there already is not doubled."""
+    """Return the Plan for the version that has them as well; none where all of it is there."""
     return changed_meta(call, _with, context, grant, env)
 
 
 def _with(meta: dict[str, Any], given: Mapping[str, Any]) -> None:
     for name, items in given.items():
-        present = meta.setdefault(name, [])
-        present.extend(item for item in items if not any(same(item, each) for each in present))
+        present = meta.get(name, [])
+        missing = [item for item in items if not any(same(item, each) for each in present)]
+        if missing:
+            meta[name] = [*present, *missing]

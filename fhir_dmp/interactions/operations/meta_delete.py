@@ -16,7 +16,9 @@ def meta_delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 def _without(meta: dict[str, Any], given: Mapping[str, Any]) -> None:
     for name, items in given.items():
-        kept = [each for each in meta.get(name, ()) if not any(same(item, each) for item in items)]
-        meta.pop(name, None)
+        present = meta.get(name, [])
+        kept = [each for each in present if not any(same(item, each) for item in items)]
         if kept:
             meta[name] = kept
+        elif present:
+            del meta[name]

@@ -160,5 +160,5 @@ def _taken_apart(name: str, value: str) -> tuple[str, str, str]:
     """Return number, system and code; a missing part is empty."""
     parts = [unescape(part) for part in split(value, "|")]
     if len(parts) not in (1, 3) or (len(parts) == 3 and parts[1] and not parts[2]):
-        raise Invalid(f"{name} is written number, number|system|code or number||code.", expression=name)
+        raise Invalid("A quantity is written number, number|system|code or number||code.", expression=name)
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else (parts[0], "", "")

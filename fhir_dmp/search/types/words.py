@@ -1,13 +1,15 @@
 """``_text`` and ``_content``: the words of the narrative, and of all text. https://hl7.org/fhir/R4/search.html#content.
 
 Words are folded as strings are. They stand in ``w``, those of the narrative also with ``~`` before them. Text is what elements of the types
-string and markdown hold, and the narrative; codes, identifiers of resources, dates and attachments' data are not.
+string and markdown hold (values of identifiers and contact points among them), and the narrative; codes, ids of resources, dates and
+attachments' data are not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
@@ -22,7 +24,9 @@ LONGEST = 40
 
 MOST_ASKED = 20
 _TEXTS = frozenset({"string", "markdown"})
-_CODES = frozenset("code id uri url canonical oid uuid date dateTime instant time base64Binary".split())
+_NO_TEXTS = frozenset({"id", "reference"})
+"""Properties of the type string that are no text."""
+
 _TAG = re.compile(r"<[^>]*>")
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 
@@ -31,11 +35,11 @@ Words = Callable[[Mapping[str, Any]], list[str]]
 
 def indexer(definitions: Definitions, most: int) -> Words:
     """Return the function from a resource to its words: at most ``most`` of all its text, and as many of its narrative."""
-    names = _names(definitions)
+    kinds = _kinds(definitions)
 
     def words(tree: Mapping[str, Any]) -> list[str]:
         texts: list[str] = []
-        _collect(tree, names, texts)
+        _collect(tree, kinds.get(str(tree.get("resourceType"))), kinds, texts)
         narrative = _split(_narrative(tree), most)
         every = dict.fromkeys([*narrative, *_split("\n".join(texts), most)])
         return [*list(every)[:most], *(NARRATIVE + word for word in narrative)]
@@ -43,11 +47,21 @@ def indexer(definitions: Definitions, most: int) -> Words:
     return words
 
 
-def _names(definitions: Definitions) -> frozenset[str]:
-    """Return the properties that hold text, and never a code, an address or a date."""
-    elements = [element for kind in definitions.types.values() for element in kind.elements.values()]
-    coded = {each.name for each in elements if each.type in _CODES}
-    return frozenset(each.name for each in elements if each.type in _TEXTS) - coded - {"id", "reference"}
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Which properties of a type hold text, and which hold more, of which type."""
+
+    texts: frozenset[str]
+    below: Mapping[str, str]
+
+
+def _kinds(definitions: Definitions) -> Mapping[str, _Kind]:
+    found = {}
+    for name, table in definitions.types.items():
+        texts = frozenset(each.name for each in table.elements.values() if each.type in _TEXTS) - _NO_TEXTS
+        below = {each.name: each.type for each in table.elements.values() if each.type[:1].isupper()}
+        found[name] = _Kind(texts, below)
+    return found
 
 
 def _split(text: str, most: int) -> list[str]:
@@ -60,20 +74,27 @@ def _narrative(tree: Mapping[str, Any]) -> str:
     return unescape(_TAG.sub(" ", div)) if isinstance(div, str) else ""
 
 
-def _collect(tree: Mapping[str, Any], names: frozenset[str], texts: list[str]) -> None:
+def _collect(tree: Mapping[str, Any], kind: _Kind | None, kinds: Mapping[str, _Kind], texts: list[str]) -> None:
+    if kind is None:
+        return
     for name, value in tree.items():
-        kind = type(value)
-        if kind is str:
-            if name in names:
+        found = type(value)
+        if found is str:
+            if name in kind.texts:
                 texts.append(value)
-        elif kind is dict:
-            _collect(value, names, texts)
-        elif kind is list:
+        elif found is dict:
+            _collect(value, _kind(value, kind.below.get(name), kinds), kinds, texts)
+        elif found is list:
             for item in value:
                 if type(item) is dict:
-                    _collect(item, names, texts)
-                elif type(item) is str and name in names:
+                    _collect(item, _kind(item, kind.below.get(name), kinds), kinds, texts)
+                elif type(item) is str and name in kind.texts:
                     texts.append(item)
+
+
+def _kind(tree: Mapping[str, Any], declared: str | None, kinds: Mapping[str, _Kind]) -> _Kind | None:
+    """Return what is known of a node: by the type that its element has, or for a resource within by its own."""
+    return kinds.get(str(tree.get("resourceType")) if declared == "Resource" else declared or "")
 
 
 def compile_words(code: str, text: str) -> Query:

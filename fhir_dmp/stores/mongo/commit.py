@@ -36,7 +36,7 @@ GROUP = 200
 
 WAITING = 4000
 _PAUSE = 0.005
-_KEPT = ("pt", "au", "ds")
+_KEPT = ("pt", "au", "ds", "new")
 _NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
 """Tokens that a superseded version keeps, beside its compartments: rules tell by them whose work it is."""
 

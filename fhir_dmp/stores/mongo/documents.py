@@ -26,7 +26,7 @@ from pymongo.errors import OperationFailure
 
 
 class Current(Document):  # type: ignore[misc] # mongoengine carries no types
-    """The present version of every resource, or its tombstone; fields as ``store.query`` says."""
+    """The present version of every resource, or its tombstone; fields as ``store.query`` says. ``new``: it came back after a deletion."""
 
     meta = {  # noqa: RUF012 - mongoengine reads it so
         "collection": "current",
@@ -55,6 +55,7 @@ class Current(Document):  # type: ignore[misc] # mongoengine carries no types
     sec = ListField(StringField())
     ca = StringField()
     gone = BooleanField(db_field="del")
+    new = BooleanField()
 
 
 class Version(Document):  # type: ignore[misc] # mongoengine carries no types
@@ -84,6 +85,7 @@ class Version(Document):  # type: ignore[misc] # mongoengine carries no types
     own = ListField(StringField())
     ca = ListField(StringField())
     gone = BooleanField(db_field="del")
+    new = BooleanField()
 
 
 class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mongoengine import Document
-from mongoengine.fields import BinaryField, BooleanField, LongField, StringField
+from mongoengine.fields import BinaryField, BooleanField, IntField, LongField, StringField
 from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
@@ -19,6 +19,7 @@ from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.store import stored_of
 
 _RUN = "run"
+_FORM = "form"
 _PARAM = "param|"
 _DERIVED = ("r", "w", "ds")
 """Index fields that a row lacks where it has no value for them."""
@@ -27,7 +28,7 @@ _Row = dict[str, Any]
 
 
 class AddedParamRow(Document):  # type: ignore[misc] # mongoengine carries no types
-    """An added search parameter (``_id`` is ``param|`` and its URL), or the last run (``run``)."""
+    """An added search parameter (``_id`` is ``param|`` and its URL), the last run (``run``), or the form of rows (``form``)."""
 
     meta = {"collection": "search_params", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
     id = StringField(primary_key=True)
@@ -35,6 +36,7 @@ class AddedParamRow(Document):  # type: ignore[misc] # mongoengine carries no ty
     since = LongField()
     complete = BooleanField()
     b = BinaryField()
+    form = IntField()
     run = StringField()
     last = StringField()
     done = LongField()
@@ -68,6 +70,17 @@ class MongoIndexes:
         if urls:
             with answering():
                 self._params.bulk_write([DeleteOne({"_id": _PARAM + url}) for url in urls])
+
+    def form(self) -> int:
+        """Return the form in which all rows are indexed (0: nobody said)."""
+        with answering():
+            row = self._params.find_one({"_id": _FORM})
+        return int(row["form"]) if row else 0
+
+    def keep_form(self, form: int) -> None:
+        """Remember that all rows are indexed in the form."""
+        with answering():
+            self._params.replace_one({"_id": _FORM}, {"form": form}, upsert=True)
 
     def place(self, run: str) -> tuple[str, int]:
         """Return the id of the last row that a run has done, and how many it has."""

@@ -51,6 +51,21 @@ def test_words_are_found_folded_and_whole(name, words, expected):
     assert finds_value(name, words, NOTE) is expected
 
 
+@pytest.mark.parametrize("words", ["0612345678", "AB-12", "hopital saint louis", "75010 paris", "second opinion"])
+def test_content_is_what_any_element_of_text_holds(words):
+    """Numbers of contact points and identifiers too, and names that elsewhere are codes."""
+    place = {
+        "resourceType": "Organization",
+        "identifier": [{"system": "urn:x", "value": "AB-12"}],
+        "name": "Hôpital Saint-Louis",
+        "telecom": [{"system": "phone", "value": "0612345678"}],
+        "address": [{"postalCode": "75010", "city": "Paris"}],
+        "contained": [{"resourceType": "Endpoint", "name": "Second opinion"}],
+    }
+    assert finds_value("_content", words, place)
+    assert not finds_value("_content", "phone", place)
+
+
 @pytest.mark.parametrize("words", ["(", "a and", "or a", "()", "a )", "...", "a and and b", " ", "x " * 21])
 def test_words_that_do_not_parse_are_refused(words):
     """400, never an answer to something else."""
