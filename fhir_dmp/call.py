@@ -119,7 +119,7 @@ class Env:
 
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
     ``restrict`` compiles the search restrictions of scopes. At ``majority`` years nobody's parents act for them.
-    ``indexed_by`` is a number that changes with the search parameters that ``extract`` goes by; ``statement`` is the CapabilityStatement as it stands.
+    ``indexed_by`` is a number that changes with the search parameters of ``extract``; ``statement`` is the CapabilityStatement as it stands.
     """
 
     store: Store
