@@ -48,7 +48,8 @@ class Subject:
     ``client`` is the OAuth client id, ``role`` the kind of system it was registered as (``ehr``, ``lab``,
     ``insurance-feed``, ``auditor``, ``samu``, ``app``, ``admin``), ``organization`` the structure it acts for (``system|value``), ``scopes``
     what was granted, ``token_id`` the ``jti``. ``person`` is the human being the token was issued for, None for a system that
-    acts by itself. ``operator`` names the person behind a command of the command line.
+    acts by itself. ``operator`` names the person behind a command of the command line. A system's token may be bound to one record
+    (``patient``: ``Patient/p``), and says why it asks by ``purpose_of_use``.
     """
 
     client: str
@@ -58,11 +59,18 @@ class Subject:
     token_id: str | None = None
     operator: str | None = None
     person: Person | None = None
+    patient: str | None = None
+    purpose_of_use: str = "TREAT"
+
+    @property
+    def record(self) -> str | None:
+        """The one record (``Patient/p``) that the token is for, if it is for one."""
+        return self.person.patient if self.person else self.patient
 
     @property
     def purpose(self) -> str:
         """Why they ask: a code of http://terminology.hl7.org/CodeSystem/v3-ActReason."""
-        return self.person.purpose if self.person else "TREAT"
+        return self.person.purpose if self.person else self.purpose_of_use
 
 
 @dataclass(frozen=True, slots=True)

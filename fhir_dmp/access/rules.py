@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from fhir_dmp.access.kinds import IS_DIRECTORY
 from fhir_dmp.access.model import Action, Rule, Subject
 from fhir_dmp.access.people import READS, person_rules
 from fhir_dmp.access.policy import Policy
@@ -12,7 +13,7 @@ from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.access.systems import WRITERS, system_rules
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import Refused
-from fhir_dmp.store.query import NOTHING, Eq, In, Not, Query, both, either
+from fhir_dmp.store.query import NOTHING, Among, Eq, In, Not, Query, both, either
 
 _LEVELS = {True: ("patient", "user"), False: ("system",)}
 _INSUFFICIENT = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
@@ -39,14 +40,22 @@ def rules_for(
     if subject is None:
         return ()
     person = subject.person
+    rules: tuple[Rule, ...]
     if person is None:
-        rules = system_rules(subject, action, policies, now, matrix)
+        rules = (*system_rules(subject, action, policies, now, matrix), *_bound(subject))
     else:
         policy = policies.get(person.patient) if person.patient else None
-        rules = person_rules(subject, person, action, policy, now, matrix)
+        rules = tuple(person_rules(subject, person, action, policy, now, matrix))
     if action == "govern":
-        return tuple(rules)
+        return rules
     return (*rules, *_ceiling(subject, action, restrict))
+
+
+def _bound(subject: Subject) -> Iterator[Rule]:
+    """Yield the refusal of all but the record that a system's token is bound to, and the directory."""
+    if subject.patient is not None:
+        where = both(Not(Among("pt", (subject.patient,))), Not(IS_DIRECTORY))
+        yield Rule(permit=False, where=where, reason=f"the token is for {subject.patient} alone")
 
 
 def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[Rule]:

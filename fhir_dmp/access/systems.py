@@ -25,7 +25,8 @@ INSURANCE = "insurance-feed"
 """The insurance keeps identities: it closes a record and opens it again."""
 
 WRITERS = ("ehr", "lab", INSURANCE)
-_TREATMENT = f"{ACT_REASON}|TREAT"
+PURPOSES = ("TREAT", "PATADMIN", "HSYSADMIN")
+"""Why a system may ask. An emergency is a person's to claim, and what is not care or its administration is nobody's."""
 
 
 def own(subject: Subject) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ def _of_record(subject: Subject, action: Action, policy: Policy, now: datetime, 
     names = frozenset({subject.organization} if subject.organization else ())
     writes = action not in READS
     for entry in policy.entries:
-        for rule in consent_rules(entry, names, _TREATMENT, now, named_only=writes):
+        for rule in consent_rules(entry, names, f"{ACT_REASON}|{subject.purpose}", now, named_only=writes):
             if rule.permit and not writes and subject.role == "ehr" and names:
                 yield Rule(permit=True, where=both(whole, rule.where), reason=rule.reason, record=True)
             elif not rule.permit:

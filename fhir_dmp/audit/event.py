@@ -132,9 +132,9 @@ def describe_token(
         **who,
         request=cleaned(context.url),
         sealed=digest(secret) if secret else None,
-        purpose=person.purpose if person else None,
+        purpose=subject.purpose if subject else None,
         requestId=context.request_id,
-        **{"for": [person.patient] if person and person.patient else None},
+        **{"for": [subject.record] if subject and subject.record else None},
         account=_given(**account),
         scopes=list(scopes),
     )
@@ -250,9 +250,9 @@ def _about(act: Act, context: Context) -> list[str] | None:
         return list(act.error.patients[:MOST_PATIENTS])
     if call.type == "Patient" and call.id and ID.match(call.id):
         return [f"Patient/{call.id}"]
-    person, record = subject.person, call.compartment
-    if person is not None and person.patient:
-        return [person.patient]
+    record = call.compartment
+    if subject.record is not None:
+        return [subject.record]
     if record is not None and record.type == "Patient" and ID.match(record.id):
         return [str(record)]
     named = [ref for name, value in call.params if name in ("patient", "subject") for ref in _patients(value)]

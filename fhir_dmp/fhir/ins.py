@@ -14,3 +14,9 @@ INS_SYSTEMS = (
 """INS-NIR, INS-NIA, and those for tests and demonstrations."""
 
 INS_LENGTH = 15
+
+
+def is_ins(text: str) -> bool:
+    """Tell whether a token of a search (``system|value``) is a whole INS."""
+    system, _, number = text.partition("|")
+    return system in INS_SYSTEMS and number != ""

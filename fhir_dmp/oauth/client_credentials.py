@@ -6,12 +6,28 @@ As SMART Backend Services use it: https://hl7.org/fhir/smart-app-launch/STU2.2/b
 from __future__ import annotations
 
 from fhir_dmp.access.scopes import cut
+from fhir_dmp.access.systems import PURPOSES
 from fhir_dmp.call import Restrict
+from fhir_dmp.fhir.reference import ID
 from fhir_dmp.oauth.clients import INTROSPECTION_SCOPE, require_meaning
-from fhir_dmp.oauth.errors import InvalidScope, UnauthorizedClient
+from fhir_dmp.oauth.errors import InvalidRequest, InvalidScope, UnauthorizedClient
 from fhir_dmp.store.grants import Client
 
 GRANT_TYPE = "client_credentials"
+
+
+def record_of(patient: str) -> str:
+    """Return the record (``Patient/p``) that a token is bound to; raise ``InvalidRequest`` for what names none."""
+    resource_id = patient.removeprefix("Patient/")
+    if not ID.match(resource_id):
+        raise InvalidRequest("patient is the record: Patient/id, or the id alone.")
+    return f"Patient/{resource_id}"
+
+
+def require_purpose(purpose: str) -> None:
+    """Raise ``InvalidRequest`` for a purpose that no system has."""
+    if purpose not in PURPOSES:
+        raise InvalidRequest(f"A system asks for {', '.join(PURPOSES)}; an emergency is claimed by who signs in.")
 
 
 def granted_scopes(client: Client, asked: str | None, restrict: Restrict) -> tuple[str, ...]:

@@ -36,8 +36,8 @@ _UNREADABLE = (JoseError, ValueError, TypeError, AttributeError, KeyError, Recur
 class Claims:
     """What a token says once its signature has been checked; ``issued`` and ``expires`` in seconds since 1970.
 
-    ``family``, ``account`` and ``patient`` (``Patient/p``) are of a person's token alone; what else is true of the person is read when
-    the token is used. ``extensions`` are the claims of IHE IUA.
+    ``family`` and ``account`` are of a person's token alone; what else is true of the person is read when
+    the token is used. ``patient`` (``Patient/p``) is the record that the token is bound to. ``extensions`` are the claims of IHE IUA.
     """
 
     client_id: str
@@ -50,6 +50,7 @@ class Claims:
     family: str | None = None
     account: str | None = None
     patient: str | None = None
+    purpose: str = "TREAT"
     extensions: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -76,6 +77,7 @@ class Issuer:
         ``times`` are those of issue and end, in seconds since 1970; ``family`` is that of a person's token.
         """
         person = subject.person
+        patient = person.patient if person else subject.patient
         claims = {
             "iss": self.url,
             "aud": self.audience,
@@ -87,7 +89,7 @@ class Issuer:
             "exp": times[1],
             "registration": registration,
             "family": family,
-            "patient": person.patient.partition("/")[2] if person and person.patient else None,
+            "patient": patient.partition("/")[2] if patient else None,
             "encounter": person.encounter.partition("/")[2] if person and person.encounter else None,
             "fhirUser": person.resource if person else None,
             "operator": subject.operator,
@@ -126,6 +128,7 @@ class Issuer:
             family=claims.get("family"),
             account=claims["sub"] if "family" in claims else None,
             patient=f"Patient/{claims['patient']}" if "patient" in claims else None,
+            purpose=claims["extensions"]["ihe_iua"]["purpose_of_use"][0]["code"],
             extensions=claims["extensions"],
         )
 
@@ -133,7 +136,11 @@ class Issuer:
 def iua_extensions(subject: Subject) -> dict[str, Any]:
     """Return the claims of IHE IUA (ITI TF-2: 3.71.4.1.2.1); a written reason is clinical and not among them."""
     person = subject.person
-    iua: dict[str, Any] = {"subject_role": [{"system": CLIENT_ROLE, "code": subject.role}]}
+    iua: dict[str, Any] = {
+        "subject_role": [{"system": CLIENT_ROLE, "code": subject.role}],
+        "purpose_of_use": [{"system": ACT_REASON, "code": subject.purpose}],
+        "person_id": subject.patient,
+    }
     if person is not None:
         iua = {
             "subject_name": person.name,

@@ -48,6 +48,11 @@ class Owner(Protocol):
         ...
 
     @property
+    def patient(self) -> str | None:
+        """The record that a system's token is bound to."""
+        ...
+
+    @property
     def person(self) -> PersonOwner | None:
         """The human being, if one asks."""
         ...
@@ -81,11 +86,11 @@ def next_url(base: str, token: str, params: Params) -> str:
 
 
 def owner(subject: Owner | None) -> str:
-    """Return whose a page is: client, structure, scopes, and the person with record and purpose, as one digest."""
+    """Return whose a page is: client, structure, scopes, record, and the person with purpose, as one digest."""
     if subject is None:
         return ""
     person = subject.person
-    human = (person.account, person.patient, person.purpose) if person else ()
+    human = (person.account, person.patient, person.purpose) if person else (subject.patient,)
     text = repr((subject.client, subject.organization, sorted(subject.scopes), human))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -107,6 +112,14 @@ def open_place(token: str, unseal: Callable[[str], bytes], *, owner: str, path: 
     if place.ends < now:
         raise Invalid("This page token is too old: repeat the search.", expression="_page")
     return msgspec.structs.replace(place, keys=tuple(map(_key, place.keys)))
+
+
+def asked_before(token: str, unseal: Callable[[str], bytes]) -> Params:
+    """Return what was asked on the first page; nothing for a token that is none, which ``open_place`` refuses."""
+    try:
+        return msgspec.json.decode(unseal(token), type=Place).params
+    except (Invalid, msgspec.DecodeError):
+        return ()
 
 
 def _key(key: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.model import Action, Decision, Person, Rule
@@ -11,11 +11,12 @@ from fhir_dmp.access.rules import finds, rules_for
 from fhir_dmp.access.scopes import Scope
 from fhir_dmp.call import Call, Context, Env
 from fhir_dmp.errors import FhirError, TooCostly
-from fhir_dmp.fhir.ins import INS_SYSTEMS
+from fhir_dmp.fhir.ins import is_ins
 from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.service.named import reaches, records_of
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Page
-from fhir_dmp.store.query import NOTHING, In, Query, Row, mentions
+from fhir_dmp.store.query import NOTHING, Among, Between, In, Not, Query, Row, both, mentions
 
 _SEARCHED = frozenset({"t", "r", "w"})
 _MOST_REASONS = 20
@@ -27,10 +28,14 @@ class Granting:
     """``call.Grant`` for one attempt of one caller; ``known`` are policies that were read after the request began.
 
     A person's token names one record: its policy came with the token. A system's rules rest on the policies of the rows in
-    question, or, for lists, on all that name its structure. ``sought`` are the rows of whoever is looked for by an exact INS.
+    question, or, for lists, on those of the records that the ``call`` names, or on all that name its structure. ``sought`` are the
+    rows of whoever is looked for by an exact INS.
     """
 
-    def __init__(self, context: Context, env: Env, known: Mapping[str, PolicyRow | None], sought: Query) -> None:
+    def __init__(
+        self, call: Call, context: Context, env: Env, known: Mapping[str, PolicyRow | None], sought: Query
+    ) -> None:
+        self._call = call
         self._sought = sought
         self._context = context
         self._env = env
@@ -38,6 +43,7 @@ class Granting:
         self._rules: dict[tuple[Action, int], tuple[Rule, ...]] = {}
         self._listed: dict[Action, tuple[Rule, ...]] = {}
         self._naming: Mapping[str, Policy] | None = None
+        self._within: tuple[str, ...] = ()
         self._used: dict[str, None] = {}
 
     def rules(self, action: Action) -> tuple[Rule, ...]:
@@ -127,8 +133,38 @@ class Granting:
 
     def _for_lists(self, action: Action) -> tuple[Rule, ...]:
         if self._naming is None:
-            self._naming = self._policies_naming()
-        return self._from(action, self._naming)
+            self._naming = self._policies_of_lists()
+        return (*self._from(action, self._naming), *self._beyond())
+
+    def _policies_of_lists(self) -> Mapping[str, Policy]:
+        """Return the policies that judge a list: those of the records that the call names where it reaches no others."""
+        subject = self._context.subject
+        if subject is not None and subject.patient is not None:
+            return self._policies_within((subject.patient,))
+        named = None if reaches(self._call, self._env) else self._records()
+        if named:
+            return self._policies_within(named)
+        try:
+            return self._policies_naming()
+        except TooCostly:
+            named = self._records()
+            if not named:
+                raise
+        return self._policies_within(named)
+
+    def _records(self) -> tuple[str, ...]:
+        sought = None if self._sought == NOTHING else self._sought
+        return records_of(self._call, sought, self._context.base_url, self._env)
+
+    def _policies_within(self, named: tuple[str, ...]) -> Mapping[str, Policy]:
+        self._within = named
+        return {patient: decode(row.body) for patient, row in self._env.store.find_policies(named).items()}
+
+    def _beyond(self) -> Iterator[Rule]:
+        """Yield the refusal of the records whose policies were not looked at."""
+        if self._within:
+            where = both(Between("pt"), Not(Among("pt", self._within)))
+            yield Rule(permit=False, where=where, reason="not of a record that was named")
 
     def _policies_naming(self) -> Mapping[str, Policy]:
         subject = self._context.subject
@@ -166,9 +202,9 @@ def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False) -> G
     sought = _sought(call, env)
     person = context.subject.person if context.subject else None
     if person is None or person.patient is None:
-        return Granting(context, env, {}, sought)
+        return Granting(call, context, env, {}, sought)
     policy = env.store.find_policies((person.patient,)).get(person.patient) if anew else context.policy
-    return Granting(context, env, {person.patient: policy}, sought)
+    return Granting(call, context, env, {person.patient: policy}, sought)
 
 
 def _sought(call: Call, env: Env) -> Query:
@@ -176,14 +212,9 @@ def _sought(call: Call, env: Env) -> Query:
     if call.name != "search-type" or call.type != "Patient":
         return NOTHING
     for name, value in call.params:
-        if name == "identifier" and all(_is_ins(each) for each in value.split(",")):
+        if name == "identifier" and all(map(is_ins, value.split(","))):
             try:
                 return env.restrict("Patient", ((name, value),))
             except FhirError:
                 return NOTHING
     return NOTHING
-
-
-def _is_ins(value: str) -> bool:
-    system, _, number = value.partition("|")
-    return system in INS_SYSTEMS and number != ""

@@ -128,17 +128,29 @@ class Tokens:
         claims, standing = self._standing(raw)
         return Caller(_subject(claims, standing), standing.policy)
 
-    def operator_token(self, client_id: str, scopes: Sequence[str], operator: str, context: Context) -> str:
+    def operator_token(
+        self,
+        client_id: str,
+        scopes: Sequence[str],
+        operator: str,
+        context: Context,
+        *,
+        patient: str | None = None,
+        purpose: str = "TREAT",
+    ) -> str:
         """Return a token for a backend client, made for a named operator of the server.
 
-        Raise ``OAuthError`` if refused.
+        ``patient`` (``Patient/p`` or the id alone) binds it to one record; ``purpose`` is a code of v3-ActReason. Raise
+        ``OAuthError`` if refused.
         """
         told = Told(client_id)
 
         def make() -> str:
             client = self._clients.find(client_id)
             told.scopes = client_credentials.granted_scopes(client, " ".join(scopes) or None, self._restrict)
-            return self._for_system(client, told, operator)
+            bound = client_credentials.record_of(patient) if patient else None
+            client_credentials.require_purpose(purpose)
+            return self._for_system(client, told, operator, patient=bound, purpose_of_use=purpose)
 
         return announced(self._announce, "operator-token", told, context, make)
 
@@ -382,9 +394,9 @@ class Tokens:
         raw = make_launch(self._opaque.launches, form, self._ids.new(), self._now)
         return {"launch": raw, "iss": self._issuer.audience, "expires_in": LAUNCH_SECONDS}
 
-    def _for_system(self, client: Client, told: Told, operator: str | None = None) -> str:
+    def _for_system(self, client: Client, told: Told, operator: str | None = None, **narrowed: Any) -> str:
         token_id = self._ids.new()
-        told.subject = Subject(client.id, client.role, told.scopes, client.organization, token_id, operator)
+        told.subject = Subject(client.id, client.role, told.scopes, client.organization, token_id, operator, **narrowed)
         times = (self._now, self._now + self._issuer.seconds)
         return self._issuer.mint(told.subject, client.registration, self._keys.signing(), times)
 
@@ -409,7 +421,7 @@ def _subject(claims: Claims, standing: Standing) -> Subject:
         operator=claims.operator,
     )
     if standing.person is None:
-        return subject
+        return replace(subject, patient=claims.patient, purpose_of_use=claims.purpose)
     organization = standing.person.organization or standing.organization
     return replace(subject, person=Person(**standing.person.person), organization=organization)
 

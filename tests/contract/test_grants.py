@@ -9,7 +9,7 @@ import pytest
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.errors import Conflict, Invalid, NotFound, Unauthenticated, Unavailable
-from fhir_dmp.oauth.errors import InvalidClient, InvalidScope
+from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, InvalidScope
 from fhir_dmp.oauth.keys import PUBLISHED_BEFORE, SIGNS, Keys
 from fhir_dmp.seal import Seal
 from fhir_dmp.service.clients import NewClient
@@ -227,6 +227,31 @@ def test_an_operator_gets_a_token_in_the_name_of_a_client(world):
 
     assert Subject("ehr-one", "ehr", ("system/Patient.rs",), "urn:oid:1.2|42", subject.token_id, "alice") == subject
     assert [("operator-token", "ehr-one", subject)] == [(act.kind, act.client_id, act.subject) for act in world.acts]
+
+
+def test_an_operators_token_is_bound_to_a_record_and_says_why(world):
+    """Both travel in the token as IHE IUA has them, and stand in the event."""
+    world.register()
+    worker = world.worker()
+    token = worker.operator_token("ehr-one", (), "alice", context(), patient="p1", purpose="PATADMIN")
+    subject = worker.verify_bearer(token).subject
+
+    assert (subject.patient, subject.record, subject.purpose) == ("Patient/p1", "Patient/p1", "PATADMIN")
+    assert world.acts[-1].subject == subject
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"patient": "Patient/p/q"}, {"patient": "Practitioner/p"}]
+    + [{"purpose": code} for code in ("BTG", "ETREAT", "HPAYMT", "HMARKT", "")],
+)
+def test_an_operators_token_is_for_no_emergency_and_nothing_but_care(world, asked):
+    """What only a person may claim, what nobody may, and what names no record."""
+    world.register()
+    with pytest.raises(InvalidRequest):
+        world.worker().operator_token("ehr-one", (), "alice", context(), **asked)
+
+    assert [act.error for act in world.acts] == ["invalid_request"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Which records a system's list is about, where the call itself says so: the policies of those are enough to judge it.
+
+A structure may be named by more records than one list can look at; a search that names a patient needs one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fhir_dmp.call import Call, Env, Params
+from fhir_dmp.errors import FhirError
+from fhir_dmp.fhir.ins import is_ins
+from fhir_dmp.fhir.reference import ID, Ref, local
+from fhir_dmp.search.paging import asked_before
+from fhir_dmp.store.port import Page
+from fhir_dmp.store.query import Query
+
+MOST = 20
+"""Records that a call names and that are looked at by themselves."""
+
+_OF_PATIENTS = ("patient", "subject", "patient:Patient", "subject:Patient")
+_BY_INS = ("patient.identifier", "subject.identifier", "patient:Patient.identifier", "subject:Patient.identifier")
+_REACHING = ("_include", "_revinclude", "_has", "_filter", "_list")
+
+
+def reaches(call: Call, env: Env) -> bool:
+    """Tell whether a search looks at other rows than those that it finds: what it brings along, and what chains lead to."""
+    return any(name.partition(":")[0] in _REACHING or "." in name for name, _ in _asked(call, env))
+
+
+def records_of(call: Call, sought: Query | None, base_url: str, env: Env) -> tuple[str, ...]:
+    """Return the records (``Patient/p``) that hold all that the call can list, or nothing if it does not say.
+
+    ``sought`` are the rows of whoever is looked for by an exact INS.
+    """
+    found = tuple(dict.fromkeys(_named(call, sought, base_url, env)))
+    return found if len(found) <= MOST else ()
+
+
+def _named(call: Call, sought: Query | None, base_url: str, env: Env) -> Iterable[str]:
+    if call.compartment is not None and call.compartment.type == "Patient":
+        return (str(call.compartment),)
+    if call.id is not None and call.type is not None:
+        return (str(call.ref),) if call.type == "Patient" else _holding(call.ref, env)
+    return _searched(call, base_url, env) if sought is None else _found(sought, env)
+
+
+def _searched(call: Call, base_url: str, env: Env) -> Iterable[str]:
+    for name, value in _asked(call, env):
+        if name in _OF_PATIENTS:
+            return _referred(value, base_url)
+        if name == "_id" and call.type == "Patient":
+            return (f"Patient/{each}" for each in value.split(",") if ID.match(each))
+        if name in _BY_INS and all(map(is_ins, value.split(","))):
+            return _by_ins(value, env)
+    return ()
+
+
+def _asked(call: Call, env: Env) -> Params:
+    """Return what a search asks for; on a later page that is in its token."""
+    token = next((value for name, value in call.params if name == "_page"), None)
+    return asked_before(token, env.unseal) if token else call.params
+
+
+def _referred(value: str, base_url: str) -> Iterator[str]:
+    """Yield the patients that a reference parameter names; what is none of them finds nothing that has a record."""
+    for each in value.split(","):
+        ref = local(each, base_url) if "/" in each else Ref("Patient", each)
+        if ref is not None and ref.type == "Patient" and ID.match(ref.id):
+            yield str(ref)
+
+
+def _holding(ref: Ref, env: Env) -> tuple[str, ...]:
+    row = env.store.find_current(ref)
+    return tuple(row.index.get("pt") or ()) if row else ()
+
+
+def _by_ins(value: str, env: Env) -> Iterator[str]:
+    try:
+        return _found(env.restrict("Patient", (("identifier", value),)), env)
+    except FhirError:
+        return iter(())
+
+
+def _found(query: Query, env: Env) -> Iterator[str]:
+    return (str(row.ref) for row in env.store.search(query, Page(MOST + 1)).rows)
