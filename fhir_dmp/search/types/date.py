@@ -98,14 +98,12 @@ def _lt(name: str, start: int, end: int) -> Query:
 
 
 def _ge(name: str, start: int, end: int) -> Query:
-    """Return what reaches into the span or beyond it: R4's range above a value is "the specified value and up"."""
-    del end
-    return _gt(name, start, start)
+    """Return what reaches beyond the span or lies within it; what ends in it and began before is neither greater nor equal."""
+    return either([_gt(name, start, end), _within(name, start, end)])
 
 
 def _le(name: str, start: int, end: int) -> Query:
-    del start
-    return _lt(name, end, end)
+    return either([_lt(name, start, end), _within(name, start, end)])
 
 
 def _sa(name: str, start: int, end: int) -> Query:

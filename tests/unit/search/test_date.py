@@ -44,15 +44,15 @@ def contains(outer, inner):
 
 
 def reading(prefix, asked, target):
-    """Say what the table of prefixes says of two ranges; the value itself belongs to what ge and le ask for."""
+    """Say what the table of prefixes says of two ranges, word for word."""
     above, below = (asked[1], LATEST), (EARLIEST, asked[0])
     return {
         "eq": contains(asked, target),
         "ne": not contains(asked, target),
         "gt": overlap(above, target),
         "lt": overlap(below, target),
-        "ge": overlap(above, target) or overlap(asked, target),
-        "le": overlap(below, target) or overlap(asked, target),
+        "ge": overlap(above, target) or contains(asked, target),
+        "le": overlap(below, target) or contains(asked, target),
         "sa": not overlap(asked, target) and contains(above, target),
         "eb": not overlap(asked, target) and contains(below, target),
         "ap": overlap(widened(asked), target),
@@ -120,7 +120,10 @@ def test_the_examples_of_the_standard_hold(question, target, found):
         ("eb2013-03-14", {"start": "2013-03-15"}, False),
         ("eb2013-03-14", {"start": "2013-01-21"}, False),
         ("eb2013-03-14", {"end": "2013-01-21"}, True),
-        ("ge2013-01-01", {"start": "2012-12-01", "end": "2013-01-01"}, True),
+        ("ge2013-01-01", {"start": "2012-12-01", "end": "2013-01-01"}, False),
+        ("ge2013-01-01", {"start": "2013-01-01", "end": "2013-01-01"}, True),
+        ("le2013-01-01", {"start": "2013-01-01", "end": "2013-02-01"}, False),
+        ("le2013-01-01", {"start": "2013-01-01T08:00:00Z", "end": "2013-01-01T09:00:00Z"}, True),
     ],
 )
 def test_the_examples_of_open_periods_hold(question, period, found):
