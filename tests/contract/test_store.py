@@ -17,10 +17,10 @@ from fhir_dmp.clock import RandomIds, SystemClock
 from fhir_dmp.errors import Stale, Unavailable
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Settings
-from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock
+from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import And, Between, Eq, In, Like, Near, Not, Or, Range, matches
-from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo import embedded, transaction
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
@@ -124,6 +124,20 @@ def test_a_loser_is_dropped_alone(store):
     assert all(not isinstance(each, Exception) for each in outcomes[1:])
 
 
+def test_whoever_makes_what_is_there_already_loses_alone(store):
+    """An id, a policy, a mark: those who wait in the same group are stored."""
+    store.commit(Commit((create("taken"),), policies=(PolicyChange("Patient/p", 0, b"{}"),), marks=("done",)))
+    outcomes = together(
+        lambda: store.commit(Commit((create("taken"),))),
+        lambda: store.commit(Commit((create(),), policies=(PolicyChange("Patient/p", 0, b"{}"),))),
+        lambda: store.commit(Commit((create(),), marks=("done",))),
+        *[lambda: store.commit(Commit((create(),))) for _ in range(9)],
+    )
+
+    assert [isinstance(each, Stale) for each in outcomes] == [True] * 3 + [False] * 9
+    assert store.count(Eq("t", "Basic")) == 10
+
+
 def test_an_id_that_exists_cannot_be_created_again(store):
     """Whoever planned on its absence is out of date."""
     store.commit(Commit((create("one"),)))
@@ -140,6 +154,30 @@ def test_a_plan_whose_reading_has_moved_on_is_out_of_date(store):
 
     with pytest.raises(Stale):
         store.commit(Commit((create(),), relied_on={first.ref: 1}))
+
+
+def test_a_plan_may_rely_on_more_than_one_answer_brings(store):
+    """MongoDB answers 101 rows at first; the 150th counts like the first."""
+    read = store.commit(Commit(tuple(create() for _ in range(150))))
+    relied_on = {each.ref: each.version for each in read}
+    store.commit(Commit((create(),), relied_on=relied_on))
+
+    with pytest.raises(Stale):
+        store.commit(Commit((create(),), relied_on={**relied_on, read[-1].ref: 2}))
+
+
+def test_a_commit_larger_than_one_message_is_stored_whole(store, monkeypatch):
+    """MongoDB takes 48 MB at once; here a message carries two or three rows, new ones or those that are replaced."""
+    monkeypatch.setattr(transaction, "MESSAGE", 10_000)
+    large = "x" * 1000
+    made = tuple(Change(Ref("Basic", IDS.new()), 1, None, body(large), {"t": ["Basic"]}) for _ in range(40))
+    first = store.commit(Commit(made))
+    second = store.commit(Commit(tuple(next_of(each, large + "y") for each in first)))
+
+    assert [store.find_version(each.ref, 1).body for each in first] == [each.body for each in first]
+    assert [store.find_current(each.ref).body for each in second] == [each.body for each in second]
+    with pytest.raises(Stale):
+        store.commit(Commit(tuple(next_of(each) for each in (*second[:-1], first[-1]))))
 
 
 def test_of_many_with_the_same_criteria_one_creates(store):

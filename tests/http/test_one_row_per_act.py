@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pymongo.errors import AutoReconnect
 
-from fhir_dmp.stores.mongo.commit import Months
 from fhir_dmp.stores.mongo.documents import months
+from fhir_dmp.stores.mongo.months import Months
 from tests.http.test_interactions import PATIENT
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -15,6 +15,8 @@ from fhir_dmp.metrics import LOG_SECONDS, TURNED_AWAY, WAITING
 from fhir_dmp.stores.mongo.together import closed_latch
 
 T = TypeVar("T")
+MOST_WAITING = 4000
+"""Members that wait for flights of one kind; whoever comes then is turned away."""
 
 
 class Member(Generic[T]):

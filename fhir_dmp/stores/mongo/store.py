@@ -27,14 +27,16 @@ from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import EventPart, Found, HistoryPage, Order, Page, Scope, Tally
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
-from fhir_dmp.stores.mongo.commit import EventCommitter, Months, Stamps, WriteCommitter
+from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
 from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes, months
 from fhir_dmp.stores.mongo.each import rows_of_each
+from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import count_log, event_of, search_log, tally_log
+from fhir_dmp.stores.mongo.months import Months
 from fhir_dmp.stores.mongo.together import Together
 from fhir_dmp.stores.mongo.users import may_alter_log
 

@@ -1,0 +1,77 @@
+"""The committer of a process for the events of reads: what waits together becomes durable together, one flush in flight."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from fhir_dmp.errors import Unavailable, Unrecorded
+from fhir_dmp.store.change import Event
+from fhir_dmp.stores.mongo.chain import Chain, Epochs
+from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member
+from fhir_dmp.stores.mongo.months import Months, count_durable
+
+_PAUSE = 0.005
+_Row = dict[str, Any]
+
+
+class EventCommitter:
+    """Makes the events of reads durable, in groups; ``seconds`` bounds how long one waits."""
+
+    def __init__(self, months: Months, epochs: Epochs, chain: Chain, seconds: float) -> None:
+        self._months = months
+        self._epochs = epochs
+        self._chain = chain
+        self._seconds = seconds
+        self._flights = Flights(self._flush, of="reads", heaviest=1000, most=MOST_WAITING, seconds=seconds)
+
+    def record(self, event: Event) -> None:
+        """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell."""
+        try:
+            self._flights.join(event)
+        except Unavailable as fault:
+            raise Unrecorded(str(fault), reasons=fault.reasons) from fault
+
+    def close(self) -> None:
+        """Say what the last row is; nobody records any more."""
+        self._epochs.close(self._chain)
+
+    def _flush(self, members: Sequence[Member[Event]]) -> None:
+        ends = time.monotonic() + self._seconds
+        left = [member.item for member in members]
+        while left:
+            rows = self._chain.rows(left)
+            fault: PyMongoError | None = None
+            try:
+                self._months.prepare(row["rec"] for row in rows)
+                self._epochs.begin(self._chain)
+                if self._months.insert_alone(rows):
+                    self._chain.advance(rows)
+                    break
+            except PyMongoError as error:
+                fault = error
+            if time.monotonic() > ends:
+                self._give_up(fault)
+            time.sleep(_PAUSE)
+            left = self._missing(left, rows)
+        count_durable("reads", [member.item for member in members])
+        for member in members:
+            member.result = True
+
+    def _missing(self, events: list[Event], rows: list[_Row]) -> list[Event]:
+        """Return the events that are not stored; those that are at their place in the chain are final."""
+        try:
+            stored = self._months.stored(rows)
+        except PyMongoError:
+            return events
+        self._chain.advance([row for row in rows if stored.get(row["_id"]) == (row["e"], row["n"])])
+        return [event for event in events if event.id not in stored]
+
+    def _give_up(self, fault: PyMongoError | None) -> None:
+        self._chain.break_off()
+        raise Unavailable(
+            "The log cannot be written; nothing was disclosed.", reasons=(type(fault).__name__,)
+        ) from fault

@@ -1,0 +1,71 @@
+"""The log's rows in collections by month: made when one is first needed, written alone or within a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+
+from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
+from fhir_dmp.store.change import Event
+from fhir_dmp.stores.mongo.chain import DURABLE
+from fhir_dmp.stores.mongo.documents import AuditRow, audit_collection, prepare_collection
+from fhir_dmp.stores.mongo.transaction import Transaction
+
+_Row = dict[str, Any]
+
+
+class Months:
+    """Sees that the month's collection of rows is there before a row is sent to it."""
+
+    def __init__(self, database: Database[_Row]) -> None:
+        self._database = database
+        self._ready: set[str] = set()
+
+    def insert(self, rows: Sequence[_Row], transaction: Transaction) -> None:
+        """Insert the rows where they belong, within the transaction."""
+        for name, part in _by_month(rows):
+            transaction.insert(name, part, self._database)
+
+    def insert_alone(self, rows: Sequence[_Row]) -> bool:
+        """Make the rows durable by themselves; return False if some are not, or if that is not known.
+
+        They are stored in their order, so that what a crash leaves of them is a beginning without gaps. The command is sent as it
+        is: half the cost of ``insert_many`` for a group of rows, which is what every read waits for.
+        """
+        return all(self._inserted(name, part) for name, part in _by_month(rows))
+
+    def _inserted(self, name: str, rows: list[_Row]) -> bool:
+        answer = self._database.command({"insert": name, "documents": rows, "writeConcern": DURABLE.document})
+        return not answer.get("writeErrors") and not answer.get("writeConcernError")
+
+    def prepare(self, moments: Iterable[int]) -> None:
+        """Make the collections for these moments."""
+        for name in {audit_collection(micros) for micros in moments} - self._ready:
+            prepare_collection(self._database, AuditRow, name)
+            self._ready.add(name)
+
+    def stored(self, rows: Sequence[_Row]) -> dict[str, tuple[str, int]]:
+        """Return the ids of those rows that are stored, with the epoch and the number they have."""
+        found: dict[str, tuple[str, int]] = {}
+        for name in {audit_collection(row["rec"]) for row in rows}:
+            ids = [row["_id"] for row in rows]
+            majority = self._database.get_collection(name, read_concern=ReadConcern("majority"))
+            places = majority.find({"_id": {"$in": ids}}, {"e": 1, "n": 1})
+            found.update((row["_id"], (row["e"], row["n"])) for row in places)
+        return found
+
+
+def count_durable(of: str, events: Sequence[Event]) -> None:
+    """Count rows that are durable; ``of`` is what the metrics call them."""
+    LOG_ROWS.labels(of).inc(len(events))
+    LOG_BYTES.labels(of).inc(sum(len(event.body) for event in events))
+
+
+def _by_month(rows: Sequence[_Row]) -> Iterable[tuple[str, list[_Row]]]:
+    """Return the rows by the collection they go to, in their order: a group that crosses midnight may go back and forth."""
+    for name, part in groupby(rows, lambda row: audit_collection(row["rec"])):
+        yield name, list(part)
