@@ -208,7 +208,8 @@ class Plan:
     ``reads``, which pass the door by themselves once the commit is done. ``entities`` and ``entries`` describe
     the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one. ``entitled`` marks
     the Plan of an operation on access itself, which has judged by its own rules that its caller may open or shut the record; of
-    a Patient only the elements that it ``states`` are its word. ``erased`` are records that are removed for good.
+    a Patient only the elements that it ``states`` are its word. ``erased`` are records that are removed for good. ``withheld`` is the
+    refusal that the log tells where the answer is that nothing is there.
     """
 
     changes: tuple[Change, ...]
@@ -222,6 +223,7 @@ class Plan:
     entitled: bool = False
     states: tuple[str, ...] = ()
     erased: tuple[str, ...] = ()
+    withheld: FhirError | None = None
 
 
 Interaction = Callable[[Call, Context, Grant, Env], Result | Plan]

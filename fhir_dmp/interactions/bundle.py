@@ -27,7 +27,17 @@ from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import disclosed, entity, indexed, known, next_version, prepare, removal, require_valid
+from fhir_dmp.interactions.write import (
+    disclosed,
+    entity,
+    indexed,
+    known,
+    next_version,
+    prepare,
+    removal,
+    require_valid,
+    withheld,
+)
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Change, Lock, Stored
 from fhir_dmp.store.query import Row, matches
@@ -72,6 +82,7 @@ class _Item:
     change: Change | None = None
     existing: Stored | None = None
     plan: Plan | None = None
+    withheld: FhirError | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -314,7 +325,9 @@ def _change(sheet: _Sheet) -> None:
             return
         if method == "DELETE":
             call = replace(item.call, id=ref.id)
-            item.change = removal(call, known(call, before.get(ref), context, sheet.grant))
+            seen = known(call, before.get(ref), context, sheet.grant)
+            item.change = removal(call, seen)
+            item.withheld = None if seen else withheld(before.get(ref), sheet.grant)
         elif method == "PUT":
             call = replace(item.call, id=ref.id)
             tree = _resolved(item, sheet)
@@ -425,6 +438,8 @@ def _planned(item: _Item) -> Act:
     if item.plan is not None:
         first = next(iter(item.plan.entities), None)
         return Act(item.call, Result("ok", ref=first.ref if first else None, version=first.version if first else None))
+    if item.withheld is not None:
+        return Act(item.call, error=item.withheld)
     version = item.change.version if item.change else item.existing.version if item.existing else None
     return Act(item.call, Result("ok", ref=item.ref, version=version))
 

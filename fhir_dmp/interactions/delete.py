@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import entity, known, removal, require_version
+from fhir_dmp.interactions.write import entity, known, removal, require_version, withheld
 from fhir_dmp.store.change import Lock, Stored
 
 
@@ -21,9 +21,12 @@ def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
             require_version(call, None)
             return Plan(changes=(), finish=lambda *_: Result("no-content"))
         call, locks = replace(call, id=found.ref.id), (matched.lock,)
-    change = removal(call, known(call, env.store.find_current(call.ref), context, grant))
+    row = env.store.find_current(call.ref)
+    seen = known(call, row, context, grant)
+    change = removal(call, seen)
     if change is None:
-        return Plan(changes=(), finish=lambda *_: Result("no-content", ref=call.ref))
+        why = None if seen else withheld(row, grant)
+        return Plan(changes=(), finish=lambda *_: Result("no-content", ref=call.ref), withheld=why)
     return Plan(changes=(change,), finish=_deleted, locks=locks, entities=(entity(change),))
 
 

@@ -10,7 +10,16 @@ from fhir_dmp.access import people, systems
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
-from fhir_dmp.errors import Conflict, Invalid, InvalidStructure, NotFound, TooLong, Unprocessable, VersionMismatch
+from fhir_dmp.errors import (
+    Conflict,
+    Invalid,
+    InvalidStructure,
+    NotFound,
+    Refused,
+    TooLong,
+    Unprocessable,
+    VersionMismatch,
+)
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
@@ -217,6 +226,14 @@ def known(call: Call, row: Stored | None, context: Context, grant: Grant) -> Sto
     if _is_person(context):
         raise NotFound(f"{call.ref} is not known here.", reasons=reasons)
     raise Conflict(f"{call.ref} cannot be used: choose another id.", reasons=reasons)
+
+
+def withheld(row: Stored | None, grant: Grant) -> Refused | None:
+    """Return why a row that its caller does not see is not deleted, for the log; None where nothing is there."""
+    if row is None or row.deleted:
+        return None
+    reasons = grant.decide("read", row.index).reasons
+    return Refused("This is hidden from who would delete it.", reasons=reasons, patients=disclosed(row).patients)
 
 
 def _is_person(context: Context) -> bool:

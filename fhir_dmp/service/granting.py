@@ -29,12 +29,13 @@ class Granting:
 
     A person's token names one record: its policy came with the token. A system's rules rest on the policies of the rows in
     question, or, for lists, on those of the records that the ``call`` names, or on all that name its structure. ``sought`` are the
-    rows of whoever is looked for by an exact INS.
+    rows of whoever is looked for by an exact INS. ``looked`` tells whether anything that is kept was judged.
     """
 
     def __init__(
         self, call: Call, context: Context, env: Env, known: Mapping[str, PolicyRow | None], sought: Query
     ) -> None:
+        self.looked = False
         self._call = call
         self._sought = sought
         self._context = context
@@ -48,6 +49,7 @@ class Granting:
 
     def rules(self, action: Action) -> tuple[Rule, ...]:
         """Return the rules for whatever is listed."""
+        self.looked = True
         found = self._listed.get(action)
         if found is None:
             found = self._listed[action] = (
@@ -58,6 +60,7 @@ class Granting:
 
     def decide(self, action: Action, row: Row) -> Decision:
         """Return the decision for one row, by the policies of the records that hold it."""
+        self.looked = self.looked or "co" in row
         rules = self.about(action, (row,))
         if "t" not in row and any(mentions(rule.where, _SEARCHED) for rule in rules):
             row = self._whole(row)

@@ -6,6 +6,7 @@ A structure may be named by more records than one list can look at; a search tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from urllib.parse import parse_qsl
 
 from fhir_dmp.call import Call, Env, Params
 from fhir_dmp.errors import FhirError
@@ -57,9 +58,10 @@ def _searched(call: Call, base_url: str, env: Env) -> Iterable[str]:
 
 
 def _asked(call: Call, env: Env) -> Params:
-    """Return what a search asks for; on a later page that is in its token."""
+    """Return what a search asks for, or a condition; on a later page that is in its token."""
     token = next((value for name, value in call.params if name == "_page"), None)
-    return asked_before(token, env.unseal) if token else call.params
+    params = asked_before(token, env.unseal) if token else call.params
+    return (*params, *parse_qsl((call.criteria or "").partition("?")[2] or call.criteria or ""))
 
 
 def _referred(value: str, base_url: str) -> Iterator[str]:

@@ -45,6 +45,7 @@ from fhir_dmp.service import audit_log
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.emergencies import cause_of, obligations
 from fhir_dmp.service.granting import Granting, grant_of
+from fhir_dmp.service.named import reaches
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
 from fhir_dmp.store.change import Change, Commit, Event
@@ -83,6 +84,8 @@ def perform(call: Call, context: Context, env: Env) -> Result:
         return _carry_out(call, context, env)
     except Unrecorded:
         raise
+    except _Told as told:
+        raise told.error from None
     except RecursionError:
         error: FhirError = Invalid("The body is nested too deeply.")
     except FhirError as refusal:
@@ -92,6 +95,14 @@ def perform(call: Call, context: Context, env: Env) -> Result:
         error = failed(context.request_id)
     turn_away(call, error, context, env)
     raise error
+
+
+class _Told(Exception):
+    """An error whose event is durable already."""
+
+    def __init__(self, error: FhirError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
@@ -113,19 +124,28 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
     if action is not None:
         require_scope(context.subject, call.type, action)
     for attempt in range(ATTEMPTS):
-        indexed_by = env.indexed_by()
         grant = grant_of(call, context, env, anew=attempt > 0)
-        answer = _answered(call, interaction, context, grant, env)
-        if isinstance(answer, Result):
-            with suppress(Stale):
-                owed = _owed(call, answer.entities, context, grant, env)
-                return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
-            continue
-        answer = with_provenance(answer, call, context, env)
-        _judge(answer, context, grant)
         with suppress(Stale):
-            return _committed(call, answer, indexed_by, context, grant, env)
+            try:
+                return _attempted(call, interaction, context, grant, env)
+            except FhirError as error:
+                owed = _owed_by_failure(error, call, context, grant, env)
+                if not owed:
+                    raise
+                env.store.commit(Commit(owed, (_described(Act(call, error=error), context, env),)))
+                raise _Told(error) from None
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
+
+
+def _attempted(call: Call, interaction: Interaction, context: Context, grant: Granting, env: Env) -> Result:
+    indexed_by = env.indexed_by()
+    answer = _answered(call, interaction, context, grant, env)
+    if isinstance(answer, Result):
+        owed = _owed(call, answer.entities, context, grant, env)
+        return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
+    answer = with_provenance(answer, call, context, env)
+    _judge(answer, context, grant)
+    return _committed(call, answer, indexed_by, context, grant, env)
 
 
 def _answered(call: Call, interaction: Interaction, context: Context, grant: Granting, env: Env) -> Result | Plan:
@@ -242,7 +262,9 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
         else Result("ok")
     )
     described = replace(planned, entities=plan.entities, entries=plan.entries)
-    event = _described(Act(call, described, reasons=grant.used), context, env)
+    why = (*grant.used, *(reason for act in plan.entries if act.error for reason in act.error.reasons))
+    act = Act(call, error=plan.withheld) if plan.withheld else Act(call, described, reasons=why)
+    event = _described(act, context, env)
     owed = _owed(call, plan.entities, context, grant, env)
     if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:
         env.store.record(event)
@@ -261,14 +283,25 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
 def _owed(call: Call, touched: Iterable[Entity], context: Context, grant: Granting, env: Env) -> tuple[Change, ...]:
     """Return what the server itself writes because of this access: the notices of an emergency.
 
-    A search of the directory owes none, unless it brings something of the record along.
+    A search of the directory owes none, unless it brings something of the record along or asks by it.
     """
     person = context.subject.person if context.subject else None
     if person is None or person.patient is None or cause_of(context) is None:
         return ()
-    if call.type in DIRECTORY and not any(entity.patients for entity in touched):
+    if call.type in DIRECTORY and not any(entity.patients for entity in touched) and not reaches(call, env):
         return ()
     return obligations(grant.policy(person.patient)[0], context, env)
+
+
+def _owed_by_failure(error: FhirError, call: Call, context: Context, grant: Granting, env: Env) -> tuple[Change, ...]:
+    """Return the notices of an emergency whose call failed: to learn that something is absent, or another version, is access.
+
+    One that was not let in, or that failed before the record was looked at, has learned nothing; nor has who hears that we failed.
+    """
+    answered = not isinstance(error, Unavailable) and type(error) is not FhirError
+    if not answered or cause_of(context) is None or not (grant.looked or isinstance(error, NotFound)):
+        return ()
+    return () if shut(grant.rules("read")) else _owed(call, (), context, grant, env)
 
 
 def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:

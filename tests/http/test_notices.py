@@ -175,3 +175,45 @@ def test_a_record_is_removed_ten_years_after_its_closing_and_not_before(world, i
 def test_only_the_administrator_removes_a_record(world):
     """Neither its holder nor a system of care."""
     assert {erase(who, world.patient).status for who in (world.holder(), world.ehr, world.insurance)} == {403}
+
+
+def failing(world, item, place):
+    """Return calls that fail and tell something of the record: that a thing is not there, or is another version, or is many."""
+    kept = f"Observation/{item.partition('/')[2]}"
+    return {
+        "absent": lambda doctor: doctor.read("Observation/none"),
+        "another version": lambda doctor: doctor.vread(kept, 7),
+        "not of that version": lambda doctor: doctor.delete(kept, if_match='W/"9"'),
+        "many": lambda doctor: doctor.create(observation(world.patient), criteria="status=final"),
+        "no change": lambda doctor: doctor.update(observation(world.patient, id=item.partition("/")[2])),
+        "nobody's": lambda doctor: doctor.search("Practitioner", "_has:Observation:performer:status=final"),
+        "of a batch": lambda doctor: doctor.transaction(
+            {"request": {"method": "GET", "url": "Observation/none"}}, kind="batch"
+        ),
+    }[place]
+
+
+@pytest.mark.rule("L12")
+@pytest.mark.parametrize(
+    "place", ["absent", "another version", "not of that version", "many", "no change", "nobody's", "of a batch"]
+)
+def test_an_emergency_that_learns_by_failing_is_told(world, item, place):
+    """What is not there, and what cannot be done, are news of the record as well; the log has one event of it."""
+    world.ehr.made(observation(world.patient))
+    before = len(world.reasons())
+
+    answer = failing(world, item, place)(in_emergency(world))
+
+    assert answer.status in (200, 403, 404, 412)
+    assert len(letters(world.holder())) == 1
+    assert len(letters(world.system("admin-one", "admin"), "Task")) == 1
+    assert len(world.reasons()) - before == (4 if place == "of a batch" else 3)
+
+
+@pytest.mark.parametrize("query", ["status:none=final", "_count=-1"])
+def test_an_emergency_that_fails_before_the_record_tells_nobody(world, item, query):
+    """Who asks what cannot be asked has learned nothing."""
+    assert in_emergency(world).search("Observation", query).status == 400
+    assert in_emergency(world).search("Practitioner").status == 200
+
+    assert letters(world.holder()) == []

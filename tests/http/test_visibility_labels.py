@@ -161,3 +161,24 @@ def test_a_hidden_deleted_item_is_absent_and_not_gone(world):
     assert world.professional("1").read(ref).text.replace(made["id"], "x") == world.professional("1").read(
         "DocumentReference/none"
     ).text.replace("none", "x")
+
+
+@pytest.mark.parametrize("kind", ["alone", "transaction", "batch"])
+def test_a_deletion_of_what_is_hidden_is_answered_as_of_what_is_absent_and_told_in_the_log(world, kind):
+    """The same answer, nothing done, and the log alone says why."""
+    made = world.ehr.made(document(world.patient, "MASQUE_PS"))
+    world.holder().made(consent(world.patient, "permit"))
+    doctor = world.professional("1")
+
+    def delete(ref):
+        if kind == "alone":
+            return doctor.delete(ref)
+        return doctor.transaction({"request": {"method": "DELETE", "url": ref}}, kind=kind)
+
+    absent = delete("DocumentReference/absent")
+    hidden = delete(f"DocumentReference/{made['id']}")
+    told = [reason for reasons in world.reasons()[:2] for reason in reasons]
+
+    assert hidden == absent
+    assert "MASQUE_PS" in told
+    assert world.ehr.read(f"DocumentReference/{made['id']}").status == 200
