@@ -431,7 +431,7 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     endpoint = _endpoint(server)
     origins = Origins(server.grants, server.env.clock, settings.cors_origins)
     framework = Cors(app.wsgi_app, origins.is_registered)
-    types = frozenset(server.env.definitions.resource_types)
+    types = frozenset(server.env.definitions.resource_types) - {"Binary"}  # whose content may be asked for as it is
     app.wsgi_app = PlainCalls(framework, endpoint, FHIR_PATH, readers, types)  # type: ignore[method-assign] # as Flask tells to
     described = FhirRoutes(FHIR_PATH, server.env.definitions.search_params, OPERATIONS)
     api = Api(app, spec_kwargs={"extra_plugins": [described]})

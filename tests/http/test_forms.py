@@ -404,19 +404,21 @@ def test_the_name_of_a_request_comes_back(ehr):
 
 
 def test_the_content_of_a_binary_goes_in_and_out_as_it_is(ehr):
-    """By its own media type, under the usual headers; as FHIR for who asks for FHIR or for anything."""
+    """By its own media type, under the usual headers, for who asks for it or for anything; as FHIR for who asks for FHIR."""
     pdf = b"%PDF-1.4 \x00\xff binary"
     made = ehr.post("/Binary", pdf, headers={"Content-Type": "application/pdf", "X-Security-Context": "Patient/x1"})
     assert made.status_code == 201, made.data
     url = f"/Binary/{made.json['id']}"
 
-    native = ehr.get(url, headers={"Accept": "application/pdf"})
-    assert native.data == pdf
-    assert native.content_type == "application/pdf"
-    assert native.headers["ETag"] == 'W/"1"'
-    assert native.headers["X-Content-Type-Options"] == "nosniff"
-    assert "sandbox" in native.headers["Content-Security-Policy"]
-    for accept in ("application/fhir+json", "*/*"):
+    for accept in ("application/pdf", "application/*", "*/*", "text/html, */*;q=0.1", None):
+        native = ehr.get(url, headers={"Accept": accept} if accept else {})
+        assert native.data == pdf
+        assert native.content_type == "application/pdf"
+        assert native.headers["ETag"] == 'W/"1"'
+        assert native.headers["X-Content-Type-Options"] == "nosniff"
+        assert "sandbox" in native.headers["Content-Security-Policy"]
+    assert ehr.get(f"{url}?_format=json").json["contentType"] == "application/pdf"
+    for accept in ("application/fhir+json", "application/pdf, application/fhir+json"):
         assert ehr.get(url, headers={"Accept": accept}).json["securityContext"] == {"reference": "Patient/x1"}
     assert "xml" in ehr.get(url, headers={"Accept": XML}).content_type
     assert ehr.get(url, headers={"Accept": "image/png"}).json["contentType"] == "application/pdf"

@@ -40,6 +40,7 @@ def _told(answer):
         "/Patient/nobody/$everything?_type=Patient",
         "/Nonsense/1",
         "/Patient/{id}/",
+        "/Patient/",
     ],
 )
 def test_both_ways_answer_alike(ehr, patient, url):

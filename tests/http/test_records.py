@@ -119,9 +119,18 @@ def test_everything_is_narrowed_by_what_the_caller_may_see(with_scopes, record):
     assert with_scopes("system/Observation.rs").get("/Patient/p/$everything").status_code == 403
 
 
+def test_everything_of_a_deleted_record_is_gone(ehr, record):
+    """As a read of it."""
+    ehr.delete("/Patient/q")
+    assert ehr.get("/Patient/q/$everything").status_code == 410
+    assert ehr.get("/Patient/nobody/$everything").status_code == 404
+
+
 def test_everything_is_narrowed_by_type_and_time(ehr, record):
     """_type, _since (of versions), start and end (of care); who tells no date of care is in."""
     assert set(refs(ehr.get("/Patient/p/$everything?_type=Encounter,Patient"))) == {"Patient/p", "Encounter/e"}
+    assert refs(ehr.get("/Patient/p/$everything?_type=Observation"), "include") == []
+    assert refs(ehr.get("/Patient/p/$everything?_type=Observation,Practitioner"), "include") == ["Practitioner/d"]
     since = ehr.put("/Observation/p-1", observation(1)["resource"]).json["meta"]["lastUpdated"]
     assert refs(ehr.get("/Patient/p/$everything", query_string={"_since": since}), "match") == ["Observation/p-1"]
     assert len(refs(ehr.get("/Patient/p/$everything?_since=2020-01-01"), "match")) == len(record)

@@ -34,7 +34,7 @@ _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How an answer is wanted: in which format, indented for people, packed; ``native`` are media types of a Binary's own content."""
+    """How an answer is wanted: in which format, indented for people, packed; ``native`` are media ranges of a Binary's own content."""
 
     xml: bool = False
     pretty: bool = False
@@ -53,18 +53,22 @@ def wanted(request: Request) -> Form:
         asked = request.args.get("_format")
         pretty = request.args.get("_pretty") == "true"
         as_xml = _accepts_xml(request) if asked is None else _names_xml(asked)
-        return Form(as_xml, pretty, zipped)
-    if environ.get("HTTP_ACCEPT", "*/*") in _COMMON:
+        return Form(as_xml, pretty, zipped, _native(request) if asked is None else frozenset())
+    native = _native(request)
+    if not native and environ.get("HTTP_ACCEPT", "*/*") in _COMMON:
         return Form(zipped=True) if zipped else AS_STORED
-    return Form(_accepts_xml(request), zipped=zipped, native=_native(request))
+    return Form(_accepts_xml(request), zipped=zipped, native=native)
 
 
 def _native(request: Request) -> frozenset[str]:
-    """Return the media types that the content of a Binary is asked for in, where one is read. https://hl7.org/fhir/R4/binary.html#rest."""
+    """Return the media ranges that the content of a Binary may come in, where one is read and none of FHIR's types is named.
+
+    https://hl7.org/fhir/R4/binary.html#rest.
+    """
     if request.method not in ("GET", "HEAD") or not _of_binary(request, "resource_id"):
         return frozenset()
-    kinds = {_kind(value)[0] for value, weight in request.accept_mimetypes if weight > 0}
-    return frozenset(kind for kind in kinds if "*" not in kind and kind not in _JSON and kind not in _XML)
+    kinds = {_kind(value)[0] for value, weight in request.accept_mimetypes if weight > 0} or {"*/*"}
+    return frozenset(kinds) if kinds.isdisjoint((*_JSON, *_XML)) else frozenset()
 
 
 def _of_binary(request: Request, *needed: str) -> bool:

@@ -133,7 +133,7 @@ def plain_read(path: str, query: str, types: Container[str]) -> Call | None:
     match path.split("/"):
         case ["", kind] if kind in types and query:
             return _plain(Call("search-type", kind, params=_params(query)))
-        case ["", kind, own] if kind in types and not query and own[:1] not in ("_", "$"):
+        case ["", kind, own] if own and kind in types and not query and own[0] not in ("_", "$"):
             return Call("read", kind, own)
         case ["", kind, own, "_history", version] if kind in types and not query:
             return Call("vread", kind, own, version)
@@ -158,6 +158,6 @@ def plain_write(method: str, path: str, types: Container[str], environ: Environ)
             return Call("bundle")
         case "POST", ["", kind] if kind in types:
             return Call("create", kind, criteria=environ.get("HTTP_IF_NONE_EXIST"))
-        case "PUT", ["", kind, own] if kind in types:
+        case "PUT", ["", kind, own] if own and kind in types:
             return Call("update", kind, own, if_match=environ.get("HTTP_IF_MATCH"))
     return None

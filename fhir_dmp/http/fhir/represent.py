@@ -50,7 +50,8 @@ def _content(body: bytes, kinds: frozenset[str]) -> tuple[str, bytes] | None:
     """Return the content of a Binary and its type, if it is one of those that are asked for. https://hl7.org/fhir/R4/binary.html#rest."""
     tree = codec.loads_object(body)
     kind = str(tree.get("contentType", ""))
-    if tree.get("resourceType") != "Binary" or kind.partition(";")[0].strip().lower() not in kinds:
+    own = kind.partition(";")[0].strip().lower()
+    if tree.get("resourceType") != "Binary" or kinds.isdisjoint((own, f"{own.partition('/')[0]}/*", "*/*", "*")):
         return None
     return kind, b64decode(str(tree.get("data", "")))
 

@@ -14,7 +14,7 @@ from fhir_dmp.access.decide import decide
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.definitions.model import Definitions
-from fhir_dmp.errors import Invalid, NotFound
+from fhir_dmp.errors import Gone, Invalid
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.reference import Ref
@@ -40,7 +40,7 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     found = env.store.search(query, Page(count, after=place.keys if place else None, bound=bound))
     if not any(row.ref == call.ref for row in found.rows):
         _require_record(call.ref, grant, env)
-    named = _named(found.rows, call.ref, grant, env)
+    named = _named(found.rows, call.ref, asked, grant, env)
     total = None if place or found.more else len(found.rows)
     part = subset_of(tuple(asked.items()), env.definitions)
     entries = [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="match") for row in found.rows]
@@ -106,18 +106,19 @@ def _main(name: str, definitions: Definitions) -> str | None:
 def _require_record(ref: Ref, grant: Grant, env: Env) -> None:
     """Refuse a record that is not there, or not for this caller, as a read of it would be."""
     if visible(ref, env.store.find_current(ref), grant).deleted:
-        raise NotFound(f"{ref} is not known here.", reasons=("deleted",))
+        raise Gone(f"{ref} was deleted.")
 
 
-def _named(rows: Iterable[Stored], record: Ref, grant: Grant, env: Env) -> list[Stored]:
-    """Return what the rows name outside the record, as far as the caller may read it."""
+def _named(rows: Iterable[Stored], record: Ref, asked: Mapping[str, str], grant: Grant, env: Env) -> list[Stored]:
+    """Return what the rows name outside the record, of the types that are asked for, as far as the caller may read it."""
+    types = asked["_type"].split(",") if "_type" in asked else env.definitions.resource_types
     known = {row.ref for row in rows} | {record}
     members = env.definitions.compartments[record.type].members
     refs: dict[Ref, None] = {}
     for row in rows:
         for kind, own in set(_REFERENCE.findall(row.body or b"")):
             ref = Ref(kind.decode(), own.decode())
-            if ref not in known and ref.type not in members:
+            if ref not in known and ref.type in types and ref.type not in members:
                 refs[ref] = None
     if not refs:
         return []
