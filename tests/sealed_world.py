@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pymongo
 
+from fhir_dmp.audit.index import index_of
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.sinks import HeadsFile
-from fhir_dmp.clock import FixedClock, RandomIds
+from fhir_dmp.clock import FixedClock, RandomIds, instant
+from fhir_dmp.fhir import codec
 from fhir_dmp.service.audit_verify import Published, verify_database
 from fhir_dmp.service.sealer import Sealer
 from fhir_dmp.settings import Settings
@@ -61,9 +63,18 @@ class World:
         return Sealer(ledger or self.ledger(), self.keys, self.sink, self.clock, IDS)
 
     def event(self, text="x", **terms):
-        """Return an event of this moment."""
-        body = b'{"act":"read","text":"%b"}' % text.encode()
-        return Event(IDS.new(), self.clock.micros(), body, {"t": ["AuditEvent.action=R"], "pt": ["Patient/p"], **terms})
+        """Return an event of this moment, found by what it says; ``terms`` are put in as if a writer had made them up."""
+        recorded, ident = self.clock.micros(), IDS.new()
+        row = {
+            "v": 1,
+            "id": ident,
+            "recorded": instant(recorded),
+            "act": "read",
+            "on": "Observation/o/1",
+            "outcome": "0",
+        }
+        row |= {"request": f"GET /Observation/{text}", "for": ["Patient/p"]}
+        return Event(ident, recorded, codec.dumps(row), {**index_of(row), **terms})
 
     def write(self, store, count=10):
         """Record events; return their ids."""
@@ -80,9 +91,9 @@ class World:
         """Return the heads as a verifier has them."""
         return Published(self.sink.lines, key or self.keys.public())
 
-    def verify(self, key=None):
+    def verify(self, key=None, *looking, index=False):
         """Return what a verification of the database finds."""
-        return verify_database(self.ledger(), self.published(key), lambda _: lambda _: None)
+        return verify_database(self.ledger(), self.published(key), lambda _: lambda _: None, *looking, index=index)
 
     def found(self):
         """Return the kinds of what a verification finds."""

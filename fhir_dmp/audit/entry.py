@@ -22,6 +22,8 @@ from typing import Any
 
 import msgspec
 
+from fhir_dmp.audit.index import index_of
+from fhir_dmp.clock import instant
 from fhir_dmp.store.ledger import Row
 
 
@@ -41,29 +43,65 @@ class Entry(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _decoder = msgspec.json.Decoder(Entry)
+_parse = msgspec.json.Decoder().decode
 
 
 def entry_of(row: Row) -> bytes:
     """Return the entry of a stored row."""
-    index = dict(sorted(row.terms.items()))
-    return _encoder.encode(
-        Entry(
-            row.id,
-            row.recorded,
-            row.writer,
-            row.epoch,
-            row.number,
-            row.previous.hex(),
-            row.hash.hex(),
-            index,
-            msgspec.Raw(row.body),
-        )
+    return encoded(taken(row))
+
+
+def taken(row: Row) -> Entry:
+    """Return the entry of a stored row, taken apart."""
+    terms = row.terms
+    return Entry(
+        row.id,
+        row.recorded,
+        row.writer,
+        row.epoch,
+        row.number,
+        row.previous.hex(),
+        row.hash.hex(),
+        {name: terms[name] for name in sorted(terms)},
+        msgspec.Raw(row.body),
     )
+
+
+def encoded(entry: Entry) -> bytes:
+    """Return the entry as it is hashed."""
+    return _encoder.encode(entry)
 
 
 def read_entry(line: bytes) -> Entry:
     """Take an entry apart; raise ``ValueError`` if it is none."""
     return _decoder.decode(line)
+
+
+def holds(entry: Entry) -> bool:
+    """Tell whether the entry's hash is that of its row after the one before."""
+    try:
+        linked = hashlib.sha256(bytes.fromhex(entry.p))
+    except ValueError:
+        return False
+    linked.update(entry.row)
+    return linked.hexdigest() == entry.h
+
+
+def misfiled(entry: Entry) -> tuple[str, ...]:
+    """Return what the entry is found by that its row does not say: members of ``index``, ``id``, ``rec``; ``row`` for what is no row.
+
+    The tree holds what was sealed, and so what a row was found by then. This finds who wrote it wrongly from the first.
+    """
+    try:
+        row = _parse(entry.row)
+        index, moment = index_of(row), instant(entry.rec)
+        if index == entry.index and row["id"] == entry.id and row["recorded"] == moment:
+            return ()
+        told = {**index, "id": row["id"], "rec": row["recorded"]}
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
+        return ("row",)
+    known = {**entry.index, "id": entry.id, "rec": moment}
+    return tuple(sorted(name for name in {*told, *known} if told.get(name) != known.get(name)))
 
 
 def first_link(writer: str, epoch: str) -> bytes:

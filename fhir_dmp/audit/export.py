@@ -15,14 +15,15 @@ other, are one export again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
 from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.audit.look import WINDOW, Leaf, Seen, look
 from fhir_dmp.audit.merkle import in_tile, subtrees, tile_of
-from fhir_dmp.audit.verify import Leaf
 from fhir_dmp.audit.walk import leaves
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.ledger import Ledger
@@ -82,13 +83,17 @@ class _Line(msgspec.Struct):
     period: str = ""
     head: int | None = None
 
+    @property
+    def digest(self) -> bytes | None:
+        return bytes.fromhex(self.hash) or None
+
 
 _decoder = msgspec.json.Decoder(_Line)
 
 
 @dataclass(slots=True)
 class Exported:
-    """An export that is read: ``first`` and ``edge`` once ``begin`` was called, ``head`` at its last line."""
+    """An export that is read: ``first`` and ``edge`` once ``begin`` was called, ``head`` at its last line, if that names one."""
 
     lines: Iterator[bytes]
     first: int = 0
@@ -105,16 +110,38 @@ class Exported:
         made.first, made.edge = line.leaf, [bytes.fromhex(digest) for digest in line.edge]
         return made
 
+    def windows(self, *, index: bool) -> Iterator[Lines]:
+        """Yield the leaves a window at a time; reading them raises ``ValueError`` naming a line that is none.
+
+        ``index`` says what is looked at of each.
+        """
+        number = 2
+        while lines := list(islice(self.lines, WINDOW)):
+            self.head = _line(lines[-1], number + len(lines) - 1).head
+            yield Lines(lines, number, index)
+            number += len(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A window of leaves as lines of an export, the first of which has this ``number``."""
+
+    lines: Sequence[bytes]
+    number: int
+    index: bool
+
+    def look(self) -> Seen | None:
+        """Return what is to be told of the leaves, or None if anything is wrong with one."""
+        return look(self.leaves(), index=self.index)
+
     def leaves(self) -> Iterator[Leaf]:
-        """Yield the leaves; raise ``ValueError`` naming a line that is none. Where parts were put together, theirs go on."""
-        for number, text in enumerate(self.lines, 2):
+        """Yield the leaves. Where parts of an export were put together, theirs go on."""
+        for number, text in enumerate(self.lines, self.number):
             line = _line(text, number)
-            self.head = line.head
             if line.edge is not None or line.head is not None:
                 continue
             entry = bytes(line.entry)
-            known = bytes.fromhex(line.hash) or None
-            yield Leaf(line.leaf, known, None if entry == b"null" else entry, line.place, line.period)
+            yield Leaf(line.leaf, line.digest, None if entry == b"null" else entry, line.place, line.period)
 
 
 def _line(text: bytes, number: int) -> _Line:

@@ -59,20 +59,29 @@ def index_of(row: Row) -> dict[str, Any]:
     if "resource" in row:
         return _submitted(row)
     parts = parts_of(row)
-    shared = _shared(row)
+    rare, common = _shared(row)
+    index = _of_one(parts[0], row, rare, common) if len(parts) == 1 else _of_several(parts, row, rare, common)
+    if "person" in row and row["person"].get("secret"):
+        index["sec"] = [codes.HIDDEN_FROM_REPRESENTATIVES]
+    return index
+
+
+def _of_one(part: Part, row: Row, rare: Sequence[str], common: Sequence[str]) -> dict[str, Any]:
+    """Return the index part of a row that holds one AuditEvent, as nearly all do: it has no token that all share."""
+    own = _own(part, row)
+    return {"t": [*rare, *own[0]], "u": [*common, *own[1]], "pt": [part.patient] if part.patient else []}
+
+
+def _of_several(parts: Sequence[Part], row: Row, rare: Sequence[str], common: Sequence[str]) -> dict[str, Any]:
     own = [_own(part, row) for part in parts]
     index: dict[str, Any] = {
-        "t": list(dict.fromkeys((*shared[0], *(token for each in own for token in each[0])))),
-        "u": list(dict.fromkeys((*shared[1], *(token for each in own for token in each[1])))),
+        "t": list(dict.fromkeys((*rare, *(token for each in own for token in each[0])))),
+        "u": list(dict.fromkeys((*common, *(token for each in own for token in each[1])))),
         "pt": list(dict.fromkeys(part.patient for part in parts if part.patient)),
+        "m": len(parts),
     }
-    if row.get("person", {}).get("secret"):
-        index["sec"] = [codes.HIDDEN_FROM_REPRESENTATIVES]
-    if len(parts) == 1:
-        return index
-    index["m"] = len(parts)
     if any(each != own[0] for each in own) or len(index["pt"]) != len(parts):
-        index.update(c=list(shared[0]), cu=list(shared[1]))
+        index.update(c=list(rare), cu=list(common))
         index["x"] = [
             {"t": list(each[0]), "u": list(each[1]), "pt": [part.patient] if part.patient else []}
             for part, each in zip(parts, own, strict=True)
@@ -80,25 +89,31 @@ def index_of(row: Row) -> dict[str, Any]:
     return index
 
 
+_NOBODY: Row = {}
 _Sorted = tuple[tuple[str, ...], tuple[str, ...]]
 """Tokens for ``t`` and tokens for ``u``."""
 
 
 def _sorted(tokens: Iterable[str]) -> _Sorted:
     found: dict[str, list[str]] = {"t": [], "u": []}
-    for token in tokens:
+    for token in dict.fromkeys(tokens):
         found[field_of(token)].append(token)
     return tuple(found["t"]), tuple(found["u"])
 
 
 def _shared(row: Row) -> _Sorted:
     """Return what all AuditEvents of a row have: who asked, from where and why."""
-    agent, person, account = row.get("agent", {}), row.get("person", {}), row.get("account", {})
-    agents = (person.get("id"), person.get("resource"), agent.get("operator"), account.get("identifier"))
-    others = (account.get("id"), agent.get("client"), agent.get("organization"))
-    roles = (agent.get("role"), person.get("profession"))
-    consents = tuple(row.get("consents", ()))
-    return _of_caller((*agents, *others), roles, row.get("from"), row.get("purpose"), consents)
+    agent, person, account = row.get("agent", _NOBODY), row.get("person", _NOBODY), row.get("account", _NOBODY)
+    return _of_caller(
+        (
+            *(person.get("id"), person.get("resource"), agent.get("operator"), account.get("identifier")),
+            *(account.get("id"), agent.get("client"), agent.get("organization")),
+        ),
+        (agent.get("role"), person.get("profession")),
+        row.get("from"),
+        row.get("purpose"),
+        tuple(row["consents"]) if "consents" in row else (),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -122,25 +137,25 @@ def _of_caller(
 
 def _own(part: Part, row: Row) -> _Sorted:
     """Return what an AuditEvent has of its own: what was done, how it ended, to what."""
-    of_log = row.get("on", "").startswith("AuditEvent")
-    rare, common = _of_act(part.act, part.outcome, of_log=of_log)
-    named = entities(kind_of(part.act, of_log=of_log), part, row)
-    return (*rare, *(f"e={entity}" for entity in named)), common
+    kind, rare, common = _of_act(part.act, part.outcome, row.get("on", "").startswith("AuditEvent"))
+    named = entities(kind, part, row)
+    return ((*rare, *[f"e={entity}" for entity in named]) if named else rare), common
 
 
 @lru_cache(maxsize=4096)
-def _of_act(act: str, outcome: str, *, of_log: bool) -> _Sorted:
+def _of_act(act: str, outcome: str, of_log: bool) -> tuple[Kind, tuple[str, ...], tuple[str, ...]]:  # noqa: FBT001 - by place a cache is asked in half the time
     kind = kind_of(act, of_log=of_log)
     subtypes = (f"s={subtype['code']}" for subtype in kind.subtypes)
-    return _sorted((f"a={kind.action}", f"o={outcome}", f"y={kind.type['code']}", *subtypes))
+    return kind, *_sorted((f"a={kind.action}", f"o={outcome}", f"y={kind.type['code']}", *subtypes))
 
 
 def entities(kind: Kind, part: Part, row: Row) -> list[str]:
     """Return what an AuditEvent names as its entities beside the patient, without versions."""
-    if kind.shape in ("data", "export"):
-        names = part.names if kind.shape == "data" else (row.get("on", ""),)
-        return list(dict.fromkeys(ref for name in names if (ref := _ref(name))))
-    if kind.shape == "decision":
+    shape = kind.shape
+    if shape in ("data", "export"):
+        names = part.names if shape == "data" else (row.get("on", ""),)
+        return list(dict.fromkeys([ref for name in names if (ref := _ref(name))]))
+    if shape == "decision":
         return [consent.rpartition("/")[0] for consent in row.get("consents", ())]
     return []
 

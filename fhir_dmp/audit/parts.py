@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fhir_dmp.audit.kinds import DECISION, kind_of
 
@@ -16,8 +15,7 @@ _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-([1-9]\d{0,8
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One AuditEvent of a row: ``patient`` is empty for nobody's, ``names`` are versions (``Type/id/version``) or targets."""
 
     act: str
@@ -29,15 +27,16 @@ class Part:
 def parts_of(row: Row) -> list[Part]:
     """Return the AuditEvents of a row of the server's own, in their order."""
     act, outcome = row["act"], row.get("outcome", "0")
-    if kind_of(act).shape == "token":
+    shape = kind_of(act).shape
+    if shape == "token":
         holder = row.get("person", {}).get("resource", "")
         return [Part(act, outcome, holder if holder.startswith("Patient/") else "")]
     touched: Mapping[str, Sequence[str]] = row.get("touched") or dict.fromkeys(row.get("for") or ("",), ())
-    if kind_of(act).shape == "bundle":
+    if shape == "bundle":
         patients = [patient for patient in touched if patient] or [""]
         return [Part(act, outcome, patient) for patient in patients] + list(_entries(row, touched))
     on = (row["on"],) if "on" in row else ()
-    parts = [Part(act, outcome, patient, tuple(names) or on) for patient, names in touched.items()]
+    parts = [Part(act, outcome, patient, tuple(names) if names else on) for patient, names in touched.items()]
     if outcome == "8" and "consents" in row and "person" in row and "organization" in row.get("agent", {}):
         parts.extend([Part(DECISION, outcome, part.patient) for part in parts if part.patient])
     return parts

@@ -1,40 +1,36 @@
 """Checking a log against its signed heads, leaf by leaf, in constant memory and with nothing secret.
 
 A leaf comes with the hash that stands in the tree for it and with its entry. The tree is rebuilt from the hashes and compared with
-each signed head; each entry is compared with its hash, and with the entry before it in its writer's chain. So a row that is
-altered, missing or out of place is named, unless whoever did it altered the tree as well: then the heads between which it
-happened are named, since nobody without the key can alter those.
+each signed head; each entry is compared with its hash, with the entry before it in its writer's chain, and, if asked for, what it is
+found by with what its row says. So a row that is altered, missing or out of place is named, unless whoever did it altered the tree as well:
+then the heads between which it happened are named, since nobody without the key can alter those.
+
+Leaves come in windows that were looked through already (``audit.look``); where anything is wrong, one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from fhir_dmp.audit.entry import Entry, first_link, link, read_entry
+from fhir_dmp.audit.entry import Entry, first_link, holds, misfiled
 from fhir_dmp.audit.heads import Head, Removed
+from fhir_dmp.audit.look import Leaf, Looked, Seen
 from fhir_dmp.audit.merkle import Frontier, leaf_hash
 
-Kind = Literal["altered", "missing", "duplicated", "inserted", "reordered", "tail cut", "tree altered", "chain broken"]
+Kind = Literal[
+    "altered",
+    "missing",
+    "duplicated",
+    "inserted",
+    "reordered",
+    "tail cut",
+    "tree altered",
+    "chain broken",
+    "misfiled",
+]
 MOST_FINDINGS = 20
-STEP = 1000
-"""Leaves between two tellings of the progress."""
-
-
-class Leaf(NamedTuple):
-    """A leaf as it was found: its number, its hash in the tree, its entry; and whose it is (``w/e/n``), where that is known.
-
-    ``entry`` is None for a row that is not there: because of ``period``, if that was removed. ``beside`` is False if what lies
-    beside the row is not what the row names.
-    """
-
-    number: int
-    hash: bytes | None
-    entry: bytes | None
-    place: str = ""
-    period: str = ""
-    beside: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +68,28 @@ class Report:
         if len(self.findings) < MOST_FINDINGS:
             self.findings.append(Finding(kind, leaf, text))
 
+    def add_all(self, other: Report) -> None:
+        """Note what another report found, of rows that are in no leaf."""
+        self.unsealed += other.unsealed
+        for finding in other.findings:
+            self.add(finding.kind, finding.leaf, finding.text)
+
 
 class Verifier:
-    """Reads leaves in order; ``first`` and ``edge`` say where they begin (``merkle.Frontier``)."""
+    """Reads leaves in order; ``first`` and ``edge`` say where they begin (``merkle.Frontier``).
 
-    def __init__(self, removed: Mapping[str, Removed], first: int = 0, edge: Sequence[bytes] = ()) -> None:
+    With ``index`` what an event is found by is compared with what its row says; without, with what was sealed alone.
+    """
+
+    def __init__(
+        self, removed: Mapping[str, Removed], first: int = 0, edge: Sequence[bytes] = (), *, index: bool = False
+    ) -> None:
         self.report = Report(first=first, proven=first)
         self._frontier = Frontier(first, edge)
+        self._number = first
         self._chains: dict[tuple[str, str], tuple[int, str | None]] = {}
         self._from_start = first == 0
+        self._index = index
         self._removed = removed
         self._periods: dict[str, Frontier] = {}
         self._absent: dict[int, int] = {}
@@ -88,7 +97,7 @@ class Verifier:
 
     def run(
         self,
-        leaves: Iterable[Leaf],
+        looked: Iterable[Looked],
         heads: Iterator[Head],
         progress: Callable[[int], object] = lambda _: None,
         last: Callable[[], int | None] = lambda: None,
@@ -97,35 +106,68 @@ class Verifier:
 
         ``last`` tells at the end the number of the head that the leaves claim to reach, None for the last there is.
         """
-        report, number = self.report, self._frontier.size
+        report = self.report
         head = self._compare(next(heads, None), heads)
-        for leaf in leaves:
-            if leaf.number != number:
-                number = self._out_of_place(leaf, number)
-                if leaf.number < number:
-                    continue
-            self._check(leaf)
-            number += 1
-            report.leaves += 1
-            if head is not None and head.size == number:
-                head = self._compare(head, heads)
-            if not report.leaves % STEP:
-                progress(STEP)
-        progress(report.leaves % STEP)
+        for window, seen in looked:
+            if seen is not None and self._follows(seen):
+                head = self._pass(seen, head, heads)
+                progress(len(seen.hashes))
+                continue
+            before = report.leaves
+            for leaf in window.leaves():
+                head = self._look_at(leaf, head, heads)
+            progress(report.leaves - before)
         self._end(head, heads, last())
         return report
+
+    def _follows(self, seen: Seen) -> bool:
+        """Tell whether a window in which all is right follows on what came before, each epoch of it too."""
+        return seen.first == self._number and all(
+            number == before and last in (None, previous)
+            for key, (before, previous) in seen.before.items()
+            for number, last in (self._before(key, before + 1),)
+        )
+
+    def _before(self, key: tuple[str, str], number: int) -> tuple[int, str | None]:
+        """Return the last number and hash of the epoch; of one that is new here, what its row with this number must follow on."""
+        known = self._chains.get(key)
+        if known is None:
+            known = (0, first_link(*key).hex()) if self._from_start or number == 1 else (number - 1, None)
+        return known
+
+    def _pass(self, seen: Seen, head: Head | None, heads: Iterator[Head]) -> Head | None:
+        """Take the leaves of a window in which all is right; return the next head."""
+        self._chains.update(seen.after)
+        for digest in seen.hashes:
+            if self._whole:
+                self._frontier.append(digest)
+            head = self._count(head, heads)
+        return head
+
+    def _count(self, head: Head | None, heads: Iterator[Head]) -> Head | None:
+        self._number += 1
+        self.report.leaves += 1
+        return self._compare(head, heads) if head is not None and head.size == self._number else head
+
+    def _look_at(self, leaf: Leaf, head: Head | None, heads: Iterator[Head]) -> Head | None:
+        if leaf.number != self._number:
+            self._number = self._out_of_place(leaf, self._number)
+            if leaf.number < self._number:
+                return head
+        self._check(leaf)
+        return self._count(head, heads)
 
     def _check(self, leaf: Leaf) -> None:
         told = leaf.hash
         if not leaf.beside:
-            name = _name(leaf, _read(leaf.entry or b""))
+            name = _name(leaf, leaf.read)
             self.report.add("altered", leaf.number, f"what lies beside {name} is not what it names")
         if leaf.entry is None:
             self._check_absence(leaf)
         else:
             own = leaf_hash(leaf.entry)
             if told is not None and told != own:
-                self._tell_altered(leaf, _read(leaf.entry))
+                self._tell_altered(leaf, leaf.read)
             else:
                 self._check_chain(leaf)
             told = told or own
@@ -140,31 +182,35 @@ class Verifier:
             self.report.add("altered", leaf.number, f"leaf {leaf.number} is no entry")
             return
         _, last = self._chains.get((entry.w, entry.e), (0, None))
-        if last not in (None, entry.p) and _holds(entry):
+        wrong = misfiled(entry)
+        if last not in (None, entry.p) and holds(entry):
             self.report.add("reordered", leaf.number, f"{_name(leaf, entry)} does not belong there")
+        elif wrong and holds(entry):
+            told = f"{_name(leaf, entry)} is not found by what was sealed: {', '.join(wrong)}"
+            self.report.add("altered", leaf.number, told)
         else:
             self.report.add("altered", leaf.number, f"{_name(leaf, entry)} is not what was sealed")
         self._chains[entry.w, entry.e] = (entry.n, None)
 
     def _check_chain(self, leaf: Leaf) -> None:
-        """Check that the entry follows on the one before it in its epoch."""
-        entry = _read(leaf.entry or b"")
+        """Check that the entry follows on the one before it in its epoch, and is found by what its row says."""
+        entry = leaf.read
         if entry is None:
             self.report.add("altered", leaf.number, f"leaf {leaf.number} is no entry")
             return
         key = (entry.w, entry.e)
-        known = self._chains.get(key)
-        if known is None:
-            known = (0, first_link(*key).hex()) if self._from_start or entry.n == 1 else (entry.n - 1, None)
-        number, last = known
+        number, last = self._before(key, entry.n)
         if entry.n <= number:
             self.report.add("duplicated", leaf.number, f"{_name(leaf, entry)} comes a second time, or too late")
             return
         if entry.n != number + 1:
             lacking = f"{entry.w}/{entry.e}/{number + 1}"
             self.report.add("missing", leaf.number, f"event {lacking} does not stand before {_name(leaf, entry)}")
-        elif (last is not None and entry.p != last) or not _holds(entry):
+        elif (last is not None and entry.p != last) or not holds(entry):
             self.report.add("chain broken", leaf.number, f"{_name(leaf, entry)} does not follow on the one before it")
+        elif self._index and (wrong := misfiled(entry)):
+            told = f"{_name(leaf, entry)} is not found by what it says: {', '.join(wrong)}"
+            self.report.add("misfiled", leaf.number, told)
         self._chains[key] = (entry.n, entry.h)
 
     def _check_absence(self, leaf: Leaf) -> None:
@@ -180,7 +226,7 @@ class Verifier:
     def _out_of_place(self, leaf: Leaf, expected: int) -> int:
         """Tell of leaves that come too early, too late or twice; return the number to go on from."""
         self._whole = False
-        entry = _read(leaf.entry or b"")
+        entry = leaf.read
         if leaf.number < expected:
             if self._absent.pop(leaf.number, None) is not None:
                 self._replace_missing(leaf.number, f"{_name(leaf, entry)} stands after leaf {expected - 1}")
@@ -233,21 +279,6 @@ class Verifier:
             removed = self._removed[period]
             if frontier.size == removed.rows and frontier.root() != removed.root:
                 self.report.add("tree altered", None, f"what was removed with {period} is not what its head says")
-
-
-def _holds(entry: Entry) -> bool:
-    """Tell whether the entry's hash is that of its row after the one before."""
-    try:
-        return link(bytes.fromhex(entry.p), bytes(entry.row)).hex() == entry.h
-    except ValueError:
-        return False
-
-
-def _read(entry: bytes) -> Entry | None:
-    try:
-        return read_entry(entry)
-    except ValueError:
-        return None
 
 
 def _name(leaf: Leaf, entry: Entry | None) -> str:

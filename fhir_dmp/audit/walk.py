@@ -4,15 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from fhir_dmp.audit.asked import digest
-from fhir_dmp.audit.entry import entry_of, first_link, link
+from fhir_dmp.audit.entry import encoded, entry_of, first_link, link, misfiled, taken
+from fhir_dmp.audit.look import WINDOW, Leaf, Seen, Sight
 from fhir_dmp.audit.merkle import HASH_BYTES, TILE_WIDTH
-from fhir_dmp.audit.verify import Leaf, Report
+from fhir_dmp.audit.verify import Report
 from fhir_dmp.store.ledger import Ledger, Link, Row, Run
 
-WINDOW = 16 * TILE_WIDTH
-"""Leaves that are read together; what a walk keeps in memory is two windows."""
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A window of leaves as they are stored."""
+
+    ledger: Ledger
+    runs: Sequence[Run]
+    index: bool
+
+    def look(self) -> Seen | None:
+        """Return what is to be told of the leaves, or None if anything is wrong with one."""
+        runs, rows, tiles = _read(self.ledger, self.runs)
+        sight = Sight(runs[0].leaf, index=self.index)
+        for run in runs:
+            for over, known in enumerate(_hashes(tiles, run.leaf, run.size)):
+                row = rows.get((run.writer, run.epoch, run.number + over))
+                if row is None or not _beside(row):
+                    return None
+                entry = taken(row)
+                if not sight.take(known, encoded(entry), entry):
+                    return None
+        return sight.seen
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Yield the leaves."""
+        return _leaves(*_read(self.ledger, self.runs))
+
+
+def windows(ledger: Ledger, first: int, end: int, *, index: bool) -> Iterator[Stored]:
+    """Yield the leaves from ``first`` up to, without, ``end``, a window at a time; ``index`` says what is looked at of each."""
+    return (Stored(ledger, runs, index) for runs in _windows(_covering(ledger.runs(first, end), first, end)))
 
 
 def leaves(ledger: Ledger, first: int, end: int) -> Iterator[Leaf]:
@@ -28,7 +59,7 @@ def leaves(ledger: Ledger, first: int, end: int) -> Iterator[Leaf]:
             yield from _leaves(*waiting.result())
 
 
-Window = tuple[Sequence[Run], Mapping[tuple[str, str, int], Row], Mapping[tuple[int, int], bytes]]
+_Window = tuple[Sequence[Run], Mapping[tuple[str, str, int], Row], Mapping[tuple[int, int], bytes]]
 
 
 def _windows(runs: Iterable[Run]) -> Iterator[list[Run]]:
@@ -66,7 +97,7 @@ def _slices(run: Run) -> Iterator[Run]:
         yield run._replace(leaf=run.leaf + over, size=min(WINDOW, run.size - over), number=run.number + over)
 
 
-def _read(ledger: Ledger, runs: Sequence[Run]) -> Window:
+def _read(ledger: Ledger, runs: Sequence[Run]) -> _Window:
     last = runs[-1].leaf + runs[-1].size - 1
     places = [(0, place) for place in range(runs[0].leaf // TILE_WIDTH, last // TILE_WIDTH + 1)]
     return runs, ledger.rows([run for run in runs if run.period]), ledger.tiles(places)
@@ -76,28 +107,38 @@ def _leaves(
     runs: Sequence[Run], rows: Mapping[tuple[str, str, int], Row], tiles: Mapping[tuple[int, int], bytes]
 ) -> Iterator[Leaf]:
     for run in runs:
-        writer, epoch, period = run.writer, run.epoch, run.period
-        for over in range(run.size):
-            leaf, number = run.leaf + over, run.number + over
-            at = leaf % TILE_WIDTH * HASH_BYTES
-            known = tiles.get((0, leaf // TILE_WIDTH), b"")[at : at + HASH_BYTES]
-            row = rows.get((writer, epoch, number))
-            yield Leaf(
-                leaf,
-                known or None,
-                entry_of(row) if row is not None else None,
-                f"{writer}/{epoch}/{number}" if row is None and period else "",
-                period,
-                row is None or row.secret is None or digest(row.secret).encode() in row.body,
-            )
+        for over, known in enumerate(_hashes(tiles, run.leaf, run.size)):
+            row = rows.get((run.writer, run.epoch, run.number + over))
+            if row is None:
+                place = f"{run.writer}/{run.epoch}/{run.number + over}" if run.period else ""
+                yield Leaf(run.leaf + over, known, None, place, run.period)
+            else:
+                yield Leaf(run.leaf + over, known, entry_of(row), "", run.period, _beside(row))
 
 
-def unaccounted(ledger: Ledger, report: Report) -> None:
-    """Report rows that no leaf stands for and that cannot be new ones, and ends of closed epochs that are not there.
+def _hashes(tiles: Mapping[tuple[int, int], bytes], leaf: int, size: int) -> Iterator[bytes | None]:
+    """Yield the hashes that the tree has for so many leaves from this one on; None where a tile lacks it."""
+    end = leaf + size
+    while leaf < end:
+        tile, first = divmod(leaf, TILE_WIDTH)
+        content, last = tiles.get((0, tile), b""), min(TILE_WIDTH, first + end - leaf)
+        for at in range(first * HASH_BYTES, last * HASH_BYTES, HASH_BYTES):
+            yield content[at : at + HASH_BYTES] or None
+        leaf += last - first
+
+
+def _beside(row: Row) -> bool:
+    """Tell whether what lies beside the row is what it names."""
+    return row.secret is None or digest(row.secret).encode() in row.body
+
+
+def unaccounted(ledger: Ledger) -> Report:
+    """Return rows that no leaf stands for and that cannot be new ones, and ends of closed epochs that are not there.
 
     Rows that wait for the next head are counted as ``unsealed``. What is sealed is read before the rows are counted, so that rows
     which come meanwhile confuse nobody.
     """
+    report = Report()
     sealed: dict[Key, int] = {}
     expected: dict[tuple[str, Key], int] = {}
     for period, tally in ledger.run_tallies():
@@ -127,6 +168,7 @@ def unaccounted(ledger: Ledger, report: Report) -> None:
         if opening.closed and stored < opening.closed.number:
             told = f"{_epoch(key)} was closed at number {opening.closed.number}, and ends at {stored}"
             report.add("tail cut", None, told)
+    return report
 
 
 Key = tuple[str, str]
@@ -150,6 +192,8 @@ def _check_unsealed(ledger: Ledger, report: Report, period: str, known: Link) ->
         follows = row.number != number + 1 or row.previous == digest
         if not follows or link(row.previous, row.body) != row.hash:
             report.add("chain broken", None, f"{_named(row)} does not follow on the one before it")
+        elif wrong := misfiled(taken(row)):
+            report.add("misfiled", None, f"{_named(row)} is not found by what it says: {', '.join(wrong)}")
         report.unsealed += 1
         number, digest = row.number, row.hash
 

@@ -21,6 +21,7 @@ from fhir_dmp.service.audit_verify import (
     PublicKey,
     Published,
     Report,
+    lookers,
     verify_database,
     verify_export,
     verify_proof,
@@ -41,10 +42,17 @@ def audit() -> None:
 @_with_key
 @click.option("--heads", type=_file, help="File of published heads; that of the data folder.")
 @click.option("--to-the-last", is_flag=True, help="An export must reach the last published head, not the one it names.")
+@click.option("--index", is_flag=True, help="Also make anew, from what each event says, what it is found by.")
 @with_data_dir
 @reported
 def verify(
-    exports: tuple[Path, ...], key: Path | None, heads: Path | None, *, to_the_last: bool, data_dir: Path | None
+    exports: tuple[Path, ...],
+    key: Path | None,
+    heads: Path | None,
+    *,
+    to_the_last: bool,
+    index: bool,
+    data_dir: Path | None,
 ) -> None:
     """Check the log against its published heads, and name the first row that is not as it was.
 
@@ -53,14 +61,16 @@ def verify(
     """
     settings = settings_of(data_dir)
     published = Published(partial(_lines, (heads or audit_files(settings)[1].path,)), _public(key, settings))
-    with progress_bar() as bar:
+    with lookers() as looking, progress_bar() as bar:
         progress = partial(_started, bar, "Verifying")
         try:
             if exports:
-                report = verify_export(_lines(exports), published, progress, to_the_last=to_the_last)
+                report = verify_export(
+                    _lines(exports), published, progress, looking, to_the_last=to_the_last, index=index
+                )
             else:
                 with open_sealing(settings) as sealing:
-                    report = verify_database(sealing.ledger, published, progress)
+                    report = verify_database(sealing.ledger, published, progress, looking, index=index)
         except BrokenHeadError as fault:
             raise click.ClickException(f"The heads do not hold: {fault}.") from None
     _tell(report)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from fhir_dmp.audit.export import Exported
 from fhir_dmp.audit.heads import BrokenHeadError, Head, HeadChain, PublicKey, SignedHead
+from fhir_dmp.audit.look import Looking, here
+from fhir_dmp.audit.lookers import lookers
 from fhir_dmp.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from fhir_dmp.audit.verify import Report, Verifier
-from fhir_dmp.audit.walk import leaves, unaccounted
+from fhir_dmp.audit.walk import unaccounted, windows
 from fhir_dmp.fhir.parameters import Parameters
 from fhir_dmp.store.ledger import Ledger
 
-__all__ = ["BrokenHeadError", "PublicKey", "Published", "Report", "verify_database", "verify_export", "verify_proof"]
+__all__ = [
+    "BrokenHeadError",
+    "PublicKey",
+    "Published",
+    "Report",
+    "lookers",
+    "verify_database",
+    "verify_export",
+    "verify_proof",
+]
 
 Progress = Callable[[int], object]
 
@@ -39,21 +51,38 @@ class Published:
         return (SignedHead.from_line(line).head for line in self.lines())
 
 
-def verify_database(ledger: Ledger, published: Published, progress: Callable[[int], Progress]) -> Report:
+def verify_database(
+    ledger: Ledger,
+    published: Published,
+    progress: Callable[[int], Progress],
+    looking: Looking = here,
+    *,
+    index: bool = False,
+) -> Report:
     """Return what is wrong with the log as it is stored; ``progress`` is told how many leaves there are.
 
+    ``looking`` may be several processes (``lookers``). With ``index`` what events are found by is made anew from their rows.
     Raises ``BrokenHeadError`` if the heads themselves do not hold.
     """
     checked = published.survey()
     size = checked.last.head.size if checked.last else 0
     end = min(size, ledger.size())
-    report = Verifier(checked.removed).run(leaves(ledger, 0, end), published.heads(), progress(end))
-    unaccounted(ledger, report)
+    with ThreadPoolExecutor(1) as beside:
+        without_leaf = beside.submit(unaccounted, ledger)
+        looked = looking(windows(ledger, 0, end, index=index))
+        report = Verifier(checked.removed, index=index).run(looked, published.heads(), progress(end))
+        report.add_all(without_leaf.result())
     return report
 
 
 def verify_export(
-    lines: Iterable[bytes], published: Published, progress: Callable[[int], Progress], *, to_the_last: bool = False
+    lines: Iterable[bytes],
+    published: Published,
+    progress: Callable[[int], Progress],
+    looking: Looking = here,
+    *,
+    to_the_last: bool = False,
+    index: bool = False,
 ) -> Report:
     """Return what is wrong with an exported log (``audit.export``), whose lines come without their ends.
 
@@ -63,9 +92,10 @@ def verify_export(
     checked = published.survey()
     exported = Exported.begin(lines)
     size = checked.last.head.size if checked.last else 0
-    verifier = Verifier(checked.removed, exported.first, exported.edge)
+    verifier = Verifier(checked.removed, exported.first, exported.edge, index=index)
     claimed = (lambda: None) if to_the_last else (lambda: exported.head)
-    return verifier.run(exported.leaves(), published.heads(), progress(max(size - exported.first, 0)), claimed)
+    looked = looking(exported.windows(index=index))
+    return verifier.run(looked, published.heads(), progress(max(size - exported.first, 0)), claimed)
 
 
 def verify_proof(told: Parameters, *keys: PublicKey) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from fhir_dmp.audit.export import export
 from fhir_dmp.audit.heads import SignedHead
-from fhir_dmp.service.audit_verify import verify_export
+from fhir_dmp.service.audit_verify import lookers, verify_export
 from tests.sealed_world import sealed_world
 
 STRANGER = Path(__file__).parents[1] / "stranger_verifier.py"
@@ -192,6 +192,23 @@ def test_an_export_of_a_database_that_lacks_a_row_names_its_place(world):
     deleted = world.rows.find_one_and_delete({"n": 7})
 
     both_find(world, exported(world), "missing", f"{deleted['w']}/{deleted['e']}/7")
+
+
+def test_several_processes_find_in_lines_what_one_finds(world, monkeypatch):
+    """Windows of a few lines, in one of which a line lacks and in another one is altered."""
+    monkeypatch.setattr("fhir_dmp.audit.export.WINDOW", 6)
+    lines = [line.rstrip(b"\n") for line in exported(world)]
+    with lookers(2) as looking:
+        whole = verify_export(lines, world.published(), lambda _: lambda _: None, looking, index=True)
+        lines[8] = lines[8].replace(b'"read"', b'"vead"')
+        del lines[20]
+        told = verify_export(lines, world.published(), lambda _: lambda _: None, looking)
+
+        assert (whole.findings, whole.leaves, whole.newest.number) == ([], 40, 5)
+        assert [finding.kind for finding in told.findings][:2] == ["altered", "missing"]
+        assert told == verify_export(lines, world.published(), lambda _: lambda _: None)
+        with pytest.raises(ValueError, match="Line 14"):
+            verify_export([*lines[:13], b"[]", *lines[14:]], world.published(), lambda _: lambda _: None, looking)
 
 
 def test_what_is_no_export_is_refused_in_words(world):

@@ -11,7 +11,7 @@ from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import entry_of
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import leaf_hash
-from fhir_dmp.service.audit_verify import BrokenHeadError
+from fhir_dmp.service.audit_verify import BrokenHeadError, lookers
 from tests.sealed_world import sealed_world
 
 
@@ -85,6 +85,55 @@ def test_an_event_that_is_hidden_from_searches_is_named(world, change):
     found = only_finding(world)
     assert found.kind == "altered"
     assert hidden["_id"] in found.text
+
+
+@pytest.mark.parametrize("terms", [{"pt": []}, {"t": ["g=nobody"]}, {"more": 1}])
+def test_an_event_that_its_writer_hid_from_searches_is_named_once_its_index_is_made_anew(world, terms):
+    """Sealed as it was written, so that nothing was altered since: the row itself says what it must be found by."""
+    hidden = world.event(**terms)
+    world.stores[0].record(hidden)
+    assert [finding.kind for finding in world.verify().findings] == ["misfiled"]
+    world.leader.tick()
+    assert world.verify().findings == []
+
+    (found,) = world.verify(index=True).findings
+    assert found.kind == "misfiled"
+    assert hidden.id in found.text
+    assert found.text.endswith(f": {next(iter(terms))}")
+
+
+def test_an_event_whose_moment_is_not_that_of_its_row_is_named(world):
+    """Searches by date go by it."""
+    event = world.event()
+    moved = replace(event, recorded=event.recorded + 1)
+    world.stores[0].record(moved)
+
+    (found,) = world.verify().findings
+    assert found.text.endswith(": rec")
+
+
+def test_an_event_whose_index_alone_was_altered_is_told_so(world):
+    """What happened is whole; the patient it is found by is not."""
+    hidden = row(world, 12)
+    world.rows.update_one({"_id": hidden["_id"]}, {"$set": {"pt": ["Patient/other"]}})
+
+    assert only_finding(world).text.endswith("is not found by what was sealed: pt")
+
+
+@pytest.mark.parametrize("number", [1, 7, 20])
+def test_several_processes_find_what_one_finds(world, monkeypatch, number):
+    """Each looks through windows of its own; what is wrong in one is named as if it were read alone."""
+    monkeypatch.setattr("fhir_dmp.audit.walk.WINDOW", 6)
+    edited = row(world, number, store=1)
+    with lookers(2) as looking:
+        assert world.verify(None, looking, index=True).findings == []
+        world.rows.update_one({"_id": edited["_id"]}, {"$set": {"b": edited["b"].replace(b"read", b"vead")}})
+        world.rows.delete_one({"_id": row(world, 15)["_id"]})
+
+        told = world.verify(None, looking)
+        assert told == world.verify()
+        assert {finding.kind for finding in told.findings} == {"altered", "missing"}
+        assert (told.leaves, told.proven, told.heads) == (40, 40, 5)
 
 
 def test_what_lies_beside_an_event_can_be_taken_away_and_not_exchanged(world):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any
 
 import pymongo
 from pymongo import MongoClient, ReplaceOne, UpdateOne
@@ -43,14 +44,14 @@ LATE = 3600 * 1_000_000
 
 _PLACED = [("w", 1), ("e", 1), ("n", 1)]
 _Document = dict[str, Any]
-T = TypeVar("T", str, int, bytes)
 
 
 class MongoLedger:
     """``store.ledger.Ledger`` on the databases beside ``name``; made once for each process, after any fork."""
 
-    def __init__(self, client: MongoClient[_Document], name: str) -> None:
+    def __init__(self, client: MongoClient[_Document], name: str, uri: str = "") -> None:
         self._client = client
+        self._place = (uri, name)
         majority = ReadConcern("majority")
         self.log: Database[_Document] = client.get_database(f"{name}{LOG_SUFFIX}", read_concern=majority)
         self.seals: Database[_Document] = client.get_database(
@@ -60,10 +61,7 @@ class MongoLedger:
     @classmethod
     def connect(cls, uri: str, name: str) -> MongoLedger:
         """Return the ledger at the URI, with its collections; raise ``Unavailable`` if the database does not answer."""
-        client: MongoClient[_Document] = MongoClient(
-            uri, serverSelectionTimeoutMS=2000, connectTimeoutMS=2000, socketTimeoutMS=SOCKET_MILLIS
-        )
-        ledger = cls(client, name)
+        ledger = cls(_client(uri), name, uri)
         try:
             with answering():
                 ensure_indexes(ledger.seals, SEALS)
@@ -72,9 +70,13 @@ class MongoLedger:
                 with suppress(DuplicateKeyError):
                     ledger.seals["lease"].insert_one({"_id": "lease", **nobody})
         except BaseException:
-            client.close()
+            ledger.close()
             raise
         return ledger
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process as the way to the same database: one connection of its own there, for good."""
+        return _there, self._place
 
     def close(self) -> None:
         """Close the connections."""
@@ -306,6 +308,15 @@ class MongoLedger:
             )
 
 
+@lru_cache(maxsize=1)
+def _there(uri: str, name: str) -> MongoLedger:
+    return MongoLedger(_client(uri), name, uri)
+
+
+def _client(uri: str) -> MongoClient[_Document]:
+    return MongoClient(uri, serverSelectionTimeoutMS=2000, connectTimeoutMS=2000, socketTimeoutMS=SOCKET_MILLIS)
+
+
 def remove_month(uri: str, name: str, period: str) -> None:
     """Drop the rows of a period, as somebody who may; raise ``Unavailable`` if that fails."""
     with answering(), MongoClient[_Document](uri, serverSelectionTimeoutMS=5000) as owner:
@@ -318,24 +329,17 @@ def _link(writer: str, row: _Document) -> Link:
 
 def _row(row: _Document, period: str) -> Row:
     """Take the row out of its document; fields that somebody took away or made another type are empty, for the verifier to name the row."""
-    return Row(
-        _taken(str, row, "_id"),
-        int(_taken(int, row, "rec")),
-        _taken(str, row, "w"),
-        _taken(str, row, "e"),
-        int(_taken(int, row, "n")),
-        _taken(bytes, row, "p"),
-        _taken(bytes, row, "h"),
-        _taken(bytes, row, "b"),
-        secret=row.pop("s", None),
-        terms=row,
-        period=period,
-    )
+    values = [row.pop(name, None) for name in _ROW]
+    if not all(map(isinstance, values, _ROW.values())):
+        values = [
+            value if isinstance(value, kind) else kind() for value, kind in zip(values, _ROW.values(), strict=True)
+        ]
+    ident, recorded, writer, epoch, number, previous, digest, body = values
+    secret = row.pop("s", None)
+    return Row(ident, int(recorded), writer, epoch, int(number), previous, digest, body, row, period, secret)
 
 
-def _taken(kind: type[T], row: _Document, name: str) -> T:
-    value = row.pop(name, None)
-    return value if isinstance(value, kind) else kind()
+_ROW = {"_id": str, "rec": int, "w": str, "e": str, "n": int, "p": bytes, "h": bytes, "b": bytes}
 
 
 def _run(row: _Document) -> Run:

@@ -1,0 +1,91 @@
+"""What rows are found by: the same for ever for the same row, since what was sealed is checked against it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fhir_dmp.audit.entry import entry_of, misfiled, read_entry
+from fhir_dmp.audit.index import index_of
+from fhir_dmp.fhir import codec
+from fhir_dmp.store.ledger import Row
+from tests.unit.audit.world import CALLERS, FAILURES, SUCCESSES, UNPROFILED, row, token, transaction
+
+ACTS = {**SUCCESSES, **UNPROFILED, **FAILURES, "a transaction": transaction()}
+
+
+def entry(event):
+    """Return the entry of the row, taken apart, as a verifier has it."""
+    stored = Row(event.id, event.recorded, "1r", "e", 1, b"", b"", event.body, event.index, "audit_2026_11")
+    return read_entry(entry_of(stored))
+
+
+def test_the_index_of_this_format_of_rows_is_what_it_ever_was():
+    """Whoever changes it gives rows a new format, or all that was sealed before seems misfiled."""
+    assert row(SUCCESSES["read"], CALLERS["doctor"]).index == {
+        "t": [
+            "g=urn:oid:1.2.250.1.71.4.2.1|899700218896",
+            "g=Practitioner/doc",
+            "g=899700218896",
+            "g=ehr-one",
+            "g=urn:oid:1.2.250.1.71.4.2.2|1750000001",
+            "e=Condition/c1",
+        ],
+        "u": ["r=ehr", "r=10", "n=192.0.2.7", "p=TREAT", "a=R", "o=0", "y=rest", "s=read"],
+        "pt": ["Patient/p1"],
+    }
+    made = {"u": ["a=C", "o=0", "y=rest", "s=create"], "pt": ["Patient/p1"]}
+    assert row(transaction()).index == {
+        "t": [
+            *("g=ehr-one", "g=urn:oid:1.2.250.1.71.4.2.2|1750000001", "s=transaction"),
+            *("e=Patient/p1", "e=Condition/c1", "e=Organization/o"),
+        ],
+        "u": ["r=ehr", "n=192.0.2.7", "p=TREAT", "a=E", "o=0", "y=rest", "a=C", "s=create"],
+        "pt": ["Patient/p1"],
+        "m": 4,
+        "c": ["g=ehr-one", "g=urn:oid:1.2.250.1.71.4.2.2|1750000001"],
+        "cu": ["r=ehr", "n=192.0.2.7", "p=TREAT"],
+        "x": [
+            {"t": ["s=transaction"], "u": ["a=E", "o=0", "y=rest"], "pt": ["Patient/p1"]},
+            {"t": ["e=Patient/p1"], **made},
+            {"t": ["e=Condition/c1"], **made},
+            {"t": ["e=Organization/o"], **made, "pt": []},
+        ],
+    }
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("name", ACTS)
+def test_a_row_of_any_act_is_found_by_what_its_bytes_say(name, caller):
+    """Made anew from the bytes alone, without the act that the row was made of; no token stands twice."""
+    event = row(ACTS[name], CALLERS[caller])
+
+    assert misfiled(entry(event)) == ()
+    assert index_of(codec.loads_object(event.body)) == event.index
+    assert len(set(event.index["t"] + event.index["u"])) == len(event.index["t"]) + len(event.index["u"])
+
+
+@pytest.mark.parametrize("act", ["token", "login", "authorize"])
+def test_a_row_of_a_sign_in_is_found_by_what_its_bytes_say(act):
+    """By account and client."""
+    assert misfiled(entry(token(act, account={"id": "a", "identifier": "s|v", "method": "password"}))) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"id": "other"}, ("id",)),
+        ({"recorded": 1}, ("rec",)),
+        ({"index": {}}, ("pt", "t", "u")),
+        ({"body": b"[]"}, ("row",)),
+        ({"body": b"{}"}, ("row",)),
+        ({"body": b'{"act":"read","touched":7}'}, ("row",)),
+        ({"body": b'{"act":{},"recorded":"","id":""}'}, ("row",)),
+    ],
+)
+def test_what_a_row_is_wrongly_found_by_is_named(change, named):
+    """Also for rows that nobody here would write: none stops the verifier."""
+    event = replace(row(SUCCESSES["read"]), **change)
+
+    assert misfiled(entry(event)) == named
