@@ -6,17 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.model import Action, Decision, Person, Rule
+from fhir_dmp.access.narrow import narrow
+from fhir_dmp.access.people import READS
 from fhir_dmp.access.policy import EVERYBODY, Policy, decode
 from fhir_dmp.access.rules import finds, rules_for
 from fhir_dmp.access.scopes import Scope
 from fhir_dmp.call import Call, Context, Env
 from fhir_dmp.errors import FhirError, TooCostly
 from fhir_dmp.fhir.ins import is_ins
-from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.fhir.reference import Ref, parse_literal
+from fhir_dmp.service import provenances
 from fhir_dmp.service.named import reaches, records_of
+from fhir_dmp.store.change import Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Page
-from fhir_dmp.store.query import NOTHING, Among, Between, In, Not, Query, Row, both, mentions
+from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Or, Query, Row, both, mentions, prefix
 
 _SEARCHED = frozenset({"t", "r", "w"})
 _MOST_REASONS = 20
@@ -52,9 +56,8 @@ class Granting:
         self.looked = True
         found = self._listed.get(action)
         if found is None:
-            found = self._listed[action] = (
-                self._made(action) if self._person or self._context.subject is None else self._for_lists(action)
-            )
+            found = self._made(action) if self._person or self._context.subject is None else self._for_lists(action)
+            found = self._listed[action] = (*found, *self._provenances(action, found))
             self._note(rule.reason for rule in found if rule.permit and rule.record)
         return found
 
@@ -62,11 +65,14 @@ class Granting:
         """Return the decision for one row, by the policies of the records that hold it."""
         self.looked = self.looked or "co" in row
         rules = self.about(action, (row,))
-        if "t" not in row and any(mentions(rule.where, _SEARCHED) for rule in rules):
+        told = row.get("ty") == provenances.TYPE and action in READS
+        if "t" not in row and (told or any(mentions(rule.where, _SEARCHED) for rule in rules)):
             row = self._whole(row)
         decision = decide(rules, row)
         if row.get("ty") == "Binary" and action == "read":
             decision = self._as_its_documents(row, decision)
+        if told and decision.permit:
+            decision = self._as_its_targets(row, decision)
         if decision.permit:
             opening = {rule.reason for rule in rules if rule.permit and rule.record}
             self._note(reason for reason in decision.reasons if reason in opening)
@@ -88,6 +94,59 @@ class Granting:
                 reasons = tuple(f"{document.ref}: {reason}" for reason in found.reasons)
                 return Decision(permit=True, reasons=reasons, patients=tuple(document.index.get("pt") or ()))
         return Decision(permit=False, reasons=("its documents are hidden",)) if documents else decision
+
+    def _as_its_targets(self, row: Row, decision: Decision, known: Mapping[Ref, Stored] | None = None) -> Decision:
+        """Return the decision for a Provenance: it is seen by who sees all that it is about, which are no others of its kind.
+
+        Of one that was deleted nobody knows any more what that was.
+        """
+        if row.get("del"):
+            return Decision(permit=False, reasons=("what it was about is not known",))
+        refs = provenances.targets_of(row)
+        found = known if known is not None else self._env.store.find_many(refs) if refs else {}
+        for ref in refs:
+            hidden = ref in found and not self.decide("read", found[ref].index).permit
+            if hidden or ref.type == provenances.TYPE:
+                return Decision(permit=False, reasons=(f"{ref}, which it is about, is hidden",))
+        return decision
+
+    def _provenances(self, action: Action, rules: tuple[Rule, ...]) -> Iterator[Rule]:
+        """Yield the refusal of all Provenances but those about what is seen; of all, where a list asks for none."""
+        every = Eq("ty", provenances.TYPE)
+        if action not in READS or not any(rule.permit for rule in rules):
+            return
+        if not provenances.may_be_listed(self._call, self._env):
+            if self._call.type is None or reaches(self._call, self._env):
+                yield Rule(permit=False, where=every, reason="not asked for")
+            return
+        found = self._env.store.search(
+            both(every, narrow(rules), *self._asked_of_provenances()), Page(provenances.MOST + 1)
+        ).rows
+        if len(found) > provenances.MOST:
+            raise TooCostly(f"More than {provenances.MOST} Provenances would have to be looked at: name a target.")
+        seen = self._seen([row.ref for row in found])
+        versions = tuple(prefix("_id", f"{each}/") for each in seen) if self._call.name.startswith("history") else ()
+        where = both(every, Not(Or((In("_id", seen), *versions))))
+        yield Rule(permit=False, where=where, reason="what it is about is hidden")
+
+    def _seen(self, found: Sequence[Ref]) -> tuple[str, ...]:
+        """Return those of the Provenances all of whose targets are seen."""
+        store = self._env.store
+        rows = store.find_many(found) if found else {}
+        refs = dict.fromkeys(ref for row in rows.values() for ref in provenances.targets_of(row.index))
+        targets = store.find_many(tuple(refs)) if refs else {}
+        seen = Decision(permit=True, reasons=())
+        return tuple(str(ref) for ref in rows if self._as_its_targets(rows[ref].index, seen, targets).permit)
+
+    def _asked_of_provenances(self) -> tuple[Query, ...]:
+        """Return what a search of Provenances asks of their targets, so that no others are looked at."""
+        if self._call.type != provenances.TYPE:
+            return ()
+        asked = tuple(each for each in self._call.params if each[0] in ("target", "_id"))
+        try:
+            return (self._env.restrict(provenances.TYPE, asked),) if asked else ()
+        except FhirError:
+            return ()
 
     def about(self, action: Action, rows: Sequence[Row]) -> tuple[Rule, ...]:
         """Return the rules for these rows; the policies that are not known yet are read together."""

@@ -26,7 +26,7 @@ _REACHING = ("_include", "_revinclude", "_has", "_filter", "_list")
 
 def reaches(call: Call, env: Env) -> bool:
     """Tell whether a search looks at other rows than those that it finds: what it brings along, and what chains lead to."""
-    return any(name.partition(":")[0] in _REACHING or "." in name for name, _ in _asked(call, env))
+    return any(name.partition(":")[0] in _REACHING or "." in name for name, _ in asked_of(call, env))
 
 
 def records_of(call: Call, sought: Query | None, base_url: str, env: Env) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def _named(call: Call, sought: Query | None, base_url: str, env: Env) -> Iterabl
 
 
 def _searched(call: Call, base_url: str, env: Env) -> Iterable[str]:
-    for name, value in _asked(call, env):
+    for name, value in asked_of(call, env):
         if name in _OF_PATIENTS:
             return _referred(value, base_url)
         if name == "_id" and call.type == "Patient":
@@ -57,7 +57,7 @@ def _searched(call: Call, base_url: str, env: Env) -> Iterable[str]:
     return ()
 
 
-def _asked(call: Call, env: Env) -> Params:
+def asked_of(call: Call, env: Env) -> Params:
     """Return what a search asks for, or a condition; on a later page that is in its token."""
     token = next((value for name, value in call.params if name == "_page"), None)
     params = asked_before(token, env.unseal) if token else call.params

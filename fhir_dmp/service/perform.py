@@ -48,6 +48,7 @@ from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.service.named import reaches
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
+from fhir_dmp.service.provenances import belonging
 from fhir_dmp.store.change import Change, Commit, Event
 from fhir_dmp.store.query import Row
 
@@ -143,7 +144,7 @@ def _attempted(call: Call, interaction: Interaction, context: Context, grant: Gr
     if isinstance(answer, Result):
         owed = _owed(call, answer.entities, context, grant, env)
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
-    answer = with_provenance(answer, call, context, env)
+    answer = belonging(with_provenance(answer, call, context, env), grant, env)
     _judge(answer, context, grant)
     return _committed(call, answer, indexed_by, context, grant, env)
 

@@ -1,0 +1,140 @@
+"""A Provenance is in the record of what it is about, is written by who writes that, and tells nobody of what is hidden."""
+
+from __future__ import annotations
+
+import json
+
+import pymongo
+import pytest
+
+from fhir_dmp.call import Call
+from tests.access_world import World, changed, consent, document, observation
+from tests.http.test_choices_of_the_patient import say
+
+TOLD = {"resourceType": "Provenance", "recorded": "2026-01-01T00:00:00Z", "agent": [{"who": {"display": "x"}}]}
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record that is open to all who treat."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    made.holder().made(consent(made.patient, "permit"))
+    yield made
+    made.server.close()
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(database_name)
+
+
+def with_provenance(actor, tree, name="create"):
+    """Write the resource with an X-Provenance; return the answer and the Provenance's id, as its author finds it."""
+    call = Call(name, tree["resourceType"], tree.get("id"), body=json.dumps(tree).encode(), provenance=json.dumps(TOLD))
+    answer = actor.ask(call)
+    ref = f"{tree['resourceType']}/{answer.body.get('id')}"
+    return answer, actor.search("Provenance", f"target={ref}").ids
+
+
+def about(*refs):
+    """Return a Provenance about these."""
+    return {**TOLD, "target": [{"reference": ref} for ref in refs]}
+
+
+def everywhere(actor, provenance, target):
+    """Return by which ways the actor learns of the Provenance."""
+    kind = target.partition("/")[0]
+    ways = {
+        "read": actor.read(f"Provenance/{provenance}").status == 200,
+        "vread": actor.vread(f"Provenance/{provenance}", 1).status == 200,
+        "history": actor.history(f"Provenance/{provenance}").status == 200,
+        "histories": provenance in actor.history("Provenance").ids,
+        "search": provenance in actor.search("Provenance").ids,
+        "by target": provenance in actor.search("Provenance", f"target={target}").ids,
+        "by id": provenance in actor.search("Provenance", f"_id={provenance}").ids,
+        "total": actor.search("Provenance", f"target={target}&_summary=count").body.get("total") != 0,
+        "brought along": provenance in actor.search(kind, "_revinclude=Provenance:target").ids,
+        "by what tells of it": actor.search(kind, "_has:Provenance:target:recorded=2026").ids != set(),
+        "system": provenance in actor.ask(Call("search-system", params=(("_type", "Provenance"),))).ids,
+        "patched": actor.ask(
+            Call("patch", "Provenance", provenance, body=b'[{"op":"test","path":"/recorded","value":"x"}]')
+        ).status
+        != 404,
+        "condition": actor.create(about(target), criteria=f"_id={provenance}").status == 200,
+    }
+    return {way for way, found in ways.items() if found}
+
+
+def test_who_may_write_an_item_writes_its_provenance(world):
+    """A professional, by the header and by itself; it is in the record, for all who see the item."""
+    doctor, other = world.professional("1"), world.professional("2")
+    made, found = with_provenance(doctor, observation(world.patient))
+    ref = f"Observation/{made.body['id']}"
+    updated, _ = with_provenance(doctor, changed(made.body, status="amended"), "update")
+
+    assert (made.status, updated.status, len(found)) == (201, 200, 1)
+    assert other.create(about(ref)).status == 201
+    assert len(other.search("Provenance", f"target={ref}").ids) == 3
+    assert len(world.holder().search("Provenance").ids) == 3
+    assert everywhere(other, *found, ref) >= {"read", "search", "brought along", "by what tells of it", "by target"}
+
+
+HIDING = ["masked", "masked at once", "withheld", "of another category", "deleted"]
+
+
+@pytest.mark.rule("L9")
+@pytest.mark.parametrize("hiding", HIDING)
+def test_the_provenance_of_what_is_hidden_is_as_absent(world, hiding):
+    """However it is hidden, and whenever: by no way does it tell that there is something."""
+    flags = ("MASQUE_PS",) if hiding == "masked at once" else ()
+    made, found = with_provenance(world.ehr, document(world.patient, *flags))
+    ref, (provenance,) = f"DocumentReference/{made.body['id']}", found
+    item = {"reference": ref}
+    reader = world.professional("2", profession="28" if hiding == "of another category" else "10")
+    if hiding in ("masked", "deleted"):
+        assert say(world.holder(), "mask", item=item).status == 200
+    if hiding == "deleted":
+        assert world.ehr.delete(ref).status == 204
+    if hiding == "withheld":
+        world.holder().made(consent(world.patient, "deny", data=[{"meaning": "instance", "reference": item}]))
+
+    assert reader.read(ref).status == 404
+    assert everywhere(reader, provenance, ref) == set()
+    if hiding == "masked":
+        assert say(world.holder(), "mask", item=item, masked=False).status == 200
+        assert "search" in everywhere(reader, provenance, ref)
+
+
+def test_one_of_several_that_is_hidden_hides_the_whole(world):
+    """What a transaction made together is told together, or not at all."""
+    entries = [
+        {"resource": each, "request": {"method": "POST", "url": each["resourceType"]}}
+        for each in (observation(world.patient), document(world.patient, "MASQUE_PS"))
+    ]
+    bundle = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).encode()
+    assert world.ehr.ask(Call("bundle", body=bundle, provenance=json.dumps(TOLD))).status == 200
+    (provenance,) = world.ehr.search("Provenance").ids
+
+    assert world.professional("2").search("Provenance").ids == set()
+    assert world.professional("2").read(f"Provenance/{provenance}").status == 404
+    assert world.holder().read(f"Provenance/{provenance}").status == 200
+
+
+def test_writing_a_provenance_tells_nothing_of_its_target(world):
+    """Hidden, of another record and absent are refused alike."""
+    other = world.new_patient()
+    masked = world.ehr.made(document(world.patient, "MASQUE_PS"))
+    foreign = world.ehr.made(observation(other))
+    doctor = world.professional("1")
+    refs = [f"DocumentReference/{masked['id']}", f"Observation/{foreign['id']}", "Observation/absent"]
+
+    answers = [doctor.create(about(ref)) for ref in refs]
+
+    assert {(answer.status, answer.text) for answer in answers} == {(403, answers[0].text)}
+    assert world.holder(other).search("Provenance").ids == set()
+
+
+def test_a_provenance_of_a_provenance_is_its_authors_alone(world):
+    """It would tell of what the inner one is about."""
+    made, found = with_provenance(world.ehr, observation(world.patient))
+    outer = world.ehr.create(about(f"Provenance/{next(iter(found))}"))
+
+    assert (made.status, outer.status) == (201, 201)
+    assert world.professional("2").read(f"Provenance/{outer.body['id']}").status == 404
