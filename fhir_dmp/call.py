@@ -20,6 +20,7 @@ from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.ledger import Ledger
 from fhir_dmp.store.port import Extract, Store
 from fhir_dmp.store.query import Query, Row
+from fhir_dmp.store.turns import Turns
 
 Params = tuple[tuple[str, str], ...]
 
@@ -120,6 +121,7 @@ class Env:
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
     ``restrict`` compiles the search restrictions of scopes. At ``majority`` years nobody's parents act for them.
     ``indexed_by`` is a number that changes with the search parameters of ``extract``; ``statement`` is the CapabilityStatement as it stands.
+    ``turns`` is the order of those who change the same resource.
     """
 
     store: Store
@@ -136,6 +138,7 @@ class Env:
     indexed_by: Callable[[], int]
     statement: Callable[[], bytes]
     majority: int = 18
+    turns: Turns = field(default_factory=Turns)
 
 
 class Grant(Protocol):

@@ -51,6 +51,7 @@ from fhir_dmp.service.policies import policy_changes
 from fhir_dmp.service.provenances import belonging
 from fhir_dmp.store.change import Change, Commit, Event
 from fhir_dmp.store.query import Row
+from fhir_dmp.store.turns import Attempts
 
 INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "read": ("read", read),
@@ -71,7 +72,6 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
 """What may be asked, the right it needs on its type (None: its parts are judged one by one), and who does it."""
 
 _DONE_BEFORE = Result("not-modified")
-ATTEMPTS = 3
 _log = structlog.get_logger(__name__)
 
 
@@ -124,21 +124,24 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
     action, interaction = _interaction(call)
     if action is not None:
         require_scope(context.subject, call.type, action)
-    for attempt in range(ATTEMPTS):
-        grant = grant_of(call, context, env, anew=attempt > 0)
-        with suppress(Stale):
-            try:
-                return _attempted(call, interaction, context, grant, env)
-            except FhirError as error:
-                owed = _owed_by_failure(error, call, context, grant, env)
-                if not owed:
-                    raise
-                env.store.commit(Commit(owed, (_described(Act(call, error=error), context, env),)))
-                raise _Told(error) from None
+    with Attempts(env.turns) as attempts:
+        for attempt in attempts:
+            grant = grant_of(call, context, env, anew=attempt > 0)
+            with suppress(Stale):
+                try:
+                    return _attempted(call, interaction, context, grant, env, attempts)
+                except FhirError as error:
+                    owed = _owed_by_failure(error, call, context, grant, env)
+                    if not owed:
+                        raise
+                    env.store.commit(Commit(owed, (_described(Act(call, error=error), context, env),)))
+                    raise _Told(error) from None
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
 
 
-def _attempted(call: Call, interaction: Interaction, context: Context, grant: Granting, env: Env) -> Result:
+def _attempted(
+    call: Call, interaction: Interaction, context: Context, grant: Granting, env: Env, attempts: Attempts
+) -> Result:
     indexed_by = env.indexed_by()
     answer = _answered(call, interaction, context, grant, env)
     if isinstance(answer, Result):
@@ -146,6 +149,7 @@ def _attempted(call: Call, interaction: Interaction, context: Context, grant: Gr
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
     answer = belonging(with_provenance(answer, call, context, env), grant, env)
     _judge(answer, context, grant)
+    attempts.about((*(str(change.ref) for change in answer.changes), *(lock.key for lock in answer.locks)))
     return _committed(call, answer, indexed_by, context, grant, env)
 
 

@@ -7,6 +7,8 @@ import threading
 
 import pytest
 
+from tests.http.conftest import make_app
+
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand", "given": ["Zoé"]}], "birthDate": "1980-02-29"}
 OBSERVATION = b"""{"resourceType": "Observation", "status": "final", "code": {"text": "K"},
  "valueQuantity": {"value": 36.70, "unit": "mmol/L"}, "effectiveDateTime": "2024-05",
@@ -260,14 +262,45 @@ def test_a_v1_scope_means_what_it_meant(with_scopes):
     assert reader.post("/Patient", PATIENT).status_code == 403
 
 
-def test_two_puts_at_once_never_share_a_version(ehr, app):
-    """Eight writers of one resource: as many versions as successes, each once."""
+@pytest.fixture
+def other_worker(mongodb_uri, database_name, tmp_path):
+    """A second process of the same server."""
+    made = make_app(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.extensions["fhir_dmp"].close()
+
+
+def test_puts_at_once_are_versions_one_after_the_other(ehr, other_worker):
+    """Writers of one resource at two workers, who say nothing of the version before: all succeed, each with a version of its own."""
     made = ehr.post("/Patient", PATIENT).json
     answers: list[int] = []
 
     def write(number: int) -> None:
         body = {**PATIENT, "id": made["id"], "multipleBirthInteger": number}
-        answers.append(ehr.fresh().put(f"/Patient/{made['id']}", body).status_code)
+        caller = ehr.at(other_worker) if number % 4 == 0 else ehr.fresh()
+        answers.append(caller.put(f"/Patient/{made['id']}", body).status_code)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    history = ehr.get(f"/Patient/{made['id']}/_history?_count=100").json
+    versions = [entry["resource"]["meta"]["versionId"] for entry in history["entry"]]
+    assert answers == [200] * 24
+    assert sorted(map(int, versions)) == list(range(1, 26))
+
+
+def test_of_puts_at_once_that_name_the_version_one_succeeds(ehr):
+    """If-Match holds for whoever comes first: the others are told, and their turn changes nothing."""
+    made = ehr.post("/Patient", PATIENT).json
+    answers: list[int] = []
+
+    def write(number: int) -> None:
+        body = {**PATIENT, "id": made["id"], "multipleBirthInteger": number}
+        answer = ehr.fresh().put(f"/Patient/{made['id']}", body, headers={"If-Match": 'W/"1"'})
+        answers.append(answer.status_code)
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -275,10 +308,8 @@ def test_two_puts_at_once_never_share_a_version(ehr, app):
     for thread in threads:
         thread.join()
 
-    history = ehr.get(f"/Patient/{made['id']}/_history").json
-    versions = [entry["resource"]["meta"]["versionId"] for entry in history["entry"]]
-    assert set(answers) <= {200, 409}
-    assert len(versions) == len(set(versions)) == 1 + answers.count(200)
+    assert sorted(answers) == [200, *[412] * 7]
+    assert ehr.get(f"/Patient/{made['id']}").headers["ETag"] == 'W/"2"'
 
 
 def test_pretty_is_for_people(ehr):
