@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import tracemalloc
 from urllib.parse import parse_qs, urlsplit
 
 import pymongo
@@ -443,6 +444,26 @@ def test_pages_keep_their_rows_while_others_write(world):
         writer.join()
     seen = [entry["resource"]["id"] for entry in first.json["entry"]] + [each for page in rest for each in page]
     assert seen == [f"o{number}" for number in range(10, 40) if number != 30]
+
+
+def test_listing_holds_no_more_than_a_page(ehr):
+    """However many pages were read: nothing of those before is kept."""
+    entry = {
+        "request": {"method": "POST", "url": "Basic"},
+        "resource": {"resourceType": "Basic", "code": {"text": "x" * 2000}},
+    }
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry] * 400}
+    assert ehr.post("", bundle).status_code == 200
+    held, url = [], "/Basic?_count=10"
+    tracemalloc.start()
+    while url:
+        answer = ehr.get(url)
+        url = next((each["url"] for each in answer.json["link"] if each["relation"] == "next"), None)
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+
+    assert len(held) == 40
+    assert held[-1] - held[5] < 200_000
 
 
 def test_a_page_belongs_to_who_asked_for_it_and_to_its_search(world, app):

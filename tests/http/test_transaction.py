@@ -141,6 +141,9 @@ def test_a_resource_comes_back_only_where_it_was_asked_for(ehr):
     assert "resource" not in plain.json["entry"][0]
     assert whole.json["entry"][0]["resource"]["identifier"][0]["value"] == "a"
     assert told.json["entry"][0]["response"]["outcome"]["resourceType"] == "OperationOutcome"
+    made = whole.json["entry"][0]
+    assert made["fullUrl"] == f"http://127.0.0.1:8000/fhir/Patient/{made['resource']['id']}"
+    assert "fullUrl" not in plain.json["entry"][0]
 
 
 def test_a_reference_to_no_entry_refuses_the_transaction(ehr):
