@@ -15,7 +15,7 @@ from typing import Any
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Interaction, Plan, Result
-from fhir_dmp.errors import FhirError, Gone, Invalid, NotFound, NotSupported, UnknownType
+from fhir_dmp.errors import FhirError, Gone, Invalid, MultipleMatches, NotFound, NotSupported, UnknownType
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import ID, Ref
@@ -291,9 +291,10 @@ def _referred(reference: str, item: _Item, sheet: _Sheet) -> Ref:
     written = {item.ref for item in sheet.items if item.ref and item.asked.method in ("PUT", "PATCH", "DELETE")}
     rows = [row for row in matched.found if row.ref not in written]
     refs = list(dict.fromkeys([*(row.ref for row in rows), *_made_here(resource_type, matched, sheet)]))
-    if len(refs) != 1:
-        found = "Nothing matches" if not refs else "Several resources match"
-        raise Invalid(f"{found} the conditional reference {reference[:200]!r}.")
+    if len(refs) > 1:
+        raise MultipleMatches(f"Several resources match the conditional reference {reference[:200]!r}.")
+    if not refs:
+        raise Invalid(f"Nothing matches the conditional reference {reference[:200]!r}.")
     sheet.relied_on.update((row.ref, row.version) for row in rows)
     return refs[0]
 

@@ -45,6 +45,7 @@ def lists(world):
         "everything of a type": Call(
             "operation", "Patient", record, operation="everything", params=(("_type", "Observation"),)
         ),
+        "everything of the token's record": Call("operation", "Patient", operation="everything"),
         "lastn": Call("operation", "Observation", operation="lastn", params=(*subject, ("max", "9"))),
         "compartment": Call("search-type", "Observation", compartment=within),
         "whole compartment": Call("search-system", compartment=within),

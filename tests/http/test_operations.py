@@ -115,11 +115,18 @@ def test_the_log_knows_an_operation_by_its_name(ehr, auditor, patient):
 
 def test_what_is_no_operation_here_is_refused_with_its_name(ehr, patient):
     """An unknown name, a level it does not have, a type it is not for."""
-    for url in ("/$nothing", "/Patient/$lastn", "/$validate", f"/Patient/{patient['id']}/$nothing"):
+    for url in (
+        "/$nothing",
+        "/Encounter/$everything",
+        "/Patient/$lastn",
+        "/$validate",
+        f"/Patient/{patient['id']}/$nothing",
+    ):
         answer = ehr.get(url)
         assert answer.status_code == 400, url
         assert codes(answer) == [("error", "not-supported")]
     assert ehr.get("/AuditEvent/x/$meta").status_code == 400
+    assert "for no one record" in ehr.get("/Patient/$everything").json["issue"][0]["diagnostics"]
     assert ehr.get("/Nonsense/$validate").status_code == 404
 
 

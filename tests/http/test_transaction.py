@@ -333,6 +333,14 @@ def test_a_failed_transaction_leaves_no_version_index_or_key(ehr):
         ([entry("POST", "Observation", observation("Patientt?identifier=1"))], 400, "Bundle.entry[0]"),
         ([entry("POST", "Observation", observation("Patient?identifier=nobody"))], 400, "Bundle.entry[0]"),
         (
+            [
+                *[entry("POST", "Patient", patient("twin"))] * 2,
+                entry("POST", "Observation", observation("Patient?identifier=twin")),
+            ],
+            412,
+            "Bundle.entry[2]",
+        ),
+        (
             [entry("POST", "Patient", patient(), ONE), entry("POST", "Patient", patient(), ONE)],
             400,
             "Bundle.entry.fullUrl",

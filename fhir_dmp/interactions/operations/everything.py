@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from fhir_dmp.access.decide import decide
@@ -31,7 +32,11 @@ _REFERENCE = re.compile(rb'"reference":"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(
 
 
 def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return a page of the record: members of the compartment as matches, what they name outside of it as included."""
+    """Return a page of the record: members of the compartment as matches, what they name outside of it as included.
+
+    Without an id it is the record that the token is for.
+    """
+    call = call if call.id is not None else _of_token(call, context)
     place = _resume(call, context, env)
     asked = dict(place.params) if place else _asked(call, env)
     count = int(asked.get("_count", env.limits.page))
@@ -52,6 +57,13 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         entities=tuple(disclosed(row) for row in (*found.rows, *named)),
         query=urlencode(tuple(asked.items())),
     )
+
+
+def _of_token(call: Call, context: Context) -> Call:
+    record = context.subject.record if context.subject else None
+    if call.type != "Patient" or record is None:
+        raise Invalid(f"This token is for no one record: call {call.type}/[id]/$everything.")
+    return replace(call, id=record.partition("/")[2])
 
 
 def _asked(call: Call, env: Env) -> dict[str, str]:
