@@ -1,10 +1,11 @@
-"""One real MongoDB for the run, a database of its own for each test, and the server's parts on it."""
+"""One real MongoDB for the run, a database for each test that no other uses meanwhile, and the server's parts on it."""
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path
 
+import pymongo
 import pytest
 from hypothesis import settings
 
@@ -16,6 +17,11 @@ settings.load_profile("house")
 """A machine that does other things as well makes an example slow, not wrong."""
 
 _SHARED = "mongodb-of-the-run"
+_SUFFIXES = ("", LOG_SUFFIX, SEAL_SUFFIX)
+"""A server's databases: the records, the log and its seals."""
+
+_MANY = 1000
+"""Rows from which on it costs less to make their collection anew."""
 
 
 def _shared_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -40,13 +46,52 @@ def pytest_sessionfinish(session):
         Embedded.ensure(folder, own=True).stop()
 
 
+class Databases:
+    """This worker's databases: one that a test has done with is emptied for the next, since collections and indexes cost most of a test."""
+
+    def __init__(self, client):
+        self._client = client
+        self._free = []
+
+    def take(self):
+        """Return the name of an empty one."""
+        return self._free.pop() if self._free else f"test_{secrets.token_hex(6)}"
+
+    def put_back(self, name):
+        """Leave nothing of what a test stored."""
+        for suffix in _SUFFIXES:
+            database = self._client[name + suffix]
+            for collection in database.list_collection_names():
+                if database[collection].estimated_document_count() > _MANY:
+                    database[collection].drop()
+                else:
+                    database[collection].delete_many({})
+        self._free.append(name)
+
+    def drop(self, name):
+        """Leave no collection either."""
+        for suffix in _SUFFIXES:
+            self._client.drop_database(name + suffix)
+
+
+@pytest.fixture(scope="session")
+def databases(mongodb_uri):
+    """The databases of this worker's tests."""
+    with pymongo.MongoClient(mongodb_uri) as client:
+        yield Databases(client)
+
+
 @pytest.fixture
-def database_name():
-    """A name that no other test has."""
-    return f"test_{secrets.token_hex(6)}"
+def database_name(databases):
+    """A name of databases that are empty, though they may have their collections already."""
+    name = databases.take()
+    yield name
+    databases.put_back(name)
 
 
-def drop(client, name):
-    """Drop a server's databases: the records, the log and its seals."""
-    for suffix in ("", LOG_SUFFIX, SEAL_SUFFIX):
-        client.drop_database(name + suffix)
+@pytest.fixture
+def new_database_name(databases):
+    """A name that no other test ever has: for those that look at the collections, or change them."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield name
+    databases.drop(name)

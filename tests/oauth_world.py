@@ -6,9 +6,8 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from urllib.parse import parse_qsl, urlencode, urlsplit
-from uuid import uuid4
 
 from argon2 import PasswordHasher
 from flask import Flask
@@ -150,6 +149,13 @@ class World:
             raise self.fail
         self.acts.append(act)
 
+    @cached_property
+    def shared(self):
+        """Connections of nobody's in particular; each new one costs a proof of the password."""
+        client = MongoClient(self.uri)
+        self.opened.append(client)
+        return client
+
     def grants(self):
         """Return the port on a connection of its own."""
         client = MongoClient(self.uri)
@@ -180,7 +186,7 @@ class World:
 
     def clients(self):
         """Return the door of registration."""
-        return Clients(self.grants(), self.clock, RandomIds(), self.announce, restrict())
+        return Clients(MongoGrants(self.shared[self.database]), self.clock, RandomIds(), self.announce, restrict())
 
     def authorizations(self, secret=b"s" * 32):
         """Return the door of the authorization endpoint, of one more worker."""
@@ -199,9 +205,8 @@ class World:
         )
 
     def kept_accounts(self):
-        """Return the port of accounts."""
-        self.opened.append(MongoClient(self.uri))
-        return MongoAccounts(self.opened[-1][self.database])
+        """Return the port of accounts, over connections that are the world's."""
+        return MongoAccounts(self.shared[self.database])
 
     def sign_in(self, account_id="a-1", **changed):
         """Add the account of a patient and return it signed in."""
@@ -238,10 +243,8 @@ class World:
 
     def accounts(self, secret=b"s" * 32):
         """Return the door of accounts of one more worker; its hashes cost little."""
-        client = MongoClient(self.uri)
-        self.opened.append(client)
         return Accounts(
-            accounts=MongoAccounts(client[self.database]),
+            accounts=self.kept_accounts(),
             passwords=cheap_passwords(),
             seal=Seal(secret, "totp"),
             clock=self.clock,
@@ -284,17 +287,15 @@ class World:
         return app.test_client()
 
     def close(self):
-        """Drop the database and let the connections go."""
-        self.opened.append(MongoClient(self.uri))
-        self.opened[-1].drop_database(self.database)
+        """Let the connections go."""
         for each in self.opened:
             each.close()
 
 
 @contextmanager
-def opened_world(uri, world=World):
-    """An empty database of its own, dropped afterwards."""
-    made = world(uri, f"oauth_{uuid4().hex}")
+def opened_world(uri, name, world=World):
+    """An empty world on the database of that name."""
+    made = world(uri, name)
     try:
         yield made
     finally:

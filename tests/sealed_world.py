@@ -20,7 +20,6 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.store import MongoStore
-from tests.conftest import drop
 
 IDS = RandomIds()
 NOON = datetime(2026, 10, 20, 12, tzinfo=UTC)
@@ -119,12 +118,10 @@ class World:
 
 @contextmanager
 def sealed_world(uri, name, folder):
-    """An empty world, dropped afterwards."""
+    """An empty world on databases of that name."""
     world = World(uri, name, folder)
     try:
         yield world
     finally:
         for each in world.opened:
             each.close()
-        with pymongo.MongoClient(uri) as client:
-            drop(client, name)

@@ -132,7 +132,7 @@ class Visitor:
 
 
 @contextmanager
-def opened_sign_in_world(uri):
-    """An empty database of its own, dropped afterwards."""
-    with opened_world(uri, SignInWorld) as made:
+def opened_sign_in_world(uri, name):
+    """An empty world on the database of that name."""
+    with opened_world(uri, name, SignInWorld) as made:
         yield made

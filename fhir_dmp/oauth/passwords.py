@@ -6,6 +6,8 @@ https://pages.nist.gov/800-63-3/sp800-63b.html.
 
 from __future__ import annotations
 
+import base64
+import os
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -54,7 +56,7 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
         self._gate = threading.BoundedSemaphore(HASHES_AT_ONCE)
-        self._nobodys = self._hasher.hash("nobody has this password")
+        self._nobodys = _nobodys(self._hasher)
 
     def hash(self, password: str) -> str:
         """Return the hash to keep, with its salt and its costs."""
@@ -81,6 +83,15 @@ class Passwords:
             yield
         finally:
             self._gate.release()
+
+
+def _nobodys(hasher: PasswordHasher) -> str:
+    """Return a hash that costs as much as any to compare with, and that no password has: it was never made of one."""
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, digest = (
+        base64.b64encode(os.urandom(length)).decode().rstrip("=") for length in (hasher.salt_len, hasher.hash_len)
+    )
+    return f"$argon2id$v=19${costs}${salt}${digest}"
 
 
 def _is_common(folded: str) -> bool:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from fhir_dmp.definitions.bindings import bound_param
@@ -57,7 +58,6 @@ class Added:
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._definitions = definitions
-        self._compiler = compiler_of(definitions)
         self._read = read
         self._ticks = ticks
         self._lock = threading.Lock()
@@ -88,6 +88,11 @@ class Added:
     def compile(self, definition: Mapping[str, Any]) -> ByType:
         """Return the parameter for each of its types; raise ``UnsupportedError`` saying why it cannot be one."""
         return compile_posted(definition, self._compiler, self._definitions)
+
+    @cached_property
+    def _compiler(self) -> Compiler:
+        """Made when the first parameter is posted: most servers never need it."""
+        return compiler_of(self._definitions)
 
     def _look(self) -> tuple[Mapping[str, Params], Mapping[str, Params]]:
         if self._ticks() >= self._until:

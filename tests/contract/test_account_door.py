@@ -26,9 +26,9 @@ DOCTOR = NewAccount(
 
 
 @pytest.fixture
-def world(mongodb_uri):
+def world(mongodb_uri, database_name):
     """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri) as made:
+    with opened_world(mongodb_uri, database_name) as made:
         yield made
 
 

@@ -58,7 +58,6 @@ def port(mongodb_uri, database_name):
     """Two workers' ports on one database."""
     clients = [MongoClient(mongodb_uri), MongoClient(mongodb_uri)]
     yield tuple(MongoAccounts(client[database_name]) for client in clients)
-    clients[0].drop_database(database_name)
     for client in clients:
         client.close()
 
@@ -241,7 +240,6 @@ def test_a_database_that_is_gone_is_unavailable_for_accounts(mongodb_uri, databa
     """Look-ups and transactions alike."""
     client = MongoClient(mongodb_uri)
     gone = MongoAccounts(client[database_name])
-    client.drop_database(database_name)
     client.close()
 
     for call in (

@@ -21,9 +21,9 @@ CLIENT = Client("ehr-one", "r-1", "backend", "ehr", ("system/*.rs",), 7, "urn:x|
 
 
 @pytest.fixture
-def world(mongodb_uri):
+def world(mongodb_uri, database_name):
     """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri) as made:
+    with opened_world(mongodb_uri, database_name) as made:
         yield made
 
 

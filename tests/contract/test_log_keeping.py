@@ -22,9 +22,9 @@ OCTOBER, NOVEMBER = "audit_2026_10", "audit_2026_11"
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(mongodb_uri, new_database_name, tmp_path):
     """A log of October and November, with an epoch that crosses the month; it is the 20th of November."""
-    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
+    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
         made.store, made.leader, made.announced = made.writer(), made.sealer(), []
         for day in (datetime(2026, 10, 20, tzinfo=UTC), datetime(2026, 10, 31, 23, 59, tzinfo=UTC)):
             made.clock.set(day)

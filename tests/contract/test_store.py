@@ -25,7 +25,6 @@ from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.store import MongoStore
-from tests.conftest import drop
 from tests.journeys.conftest import free_port
 
 IDS, CLOCK = RandomIds(), SystemClock()
@@ -37,8 +36,6 @@ def store(mongodb_uri, database_name):
     made = MongoStore.connect(mongodb_uri, database_name, clock=CLOCK, settings=Settings())
     yield made
     made.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop(client, database_name)
 
 
 def event():

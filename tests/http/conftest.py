@@ -6,13 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from fhir_dmp.app import create_app, create_server
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.settings import Limits, Settings
-from tests.conftest import drop
+from tests.access_world import World
 from tests.oauth_world import jwks, key_pair
 
 
@@ -97,8 +96,14 @@ def app(mongodb_uri, database_name, tmp_path):
     made = make_app(mongodb_uri, database_name, tmp_path)
     yield made
     made.extensions["fhir_dmp"].close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop(client, database_name)
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name, tmp_path):
+    """A record, its holder, and others at the one door."""
+    made = World(mongodb_uri, database_name, tmp_path)
+    yield made
+    made.server.close()
 
 
 @pytest.fixture
@@ -131,5 +136,3 @@ def small_ehr(mongodb_uri, database_name, tmp_path):
     made = make_app(mongodb_uri, database_name, tmp_path, body=65536, bundle_entries=10)
     yield register(made, "ehr-small")
     made.extensions["fhir_dmp"].close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop(client, database_name)

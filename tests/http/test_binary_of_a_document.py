@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import pymongo
 import pytest
 
-from tests.access_world import RPPS, World, consent, document
+from tests.access_world import RPPS, consent, document
 from tests.http.test_choices_of_the_patient import say
 
 TEXT = {"resourceType": "Binary", "contentType": "text/plain", "data": "Qm9uam91cg=="}
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(world):
     """A record that is open to professional 1."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    made.holder().made(consent(made.patient, "permit", actors=[f"{RPPS}|1"]))
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1"]))
+    return world
 
 
 def stored(world, *, absolute=False, **more):

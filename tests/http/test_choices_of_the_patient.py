@@ -5,21 +5,10 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-import pymongo
 import pytest
 
 from fhir_dmp.call import Call
-from tests.access_world import NOON, RPPS, World, consent, document, observation
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+from tests.access_world import NOON, RPPS, consent, document, observation
 
 
 @pytest.fixture

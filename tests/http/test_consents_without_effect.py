@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import pymongo
-import pytest
-
-from tests.access_world import World, changed, consent, document, observation, reference
+from tests.access_world import changed, consent, document, observation, reference
 from tests.http.test_choices_of_the_patient import say
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 def about(patient, *items):

@@ -34,9 +34,9 @@ def provider(tmp_path_factory):
 
 
 @pytest.fixture
-def world(mongodb_uri):
+def world(mongodb_uri, database_name):
     """One database at the time of the provider, and as many workers as a test wants."""
-    with opened_sign_in_world(mongodb_uri) as made:
+    with opened_sign_in_world(mongodb_uri, database_name) as made:
         made.clock.set(datetime.now(UTC))
         yield made
 

@@ -7,7 +7,6 @@ import json
 import re
 from dataclasses import replace
 
-import pymongo
 import pytest
 
 from fhir_dmp.app import create_app
@@ -335,8 +334,6 @@ def test_pages_of_named_origins_may_call(mongodb_uri, database_name, tmp_path):
     assert "Access-Control-Allow-Origin" not in stranger.headers
     assert app.test_client().get("/fhir/metadata").json["rest"][0]["security"]["cors"] is True
     server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 PROVENANCE = {

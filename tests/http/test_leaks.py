@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from fhir_dmp.call import Call
 from fhir_dmp.store.port import Page
 from fhir_dmp.store.query import EVERYTHING
-from tests.access_world import World, observation
+from tests.access_world import observation
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "bundles-and-smart-compartment" / "R4"
 BUNDLES = ("SmartCommon", "SmartPatientA", "SmartPatientB", "SmartPatientC", "SmartPatientD", "SmartCompartmentLeak")
@@ -58,17 +57,13 @@ def _theirs():
 
 
 @pytest.fixture(params=["own", "shared"])
-def world(request, mongodb_uri, database_name, tmp_path):
+def world(request, world):
     """All of it stored by one EHR; what its senders wrote against R4 is left out by the server."""
     if request.param == "shared" and not SHARED.is_dir():
         pytest.skip("the SMART compartment bundles are read from ../shared/data, which is absent")
-    made = World(mongodb_uri, database_name, tmp_path)
-    stored = made.ehr.transaction(*(_own() if request.param == "own" else _theirs()), kind="batch").body["entry"]
+    stored = world.ehr.transaction(*(_own() if request.param == "own" else _theirs()), kind="batch").body["entry"]
     assert sum(each["response"]["status"][0] == "2" for each in stored) > 0.8 * len(stored)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+    return world
 
 
 def doors(world, patient, rows):

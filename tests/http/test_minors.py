@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pymongo
 import pytest
 
-from tests.access_world import World, changed, consent, observation
+from tests.access_world import changed, consent, observation
 
 BORN, EVE = "2009-03-01", datetime(2027, 2, 28, 23, 59, tzinfo=UTC)
 FATHER, GUARDIAN = "FTH", "GUARD"
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(world):
     """The record of a minor."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    made.patient = made.new_patient(birthDate=BORN)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+    world.patient = world.new_patient(birthDate=BORN)
+    return world
 
 
 @pytest.fixture

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import json
 
-import pymongo
 import pytest
 
 from fhir_dmp.call import Call
 from fhir_dmp.fhir.labels import SYSTEM
 from fhir_dmp.fhir.reference import Ref
-from tests.access_world import RPPS, World, consent, document, observation
+from tests.access_world import RPPS, consent, document, observation
 
 STATUS = json.dumps([{"op": "test", "path": "/status", "value": "final"}]).encode()
 TAG = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "x"}]}}]}
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 @pytest.fixture

@@ -6,24 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
-import pymongo
 import pytest
 
 from fhir_dmp.call import Call
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.query import Eq
-from tests.access_world import NOON, RPPS, Actor, World, changed, document, observation
+from tests.access_world import NOON, RPPS, Actor, changed, document, observation
 from tests.http.test_choices_of_the_patient import by, say, told
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 @pytest.fixture

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pymongo
 import pytest
 
 from fhir_dmp.errors import NotFound
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service.explain import Asked, explain
-from tests.access_world import INS, NOON, RPPS, World, changed, consent, document, observation
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
 
 
 @pytest.fixture

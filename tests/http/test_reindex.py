@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import pymongo
 import pytest
 from click.testing import CliRunner
 
@@ -54,8 +53,6 @@ def settings(mongodb_uri, database_name, tmp_path):
         log_level="error",
         commit_timeout_seconds=0.5,
     )
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 @pytest.fixture

@@ -7,12 +7,10 @@ import threading
 import tracemalloc
 from urllib.parse import parse_qs, urlsplit
 
-import pymongo
 import pytest
 
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.compile import compile_query
-from tests.conftest import drop
 from tests.http.conftest import make_app, register
 from tests.unit.search.world import query_of
 
@@ -498,8 +496,6 @@ def test_a_page_expires(mongodb_uri, database_name, tmp_path):
         caller.post("/Organization", {"resourceType": "Organization", "name": f"n{number}"})
     answer = caller.get(link(caller.get("/Organization?_count=1"), "next"))
     app.extensions["fhir_dmp"].close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop(client, database_name)
     assert answer.status_code == 400
     assert "too old" in answer.json["issue"][0]["diagnostics"]
 
@@ -530,8 +526,6 @@ def test_a_chain_through_too_many_is_refused(mongodb_uri, database_name, tmp_pat
         )
     )
     app.extensions["fhir_dmp"].close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop(client, database_name)
     assert (chained.status_code, reverse.status_code, wide.status_code) == (422, 200, 422)
     assert chained.json["issue"][0]["code"] == "too-costly"
 

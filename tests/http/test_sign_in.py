@@ -16,9 +16,9 @@ from tests.sign_in_world import HOSPITAL, NEXT, PASSWORD, PRACTICE, Visitor, ope
 
 
 @pytest.fixture
-def world(mongodb_uri):
+def world(mongodb_uri, database_name):
     """One database, and as many workers as a test wants."""
-    with opened_sign_in_world(mongodb_uri) as made:
+    with opened_sign_in_world(mongodb_uri, database_name) as made:
         yield made
 
 

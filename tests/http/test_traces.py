@@ -6,26 +6,14 @@ import base64
 import json
 from datetime import timedelta
 
-import pymongo
 import pytest
 
 from fhir_dmp.call import Call
-from tests.access_world import NOON, RPPS, World, consent, document, observation
+from tests.access_world import NOON, RPPS, consent, document, observation
 from tests.balp import claimed
 from tests.balp_facts import FACTS
-from tests.conftest import drop
 
 ACCESS_MODE = "https://mos.esante.gouv.fr/NOS/TRE_R248-ModeAcces/FHIR/TRE-R248-ModeAcces"
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop(client, database_name)
 
 
 @pytest.fixture

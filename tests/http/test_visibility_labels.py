@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import pymongo
 import pytest
 
 from fhir_dmp.access.model import Person, Subject
-from tests.access_world import SYSTEM, Actor, World, changed, consent, document
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+from tests.access_world import SYSTEM, Actor, changed, consent, document
 
 
 def flags(resource):

@@ -5,22 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import pymongo
 import pytest
 
-from tests.access_world import NOON, RPPS, Actor, World, changed, consent, document, observation
+from tests.access_world import NOON, RPPS, Actor, changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say
 from tests.http.test_notices import in_emergency, letters
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
-    """A record, its holder, and others."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 @pytest.fixture

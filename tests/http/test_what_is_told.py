@@ -7,14 +7,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from fhir_dmp.app import create_app, create_server
 from fhir_dmp.settings import Settings
 from tests.balp import claimed
 from tests.balp_facts import FACTS
-from tests.conftest import drop
 from tests.http.conftest import register
 from tests.http.test_interactions import PATIENT
 
@@ -40,8 +38,6 @@ def behind_proxy(mongodb_uri, database_name, tmp_path):
     made = create_app(settings, create_server(settings))
     yield made
     made.extensions["fhir_dmp"].close()
-    with pymongo.MongoClient(mongodb_uri) as database:
-        drop(database, database_name)
 
 
 def test_the_network_address_is_the_peers(ehr, auditor):

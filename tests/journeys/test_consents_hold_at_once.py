@@ -11,7 +11,6 @@ import threading
 import time
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from fhir_dmp.app import create_app, create_server
@@ -59,8 +58,6 @@ def world(mongodb_uri, database_name, tmp_path):
     made = Workers(mongodb_uri, database_name, tmp_path)
     yield made
     made.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 class Flips:

@@ -23,7 +23,6 @@ from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir import codec
 from fhir_dmp.service.load import Door, Unit, _in_order, load_unit
 from fhir_dmp.stores.mongo.store import MongoStore
-from tests.conftest import drop
 from tests.journeys.conftest import COMMAND
 from tests.oauth_world import jwks, key_pair
 
@@ -75,7 +74,6 @@ def place(mongodb_uri, database_name, tmp_path, monkeypatch):
         )  # fmt: skip
         assert done.exit_code == 0, done.output
         yield made
-        drop(client, database_name)
 
 
 def patient(own=None, family="Durand", **more):

@@ -5,7 +5,6 @@ https://schemathesis.readthedocs.io/en/stable/.
 
 from __future__ import annotations
 
-import pymongo
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -23,8 +22,6 @@ def asked(mongodb_uri, database_name, tmp_path):
     ehr = register(app, "ehr-machine")
     yield app, {"Authorization": f"Bearer {ehr._token}"}
     app.extensions["fhir_dmp"].close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 def test_whatever_the_openapi_allows_is_answered_and_never_by_a_fault(asked):
