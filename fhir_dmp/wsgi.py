@@ -15,7 +15,9 @@ from typing import TypeVar
 
 from flask import Flask
 
-from fhir_dmp.app import DatabaseError, create_app, sealing
+from fhir_dmp.app.database import DatabaseError
+from fhir_dmp.app.sealing import sealing
+from fhir_dmp.app.web import create_app
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.settings import Settings
 

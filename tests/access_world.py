@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.app import create_server
+from fhir_dmp.app.server import create_server
 from fhir_dmp.call import Call, Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir.labels import SYSTEM

@@ -28,7 +28,8 @@ from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import Seal
 from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.accounts import Accounts
-from fhir_dmp.service.authorize import Authorizations, Choice
+from fhir_dmp.service.answers import Choice
+from fhir_dmp.service.authorize import Authorizations
 from fhir_dmp.service.clients import Clients, NewClient
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.sign_in import SignedIn

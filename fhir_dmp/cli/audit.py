@@ -12,7 +12,8 @@ from typing import BinaryIO
 import click
 from rich.progress import Progress
 
-from fhir_dmp.app import audit_files, open_keeper, open_sealing, users_script
+from fhir_dmp.app.database import users_script
+from fhir_dmp.app.sealing import audit_files, open_keeper, open_sealing
 from fhir_dmp.call import Call
 from fhir_dmp.cli.common import out, parts, progress_bar, reported, settings_of, with_data_dir, with_operator
 from fhir_dmp.fhir import codec, parameters

@@ -15,7 +15,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from fhir_dmp.app import DatabaseError, Server, open_server
+from fhir_dmp.app.database import DatabaseError
+from fhir_dmp.app.running import open_server
+from fhir_dmp.app.server import Server
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.errors import InvalidClient, OAuthError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fhir_dmp.app import Running, open_server, telling_metrics
+from fhir_dmp.app.running import Running, open_server, telling_metrics
 from fhir_dmp.cli.common import advance, out, progress_bar, reported, settings_of, with_data_dir
 from fhir_dmp.demo.people import LOGINS, PASSWORD, TOTP
 from fhir_dmp.serve import require_port

@@ -9,7 +9,7 @@ import pymongo
 import pytest
 from pymongo.errors import OperationFailure
 
-from fhir_dmp.app import create_server
+from fhir_dmp.app.server import create_server
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit
 from fhir_dmp.stores.mongo import embedded

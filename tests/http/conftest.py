@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fhir_dmp.app import create_app, create_server
+from fhir_dmp.app.server import create_server
+from fhir_dmp.app.web import create_app
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.settings import Limits, Settings
 from tests.access_world import World

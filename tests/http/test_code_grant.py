@@ -17,8 +17,10 @@ from joserfc.jwk import KeySet
 from fhir_dmp.access.model import Person
 from fhir_dmp.errors import Unauthenticated, Unavailable
 from fhir_dmp.oauth.engine import half_hash
-from fhir_dmp.service.authorize import Choice, Go, Question, SignInFirst, Sorry
+from fhir_dmp.service.answers import Choice
+from fhir_dmp.service.authorize import Go, SignInFirst, Sorry
 from fhir_dmp.service.clients import NewClient
+from fhir_dmp.service.questions import Question
 from fhir_dmp.store.accounts import Situation
 from tests.oauth_world import (
     CALLBACK,

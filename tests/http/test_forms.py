@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from fhir_dmp.app import create_app
+from fhir_dmp.app.web import create_app
 from tests.http.conftest import make_app, register
 
 XML = "application/fhir+xml"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fhir_dmp.app import create_sealing
+from fhir_dmp.app.sealing import create_sealing
 from fhir_dmp.audit.export import export
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.errors import Unavailable

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pymongo
 import pytest
 from click.testing import CliRunner
 
 from fhir_dmp.call import Call
 from fhir_dmp.cli import main
-from tests.access_world import INS, Actor, World, consent, observation
+from tests.access_world import INS, Actor, consent, observation
 
 MOST = 3
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(world):
     """Records that all name one structure, more than a list looks at."""
-    made = World(mongodb_uri, database_name, tmp_path)
-    env = made.server.env
-    made.server = replace(made.server, env=replace(env, limits=replace(env.limits, policies=MOST)))
-    yield made
-    made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
+    env = world.server.env
+    world.server = replace(world.server, env=replace(env, limits=replace(env.limits, policies=MOST)))
+    return world
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from fhir_dmp.access.model import Subject
-from fhir_dmp.app import create_app, create_server
+from fhir_dmp.app.server import create_server
+from fhir_dmp.app.web import create_app
 from fhir_dmp.call import Call
 from fhir_dmp.cli import main
 from fhir_dmp.search.added import POLL_SECONDS

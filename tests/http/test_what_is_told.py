@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fhir_dmp.app import create_app, create_server
+from fhir_dmp.app.server import create_server
+from fhir_dmp.app.web import create_app
 from fhir_dmp.settings import Settings
 from tests.balp import claimed
 from tests.balp_facts import FACTS

@@ -13,7 +13,10 @@ from werkzeug.exceptions import HTTPException
 
 from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.http.oauth.sign_in import SignInPages
-from fhir_dmp.service.authorize import Answer, Authorizations, Choice, Go, Question, SignInFirst, Sorry
+from fhir_dmp.service.allowances import Allowances
+from fhir_dmp.service.answers import Choice
+from fhir_dmp.service.authorize import Answer, Authorizations, Go, SignInFirst, Sorry
+from fhir_dmp.service.questions import Question
 
 MOST_BYTES = 64 * 1024
 HERE = "/oauth/authorize"
@@ -27,8 +30,9 @@ _log = structlog.get_logger(__name__)
 class AuthorizePages:
     """Puts the question to the person of a browser, and takes the answer."""
 
-    def __init__(self, door: Authorizations, sign_in: SignInPages) -> None:
+    def __init__(self, door: Authorizations, allowances: Allowances, sign_in: SignInPages) -> None:
         self._door = door
+        self._allowances = allowances
         self._sign_in = sign_in
         self._pages = sign_in.pages
         self._reception = sign_in.reception
@@ -73,7 +77,7 @@ class AuthorizePages:
                 "until": _day(each.ends) if each.offline else "",
                 "lines": [_line(scope, words) for scope in each.scopes],
             }
-            for each in self._door.granted(signed)
+            for each in self._allowances.granted(signed)
         ]
         return self._pages.show("apps.html", apps=shown, person=signed.account.name)
 
@@ -84,7 +88,7 @@ class AuthorizePages:
         if signed is None:
             return self._pages.go("/oauth/sign-in")
         context = self._reception.stranger(request.environ)
-        self._door.withdraw(request.form.get("app", ""), signed, context)
+        self._allowances.withdraw(request.form.get("app", ""), signed, context)
         return self._pages.go(APPS)
 
     def failed(self, error: FhirError) -> Response:

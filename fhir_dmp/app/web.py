@@ -1,0 +1,107 @@
+"""The WSGI application on the server's parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from flask import Flask, Response, request
+from flask_smorest import Api
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from fhir_dmp.app.server import FHIR_PATH, Server, create_server
+from fhir_dmp.http.bodies import share_threads
+from fhir_dmp.http.cors import Cors
+from fhir_dmp.http.docs import CONFIG, docs_blueprint
+from fhir_dmp.http.errors import from_werkzeug, protected
+from fhir_dmp.http.fhir.describe import FhirRoutes
+from fhir_dmp.http.fhir.plain import PlainCalls
+from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
+from fhir_dmp.http.health import health_blueprint
+from fhir_dmp.http.middleware import Reception
+from fhir_dmp.http.oauth.authorize import AuthorizePages, authorize_blueprint
+from fhir_dmp.http.oauth.routes import oauth_blueprint, well_known_blueprint
+from fhir_dmp.http.oauth.sign_in import SignInPages, sign_in_blueprint
+from fhir_dmp.http.pages.browser import Browser
+from fhir_dmp.http.pages.render import Pages, pages_blueprint
+from fhir_dmp.service.operations import OPERATIONS
+from fhir_dmp.service.origins import Origins
+from fhir_dmp.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings, server: Server | None = None) -> Flask:
+    """Return the WSGI application on the server's parts."""
+    server = server or create_server(settings)
+    if server.reindexer.is_behind:
+        _log.warning(
+            "older-index",
+            advice="searches may miss rows of an older release: run fhir-dmp reindex --all beside the server",
+        )
+    app = _App("fhir_dmp", static_folder=None)
+    app.config.update(CONFIG, MAX_CONTENT_LENGTH=settings.limits.body, PROPAGATE_EXCEPTIONS=False)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.extensions["fhir_dmp"] = server
+    readers = share_threads(app, settings.threads, FHIR_PATH)
+    endpoint = _endpoint(server)
+    origins = Origins(server.grants, server.env.clock, settings.cors_origins)
+    framework = Cors(app.wsgi_app, origins.is_registered)
+    types = frozenset(server.env.definitions.resource_types) - {"Binary"}  # whose content may be asked for as it is
+    app.wsgi_app = PlainCalls(framework, endpoint, FHIR_PATH, readers, types)  # type: ignore[method-assign] # as Flask tells to
+    described = FhirRoutes(FHIR_PATH, server.env.definitions.search_params, OPERATIONS)
+    api = Api(app, spec_kwargs={"extra_plugins": [described]})
+    api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
+    api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")
+    api.register_blueprint(well_known_blueprint(server.tokens), url_prefix="/.well-known")
+    app.register_blueprint(pages_blueprint())
+    sign_in = _sign_in_pages(server, endpoint.reception)
+    app.register_blueprint(sign_in_blueprint(sign_in), url_prefix="/oauth")
+    authorize = AuthorizePages(server.authorizations, server.allowances, sign_in)
+    app.register_blueprint(authorize_blueprint(authorize), url_prefix="/oauth")
+    app.register_blueprint(docs_blueprint())
+    app.register_blueprint(health_blueprint(server.store.ready))
+
+    @app.before_request
+    def methods() -> Response | None:
+        here = request.path == FHIR_PATH or request.path.startswith(f"{FHIR_PATH}/")
+        return endpoint.options() if request.method == "OPTIONS" and here else None
+
+    @app.errorhandler(HTTPException)
+    def no_route(fault: HTTPException) -> Response | HTTPException:
+        if not request.path.startswith(FHIR_PATH):
+            return fault
+        return endpoint.failed() if isinstance(fault, InternalServerError) else endpoint.turn_away(from_werkzeug(fault))
+
+    app.after_request(protected)
+    return app
+
+
+class _App(Flask):
+    """Flask, whose own log lines would quote what a fault was about."""
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Tell where a fault happened that no door caught, and of what kind."""
+        _log.error("fault", exc_info=exc_info, method=request.method)
+
+
+def _sign_in_pages(server: Server, reception: Reception) -> SignInPages:
+    pages = Pages(Browser(server.forms, secure=server.settings.public_url.startswith("https://")))
+    return SignInPages(server.federation.sign_in, server.federation, pages, reception)
+
+
+def _endpoint(server: Server) -> Endpoint:
+    env, settings = server.env, server.settings
+    return Endpoint(
+        env=env,
+        tokens=server.tokens,
+        reception=Reception(server.base_url, env.clock, env.ids, settings.trusted_proxies),
+        refusals=server.refusals,
+        documents={
+            "capabilities": env.statement,
+            "smart-configuration": server.tokens.smart_configuration,
+        },
+        gzip_from=settings.gzip_from,
+    )
