@@ -2,6 +2,10 @@
 
 Each class states the issue code of the OperationOutcome, the HTTP status that ``http.errors`` answers with, and
 the outcome code that the audit records. Functions that judge return values; functions that do raise these.
+
+Outcomes are as http://terminology.hl7.org/CodeSystem/audit-event-outcome defines them: 4 for what the sender got wrong ("often equivalent to
+an HTTP 400 response"), 8 for an unexpected error ("often equivalent to an HTTP 500 response"), 12 where the system is no longer available.
+A refusal is 8, as IHE BALP has it for a Consent's denial.
 """
 
 from __future__ import annotations

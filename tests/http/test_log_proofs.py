@@ -127,6 +127,20 @@ def test_the_stream_is_never_gathered_before_it_is_sent(sealed, auditor, headers
     answer.close()
 
 
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "application/fhir+ndjson, text/html;q=0.1"])
+def test_the_stream_is_sent_to_who_takes_lines_alone(sealed, auditor, ehr, accept):
+    """Whoever asks for anything else by that type is told that it is not served."""
+    answer = auditor.get("/AuditEvent/$entries", headers={"Accept": accept})
+    refused = ehr.get("/AuditEvent/$entries", headers={"Accept": accept})
+
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    assert json.loads(answer.data.splitlines()[-1])["head"] >= 1
+    assert auditor.get("/AuditEvent/$entries?_format=ndjson").data.splitlines()[0] == answer.data.splitlines()[0]
+    assert (refused.status_code, refused.json["resourceType"]) == (403, "OperationOutcome")
+    assert auditor.get("/AuditEvent/$head", headers={"Accept": accept}).status_code == 406
+    assert auditor.get("/AuditEvent/$entries", headers={"Accept": f"{accept.partition(',')[0]};q=0"}).status_code == 406
+
+
 def test_the_stream_goes_on_from_a_leaf(sealed, auditor):
     """The lines of the parts are those of the whole."""
     whole = auditor.get("/AuditEvent/$entries").data.splitlines()

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import UTC, datetime
 
 import pymongo
 import requests
+from click.testing import CliRunner
 
+from fhir_dmp.cli import main
+from fhir_dmp.clock import FixedClock
+from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.embedded import Embedded
+from fhir_dmp.stores.mongo.store import MongoStore
 from tests.journeys.conftest import start, stop
+from tests.unit.audit.world import SUCCESSES, context, describe, salt
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
 
@@ -86,3 +94,48 @@ def test_a_running_server_seals_its_log_and_anybody_verifies_it(tmp_path):
         assert closed >= 4, "the workers that were stopped closed their epochs"
     finally:
         stop(server)
+
+
+def write_a_month_of_last_year(folder, count):
+    """Leave events of January 2025 in the folder's database, as its server would have."""
+    clock = FixedClock(datetime(2025, 1, 20, tzinfo=UTC))
+    database = Embedded.ensure(folder)
+    store = MongoStore.connect(database.uri, "fhir_dmp", clock=clock, settings=Settings())
+    for number in range(count):
+        event_id = f"0194822a-0000-7000-8000-{number:012}"
+        store.record(describe(SUCCESSES["read"], context(), event_id, clock.micros(), salt))
+    store.close()
+    return database
+
+
+def test_a_month_is_retired_at_the_command_line_and_what_was_removed_stays_proven(tmp_path):
+    """Asked twice, told what went, refused for what is not over; the act has its event, and the log and its export verify."""
+    database = write_a_month_of_last_year(tmp_path, 5)
+
+    def run(*words, answer=None):
+        return CliRunner().invoke(main, [*words, "--data-dir", str(tmp_path)], input=answer)
+
+    try:
+        kept = run("audit", "retire", "audit_2025_01", "--operator", "alice", answer="n\n")
+        assert (kept.exit_code, "removed for good" in kept.output) == (1, True)
+        done = run("audit", "retire", "audit_2025_01", "--operator", "alice", "--yes")
+        assert done.exit_code == 0, done.output
+        assert re.match(r"5 events of audit_2025_01 are removed; head \d+ of \d{4}-", done.output)
+
+        again = run("audit", "retire", "audit_2025_01", "--yes")
+        assert (again.exit_code, "keeps no period" in again.output) == (1, True)
+        now = re.search(r"it keeps (audit_\d{4}_\d\d)\.", again.output)[1]
+        early = run("audit", "retire", now, "--yes")
+        assert (early.exit_code, "is not over" in early.output) == (1, True)
+
+        export = str(tmp_path / "log.ndjson")
+        assert run("audit", "export", export, "--operator", "alice").exit_code == 0
+        for words in ((), ("--index",), (export,)):
+            told = run("audit", "verify", *words)
+            assert (told.exit_code, "events verified" in told.output) == (0, True), told.output
+        lines = [json.loads(line) for line in (tmp_path / "log.ndjson").read_bytes().splitlines()]
+        assert [line["period"] for line in lines if "entry" in line and line["entry"] is None] == ["audit_2025_01"] * 5
+        rows = [line["entry"]["row"] for line in lines if line.get("entry")]
+        assert [row["agent"]["operator"] for row in rows if row["act"] == "audit-retire"] == ["alice"]
+    finally:
+        database.stop()

@@ -16,6 +16,10 @@ from fhir_dmp.errors import Invalid, NotAcceptable, TooLong, UnsupportedMedia
 from fhir_dmp.fhir import xml
 
 JSON_PATCH = "application/json-patch+json"
+_NDJSON = ("application/x-ndjson", "application/ndjson", "application/fhir+ndjson", "ndjson")
+_STREAMS = ("entries",)
+"""Operations that answer with lines of JSON, whatever else is asked for."""
+
 _JSON = ("application/fhir+json", "application/json", "text/json", "json", "application/json+fhir")
 _XML = ("application/fhir+xml", "application/xml", "text/xml", "xml", "application/xml+fhir")
 _COMMON = ("*/*", "application/fhir+json", "application/json")
@@ -52,7 +56,7 @@ def wanted(request: Request) -> Form:
     if request.query_string:
         asked = request.args.get("_format")
         pretty = request.args.get("_pretty") == "true"
-        as_xml = _accepts_xml(request) if asked is None else _names_xml(asked)
+        as_xml = _accepts_xml(request) if asked is None else _names_xml(asked, lines=_sends_lines(request))
         return Form(as_xml, pretty, zipped, _native(request) if asked is None else frozenset())
     native = _native(request)
     if not native and environ.get("HTTP_ACCEPT", "*/*") in _COMMON:
@@ -76,9 +80,9 @@ def _of_binary(request: Request, *needed: str) -> bool:
     return parts.get("resource_type") == "Binary" and all(name in parts for name in needed) and "name" not in parts
 
 
-def _names_xml(asked: str) -> bool:
+def _names_xml(asked: str, *, lines: bool = False) -> bool:
     kind = asked.replace(" ", "+").partition(";")[0]
-    if kind not in _JSON and kind not in _XML:
+    if kind not in (*_JSON, *_XML, *(_NDJSON if lines else ())):
         raise NotAcceptable(f"_format {asked[:64]!r} is not served: ask for json or xml.")
     return kind in _XML
 
@@ -89,11 +93,20 @@ def _accepts_xml(request: Request) -> bool:
         return False
     accepted = [(*_kind(value), weight) for value, weight in request.accept_mimetypes]
     as_json, as_xml = (_weight(accepted, kinds) for kinds in (_JSON, _XML))
-    if not as_json and not as_xml and not _native(request):
+    if not as_json and not as_xml and not _native(request) and not _streams(request, accepted):
         raise NotAcceptable(
             f"Nothing in Accept is served ({str(request.accept_mimetypes)[:200]}): ask for application/fhir+json."
         )
     return as_xml > as_json
+
+
+def _streams(request: Request, accepted: Iterable[tuple[str, bool, float]]) -> bool:
+    """Tell whether lines are asked for where lines are sent; what is said of a refusal is JSON."""
+    return _sends_lines(request) and any(kind in _NDJSON and weight > 0 for kind, _, weight in accepted)
+
+
+def _sends_lines(request: Request) -> bool:
+    return (request.view_args or {}).get("name") in _STREAMS
 
 
 def _kind(value: str) -> tuple[str, bool]:
