@@ -20,6 +20,7 @@ from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.ledger import Ledger
 from fhir_dmp.store.port import Extract, Store
 from fhir_dmp.store.query import Query, Row
+from fhir_dmp.store.recent import Recent
 from fhir_dmp.store.turns import Turns
 
 Params = tuple[tuple[str, str], ...]
@@ -121,7 +122,7 @@ class Env:
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
     ``restrict`` compiles the search restrictions of scopes. At ``majority`` years nobody's parents act for them.
     ``indexed_by`` is a number that changes with the search parameters of ``extract``; ``statement`` is the CapabilityStatement as it stands.
-    ``turns`` is the order of those who change the same resource.
+    ``turns`` is the order of those who change the same resource, ``recent`` what writers may presume of policies.
     """
 
     store: Store
@@ -139,6 +140,7 @@ class Env:
     statement: Callable[[], bytes]
     majority: int = 18
     turns: Turns = field(default_factory=Turns)
+    recent: Recent = field(default_factory=Recent)
 
 
 class Grant(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.model import Action, Decision, Person, Rule
@@ -12,7 +12,7 @@ from fhir_dmp.access.policy import EVERYBODY, Policy, decode
 from fhir_dmp.access.rules import finds, rules_for
 from fhir_dmp.access.scopes import Scope
 from fhir_dmp.call import Call, Context, Env
-from fhir_dmp.errors import FhirError, TooCostly
+from fhir_dmp.errors import FhirError, Stale, TooCostly
 from fhir_dmp.fhir.ins import is_ins
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service import provenances
@@ -34,10 +34,20 @@ class Granting:
     A person's token names one record: its policy came with the token. A system's rules rest on the policies of the rows in
     question, or, for lists, on those of the records that the ``call`` names, or on all that name its structure. ``sought`` are the
     rows of whoever is looked for by an exact INS. ``looked`` tells whether anything that is kept was judged.
+
+    A system that writes ``presumes`` policies to be what they lately were: its commit holds their versions (``decided_on``). No refusal
+    rests on what is presumed, and nothing that is told without a commit (``confirm``).
     """
 
     def __init__(
-        self, call: Call, context: Context, env: Env, known: Mapping[str, PolicyRow | None], sought: Query
+        self,
+        call: Call,
+        context: Context,
+        env: Env,
+        known: Mapping[str, PolicyRow | None],
+        sought: Query,
+        *,
+        presumes: bool = False,
     ) -> None:
         self.looked = False
         self._call = call
@@ -45,6 +55,8 @@ class Granting:
         self._context = context
         self._env = env
         self._known = dict(known)
+        self._presumes = presumes
+        self._presumed: set[str] = set()
         self._rules: dict[tuple[Action, int], tuple[Rule, ...]] = {}
         self._listed: dict[Action, tuple[Rule, ...]] = {}
         self._naming: Mapping[str, Policy] | None = None
@@ -62,8 +74,15 @@ class Granting:
         return found
 
     def decide(self, action: Action, row: Row) -> Decision:
-        """Return the decision for one row, by the policies of the records that hold it."""
+        """Return the decision for one row, by the policies of the records that hold it; raise ``Stale`` if they were presumed wrongly."""
         self.looked = self.looked or "co" in row
+        decision = self._decided(action, row)
+        if decision.permit or not self._presumed:
+            return decision
+        self.confirm()
+        return self._decided(action, row)
+
+    def _decided(self, action: Action, row: Row) -> Decision:
         rules = self.about(action, (row,))
         told = row.get("ty") == provenances.TYPE and action in READS
         if "t" not in row and (told or any(mentions(rule.where, _SEARCHED) for rule in rules)):
@@ -157,9 +176,35 @@ class Granting:
     def learn(self, patients: Iterable[str]) -> None:
         """Read the policies of these records, unless they are known."""
         unknown = [patient for patient in dict.fromkeys(patients) if patient not in self._known]
+        if self._presumes:
+            recent = self._env.recent
+            lately = {patient: recent.find(patient) for patient in unknown if recent.known(patient)}
+            self._presume(lately)
+            unknown = [patient for patient in unknown if patient not in lately]
         if unknown:
-            found = self._env.store.find_policies(unknown)
-            self._known.update((patient, found.get(patient)) for patient in unknown)
+            self._known.update(self._read(unknown))
+
+    def presume_none(self, patients: Iterable[str]) -> None:
+        """Presume that nobody has opened or shut records that are made only now."""
+        if self._presumes:
+            self._presume({patient: None for patient in patients if patient not in self._known})
+
+    def confirm(self) -> None:
+        """Read what was presumed; raise ``Stale`` if it is not so any more."""
+        now = self._read(self._presumed) if self._presumed else {}
+        if any(row != self._known[patient] for patient, row in now.items()):
+            raise Stale
+        self._presumed.clear()
+
+    def _presume(self, policies: Mapping[str, PolicyRow | None]) -> None:
+        self._known.update(policies)
+        self._presumed.update(policies)
+
+    def _read(self, patients: Collection[str]) -> Mapping[str, PolicyRow | None]:
+        found = self._env.store.find_policies(tuple(patients))
+        rows = {patient: found.get(patient) for patient in patients}
+        self._env.recent.note(rows)
+        return rows
 
     def searches(self, action: Action) -> bool:
         """Tell whether a rule for the action looks at what is searched; a system's row is read anew where one does."""
@@ -169,6 +214,8 @@ class Granting:
         """Return what opens a record now, and its version (0: nothing was ever said)."""
         self.learn((patient,))
         row = self._known[patient]
+        if row is not None and patient in self._presumed:
+            self.confirm()
         return (decode(row.body), row.version) if row else (Policy(patient), 0)
 
     @property
@@ -259,12 +306,12 @@ class Granting:
         self._used.update(dict.fromkeys(reasons))
 
 
-def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False) -> Granting:
-    """Return the grant of a caller; ``anew`` reads again the policy that came with a person's token."""
+def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False, writes: bool = False) -> Granting:
+    """Return the grant of a caller; ``anew`` presumes nothing, and reads again the policy that came with a person's token."""
     sought = _sought(call, env)
     person = context.subject.person if context.subject else None
     if person is None or person.patient is None:
-        return Granting(call, context, env, {}, sought)
+        return Granting(call, context, env, {}, sought, presumes=writes and not anew and person is None)
     policy = env.store.find_policies((person.patient,)).get(person.patient) if anew else context.policy
     return Granting(call, context, env, {person.patient: policy}, sought)
 

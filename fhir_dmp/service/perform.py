@@ -71,6 +71,7 @@ INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
 }
 """What may be asked, the right it needs on its type (None: its parts are judged one by one), and who does it."""
 
+_WRITES = frozenset({"create", "update", "patch", "delete", "transaction"})
 _DONE_BEFORE = Result("not-modified")
 _log = structlog.get_logger(__name__)
 
@@ -126,11 +127,12 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
         require_scope(context.subject, call.type, action)
     with Attempts(env.turns) as attempts:
         for attempt in attempts:
-            grant = grant_of(call, context, env, anew=attempt > 0)
+            grant = grant_of(call, context, env, anew=attempt > 0, writes=call.name in _WRITES)
             with suppress(Stale):
                 try:
                     return _attempted(call, interaction, context, grant, env, attempts)
                 except FhirError as error:
+                    grant.confirm()
                     owed = _owed_by_failure(error, call, context, grant, env)
                     if not owed:
                         raise
@@ -144,6 +146,8 @@ def _attempted(
 ) -> Result:
     indexed_by = env.indexed_by()
     answer = _answered(call, interaction, context, grant, env)
+    if isinstance(answer, Result) or not answer.changes:
+        grant.confirm()  # there is no commit that would
     if isinstance(answer, Result):
         owed = _owed(call, answer.entities, context, grant, env)
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
@@ -234,6 +238,8 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
     """Refuse the whole Plan unless each change is permitted on the state before it and on the state after it."""
     rows = [(change, row) for change in plan.changes for row in _states(change)]
     if context.subject is None or context.subject.person is None:
+        made = (str(change.ref) for change in plan.changes if change.before is None)
+        grant.presume_none(ref for ref in made if ref.startswith("Patient/"))
         grant.learn(patient for _, row in rows for patient in row.get("pt") or ())
     for change, row in rows:
         action: Action = "govern" if plan.entitled else change.kind

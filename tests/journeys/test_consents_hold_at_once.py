@@ -184,6 +184,27 @@ def test_no_answer_is_given_under_a_word_that_was_taken_back(world, kind):
     assert len(flips.told) > 5, told
 
 
+@pytest.mark.rule("L16", "F1")
+def test_no_write_is_permitted_or_refused_under_a_word_that_was_taken_back(world):
+    """Creates and updates of an EHR at four workers, each of which remembers the policy that it saw last."""
+    item = world.ehr.made(observation(world.patient))
+    says = of_closing(world, f"Observation/{item['id']}")
+    asks = []
+    for place in range(WORKERS):
+        ehr = world.at(place, world.ehr)
+        mine = ehr.made(observation(world.patient))
+        asks.append(lambda ehr=ehr: ehr.create(observation(world.patient)).status == 201)
+        asks.append(lambda ehr=ehr, mine=mine: ehr.update(changed(mine, status="amended")).status == 200)
+    flips = Flips(says, first=True)
+
+    decisive, wrong, answers = hammer(world, flips, asks)
+
+    told = f"{len(answers)} answers, {len(decisive)} with one right answer, {len(flips.told)} words, {len(wrong)} wrong"
+    assert wrong == [], told
+    assert {True, False} <= set(decisive), told
+    assert len(flips.told) > 5, told
+
+
 def test_the_second_page_is_asked_under_the_present_word(world):
     """A page token is no right: what it goes on with is judged anew, at another worker."""
     holder, doctor = world.holder(), world.professional("1")
