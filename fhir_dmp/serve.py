@@ -9,7 +9,7 @@ import socket
 import time
 
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
 from fhir_dmp.metrics import FOLDER
@@ -54,13 +54,13 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     multiprocessing.set_start_method("spawn", force=True)
     os.environ.update(settings.to_env(), **{FOLDER: str(settings.metrics_dir)})
     Granian(
-        "fhir_dmp.wsgi:create",
+        "fhir_dmp.wsgi:create_front",
         factory=True,
         address=host,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         workers=workers,
-        blocking_threads=settings.threads,
+        loop=Loops.uvloop,
         backlog=2048,
         respawn_failed_workers=True,
         workers_kill_timeout=10,

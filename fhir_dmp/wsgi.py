@@ -19,6 +19,7 @@ from fhir_dmp.app.database import DatabaseError
 from fhir_dmp.app.sealing import sealing
 from fhir_dmp.app.web import create_app
 from fhir_dmp.errors import Unavailable
+from fhir_dmp.http.rsgi import Front
 from fhir_dmp.settings import Settings
 
 T = TypeVar("T")
@@ -51,6 +52,12 @@ def create() -> Flask:
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
     return app
+
+
+def create_front() -> Front:
+    """Return the RSGI application of this worker process: the same, with its plain calls on the event loop."""
+    front: Front = create().extensions["fhir_dmp.front"]
+    return front
 
 
 def _patiently(make: Callable[[], T]) -> T:

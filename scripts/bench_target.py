@@ -168,7 +168,7 @@ def floor(folder: Path, shape: Shape, log: Path, *, audited: bool) -> Iterator[T
         FLOOR_AUDITED="yes" if audited else "",
         PYTHONPATH=str(ROOT / "scripts"),
     )
-    with log.open("w") as told, _started(_granian(port, shape, "bench_floor"), environment, told) as process:
+    with log.open("w") as told, _started(_floor(port, shape), environment, told) as process:
         _wait(url, process, log)
         yield Target(url, psutil.Process(process.pid), _mongod(folder), lambda: "none")
 
@@ -186,15 +186,24 @@ def unaudited(folder: Path, shape: Shape, log: Path, audited: Target) -> Iterato
         DMP_THREADS=str(shape.threads),
         PYTHONPATH=str(ROOT / "scripts"),
     )
-    with log.open("w") as told, _started(_granian(port, shape, "bench_unaudited"), environment, told) as process:
+    with log.open("w") as told, _started(_unaudited(port, shape), environment, told) as process:
         _wait(f"{url}/healthz", process, log)
         yield Target(url, psutil.Process(process.pid), _mongod(folder), audited.token)
 
 
-def _granian(port: int, shape: Shape, module: str) -> list[object]:
+def _floor(port: int, shape: Shape) -> list[object]:
+    return [*_granian(port, shape), *("--interface", "wsgi", "--blocking-threads", shape.threads, "bench_floor:create")]
+
+
+def _unaudited(port: int, shape: Shape) -> list[object]:
+    return [*_granian(port, shape), *("--interface", "rsgi", "--loop", "uvloop", "bench_unaudited:create")]
+
+
+def _granian(port: int, shape: Shape) -> list[object]:
+    """Return the command of the web server on our port, but for what it serves."""
     return [
-        *(BIN / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--backlog", 2048),
-        *("--workers", shape.workers, "--blocking-threads", shape.threads, "--factory", f"{module}:create"),
+        *(BIN / "granian", "--host", "127.0.0.1", "--port", port, "--backlog", 2048),
+        *("--workers", shape.workers, "--factory"),
     ]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Flask
-
+from fhir_dmp.http.rsgi import Front
 from fhir_dmp.wsgi import create as create_audited
 
 
-def create() -> Flask:
+def create() -> Front:
     """Return the application whose store forgets the events of reads."""
     app = create_audited()
     app.extensions["fhir_dmp"].store.record = lambda _: None
-    return app
+    front: Front = app.extensions["fhir_dmp.front"]
+    return front

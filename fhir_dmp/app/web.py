@@ -24,6 +24,7 @@ from fhir_dmp.http.oauth.routes import oauth_blueprint, well_known_blueprint
 from fhir_dmp.http.oauth.sign_in import SignInPages, sign_in_blueprint
 from fhir_dmp.http.pages.browser import Browser
 from fhir_dmp.http.pages.render import Pages, pages_blueprint
+from fhir_dmp.http.rsgi import Front
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.origins import Origins
 from fhir_dmp.settings import Settings
@@ -50,7 +51,9 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     origins = Origins(server.grants, server.env.clock, settings.cors_origins)
     framework = Cors(app.wsgi_app, origins.is_registered)
     types = frozenset(server.env.definitions.resource_types) - {"Binary"}  # whose content may be asked for as it is
-    app.wsgi_app = PlainCalls(framework, endpoint, FHIR_PATH, readers, types)  # type: ignore[method-assign] # as Flask tells to
+    plain = PlainCalls(framework, endpoint, FHIR_PATH, readers, types, server.reindexer.added)
+    app.wsgi_app = plain  # type: ignore[method-assign] # as Flask tells to
+    app.extensions["fhir_dmp.front"] = Front(app, plain.in_a_fibre, settings.threads)
     described = FhirRoutes(FHIR_PATH, server.env.definitions.search_params, OPERATIONS)
     api = Api(app, spec_kwargs={"extra_plugins": [described]})
     api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)

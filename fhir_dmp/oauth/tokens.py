@@ -170,6 +170,10 @@ class CheckedSignatures:
         self._claims: OrderedDict[bytes, Claims] = OrderedDict()
         self._lock = threading.Lock()
 
+    def knows(self, raw: str) -> bool:
+        """Tell whether the signature of the token is remembered."""
+        return hashlib.sha256(raw.encode()).digest() in self._claims
+
     def claims(self, raw: str) -> Claims:
         """Return the claims of the token; raises what the check raises, and remembers no failure."""
         if len(raw) > TOKEN_LENGTH or not raw.isascii():

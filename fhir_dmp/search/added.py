@@ -68,17 +68,22 @@ class Added:
         self.tabled = _tabled(definitions)
         """Those that stand in the tables, by URL."""
 
-        self.served: Mapping[str, Params] = View(lambda: self._look()[0])
+        self.served: Mapping[str, Params] = View(lambda: self.look()[0])
         """The parameters that are asked for."""
 
-        self.indexed: Mapping[str, Params] = View(lambda: self._look()[1])
+        self.indexed: Mapping[str, Params] = View(lambda: self.look()[1])
         """The parameters that rows are indexed by."""
 
     @property
     def changes(self) -> int:
         """How often the parameters have changed, as far as this worker knows: what was made of them is good for one number."""
-        self._look()
+        self.look()
         return self._changes
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is known is good for a moment yet: nobody has to look at the database for it."""
+        return self._ticks() < self._until
 
     def refresh(self) -> None:
         """Look at the database now."""
@@ -94,7 +99,8 @@ class Added:
         """Made when the first parameter is posted: most servers never need it."""
         return compiler_of(self._definitions)
 
-    def _look(self) -> tuple[Mapping[str, Params], Mapping[str, Params]]:
+    def look(self) -> tuple[Mapping[str, Params], Mapping[str, Params]]:
+        """Return the parameters that are asked for and those that rows are indexed by, as they stood a moment ago."""
         if self._ticks() >= self._until:
             with self._lock:
                 if self._ticks() >= self._until:

@@ -128,6 +128,10 @@ class Tokens:
         claims, standing = self._standing(raw)
         return Caller(_subject(claims, standing), standing.policy)
 
+    def has_checked(self, raw: str) -> bool:
+        """Tell whether this worker has checked the signature of the token before."""
+        return self._checked.knows(raw)
+
     def operator_token(
         self,
         client_id: str,

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from fhir_dmp.errors import Conflict, Stale
+from fhir_dmp.fibres import Latch, latch, open_all, pause
 
 PATIENCE = 5.0
 """Seconds in which a change is planned anew again and again; what another process overtakes for so long is given up."""
@@ -27,7 +28,7 @@ class Turns:
     """The keys that are waited for, each with those who wait, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, deque[threading.Lock]] = {}
+        self._waiting: dict[Hashable, deque[Latch]] = {}
         self._counting = threading.Lock()
 
     def wanted(self, keys: Iterable[Hashable]) -> bool:
@@ -42,39 +43,36 @@ class Turns:
         Keys are taken in one order by everybody, so that no two wait for each other.
         """
         ends = time.monotonic() + PATIENCE
-        latches: dict[Hashable, threading.Lock] = {}
+        places: dict[Hashable, Latch] = {}
         try:
             for key in sorted(keys, key=str):
-                latches[key] = latch = self._queued(key)
-                if not latch.acquire(timeout=max(ends - time.monotonic(), 0.001)):
+                places[key] = place = latch()
+                if not self._first(key, place) and not place.acquire(timeout=max(ends - time.monotonic(), 0.001)):
                     raise Conflict(
                         "Too many change the same resource at the same time; repeat the request in a moment."
                     )
             yield
         finally:
-            for key, latch in latches.items():
-                self._left(key, latch)
+            for key, place in places.items():
+                self._left(key, place)
 
-    def _queued(self, key: Hashable) -> threading.Lock:
-        """Return the latch of a new place in the key's queue; that of the first is open."""
-        latch = threading.Lock()
+    def _first(self, key: Hashable, place: Latch) -> bool:
+        """Take the place in the key's queue, and tell whether it is the first: all others wait until their latch opens."""
         with self._counting:
             queue = self._waiting.setdefault(key, deque())
-            if queue:
-                latch.acquire()
-            queue.append(latch)
-        return latch
+            queue.append(place)
+            return len(queue) == 1
 
-    def _left(self, key: Hashable, latch: threading.Lock) -> None:
+    def _left(self, key: Hashable, place: Latch) -> None:
         """Leave the queue, from wherever in it; the next one's turn comes with the first one's end."""
         with self._counting:
             queue = self._waiting[key]
-            first = queue[0] is latch
-            queue.remove(latch)
+            first = queue[0] is place
+            queue.remove(place)
             if not queue:
                 del self._waiting[key]
             elif first:
-                queue[0].release()
+                open_all((queue[0],))
 
 
 class Attempts:
@@ -117,4 +115,4 @@ class Attempts:
                 self._turn.enter_context(self._turns.taken(self._keys))
             elif attempt > 1:
                 longest = min(0.002 * 2**attempt, _LONGEST_PAUSE)
-                time.sleep(random.uniform(0, longest))  # noqa: S311 - to part two processes, not to hide anything
+                pause(random.uniform(0, longest))  # noqa: S311 - to part two processes, not to hide anything

@@ -113,7 +113,7 @@ def test_readers_that_wait_together_share_a_query_sent_after_they_came():
     for key in ("a2", "b", "c", "absent"):
         threads.append(threading.Thread(target=lambda key=key: found.update({key: together.find(key)})))
         threads[-1].start()
-    while together._next is None or len(together._next.keys) < 4:
+    while not together._waiting or len(together._waiting[-1].keys) < 4:
         pass
     go.set()
     for each in threads:

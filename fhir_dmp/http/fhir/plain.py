@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from typing import Any
+from io import BytesIO
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from werkzeug.exceptions import HTTPException
@@ -38,6 +39,9 @@ ASKS_FOR_MORE = (
 )
 """Headers that the long way answers to."""
 
+_CALL = "fhir_dmp.call"
+"""Where the environment keeps the call that was found in it."""
+
 _ANYTHING = ("*/*", "application/fhir+json", "application/json")
 _JSON = (*_ANYTHING[1:], "application/fhir+json; charset=utf-8", "application/fhir+json;charset=utf-8")
 _CODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
@@ -46,11 +50,25 @@ _CODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
 _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 
 
+class Watched(Protocol):
+    """What is looked at again as soon as what is known of it is not ``fresh`` any more."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is known is good for a moment yet."""
+        ...
+
+    def look(self) -> object:
+        """Look again; blocks."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PlainCalls:
     """The WSGI application in front of the framework.
 
-    ``types`` are the resource types of R4, ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body.
+    ``types`` are the resource types of R4, ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body;
+    ``watched`` is what a call looks up beside its own rows, from time to time.
     """
 
     framework: Application
@@ -58,14 +76,27 @@ class PlainCalls:
     path: str
     readers: Readers
     types: Container[str]
+    watched: Watched
+
+    def in_a_fibre(self, environ: Environ) -> bool:
+        """Tell whether the call, whose body has been read, waits for nothing but what a fibre can wait for."""
+        call = environ[_CALL] = self._call(environ)
+        if call is None or not self.watched.fresh:
+            return False
+        try:
+            return self.endpoint.tokens.has_checked(raw_bearer(environ))
+        except FhirError:
+            return False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a plain call; hand everything else on."""
         endpoint = self.endpoint
-        call = self._call(environ)
+        call = environ[_CALL] if _CALL in environ else self._call(environ)
         if call is None:
             return self.framework(environ, start_response)
         try:
+            if not self.watched.fresh:
+                self.watched.look()
             caller = endpoint.tokens.verify_bearer(raw_bearer(environ))
         except Exception:  # noqa: BLE001 - the long way meets it again, and knows what to say of it
             return self.framework(environ, start_response)
@@ -74,14 +105,20 @@ class PlainCalls:
             return self._answer(call, context, environ, start_response)
         length = int(environ["CONTENT_LENGTH"])
         try:
-            with self.readers.turn(self.path):
-                body = environ["wsgi.input"].read(length)
+            body = self._read(environ["wsgi.input"], length)
         except HTTPException as busy:
             return endpoint.refuse(call, from_werkzeug(busy), context)(environ, start_response)
         if len(body) != length:
             fault = Invalid("The body is shorter than its Content-Length says.")
             return endpoint.refuse(call, fault, context)(environ, start_response)
         return self._answer(_with_body(call, body), context, environ, start_response)
+
+    def _read(self, sent: Any, length: int) -> bytes:
+        """Return the body; whoever has to wait for its sender takes a turn."""
+        if isinstance(sent, BytesIO):
+            return sent.read(length)
+        with self.readers.turn(self.path):
+            return bytes(sent.read(length))
 
     def _answer(self, call: Call, context: Context, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -95,7 +132,7 @@ class PlainCalls:
             headers += told
         headers.append(("Content-Length", str(len(body))))
         start_response(REASONS[status], headers)
-        return (body,)
+        return [body]
 
     def _call(self, environ: Environ) -> Call | None:
         """Return the call (without its body), or None for what needs the long way."""

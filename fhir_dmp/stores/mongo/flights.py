@@ -1,42 +1,46 @@
 """Group commit: what waits together flies together, and nobody's fault is another's.
 
-One flight of a kind is under way at a time. Whoever comes meanwhile joins the next one; the first of them leads it. A
-member that touches what another member of the flight touches takes a later one.
+One flight of a kind is under way at a time. Whoever comes meanwhile joins the next one, which a thread starts as soon as that
+has landed. A member that touches what another member of the flight touches takes a later one.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from fhir_dmp.errors import TooMany, Unavailable, Unrecorded
+from fhir_dmp.fibres import FLIGHTS, latch, open_all
 from fhir_dmp.metrics import LOG_SECONDS, TURNED_AWAY, WAITING
-from fhir_dmp.stores.mongo.together import closed_latch
 
 T = TypeVar("T")
 MOST_WAITING = 4000
 """Members that wait for flights of one kind; whoever comes then is turned away."""
 
+_TOO_SLOW = "The database is too slow to make this durable in time."
+
 
 class Member(Generic[T]):
     """One who waits: what is to be done, what it touches, how heavy it is, and how it ended."""
 
-    __slots__ = ("error", "item", "latch", "result", "touches", "weight")
+    __slots__ = ("error", "item", "landed", "result", "touches", "weight")
 
     def __init__(self, item: T, touches: frozenset[Hashable], weight: int) -> None:
         self.item = item
         self.touches = touches
         self.weight = weight
-        self.latch: threading.Lock | None = None
+        self.landed = latch()
         self.result: Any = None
         self.error: BaseException | None = None
 
 
 class _Flight(Generic[T]):
-    __slots__ = ("members", "touches", "weight")
+    __slots__ = ("began", "members", "touches", "weight")
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
         self.members: list[Member[T]] = []
         self.touches: set[Hashable] = set()
         self.weight = 0
@@ -61,7 +65,7 @@ class Flights(Generic[T]):
         self._seconds = seconds
         self._waiting: list[_Flight[T]] = []
         self._joining = threading.Lock()
-        self._flying = threading.Lock()
+        self._flying = False
 
     def join(self, item: T, touches: frozenset[Hashable] = frozenset(), weight: int = 1) -> Any:
         """Do the item in some flight and return its result; raise its error.
@@ -70,17 +74,26 @@ class Flights(Generic[T]):
         its flight does not land in time: whether it is done cannot be told.
         """
         member = Member(item, touches, weight)
-        flight, latch = self._board(member)
-        if latch is None:
-            self._lead(flight)
-        elif not latch.acquire(timeout=self._seconds * 2):
-            raise Unrecorded("The database is too slow to make this durable in time.")
+        if self._board(member):
+            FLIGHTS.submit(self._fly_each)
+        if not member.landed.acquire(timeout=self._seconds) and not member.landed.acquire(timeout=self._late(member)):
+            raise Unrecorded(_TOO_SLOW)
         if member.error is not None:
             raise member.error
         return member.result
 
-    def _board(self, member: Member[T]) -> tuple[_Flight[T], threading.Lock | None]:
-        """Return the member's flight, and the latch that opens when it lands; None for who leads it."""
+    def _late(self, member: Member[T]) -> float:
+        """Return how long to wait for a flight that is under way; raise ``Unavailable`` for who still waits for theirs."""
+        with self._joining:
+            for flight in self._waiting:
+                if member in flight.members:
+                    flight.members.remove(member)
+                    flight.weight -= member.weight
+                    raise Unavailable(_TOO_SLOW)
+        return self._seconds
+
+    def _board(self, member: Member[T]) -> bool:
+        """Seat the member; return whether nobody flies yet."""
         with self._joining:
             if sum(len(flight.members) for flight in self._waiting) >= self._most:
                 self._full.inc()
@@ -89,12 +102,12 @@ class Flights(Generic[T]):
             if flight is None:
                 flight = _Flight()
                 self._waiting.append(flight)
-            else:
-                member.latch = closed_latch()
             flight.members.append(member)
             flight.touches |= member.touches
             flight.weight += member.weight
-            return flight, member.latch
+            starts = not self._flying
+            self._flying = True
+            return starts
 
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""
@@ -107,23 +120,26 @@ class Flights(Generic[T]):
                 return flight
         return None
 
-    def _lead(self, flight: _Flight[T]) -> None:
-        in_time = self._flying.acquire(timeout=self._seconds)
-        try:
-            with self._joining:
-                self._waiting.remove(flight)
+    def _fly_each(self) -> None:
+        """Run one flight after the other, until nobody waits."""
+        while (flight := self._next()) is not None:
+            try:
+                if time.monotonic() - flight.began > self._seconds:
+                    raise Unavailable(_TOO_SLOW)  # noqa: TRY301 - told to all members, as any fault is
+                with self._took.time():
+                    self._fly(flight.members)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who have no answer yet
+                for member in flight.members:
+                    if member.result is None and member.error is None:
+                        member.error = error
+            open_all([member.landed for member in flight.members])
+
+    def _next(self) -> _Flight[T] | None:
+        with self._joining:
+            while self._waiting:
+                flight = self._waiting.pop(0)
                 self._gauge.set(sum(len(each.members) for each in self._waiting))
-            if not in_time:
-                raise Unavailable("The database is too slow to make this durable in time.")  # noqa: TRY301 - told to all members, as any fault is
-            with self._took.time():
-                self._fly(flight.members)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who have no answer yet
-            for member in flight.members:
-                if member.result is None and member.error is None:
-                    member.error = error
-        finally:
-            if in_time:
-                self._flying.release()
-            for member in flight.members:
-                if member.latch is not None:
-                    member.latch.release()
+                if flight.members:
+                    return flight
+            self._flying = False
+            return None

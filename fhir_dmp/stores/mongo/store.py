@@ -21,6 +21,7 @@ from pymongo.read_concern import ReadConcern
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.fibres import offloaded
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
 from fhir_dmp.store.grants import PolicyRow
@@ -120,6 +121,7 @@ class MongoStore:
         """Return the present row of ``ref``, by a query shared with those who wait."""
         return (self._together_whole if with_index else self._together).find(str(ref))
 
+    @offloaded
     def find_many(self, refs: Sequence[Ref]) -> Mapping[Ref, Stored]:
         """Return the present rows of those of ``refs`` that exist, in one query."""
         return {stored.ref: stored for stored in self._fetch([str(ref) for ref in refs]).values()}
@@ -129,6 +131,10 @@ class MongoStore:
         current = self.find_current(ref, with_index=False)
         if current is not None and current.version == version:
             return current
+        return self._find_older(ref, version)
+
+    @offloaded
+    def _find_older(self, ref: Ref, version: int) -> Stored | None:
         with answering():
             row = self._versions.find_one({"_id": f"{ref}/{version}"})
         return stored_of(row, ref) if row else None
@@ -144,6 +150,7 @@ class MongoStore:
         """Return up to ``limit`` policies that name one of these, by a query shared with those who ask the same."""
         return self._naming.find((tuple(names), limit)) or ()
 
+    @offloaded
     def policies_after(self, patient: str, limit: int) -> tuple[PolicyRow, ...]:
         """Return a page of all policies, by their patients."""
         bounds = {"$gt": f"policy/{patient}", "$lt": "policy0"}
@@ -151,6 +158,7 @@ class MongoStore:
             found = self._grants.find({"_id": bounds}, {"v": 1, "b": 1}, limit=limit).sort("_id")
             return tuple(_policy(row) for row in found.max_time_ms(int(QUERY_SECONDS * 1000)))
 
+    @offloaded
     def search(self, query: Query, page: Page) -> Found:
         """Return a page of present rows that meet the query."""
         wanted = {**_present(query)}
@@ -168,6 +176,7 @@ class MongoStore:
         last = _keys(shown[-1], order) if shown else None
         return Found(tuple(stored_of(row) for row in shown), len(rows) > page.limit, last)
 
+    @offloaded
     def find_each(self, queries: Sequence[Query]) -> tuple[tuple[Stored, ...], ...]:
         """Return for each query none, the one, or two of the present rows that meet it."""
 
@@ -176,6 +185,7 @@ class MongoStore:
 
         return tuple(tuple(map(stored_of, rows)) for rows in rows_of_each(queries, 2, find))
 
+    @offloaded
     def count(self, query: Query, limit: int | None = None) -> int:
         """Return how many present rows meet the query."""
         with answering():
@@ -184,6 +194,7 @@ class MongoStore:
                 options["limit"] = limit
             return self._current.count_documents(_present(query), **options)
 
+    @offloaded
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
         """Return up to ``limit`` ids of the rows that meet the query, or of their tokens with the prefix."""
         projection = {"_id": 1} if prefix is None else {"t": 1}
@@ -198,6 +209,7 @@ class MongoStore:
                     break
         return tuple(found)[:limit]
 
+    @offloaded
     def history(self, scope: Scope, page: HistoryPage) -> Found:
         """Return versions, newest first. ``current`` is read before ``versions``, so that none is missed as it moves."""
         limit = page.limit + 1
@@ -216,6 +228,7 @@ class MongoStore:
         stored = tuple(stored_of(row, _ref(row)) for row in shown)
         return Found(stored, len(newest) > page.limit, (shown[-1]["lu"],) if shown else None)
 
+    @offloaded
     def history_count(self, scope: Scope) -> int:
         """Return how many versions the scope holds, at one moment: a version that moves meanwhile counts once."""
         everything = HistoryPage(0)
@@ -248,6 +261,7 @@ class MongoStore:
         """Make one event durable, in a group with those that wait beside it."""
         self._events.record(event)
 
+    @offloaded
     def find_event(self, event_id: str) -> Event | None:
         """Return one row of the audit log."""
         with answering():
@@ -257,6 +271,7 @@ class MongoStore:
                     return event_of(row)
         return None
 
+    @offloaded
     def search_events(
         self, query: Query, limit: int, after: tuple[Any, ...] | None = None
     ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
@@ -264,21 +279,25 @@ class MongoStore:
         with answering():
             return search_log(self._audit_months(), query, limit, after)
 
+    @offloaded
     def count_events(self, query: Query) -> int:
         """Return how many AuditEvents meet the query."""
         with answering():
             return sum(count_log(log, query) for log in self._audit_months())
 
+    @offloaded
     def tally_events(self, query: Query) -> tuple[Tally, ...]:
         """Return how many AuditEvents meet the query for each day and actor."""
         with answering():
             return tally_log(self._audit_months(), query)
 
+    @offloaded
     def has_mark(self, mark: str) -> bool:
         """Tell whether a commit carried this mark."""
         with answering():
             return self.database["loads"].find_one({"_id": mark}) is not None
 
+    @offloaded
     def ready(self) -> bool:
         """Tell whether the database takes a durable write now."""
         try:

@@ -1,7 +1,7 @@
 """Readers that wait together share one query, and each is answered by a query that was sent after it began.
 
-One query of a kind is under way at a time. Whoever asks meanwhile joins the next one; the first of them sends
-it.
+One query of a kind is under way at a time. Whoever asks meanwhile waits for the next one, which a thread sends as soon as that
+has come back.
 """
 
 from __future__ import annotations
@@ -10,15 +10,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from fhir_dmp.fibres import FLIGHTS, Latch, latch, open_all
+
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-def closed_latch() -> threading.Lock:
-    """Return a lock that its waiter acquires once somebody releases it: an Event for one, at a fifth of its cost."""
-    latch = threading.Lock()
-    latch.acquire()
-    return latch
 
 
 class _Flight(Generic[K, V]):
@@ -30,18 +25,18 @@ class _Flight(Generic[K, V]):
         self.keys: set[K] = set()
         self.found: Mapping[K, V] = {}
         self.error: Exception | None = None
-        self.latches: list[threading.Lock] = []
+        self.latches: list[Latch] = []
 
 
 class Together(Generic[K, V]):
-    """Makes single look-ups out of one ``fetch`` of many keys; ``fetch`` returns those that exist."""
+    """Makes single look-ups out of one ``fetch`` of many keys; ``fetch`` returns those that exist. A flight takes ``most`` keys."""
 
     def __init__(self, fetch: Callable[[Sequence[K]], Mapping[K, V]], most: int = 1000) -> None:
         self._fetch = fetch
         self._most = most
-        self._next: _Flight[K, V] | None = None
+        self._waiting: list[_Flight[K, V]] = []
+        self._flying = False
         self._joining = threading.Lock()
-        self._flying = threading.Lock()
 
     def find(self, key: K) -> V | None:
         """Return the value of the key, or None; an error of the fetch reaches all who waited for it."""
@@ -49,36 +44,38 @@ class Together(Generic[K, V]):
 
     def find_many(self, keys: Sequence[K]) -> Mapping[K, V]:
         """Return what one flight brought for these keys, and for those of others beside them."""
-        flight, latch = self._join(keys)
-        if latch is None:
-            self._fly(flight)
-        else:
-            latch.acquire()
+        landed = latch()
+        with self._joining:
+            flight = self._boarding()
+            flight.keys.update(keys)
+            flight.latches.append(landed)
+            starts = not self._flying
+            self._flying = True
+        if starts:
+            FLIGHTS.submit(self._fly)
+        landed.acquire()
         if flight.error is not None:
             raise flight.error
         return flight.found
 
-    def _join(self, keys: Sequence[K]) -> tuple[_Flight[K, V], threading.Lock | None]:
-        """Return the flight, and the latch that opens when it lands; None for who leads it."""
-        with self._joining:
-            flight = self._next
-            if flight is None or len(flight.keys) >= self._most:
-                flight = self._next = _Flight()
-                flight.keys.update(keys)
-                return flight, None
-            flight.keys.update(keys)
-            flight.latches.append(latch := closed_latch())
-            return flight, latch
+    def _boarding(self) -> _Flight[K, V]:
+        """Return the flight that has room."""
+        if not self._waiting or len(self._waiting[-1].keys) >= self._most:
+            self._waiting.append(_Flight())
+        return self._waiting[-1]
 
-    def _fly(self, flight: _Flight[K, V]) -> None:
-        with self._flying:
-            with self._joining:
-                if self._next is flight:
-                    self._next = None
+    def _fly(self) -> None:
+        """Run one flight after the other, until nobody waits."""
+        while (flight := self._next()) is not None:
             try:
                 flight.found = self._fetch(tuple(flight.keys))
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to all who joined
                 flight.error = error
-            finally:
-                for latch in flight.latches:
-                    latch.release()
+            open_all(flight.latches)
+
+    def _next(self) -> _Flight[K, V] | None:
+        with self._joining:
+            if self._waiting:
+                return self._waiting.pop(0)
+            self._flying = False
+            return None

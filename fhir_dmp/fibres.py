@@ -1,0 +1,207 @@
+"""Fibres: calls that take turns on one thread, and give it up while they wait for the database.
+
+A thread for each call costs more than what the call does: to wake one takes the kernel, and then the interpreter's lock. A fibre
+(a greenlet) is woken by a function call of the event loop that it runs on, so whoever waits in one must wait by what is here:
+a ``latch`` for what somebody else finishes, ``offload`` for what blocks. Both work in a thread as well, where they just wait.
+
+Nobody waits here while holding a lock that another fibre of the thread could want.
+"""
+
+from __future__ import annotations
+
+import threading
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, wraps
+from queue import SimpleQueue
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+T = TypeVar("T")
+S = TypeVar("S")
+P = ParamSpec("P")
+
+BLOCKING_AT_ONCE = 16
+"""Calls of the database that fibres have under way at once, beside those that many share."""
+
+
+class Fibre(greenlet):
+    """One call that runs on the thread of ``loop``; ``do`` must not raise."""
+
+    def __init__(self, do: Callable[[], None], loop: AbstractEventLoop) -> None:
+        super().__init__(do)
+        self.loop = loop
+
+    def gives_way(self) -> None:
+        """Go back to the loop, until somebody switches to this fibre again."""
+        if self.parent is not None:
+            self.parent.switch()
+
+
+class Latch(Protocol):
+    """What one waiter waits for, and one other opens."""
+
+    def acquire(self, *, timeout: float = -1) -> bool:
+        """Return True once it is open, False if it is not in time; a ``timeout`` below zero waits as long as it takes."""
+        ...
+
+
+class _FibreLatch:
+    __slots__ = ("_fibre", "_open", "_timer", "_waits")
+
+    def __init__(self, fibre: Fibre) -> None:
+        self._fibre = fibre
+        self._open = False
+        self._waits = False
+        self._timer: TimerHandle | None = None
+
+    @property
+    def loop(self) -> AbstractEventLoop:
+        return self._fibre.loop
+
+    def acquire(self, *, timeout: float = -1) -> bool:
+        if self._open:
+            return True
+        if timeout == 0:
+            return False
+        self._waits = True
+        if timeout > 0:
+            self._timer = self._fibre.loop.call_later(timeout, self._resume)
+        self._fibre.gives_way()
+        return self._open
+
+    def open(self) -> None:
+        """Let the waiter go on; on the loop's thread."""
+        self._open = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._fibre.switch()
+
+
+class _ThreadLatch:
+    """A lock that is held until it is opened: an Event for one waiter, at a fifth of its cost."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def acquire(self, *, timeout: float = -1) -> bool:
+        return self._lock.acquire(timeout=timeout)
+
+    def open(self) -> None:
+        """Let the waiter go on; on any thread."""
+        self._lock.release()
+
+
+def latch() -> Latch:
+    """Return a closed latch for whoever calls."""
+    here = getcurrent()
+    return _FibreLatch(here) if isinstance(here, Fibre) else _ThreadLatch()
+
+
+def pause(seconds: float) -> None:
+    """Wait, while others go on."""
+    latch().acquire(timeout=max(seconds, 0))
+
+
+def open_all(latches: Iterable[Latch]) -> None:
+    """Open them, from any thread; those of one loop by one call of it."""
+    on_loops: dict[AbstractEventLoop, list[_FibreLatch]] = {}
+    for each in latches:
+        if isinstance(each, _FibreLatch):
+            on_loops.setdefault(each.loop, []).append(each)
+        elif isinstance(each, _ThreadLatch):
+            each.open()
+    for loop, waiting in on_loops.items():
+        on_loop(loop, partial(_open_each, waiting))
+
+
+def on_loop(loop: AbstractEventLoop, do: Callable[[], object]) -> None:
+    """Call the function on the loop's thread, from another; nobody waits any more on a loop that is closed."""
+    try:
+        loop.call_soon_threadsafe(do)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
+def _open_each(latches: Sequence[_FibreLatch]) -> None:
+    for each in latches:
+        each.open()
+
+
+class Threads:
+    """Threads that do what is handed to them, ``most`` at once; a thread is made when none is idle, and stays."""
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most = most
+        self._name = name
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._counting = threading.Lock()
+        self._made = 0
+        self._idle = 0
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have the job done, in its turn; it must not raise."""
+        with self._counting:
+            if self._idle > 0:
+                self._idle -= 1
+            elif self._made < self._most:
+                self._made += 1
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while True:
+            self._jobs.get()()
+            with self._counting:
+                if self._jobs.empty():
+                    self._idle += 1
+
+
+FLIGHTS: Final = Threads(1000, "flight")
+"""Run what many wait for together: one thread for each kind of query or commit that is under way, so no bound of its own."""
+
+_BLOCKING: Final = Threads(BLOCKING_AT_ONCE, "blocking")
+
+
+def offload(do: Callable[[], T]) -> T:
+    """Return what ``do`` returns, or raise what it raises; in a fibre another thread does it, so that others go on meanwhile."""
+    if not isinstance(getcurrent(), Fibre):
+        return do()
+    done = latch()
+    results: list[T] = []
+    faults: list[BaseException] = []
+
+    def job() -> None:
+        try:
+            results.append(do())
+        except BaseException as fault:  # noqa: BLE001 - it is raised where the result is waited for
+            faults.append(fault)
+        open_all((done,))
+
+    _BLOCKING.submit(job)
+    done.acquire()
+    for fault in faults:
+        raise fault
+    return results[0]
+
+
+def offloaded(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Mark a method that blocks: a fibre that calls it gives way meanwhile."""
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **named: P.kwargs) -> T:
+        if not isinstance(getcurrent(), Fibre):
+            return method(self, *args, **named)
+        return offload(partial(method, self, *args, **named))
+
+    return call

@@ -1,0 +1,244 @@
+"""From RSGI to the application: plain calls as fibres on the event loop, all others as WSGI calls in threads.
+
+https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md and https://peps.python.org/pep-3333/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from fhir_dmp.fibres import Fibre, Threads, on_loop
+from fhir_dmp.http.middleware import Environ
+
+T = TypeVar("T")
+Headers = list[tuple[str, str]]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+READ_AHEAD = 131_072
+"""Bytes of a body that is read before its call begins: a fibre must not wait for a sender. Longer ones are read by threads."""
+
+PATIENCE_SECONDS = 20.0
+"""How long the sender of such a body may take."""
+
+_FAULT = (500, [("Content-Type", "text/plain")], b"The server met a fault.")
+_LATE = (408, [("Content-Type", "text/plain"), ("Connection", "close")], b"The body did not come in time.")
+_log = structlog.get_logger(__name__)
+
+
+class Scope(Protocol):
+    """What RSGI tells of a request."""
+
+    http_version: str
+    server: str
+    client: str
+    scheme: str
+    method: str
+    path: str
+    query_string: str
+    authority: str | None
+    headers: Any
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a WSGI application answers; ``chunks`` are left where it answers with a stream."""
+
+    status: int = _FAULT[0]
+    headers: Headers | tuple[()] = ()
+    body: bytes = b""
+    chunks: Iterator[bytes] | None = None
+
+    def start(self, status: str, headers: Headers, exc_info: object = None) -> None:
+        """Take the status and the headers, as ``start_response`` does."""
+        del exc_info
+        self.status, self.headers = int(status[:3]), headers
+
+
+class Front:
+    """The RSGI application of a worker.
+
+    ``framework`` is the WSGI application. ``plain`` answers those calls that may run as a fibre, and tells by its
+    ``takes`` which they are. ``threads`` bounds how many of the others run at once.
+    """
+
+    def __init__(self, framework: Application, takes: Callable[[Environ], bool], threads: int) -> None:
+        self._framework = framework
+        self._takes = takes
+        self._threads = Threads(threads, "call")
+
+    async def __rsgi__(self, scope: Scope, proto: Any) -> None:
+        """Answer one request."""
+        loop = asyncio.get_running_loop()
+        environ = environ_of(scope)
+        body = await _read_ahead(environ, proto)
+        if body is None:
+            proto.response_bytes(*_LATE)
+            return
+        environ["wsgi.input"] = io.BytesIO(body) if body is not _TO_COME else io.BufferedReader(_Sent(proto, loop))
+        done: Future[Answer] = loop.create_future()
+        if body is not _TO_COME and self._takes(environ):
+            Fibre(lambda: done.set_result(self._answered(environ)), loop).switch()
+        else:
+            self._threads.submit(lambda: self._in_thread(environ, proto, done, loop))
+        answer = done.result() if done.done() else await done
+        if answer.chunks is None:
+            proto.response_bytes(answer.status, answer.headers, answer.body)
+
+    def _in_thread(self, environ: Environ, proto: Any, done: Future[Answer], loop: AbstractEventLoop) -> None:
+        answer = self._answered(environ)
+        if answer.chunks is not None:
+            _send(answer, answer.chunks, proto, loop)
+        on_loop(loop, lambda: done.set_result(answer))
+
+    def _answered(self, environ: Environ) -> Answer:
+        """Return what the application answers; a fault that it did not answer itself says nothing outside."""
+        answer = Answer()
+        try:
+            chunks = self._framework(environ, answer.start)
+            if isinstance(chunks, list):
+                answer.body = b"".join(chunks)
+            else:
+                answer.body, answer.chunks = _joined(chunks)
+        except Exception:  # noqa: BLE001 - what was not foreseen says nothing outside and everything in the log
+            _log.exception("fault", method=environ["REQUEST_METHOD"])
+            return Answer(*_FAULT)
+        return answer
+
+
+def _joined(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes] | None]:
+    """Return the body, if it is of one piece; else its pieces, to be closed by who sends them."""
+    each = iter(chunks)
+    first, second = next(each, b""), next(each, None)
+    if second is None:
+        _close(chunks)
+        return first, None
+    return b"", _closing(chain((first, second), each), chunks)
+
+
+def _closing(each: Iterator[bytes], chunks: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from each
+    finally:
+        _close(chunks)
+
+
+def _close(chunks: Iterable[bytes]) -> None:
+    close = getattr(chunks, "close", None)
+    if close is not None:
+        close()
+
+
+def _send(answer: Answer, chunks: Iterator[bytes], proto: Any, loop: AbstractEventLoop) -> None:
+    """Send a stream, as fast as its reader takes it; who has gone away ends it."""
+
+    async def begun() -> Any:
+        return proto.response_stream(answer.status, answer.headers)
+
+    try:
+        transport = _on(loop, begun())
+        for chunk in chunks:
+            _on(loop, transport.send_bytes(chunk))
+    except Exception as fault:  # noqa: BLE001 - the status has left: nothing can be said any more
+        _log.warning("stream-cut", fault=type(fault).__name__)
+    finally:
+        _close(chunks)
+
+
+def _on(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+
+def environ_of(scope: Scope) -> Environ:
+    """Return the WSGI environment of a request, without its body. Names with an underscore could pose as others and are left out."""
+    host, _, port = scope.server.rpartition(":")
+    environ: Environ = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope.path if scope.path.isascii() else scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.errors": sys.stderr,
+        "wsgi.input_terminated": True,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope.headers.items():
+        if "_" in name:
+            continue
+        key = _NAMES.get(name) or f"HTTP_{name.replace('-', '_').upper()}"
+        environ[key] = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}" if key in environ else value
+    if scope.authority and "HTTP_HOST" not in environ:
+        environ["HTTP_HOST"] = scope.authority
+    return environ
+
+
+_NAMES = {
+    "content-type": "CONTENT_TYPE",
+    "content-length": "CONTENT_LENGTH",
+    "authorization": "HTTP_AUTHORIZATION",
+    "host": "HTTP_HOST",
+    "accept": "HTTP_ACCEPT",
+    "user-agent": "HTTP_USER_AGENT",
+}
+
+_TO_COME = b"to come"
+
+
+async def _read_ahead(environ: Environ, proto: Any) -> bytes | None:
+    """Return the body of a request if it is short, ``_TO_COME`` if it is long, None if it does not come in time."""
+    length = environ.get("CONTENT_LENGTH")
+    if length is None:
+        return _TO_COME if "HTTP_TRANSFER_ENCODING" in environ else b""
+    if not length.isdecimal() or int(length) > READ_AHEAD:
+        return _TO_COME
+    if length == "0":
+        return b""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return bytes(await proto())
+    except TimeoutError:
+        return None
+
+
+class _Sent(io.RawIOBase):
+    """The body of a request as a thread reads it, piece by piece as its sender sends them."""
+
+    def __init__(self, proto: Any, loop: AbstractEventLoop) -> None:
+        super().__init__()
+        self._chunks = aiter(proto)
+        self._loop = loop
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what has come; nothing more comes from a sender who has gone away."""
+        if not self._left:
+            with suppress(Exception):
+                self._left = _on(self._loop, self._next())
+        piece, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    async def _next(self) -> bytes:
+        while not (chunk := await anext(self._chunks, None)):
+            if chunk is None:
+                return b""
+        return bytes(chunk)

@@ -1,0 +1,279 @@
+"""The front of a worker: plain calls as fibres on its event loop, all others in threads, all answered alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from greenlet import getcurrent
+from pymongo.synchronous.pool import Connection
+
+from fhir_dmp.fibres import Fibre
+from fhir_dmp.http import rsgi
+from fhir_dmp.http.rsgi import READ_AHEAD, Front, environ_of
+
+OBSERVATION = {
+    "resourceType": "Observation",
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
+}
+
+
+class Headers(list):
+    """Headers as RSGI tells them."""
+
+    def items(self):
+        return self
+
+
+def scope(method, url, headers=()):
+    """What RSGI tells of a request."""
+    path, _, query = url.partition("?")
+    return SimpleNamespace(
+        http_version="1.1",
+        server="127.0.0.1:8000",
+        client="192.0.2.7:40000",
+        scheme="http",
+        method=method,
+        path=path,
+        query_string=query,
+        authority=None,
+        headers=Headers(headers),
+    )
+
+
+@dataclass
+class Proto:
+    """One request's body as it comes, and what was answered."""
+
+    pieces: list = field(default_factory=list)
+    answers: list = field(default_factory=list)
+
+    async def __call__(self):
+        return b"".join([piece async for piece in self])
+
+    async def __aiter__(self):
+        for piece in self.pieces:
+            if piece is None:
+                await asyncio.sleep(30)
+            yield piece
+
+    def response_bytes(self, status, headers, body):
+        self.answers.append((status, dict(headers), body))
+
+    def response_stream(self, status, headers):
+        self.answers.append((status, dict(headers), b""))
+        return self
+
+    async def send_bytes(self, data):
+        status, headers, body = self.answers.pop()
+        self.answers.append((status, headers, body + data))
+
+
+def ask(front, *requests):
+    """Send the requests at once, and return the answers."""
+
+    async def together():
+        protos = [Proto(list(pieces)) for _, pieces in requests]
+        calls = [front.__rsgi__(asked, proto) for (asked, _), proto in zip(requests, protos, strict=True)]
+        await asyncio.wait_for(asyncio.gather(*calls), 30)
+        return protos
+
+    answers = [proto.answers for proto in asyncio.run(together())]
+    assert all(len(each) == 1 for each in answers)
+    return [each[0] for each in answers]
+
+
+@pytest.fixture
+def front(app):
+    """The front of the application."""
+    return app.extensions["fhir_dmp.front"]
+
+
+@contextmanager
+def commands(monkeypatch):
+    """Tell of each command to the database whether it was sent from a fibre."""
+    sent = []
+    send = Connection.command
+
+    def counted(self, *args, **options):
+        sent.append(isinstance(getcurrent(), Fibre))
+        return send(self, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "command", counted)
+        yield sent
+
+
+def bearer(caller, **more):
+    """Return the headers of a caller."""
+    return [("authorization", f"Bearer {caller._token}"), *more.items()]
+
+
+def with_body(caller, body, **more):
+    """Return the headers and the pieces of a request with a body."""
+    sent = json.dumps(body).encode()
+    kind = {"content-type": "application/fhir+json", "content-length": str(len(sent)), **more}
+    return bearer(caller, **kind), [sent[:100], sent[100:]]
+
+
+def test_a_fibre_never_waits_for_the_database_itself(front, ehr, monkeypatch):
+    """Reads, versions, searches with all that hangs on them, whole records, writes, conditions, transactions and batches."""
+    made = ehr.post("/Patient", {"resourceType": "Patient", "name": [{"family": "Durand"}]}).get_json()
+    ehr.put(f"/Patient/{made['id']}", {**made, "active": True})
+    who = f"Patient/{made['id']}"
+    seen = {**OBSERVATION, "subject": {"reference": who}}
+    known = ehr.post("/Observation", seen).get_json()["id"]
+    entries = [
+        {"resource": seen, "request": {"method": "POST", "url": "Observation", "ifNoneExist": "code=718-8"}},
+        {"request": {"method": "GET", "url": who}},
+    ]
+    urls = [
+        f"/fhir/{who}",
+        f"/fhir/{who}/_history/1",
+        "/fhir/Patient/nobody",
+        "/fhir/Observation?patient.family=durand&_include=Observation:subject&_total=accurate",
+        "/fhir/Patient?_has:Observation:subject:code=718-7&_revinclude=Observation:subject&_sort=family",
+        "/fhir/Observation?_total=accurate&_count=1",
+        f"/fhir/{who}/$everything",
+        f"/fhir/Observation?_filter=code eq 718-7&patient={who}",
+    ]
+    writes = [
+        ("POST", "/fhir/Observation", seen, {}),
+        ("POST", "/fhir/Observation", seen, {"if-none-exist": "code=718-7"}),
+        ("PUT", f"/fhir/Observation/{known}", {**seen, "id": known}, {"if-match": 'W/"1"'}),
+        ("POST", "/fhir", {"resourceType": "Bundle", "type": "transaction", "entry": entries}, {}),
+        ("POST", "/fhir", {"resourceType": "Bundle", "type": "batch", "entry": entries}, {}),
+    ]
+    reads = [(scope("GET", url, bearer(ehr)), ()) for url in urls]
+    changes = []
+    for method, url, body, more in writes:
+        headers, pieces = with_body(ehr, body, **more)
+        changes.append((scope(method, url, headers), pieces))
+    ask(front, *reads[:1])
+    ehr.app.extensions["fhir_dmp"].reindexer.added._until = float("inf")
+
+    fibres = []
+    takes = front._takes
+    monkeypatch.setattr(front, "_takes", lambda environ: fibres.append(takes(environ)) or fibres[-1])
+    with commands(monkeypatch) as sent:
+        answers = [*ask(front, *reads), *(ask(front, each)[0] for each in changes)]
+
+    assert [status for status, _, _ in answers] == [200, 200, 404, *[200] * 5, 201, 412, 200, 200, 200]
+    assert all(fibres)
+    assert len(fibres) == len(urls) + len(writes)
+    assert sent
+    assert not any(sent)
+
+
+def test_both_ways_answer_alike(front, ehr):
+    """By the framework's own test client and by the front, as fibre or in a thread."""
+    ehr.put("/Patient/p", {"resourceType": "Patient", "id": "p", "name": [{"family": "Été"}]})
+    for url in (
+        "/Patient/p",
+        "/Patient?family=%C3%A9t%C3%A9",
+        "/metadata",
+        "/Patient/p?_pretty=true",
+        "/Patient/%C3%A9",
+    ):
+        straight = ehr.get(url)
+        path = url.replace("%C3%A9", "é") if "?" not in url else url
+        for _ in range(2):
+            ((status, headers, body),) = ask(front, (scope("GET", f"/fhir{path}", bearer(ehr)), ()))
+            assert (status, body) == (straight.status_code, straight.data)
+            own = {name: value for name, value in headers.items() if name not in ("X-Request-Id", "Content-Length")}
+            assert own == {name: value for name, value in straight.headers.items() if name in own}
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_long_body_is_read_by_a_thread(front, ehr, told):
+    """With its length told, or in pieces until its end; a short one that was read ahead comes to the same."""
+    names = [{"text": "x" * 1000} for _ in range(READ_AHEAD // 900)]
+    headers, pieces = with_body(ehr, {"resourceType": "Patient", "name": names})
+    if not told:
+        headers = [each for each in headers if each[0] != "content-length"] + [("transfer-encoding", "chunked")]
+
+    ((status, _, body),) = ask(front, (scope("POST", "/fhir/Patient", headers), pieces))
+
+    assert status == 201, body
+    assert len(json.loads(body)["name"]) == len(names)
+
+
+def test_a_body_that_is_cut_changes_nothing(front, ehr):
+    """Shorter than its length says: by a fibre, and by a thread."""
+    for length in (5000, READ_AHEAD * 2):
+        headers, pieces = with_body(ehr, {"resourceType": "Patient", "id": "cut"}, **{"content-length": str(length)})
+        ((status, _, _),) = ask(front, (scope("PUT", "/fhir/Patient/cut", headers), pieces))
+        assert status == 400
+    assert ehr.get("/Patient/cut").status_code == 404
+
+
+def test_who_sends_too_slowly_is_let_go_and_keeps_nobody(front, ehr, monkeypatch):
+    """The body is waited for by nobody but its own request."""
+    monkeypatch.setattr(rsgi, "PATIENCE_SECONDS", 0.1)
+    headers, pieces = with_body(ehr, {"resourceType": "Patient"})
+
+    slow, quick = ask(
+        front,
+        (scope("POST", "/fhir/Patient", headers), [*pieces[:1], None]),
+        (scope("GET", "/fhir/Patient/nobody", bearer(ehr)), ()),
+    )
+
+    assert slow[0] == 408
+    assert quick[0] == 404
+
+
+def test_a_stream_is_sent_piece_by_piece_and_closed():
+    """What the application makes while it is sent, to its end, and when its reader goes away."""
+    ended = []
+
+    def streams(environ, start_response):
+        start_response("200 OK", [("Content-Type", "application/fhir+ndjson")])
+        try:
+            yield from (b"one\n", b"two\n", b"three\n")
+            ended.append("whole")
+        finally:
+            ended.append("closed")
+
+    class Gone(Proto):
+        async def send_bytes(self, data):
+            raise ConnectionError
+
+    front = Front(streams, lambda _: False, 1)
+    whole = ask(front, (scope("GET", "/stream"), ()))
+    asyncio.run(front.__rsgi__(scope("GET", "/stream"), Gone()))
+
+    assert whole == [(200, {"Content-Type": "application/fhir+ndjson"}, b"one\ntwo\nthree\n")]
+    assert ended == ["whole", "closed", "closed"]
+
+
+def test_a_fault_of_the_application_says_nothing_outside():
+    """What it did not answer itself is a bare 500."""
+
+    def falls(environ, start_response):
+        raise LookupError("Durand")
+
+    front = Front(falls, lambda environ: environ["PATH_INFO"] == "/fibre", 1)
+
+    answers = ask(front, (scope("GET", "/fibre"), ()), (scope("GET", "/thread"), ()))
+
+    assert [status for status, _, _ in answers] == [500, 500]
+    assert not any(b"Durand" in body for _, _, body in answers)
+
+
+def test_the_environment_tells_what_was_sent():
+    """Repeated headers are joined, text becomes Latin-1 as WSGI wants it, and no name poses as another."""
+    sent = [("cookie", "a=1"), ("cookie", "b=2"), ("accept", "x"), ("accept", "y"), ("x_forwarded_for", "192.0.2.9")]
+    environ = environ_of(scope("GET", "/fhir/Patient/é?x=1", [*sent, ("content-type", "t"), ("x-forwarded-for", "z")]))
+
+    assert environ["HTTP_COOKIE"] == "a=1; b=2"
+    assert environ["HTTP_ACCEPT"] == "x,y"
+    assert environ["HTTP_X_FORWARDED_FOR"] == "z"
+    assert environ["CONTENT_TYPE"] == "t"
+    assert environ["PATH_INFO"].encode("latin-1").decode() == "/fhir/Patient/é"
+    assert environ["REMOTE_ADDR"] == "192.0.2.7"
+    assert environ["QUERY_STRING"] == "x=1"

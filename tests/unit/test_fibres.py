@@ -1,0 +1,148 @@
+"""Fibres: calls that take turns on one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from fhir_dmp.fibres import Fibre, Threads, latch, offload, offloaded, on_loop, open_all, pause
+
+
+def run(*calls):
+    """Run the functions as fibres of one loop, and return what each returned or raised, in their order."""
+
+    async def together():
+        loop = asyncio.get_running_loop()
+        ends = [loop.create_future() for _ in calls]
+
+        def fibre(call, end):
+            def do():
+                try:
+                    end.set_result(call())
+                except Exception as fault:
+                    end.set_exception(fault)
+
+            return Fibre(do, loop)
+
+        for call, end in zip(calls, ends, strict=True):
+            fibre(call, end).switch()
+        return await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), 10)
+
+    return asyncio.run(together())
+
+
+def test_fibres_take_turns_on_one_thread_while_they_wait():
+    """The second fibre opens what the first waits for: neither has a thread of its own."""
+    said, doors = [], []
+
+    def first():
+        doors.append(latch())
+        said.append("first waits")
+        doors[0].acquire()
+        said.append("first goes on")
+        return threading.get_ident()
+
+    def second():
+        said.append("second opens")
+        open_all(doors)
+        return threading.get_ident()
+
+    threads = run(first, second)
+
+    assert said == ["first waits", "second opens", "first goes on"]
+    assert threads == [threading.get_ident()] * 2
+
+
+def test_a_latch_that_was_opened_before_keeps_nobody():
+    """Whoever comes late goes straight on."""
+
+    def call():
+        door = latch()
+        open_all((door,))
+        return door.acquire()
+
+    assert run(call) == [True]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.01])
+def test_who_waits_too_long_is_told(seconds):
+    """In a fibre and in a thread; what opens later disturbs nobody."""
+
+    def call():
+        door = latch()
+        in_time = door.acquire(timeout=seconds)
+        open_all((door,))
+        return in_time
+
+    assert run(call) == [False]
+    assert call() is False
+
+
+def test_a_pause_lets_others_go_on():
+    """Who pauses longer comes later; no pause at all is none."""
+    said = []
+
+    def call(seconds):
+        pause(seconds)
+        said.append(seconds)
+
+    run(lambda: call(0.05), lambda: call(0.01), lambda: call(0))
+    call(0.001)
+
+    assert said == [0, 0.01, 0.05, 0.001]
+
+
+def test_what_blocks_is_done_by_another_thread_meanwhile():
+    """Two fibres whose blocking calls wait for each other come to their ends."""
+    meeting = threading.Barrier(2)
+
+    def call():
+        offload(lambda: meeting.wait(5))
+        return "met"
+
+    assert run(call, call) == ["met", "met"]
+
+
+def test_a_fault_of_what_blocks_is_raised_where_it_was_asked_for():
+    """As if there were no other thread; outside of a fibre there is none."""
+
+    class Asked:
+        @offloaded
+        def ask(self):
+            raise LookupError("no such row")
+
+    (fault,) = run(Asked().ask)
+
+    assert isinstance(fault, LookupError)
+    with pytest.raises(LookupError):
+        Asked().ask()
+
+
+def test_threads_are_made_as_they_are_needed_and_kept():
+    """Jobs one after the other need one thread; as many at once as may be have one each, and the rest waits."""
+    threads, seen = Threads(2, "test"), []
+    for _ in range(3):
+        done = threading.Event()
+        threads.submit(lambda done=done: (seen.append(threading.get_ident()), done.set()))
+        assert done.wait(5)
+        while not threads._idle:
+            pass
+    assert len(set(seen)) == 1
+
+    both, third = threading.Barrier(3), threading.Event()
+    for _ in range(2):
+        threads.submit(lambda: both.wait(5))
+    threads.submit(third.set)
+    assert not third.wait(0.05)
+    both.wait(5)
+    assert third.wait(5)
+
+
+def test_nobody_is_told_on_a_loop_that_is_closed():
+    """The worker ends: who waited is not there any more."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+
+    on_loop(loop, lambda: pytest.fail("the loop is closed"))
