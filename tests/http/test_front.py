@@ -15,6 +15,8 @@ from pymongo.synchronous.pool import Connection
 from fhir_dmp.fibres import Fibre
 from fhir_dmp.http import rsgi
 from fhir_dmp.http.rsgi import READ_AHEAD, Front, environ_of
+from fhir_dmp.store.port import Store
+from fhir_dmp.stores.mongo.store import MongoStore
 
 OBSERVATION = {
     "resourceType": "Observation",
@@ -277,3 +279,17 @@ def test_the_environment_tells_what_was_sent():
     assert environ["PATH_INFO"].encode("latin-1").decode() == "/fhir/Patient/é"
     assert environ["REMOTE_ADDR"] == "192.0.2.7"
     assert environ["QUERY_STRING"] == "x=1"
+
+
+WAIT_TOGETHER = {"find_current", "find_version", "find_policies", "policies_naming", "record", "commit"}
+ASK_NOTHING = {"horizon", "newest"}
+
+
+def test_each_way_to_the_store_lets_other_fibres_go_on():
+    """It waits with others for one query or commit, or another thread waits for it: a new one has to say which."""
+    ways = {name for name in vars(Store) if not name.startswith("_")}
+
+    assert (
+        ways
+        == {name for name in ways if hasattr(getattr(MongoStore, name), "__wrapped__")} | WAIT_TOGETHER | ASK_NOTHING
+    )
