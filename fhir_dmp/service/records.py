@@ -55,7 +55,10 @@ class Records:
     matrix: Matrix
 
     def open_to(self, account: Account) -> tuple[Record, ...]:
-        """Return the records that are the person's to choose without naming them: their own, and those of whom they represent."""
+        """Return the records that are the person's to choose without naming them: their own, and those of whom they represent.
+
+        That is told by their account, not by the records: nobody looked into one.
+        """
         own = account.resource.startswith("Patient/")
         holder = (Record(account.resource, account.name, "holder"),) if own else ()
         return (

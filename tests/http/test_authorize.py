@@ -20,6 +20,8 @@ from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import EVERYTHING
+from tests.balp import claimed
+from tests.balp_facts import FACTS
 from tests.http.conftest import register
 from tests.oauth_world import APP_SCOPES, CALLBACK, FORM, VERIFIER, authorize
 from tests.sign_in_world import HOSPITAL, PASSWORD, Visitor
@@ -568,3 +570,77 @@ def test_every_problem_of_an_answer_has_its_words():
     assert problems
     for language in LANGUAGES:
         assert {f"authorize_{problem}" for problem in problems} <= set(texts(language))
+
+
+IUA, IN_USE = "IHE.IUA.71", "IHE.BasicAudit.OAUTHaccessTokenUse.Comprehensive"
+
+
+def told(auditor, *subtypes):
+    """Return the AuditEvents of these subtypes, the latest first, once each meets what it claims."""
+    found = auditor.get(f"/AuditEvent?date=ge2000&subtype={','.join(subtypes)}&_count=100").json
+    events = [entry["resource"] for entry in found.get("entry", ())]
+    assert [problem for event in events for problem in claimed(event, FACTS)] == []
+    return events
+
+
+def profiles(event):
+    """Return the profiles that the event claims, by the last part of their URLs."""
+    return [url.rpartition("/")[2] for url in event["meta"].get("profile", ())]
+
+
+def agent(event, code):
+    """Return the event's agent of this type."""
+    return next(each for each in event["agent"] if each["type"]["coding"][0]["code"] == code)
+
+
+def test_a_real_sign_in_and_authorization_leave_events_that_meet_their_profiles(app, auditor, holder, phone, patient):
+    """Sign-in, decision, token and what it opened, over HTTP; a wrong password, a spoilt code and a dead token claim nothing."""
+    ask(holder, scope="openid launch/patient patient/Patient.rs offline_access")
+    fill(holder)
+    code = back(holder)["code"]
+    refused = redeem(app, code, code_verifier=VERIFIER[::-1])
+    token = redeem(app, code).json["access_token"]
+    answers = [fhir(app, token, patient), fhir(app, token, f"Patient?_id={patient.partition('/')[2]}")]
+    stranger = Visitor(app)
+    stranger.get("/oauth/sign-in")
+    stranger.send(login="zoe.petit", password="not this one")
+    assert (refused.status_code, [each.status_code for each in answers], fhir(app, "x", patient).status_code) == (
+        400,
+        [200, 200],
+        401,
+    )
+
+    missed, entered = told(auditor, "login")
+    assert (entered["outcome"], missed["outcome"]) == ("0", "8")
+    assert agent(entered, "IRCP")["who"]["identifier"]["value"] == NUMBER
+    [decided] = told(auditor, "authorize")
+    assert agent(decided, "IRCP")["who"]["reference"] == patient
+    tokens = [
+        event for event in told(auditor, "ITI-71") if agent(event, "110150")["who"]["identifier"]["value"] == "phone"
+    ]
+    assert [(event["outcome"], profiles(event)) for event in tokens] == [("0", [IUA]), ("8", [])]
+    [opened] = told(auditor, "read")
+    assert profiles(opened) == ["IHE.BasicAudit.PatientRead", IN_USE]
+    [shut] = told(auditor, "get")
+    assert (shut["outcome"], profiles(shut)) == ("8", [])
+    found = next(event for event in told(auditor, "search-type") if patient in json.dumps(event["entity"]))
+    assert profiles(found) == ["IHE.BasicAudit.PatientQuery", IN_USE]
+    jti = agent(opened, "IRCP")["policy"]
+    assert jti == agent(found, "IRCP")["policy"]
+    assert jti[0].startswith("urn:ietf:params:oauth:jti:")
+
+
+def test_a_page_that_shows_something_of_a_record_leaves_its_event(auditor, server, holder, doctor, phone, patient):
+    """A doctor who is shown whose record it is has read it, before any token is made; who is shown their own account has not."""
+    before = len(told(auditor, "read"))
+    ask(holder, scope="launch/patient patient/Patient.rs")
+    assert "Zoé" in holder.page.text
+    holder.get("/oauth/apps")
+    assert len(told(auditor, "read")) == before
+    assert not [event for event in told(auditor, "search-type") if patient in json.dumps(event["entity"])]
+
+    ask(doctor, scope="launch/patient patient/Patient.rs")
+    fill(doctor, ins=NUMBER, emergency="1", reason="court")
+    assert "Petit" in doctor.page.text
+    searched = next(event for event in told(auditor, "search-type") if patient in json.dumps(event["entity"]))
+    assert agent(searched, "IRCP")["who"]["reference"] == "Practitioner/p1"
