@@ -21,6 +21,9 @@ from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
 from fhir_dmp.store.query import Query, both
 
+_OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"})
+"""Parameters that say how an answer looks, and nothing of what is matched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Matched:
@@ -68,7 +71,8 @@ def compiled(resource_type: str, criteria: str, context: Context, grant: Grant, 
     require_scope(context.subject, resource_type, "search")
     setting = setting_of(context, grant, env)
     asked = compile_criteria(resource_type, request.criteria, setting)
-    key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in sorted(params))
+    asks = sorted(each for each in request.used if each[0].partition(":")[0] not in _OF_ANSWERS)
+    key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in asks)
     if by_ins(request) and may_find_by_ins(context.subject):
         return Criteria(key, asked, lambda row: grant.decide("read", row.index).permit)
     return Criteria(key, both(asked, narrow(grant.rules("search"))))

@@ -321,6 +321,4 @@ def answer(act: Act, context: Context, asking: Call) -> Entry:
         issue = Issue("informational", f"The {act.call.name} was done.", severity="information")
         response["outcome"] = outcome([issue])
     wanted = asking.prefer == "representation" if writes else result.outcome != "not-modified"
-    body = result.body if wanted else None
-    full_url = f"{context.base_url}/{result.ref}" if body is not None and result.ref is not None else None
-    return Entry(full_url, body, response=response)
+    return Entry(body=result.body if wanted else None, response=response)
