@@ -174,6 +174,22 @@ def test_the_question_is_put_in_plain_words(holder, phone):
         assert words in unescape(english)
 
 
+def test_a_page_that_says_what_is_wrong_is_had_in_the_other_language(doctor, phone):
+    """The link leads to the same question, and to no address that takes no such call."""
+    ask(doctor, scope="launch/patient patient/Observation.rs", state="é&lang=xx")
+    asked = unescape(re.search(r'name="asked" value="([^"]+)"', doctor.page.text)[1])
+    wrong = fill(doctor, ins="1" * 15, asked=asked)
+    link = unescape(re.search(r'href="([^"]+)" lang="en"', wrong.text)[1])
+
+    english = doctor.get(link)
+    refused = doctor.send("/oauth/authorize/decision", ticket="forged")
+
+    assert wrong.status_code == 400
+    assert (english.status_code, '<html lang="en">' in english.text) == (200, True)
+    assert 'name="ticket"' in english.text
+    assert doctor.get(unescape(re.search(r'href="([^"]+)" lang="fr"', refused.text)[1])).status_code == 401
+
+
 def test_the_pages_keep_other_sites_out(holder, phone):
     """No script, no frame, no form to anywhere but here and the app; nothing is stored."""
     page = ask(holder)

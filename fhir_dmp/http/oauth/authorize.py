@@ -124,6 +124,8 @@ class AuthorizePages:
             400 if question.problem else 200,
             targets=(question.origin,),
             error=words[f"authorize_{question.problem}"] if question.problem else "",
+            here=f"{HERE}?{self._asked()}",
+            asked=self._asked(),
             question=question,
             choice=choice,
             lines=[_line(scope, words) for scope in question.scopes],
@@ -133,7 +135,12 @@ class AuthorizePages:
         )
 
     def _message(self, status: int, text: str, detail: str) -> Response:
-        return self._pages.show("refused.html", status, text=text, detail=detail)
+        return self._pages.show("refused.html", status, here=f"{HERE}?{self._asked()}", text=text, detail=detail)
+
+    @staticmethod
+    def _asked() -> str:
+        """Return the query by which the app asked: the answer to its question is sent with it, so that the page can be had anew."""
+        return request.query_string.decode("latin-1") if request.method == "GET" else request.form.get("asked", "")
 
 
 def _line(scope: Any, words: Any) -> dict[str, Any]:

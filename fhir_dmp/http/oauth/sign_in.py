@@ -22,6 +22,7 @@ AUTHORIZE = "/oauth/authorize"
 """Where a sign-in leads on to; nowhere else can it be made to lead."""
 
 PLACES = {"second-factor": "/oauth/sign-in/code", "situation": "/oauth/sign-in/situation"}
+BEGIN = "/oauth/sign-in"
 DONE = "/oauth/sign-in/done"
 MOST_BYTES = 16 * 1024
 NEXT_LENGTH = 8192
@@ -72,7 +73,7 @@ class SignInPages:
         """Send the browser to a provider, by a page of its own: a form may not lead elsewhere than here."""
         secret = bool(request.form.get("secret"))
         url, flow = self.federation.leave(name, self._next(), secret=secret)
-        response = self.pages.show("leave.html", url=url)
+        response = self.pages.show("leave.html", here=BEGIN, url=url)
         self.pages.browser.hold(response, FLOW, flow, FLOW_SECONDS)
         return response
 
@@ -136,7 +137,9 @@ class SignInPages:
         browser = self.pages.browser
         self.door.sign_out(browser.held(SESSION), self.reception.stranger(request.environ))
         words = self.pages.words()
-        response = self.pages.show("message.html", heading=words["signed_out_title"], text=words["signed_out"])
+        response = self.pages.show(
+            "message.html", here=BEGIN, heading=words["signed_out_title"], text=words["signed_out"]
+        )
         browser.drop(response, SESSION)
         return response
 
@@ -173,7 +176,7 @@ class SignInPages:
     def _message(self, status: int, heading: str, text: str, *, after: str | None = None, **values: Any) -> Response:
         heading = self.pages.words()[heading]
         query = self.query() if after is None else _query(after)
-        return self.pages.show("message.html", status, heading=heading, text=text, query=query, **values)
+        return self.pages.show("message.html", status, here=BEGIN, heading=heading, text=text, query=query, **values)
 
     def _next(self) -> str:
         """Return where the browser asked to be led, if that is our own authorization endpoint."""

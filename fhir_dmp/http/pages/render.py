@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from flask import Blueprint, Response, redirect, render_template, request
 
@@ -33,9 +33,12 @@ class Pages:
         *,
         headers: Iterable[tuple[str, str]] = (),
         targets: Iterable[str] = (),
+        here: str | None = None,
         **values: Any,
     ) -> Response:
         """Return the page; ``targets`` are the origins besides ours to which its forms may lead.
+
+        ``here`` is where the browser finds the page in another language, if that is not where it was sent from.
 
         Templates are given ``t`` (the words of their language), ``csrf`` (the token of a form) and the values.
         """
@@ -45,7 +48,7 @@ class Pages:
             t=texts(language),
             lang=language,
             languages=LANGUAGES,
-            switch=_switch,
+            switch=lambda other: _switch(other, here),
             csrf=self.browser.csrf(),
             **values,
         )
@@ -99,10 +102,11 @@ def _style() -> bytes:
     return (_HERE / "static" / "dmp.css").read_bytes()
 
 
-def _switch(language: str) -> str:
+def _switch(language: str, here: str | None) -> str:
     """Return this page's address in another language."""
-    asked = [(name, value) for name, value in request.args.items(multi=True) if name != "lang"]
-    return f"{request.path}?{urlencode([*asked, ('lang', language)])}"
+    path, _, query = (here or f"{request.path}?{urlencode([*request.args.items(multi=True)])}").partition("?")
+    asked = [each for each in parse_qsl(query, keep_blank_values=True) if each[0] != "lang"]
+    return f"{path}?{urlencode([*asked, ('lang', language)])}"
 
 
 def _security(targets: Iterable[str]) -> tuple[tuple[str, str], ...]:
