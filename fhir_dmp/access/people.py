@@ -75,7 +75,10 @@ def equal_numbers(identifier: str) -> tuple[str, ...]:
 def _holder_side(
     subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, _: Matrix
 ) -> Iterator[Rule]:
-    """Yield the rules of the holder, and of who acts for the holder."""
+    """Yield the rules of the holder, and of who acts for the holder: nobody, once the holder has died."""
+    dead = policy.dead(int(now.timestamp() * 1_000_000))
+    if dead is not None:
+        yield Rule(permit=False, where=EVERYTHING, reason=f"{dead.name}: the holder has died", record=True)
     if person.kind == "holder":
         yield from _permits_of_holder(subject, action, "the holder's own record", EVERYTHING)
     else:

@@ -92,7 +92,7 @@ class Entry:
     acts for the holder. ``closed`` is when the record was closed (microseconds), None while it is open. ``rests_on`` are resources that
     were read to know whom the source means (a Group, an Organization): when they change, it is compiled anew. ``about`` are the
     actors of the provision, or the doctors, as the source writes them: ``provision`` and ``doctors`` have all their names. ``declared``:
-    a professional said of the holder that this is their word.
+    a professional said of the holder that this is their word. ``died`` is when the holder died (microseconds; 0: some day).
     """
 
     source: str
@@ -105,6 +105,7 @@ class Entry:
     rests_on: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     declared: bool = False
+    died: int | None = None
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -129,6 +130,10 @@ class Policy:
     def closing(self) -> Entry | None:
         """The source that closed the record, if one did."""
         return next((entry for entry in self.entries if entry.closed is not None), None)
+
+    def dead(self, now: int) -> Entry | None:
+        """Return the source that says that the holder has died, if one does."""
+        return next((entry for entry in self.entries if entry.died is not None and entry.died <= now), None)
 
     def entry(self, source: str) -> Entry | None:
         """Return what the source says now."""

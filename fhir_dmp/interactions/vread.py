@@ -6,8 +6,10 @@ import re
 
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone, NotFound
+from fhir_dmp.fhir import codec
 from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.interactions.write import disclosed
+from fhir_dmp.store.change import Index, Stored
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
 """How versions are counted here; what else is a digit somewhere, or has thousands of them, names none."""
@@ -15,13 +17,12 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return that version. It is judged by its own row and by the present one: the stricter wins."""
-    del context
     version = int(call.version) if call.version and _VERSION.match(call.version) else 0
     current = env.store.find_current(call.ref, with_index=grant.searches("read"))
     if current is None or not 0 < version <= current.version:
         raise NotFound(f"{call.ref} has no version {call.version}.", reasons=("absent",))
     row = current if version == current.version else env.store.find_version(call.ref, version)
-    decisions = [grant.decide("read", each.index) for each in (current, row) if each is not None]
+    decisions = [grant.decide("read", _judged(each, context, env)) for each in (current, row) if each is not None]
     refusals = tuple(reason for each in decisions if not each.permit for reason in each.reasons)
     if row is None or refusals:
         patients = disclosed(current).patients if refusals else ()
@@ -36,3 +37,11 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         updated=row.updated,
         entities=(disclosed(row),),
     )
+
+
+def _judged(row: Stored, context: Context, env: Env) -> Index:
+    """Return what a version is judged by: a scope with a search restriction needs more than a superseded one keeps."""
+    if row.body is None or context.subject is None or not any("?" in scope for scope in context.subject.scopes):
+        return row.index
+    whole = env.extract(row.ref.type, codec.loads_object(row.body))
+    return {**whole, **row.index, "t": whole["t"]}

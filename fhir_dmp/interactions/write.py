@@ -25,6 +25,7 @@ from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.store.change import STAMP, Change, Lock, Stored
+from fhir_dmp.store.query import kept
 
 _STAMP = STAMP.decode()
 _SERVER_META = ("versionId", "lastUpdated")
@@ -150,9 +151,9 @@ def require_valid(resource_type: str, tree: Mapping[str, Any], env: Env) -> None
 
 
 def tombstone(before: Stored) -> Change:
-    """Return the Change that deletes ``before``: no body, nothing to find it by, its record still known."""
-    kept = {name: before.index[name] for name in ("pt", "au", "sec", "ca", "ds") if name in before.index}
-    return Change(before.ref, before.version + 1, before, None, {**kept, "t": []})
+    """Return the Change that deletes ``before``: no body, nothing to find it by; it is judged as before, so that it tells no more."""
+    told = {name: before.index[name] for name in ("pt", "au", "sec", "ca", "ds") if name in before.index}
+    return Change(before.ref, before.version + 1, before, None, {**told, "t": kept(before.index.get("t", ()))})
 
 
 def next_version(call: Call, tree: Mapping[str, Any], before: Stored | None, context: Context, env: Env) -> Change:

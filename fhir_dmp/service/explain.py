@@ -149,6 +149,8 @@ def _policy(policy: Policy, version: int) -> Iterator[str]:
 def _says(entry: Entry) -> Iterator[str]:
     if entry.closed is not None:
         yield "closes the record"
+    if entry.died is not None:
+        yield "says that the holder has died"
     if entry.provision is not None:
         root = entry.provision
         whom = ", ".join(" + ".join(actor) for actor in root.actors) or "everybody"

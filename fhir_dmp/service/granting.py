@@ -308,20 +308,21 @@ class Granting:
 
 def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False, writes: bool = False) -> Granting:
     """Return the grant of a caller; ``anew`` presumes nothing, and reads again the policy that came with a person's token."""
-    sought = _sought(call, env)
     person = context.subject.person if context.subject else None
+    sought = _sought(call, env, one=person is not None)
     if person is None or person.patient is None:
         return Granting(call, context, env, {}, sought, presumes=writes and not anew and person is None)
     policy = env.store.find_policies((person.patient,)).get(person.patient) if anew else context.policy
     return Granting(call, context, env, {person.patient: policy}, sought)
 
 
-def _sought(call: Call, env: Env) -> Query:
-    """Return the rows of those whom a search names by their exact INS."""
+def _sought(call: Call, env: Env, *, one: bool) -> Query:
+    """Return the rows of those whom a search names by their exact INS; a person seeks ``one`` number at a time."""
     if call.name != "search-type" or call.type != "Patient":
         return NOTHING
     for name, value in call.params:
-        if name == "identifier" and all(map(is_ins, value.split(","))):
+        numbers = {each.partition("|")[2] for each in value.split(",")}
+        if name == "identifier" and all(map(is_ins, value.split(","))) and not (one and len(numbers) > 1):
             try:
                 return env.restrict("Patient", ((name, value),))
             except FhirError:

@@ -28,7 +28,7 @@ from fhir_dmp.access.policy import Entry, Member, Period, Policy, Provision, enc
 from fhir_dmp.call import Env, Plan
 from fhir_dmp.errors import Refused, TooCostly, Unprocessable
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.dates import anniversary
+from fhir_dmp.fhir.dates import anniversary, interval
 from fhir_dmp.fhir.reference import Ref, local, parse_literal
 from fhir_dmp.search.names import homes
 from fhir_dmp.store.change import Change, PolicyChange
@@ -276,7 +276,12 @@ def _stated(nothing: Entry, made: Entry | None, known: Entry | None, states: Seq
     doctor = made if "generalPractitioner" in states else known
     closing = made if "active" in states else known
     whole = replace(
-        nothing, doctors=doctor.doctors, about=doctor.about, rests_on=doctor.rests_on, closed=closing.closed
+        nothing,
+        doctors=doctor.doctors,
+        about=doctor.about,
+        rests_on=doctor.rests_on,
+        closed=closing.closed,
+        died=known.died,
     )
     return None if whole == nothing else whole
 
@@ -350,9 +355,16 @@ def _patient(tree: Mapping[str, Any], change: Change, registry: Registry, _: Sub
     doctors = tuple(Member(actors) for _, actors in named if actors)
     about = tuple(written(each, registry) for each, actors in named if actors)
     closed = 0 if tree.get("active") is False else None
-    if not doctors and closed is None:
+    died = _died(tree)
+    if not doctors and closed is None and died is None:
         return None
-    return Entry(str(change.ref), change.version, doctors=doctors, about=about, closed=closed)
+    return Entry(str(change.ref), change.version, doctors=doctors, about=about, closed=closed, died=died)
+
+
+def _died(tree: Mapping[str, Any]) -> int | None:
+    """Return when the patient died, as soon as it may have been; 0 for no day that is told."""
+    day = tree.get("deceasedDateTime")
+    return interval(day)[0] if isinstance(day, str) else 0 if tree.get("deceasedBoolean") is True else None
 
 
 _COMPILERS: Mapping[str, Callable[[Mapping[str, Any], Change, Registry, Subject | None], Entry | None]] = {

@@ -17,7 +17,7 @@ A row is a mapping of index fields:
 ``au``      who wrote version 1: ``client``, person and structure, stamped by the server
 ``sec``     security labels (``system|code``)
 ``ca``      category of the record's matrix
-``del``     True for a deleted resource: no body, ``t`` empty
+``del``     True for a deleted resource: no body, and of ``t`` what rules narrow by
 ==========  ===========================================================================================
 
 A superseded version keeps what rules narrow by: of ``t`` the references, of ``sec`` and ``ca`` its own and the present ones.
@@ -30,15 +30,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
+"""Tokens that a superseded version and a deletion keep, beside their compartments: rules tell by them whose work it is."""
 
 Scalar = str | int | bool | Decimal
 Row = Mapping[str, Any]
 EARTH = 6_371_008.8
 """Mean radius in metres."""
+
+
+def kept(tokens: Iterable[str]) -> list[str]:
+    """Return of a row's tokens those that rules narrow by: compartments, and who is named."""
+    return [token for token in tokens if token[0] == "@" or any(name in token for name in NAMES)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,39 @@ def test_a_parent_acts_until_the_day_of_majority(world, item, code):
     assert world.holder().read(item).status == 200
 
 
+@pytest.mark.rule("L23")
+@pytest.mark.parametrize("told", [{"deceasedBoolean": True}, {"deceasedDateTime": "2026-11-22"}])
+def test_nobody_enters_in_the_name_of_the_dead(world, item, told):
+    """Heirs ask for what the law gives them and are answered by somebody; the sign-in of the dead, and of who acted for them, is no way in."""
+    father = world.representative(f"RelatedPerson/{related(world)['id']}")
+    world.holder().made(consent(world.patient, "permit", actors=["Practitioner/p1"]))
+    before = world.holder().read(item).status, father.read(item).status
+    tree = world.holder().read(world.patient).body
+
+    assert world.insurance.update(changed(tree, **told)).status == 200
+
+    assert before == (200, 200)
+    assert (world.holder().read(item).status, father.read(item).status) == (403, 403)
+    assert world.holder().search("Observation").status == 403
+    assert world.holder().create(consent(world.patient, "permit")).status == 403
+    assert world.professional("1").read(item).status == 200
+
+
+@pytest.mark.rule("L23")
+def test_a_death_that_somebody_wrote_down_shuts_nobody_out(world):
+    """It is the insurance that tells it; an error of theirs is put right by them."""
+    made = world.ehr.made({"resourceType": "Patient", "deceasedBoolean": True})
+    holder = world.holder(f"Patient/{made['id']}")
+    by_others = holder.read(f"Patient/{made['id']}").status
+
+    assert world.insurance.update(changed(made)).status == 200
+    by_insurance = holder.read(f"Patient/{made['id']}").status
+    alive = {name: value for name, value in made.items() if name != "deceasedBoolean"}
+    assert world.insurance.update(changed(alive)).status == 200
+
+    assert (by_others, by_insurance, holder.read(f"Patient/{made['id']}").status) == (200, 403, 200)
+
+
 @pytest.mark.rule("L15")
 def test_a_guardian_of_an_adult_acts_for_as_long_as_is_stated(world, item):
     """Protection of an adult is another measure than parental authority."""

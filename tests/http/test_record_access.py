@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -285,6 +286,38 @@ def test_a_system_sees_its_own_work_and_what_names_its_structure(world, item):
     assert other.search("Observation").ids == {item.split("/")[1]}
     assert f"Consent/{made['id']} v1, provision" in world.reasons()[0]
     assert world.system("lab-one", "lab", "urn:s|2").read(item).status == 404
+
+
+def test_a_past_version_is_read_by_a_scope_that_covers_some(world):
+    """A search restriction is held against the version itself."""
+    code = {"coding": [{"system": "urn:c", "code": "a"}]}
+    made = world.ehr.made(observation(world.patient, code=code))
+    ref = f"Observation/{made['id']}"
+    assert world.ehr.update(changed(made, status="amended")).status == 200
+    assert (
+        world.ehr.update(changed(made, status="final", code={"coding": [{"system": "urn:c", "code": "b"}]})).status
+        == 200
+    )
+    assert world.ehr.update(changed(made, status="corrected")).status == 200
+    some = world.system("ehr-one", "ehr", "urn:s|1", scopes=("system/Observation.rs?code=urn:c|a",))
+    holder = world.holder()
+    person = type(holder)(world, replace(holder.subject, scopes=("patient/Observation.rs?code=urn:c|a",)))
+
+    for caller in (some, person):
+        assert [caller.vread(ref, version).status for version in (1, 2, 3, 4)] == [200, 200, 404, 200]
+
+
+def test_a_professional_seeks_one_ins_at_a_time(world):
+    """A list of numbers finds nobody, so that nobody tries numbers out; one is found under each of its systems."""
+    numbers = ["279035121518989", "279035121518988"]
+    for number in numbers:
+        world.new_patient(identifier=[{"system": INS, "value": number}])
+    doctor = world.professional(patient="")
+    named = [f"{INS}|{number}" for number in numbers]
+
+    assert len(doctor.search("Patient", f"identifier={named[0]}").ids) == 1
+    assert len(doctor.search("Patient", f"identifier={named[0]},urn:oid:1.2.250.1.213.1.4.8|{numbers[0]}").ids) == 1
+    assert doctor.search("Patient", f"identifier={','.join(named)}").ids == set()
 
 
 @pytest.mark.rule("F16")

@@ -152,6 +152,64 @@ def test_a_hidden_deleted_item_is_absent_and_not_gone(world):
     ).text.replace("none", "x")
 
 
+@pytest.mark.rule("F18")
+def test_an_author_archives_a_document_and_nobody_else_does(world):
+    """It is said by an extension: a new version of the same document, which all who saw it go on seeing."""
+    made = world.ehr.made(document(world.patient))
+    world.holder().made(consent(world.patient, "permit"))
+    archived = {"url": "https://interop.esante.gouv.fr/ig/fhir/pdsm/StructureDefinition/pdsm-ext-is-archived"}
+    tree = changed(made, extension=[{**archived, "valueBoolean": True}])
+    doctor = world.professional("1")
+
+    refused = [doctor.update(tree).status, world.holder().update(tree).status]
+    done = world.ehr.update(tree)
+
+    assert refused == [403, 403]
+    assert (done.status, done.body["meta"]["versionId"]) == (200, "2")
+    assert doctor.read(f"DocumentReference/{made['id']}").body["extension"] == tree["extension"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"meaning": "related", "reference": "Encounter/e"},
+        {"meaning": "authoredby", "reference": "Practitioner/p7"},
+        {"meaning": "instance", "reference": None},
+    ],
+)
+def test_what_a_consent_withholds_is_withheld_once_it_is_deleted(world, data):
+    """The tombstone is judged by what the item belonged to: it is absent, and not gone."""
+    world.insurance.update(
+        {
+            "resourceType": "Encounter",
+            "id": "e",
+            "status": "finished",
+            "class": {"code": "AMB"},
+            "subject": {"reference": world.patient},
+        }
+    )
+    item = {
+        "context": {"encounter": [{"reference": "Encounter/e"}]},
+        "author": [{"reference": "Practitioner/p7"}],
+    }
+    made = world.ehr.made(document(world.patient, **item))
+    ref = f"DocumentReference/{made['id']}"
+    named = {"meaning": data["meaning"], "reference": {"reference": data["reference"] or ref}}
+    holder, doctor = world.holder(), world.professional("1")
+    holder.made(consent(world.patient, "permit"))
+    holder.made(consent(world.patient, "deny", data=[named]))
+    before = doctor.read(ref)
+
+    assert world.ehr.delete(ref).status == 204
+
+    assert (before.status, doctor.read(ref).status, doctor.history(ref).status) == (404, 404, 404)
+    assert doctor.read(ref).text == before.text
+    assert made["id"] not in str(doctor.history("DocumentReference").body)
+    assert world.ehr.read(ref).status == 410
+    assert world.ehr.search("DocumentReference").ids == set()
+    assert world.ehr.search("DocumentReference", "author=Practitioner/p7").ids == set()
+
+
 @pytest.mark.parametrize("kind", ["alone", "transaction", "batch"])
 def test_a_deletion_of_what_is_hidden_is_answered_as_of_what_is_absent_and_told_in_the_log(world, kind):
     """The same answer, nothing done, and the log alone says why."""

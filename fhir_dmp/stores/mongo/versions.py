@@ -7,13 +7,11 @@ from typing import Any
 
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Change, Stored
+from fhir_dmp.store.query import kept
 from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.transaction import Transaction
 
 _KEPT = ("pt", "au", "ds", "new")
-_NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
-"""Tokens that a superseded version keeps, beside its compartments: rules tell by them whose work it is."""
-
 _Row = dict[str, Any]
 Replaced = tuple[Change, Stored, Stored]
 """A change, the version that it replaces, the version that it makes."""
@@ -59,9 +57,7 @@ def _row(version: Stored) -> _Row:
 
 def _superseded(change: Change, before: Stored, after: Stored) -> _Row:
     row = {name: before.index[name] for name in _KEPT if name in before.index}
-    row["t"] = [
-        token for token in before.index.get("t", ()) if token[0] == "@" or any(name in token for name in _NAMES)
-    ]
+    row["t"] = kept(before.index.get("t", ()))
     labels = before.index.get("sec") or []
     row.update(_given(own=labels, sec=sorted({*labels, *(change.index.get("sec") or ())})))
     row.update(_given(ca=sorted({ca for ca in (before.index.get("ca"), change.index.get("ca")) if ca})))
