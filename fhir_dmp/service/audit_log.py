@@ -18,7 +18,8 @@ from fhir_dmp.access.model import Action
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.audit.event import submit
 from fhir_dmp.audit.parts import event_id, row_of
-from fhir_dmp.audit.render import Opened, View, render
+from fhir_dmp.audit.render import Opened, render
+from fhir_dmp.audit.scene import View
 from fhir_dmp.audit.search import PARAMS, bounded, compile_clause, union
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
 from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, TooCostly, TooLong, Unprocessable

@@ -1,0 +1,109 @@
+"""What an act was about, as the entities of its AuditEvent, by the shape of its kind (``audit.kinds``)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+from fhir_dmp.audit import codes
+from fhir_dmp.audit.agents import identifier
+from fhir_dmp.audit.asked import bare
+from fhir_dmp.audit.kinds import Kind
+from fhir_dmp.audit.scene import MASKED, Scene, versioned
+
+_REPORTS = ("DiagnosticReport", "Composition", "MeasureReport")
+
+
+def entities(scene: Scene) -> Iterator[dict[str, Any]]:
+    """Yield the entities: the patient first, the request id last."""
+    kind, part = scene.kind, scene.part
+    if part.patient and kind.shape != "token":
+        yield _patient(scene)
+    if kind.shape == "data":
+        yield from (_data(name, kind) for name in scene.shown or ("",))
+    elif kind.shape == "export":
+        yield _data(scene.row.get("on", ""), kind)
+    elif kind.shape == "query":
+        yield _query(scene)
+    elif kind.shape == "bundle":
+        job: dict[str, Any] = {"display": f"{part.act}: {len(scene.row.get('entries', ()))} entries"}
+        yield {"what": job, "type": codes.OBJECT, "role": codes.JOB}
+    elif kind.shape == "token":
+        yield _token_request(scene)
+    elif kind.shape == "decision":
+        for name in scene.row.get("consents", ()):
+            yield {"what": {"reference": versioned(name)}, "type": codes.CONSENT}
+    else:
+        yield from _told(scene)
+    if "requestId" in scene.row and kind.shape not in ("token", "decision"):
+        yield {"what": {"identifier": {"value": scene.row["requestId"]}}, "type": codes.REQUEST_ID}
+
+
+def _told(scene: Scene) -> Iterator[dict[str, Any]]:
+    """Yield what an act of an operator or a sign-in was about."""
+    account = scene.account
+    if account:
+        what = {"identifier": identifier(account.get("identifier") or account.get("id") or "unknown")}
+        detail = [{"type": name, "valueString": account[name]} for name in ("id", "method") if name in account]
+        entity = {"what": what, "type": codes.PERSON, "role": codes.USER}
+        yield {**entity, "detail": detail} if detail else entity
+    if "request" in scene.row:
+        yield {"type": codes.OBJECT, "role": codes.JOB, "name": scene.row["request"]}
+
+
+def _patient(scene: Scene) -> dict[str, Any]:
+    """Return the patient; of a list of theirs, the versions that were found are told as details."""
+    patient: dict[str, Any] = {"what": {"reference": scene.part.patient}, "type": codes.PERSON, "role": codes.PATIENT}
+    if scene.kind.shape in ("query", "export"):
+        found = [name for name in scene.shown if name.count("/") == 2]
+        details = [{"type": name.partition("/")[0], "valueString": versioned(name)} for name in found]
+        if details:
+            patient["detail"] = details
+    return patient
+
+
+def _data(name: str, kind: Kind) -> dict[str, Any]:
+    """Return a resource that was touched; nothing but that there was one, if the reader may not know which."""
+    resource_type, _, rest = name.partition("/")
+    what: dict[str, Any]
+    if rest:
+        what = {"reference": versioned(name)}
+    elif resource_type:
+        what = {"display": resource_type}
+    else:
+        what = MASKED
+    role = codes.REPORT if resource_type in _REPORTS else codes.RESOURCE
+    data: dict[str, Any] = {"what": what, "type": codes.OBJECT, "role": role}
+    if kind.lifecycle:
+        data["lifecycle"] = {"system": codes.LIFECYCLE, "code": kind.lifecycle}
+    return data
+
+
+def _query(scene: Scene) -> dict[str, Any]:
+    shown: str = scene.row.get("request", "")
+    if not scene.view.values:
+        shown = bare(shown) if len(scene.shown) == len(scene.part.names) else shown.partition(" ")[0]
+    sent = scene.said.get("request", shown)
+    return {
+        "type": codes.OBJECT,
+        "role": codes.QUERY,
+        "description": shown,
+        "query": base64.b64encode(sent.encode()).decode(),
+    }
+
+
+def _token_request(scene: Scene) -> dict[str, Any]:
+    """Return what was asked of the authorization server, without what proved it."""
+    row = scene.row
+    asked = (
+        f"{row.get('request', '')}\nclient_id={scene.agent.get('client', '')}&scope={' '.join(row.get('scopes', ()))}"
+    )
+    entity: dict[str, Any] = {
+        "type": codes.OBJECT,
+        "role": codes.QUERY,
+        "query": base64.b64encode(asked.encode()).decode(),
+    }
+    details = [("X-Request-Id", row.get("requestId")), ("jti", scene.agent.get("jti"))]
+    entity["detail"] = [{"type": name, "valueString": value} for name, value in details if value]
+    return entity

@@ -1,0 +1,92 @@
+"""What one AuditEvent is made from: a part of a row, the line of the table for it, and what its reader may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fhir_dmp.audit.kinds import Kind
+from fhir_dmp.audit.parts import Part, Row
+
+Language = Literal["fr", "en"]
+MASKED: dict[str, Any] = {
+    "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]
+}
+"""Stands for what a reader may not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a reader may see of an AuditEvent.
+
+    ``sees`` tells of a resource (``Type/id``) whether the reader may know that it was touched; ``values`` whether what a request asked
+    for is told, ``sealed`` whether what lies beside the row is (clinical values of the request, the reason for breaking the glass),
+    ``reason`` whether the reason alone is.
+    """
+
+    language: Language = "fr"
+    sees: Callable[[str], bool] = lambda _: True
+    values: bool = True
+    sealed: bool = True
+    reason: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the parts of one AuditEvent are made from."""
+
+    row: Row
+    part: Part
+    kind: Kind
+    base_url: str
+    view: View
+    said: Mapping[str, Any]
+
+    @property
+    def agent(self) -> Mapping[str, str]:
+        """The system that asked."""
+        found: Mapping[str, str] = self.row.get("agent", {})
+        return found
+
+    @property
+    def account(self) -> Mapping[str, str]:
+        """The account that was used or changed."""
+        found: Mapping[str, str] = self.row.get("account", {})
+        return found
+
+    @property
+    def person(self) -> Mapping[str, Any]:
+        """Return who asked; of a sign-in, whose account was named."""
+        account = self.account
+        if account and "person" not in self.row and self.part.act in ("login", "logout"):
+            return {"id": account.get("identifier") or account.get("id") or "unknown"}
+        found: Mapping[str, Any] = self.row.get("person", {})
+        return found
+
+    @property
+    def has_user(self) -> bool:
+        """Tell whether a human being asked."""
+        return bool(self.person) or "operator" in self.agent
+
+    @property
+    def hides(self) -> bool:
+        """Tell whether something is left out that the row or what lies beside it tells."""
+        sealed = "sealed" in self.row and not self.said
+        return sealed or not all(self.view.sees(unversioned(name)) for name in self.part.names)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Return the versions that this reader may know of."""
+        return tuple(name for name in self.part.names if self.view.sees(unversioned(name)))
+
+
+def unversioned(name: str) -> str:
+    """Return what is named without its version."""
+    return "/".join(name.split("/")[:2])
+
+
+def versioned(name: str) -> str:
+    """Return the reference to what is named, to its version if it has one."""
+    parts = name.split("/")
+    return f"{parts[0]}/{parts[1]}/_history/{parts[2]}" if len(parts) == 3 else name
