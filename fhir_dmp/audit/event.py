@@ -157,9 +157,13 @@ def _head(event_id: str, recorded: int, act: str) -> dict[str, Any]:
 
 def _put(row: dict[str, Any], **values: Any) -> None:
     """Add what is there, in the order of the format."""
-    row.update((name, values[name]) for name in _ORDER if values.get(name))
+    for name in _ORDER:
+        value = values.get(name)
+        if value:
+            row[name] = value
 
 
+_NOBODYS = ("",)
 _ORDER = (
     *("on", "outcome", "error", "why", "consents", "agent", "person", "from", "request", "sealed", "purpose"),
     *("requestId", "for", "touched", "account", "entries", "scopes", "resource"),
@@ -232,8 +236,9 @@ def _person(person: Person | None) -> dict[str, Any] | None:
 def _by_patient(entities: Iterable[Entity]) -> dict[str, list[str]]:
     touched: dict[str, list[str]] = {}
     for entity in entities:
-        name = f"{entity.ref}/{entity.version}" if entity.version else str(entity.ref)
-        for patient in entity.patients or ("",):
+        ref, version = entity.ref, entity.version
+        name = f"{ref.type}/{ref.id}/{version}" if version else f"{ref.type}/{ref.id}"
+        for patient in entity.patients or _NOBODYS:
             touched.setdefault(patient, []).append(name)
     return touched
 
