@@ -122,25 +122,30 @@ class _Sheet:
     relied_on: dict[Ref, int] = field(default_factory=dict)
     before: Mapping[Ref, Stored] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
-    asked_before: dict[Criteria, Matched] = field(default_factory=dict)
+    asked_before: dict[tuple[str, str], Matched] = field(default_factory=dict)
 
     def each(self, methods: Iterable[str], do: Callable[[_Item], None]) -> None:
         wanted = [item for item in self.items if item.asked.method in methods]
         each(wanted, lambda item: item.place, do)
 
     def matched(self, item: _Item, resource_type: str, criteria: str) -> Matched:
+        found = self.asked_before.get((resource_type, criteria))
+        if found is not None:
+            return found
         with At(item.place, of_query=True):
             wanted = compiled(resource_type, criteria, self.context, self.grant, self.env)
-        return self.asked_before.get(wanted) or match_each((wanted,), self.env)[0]
+        return match_each((wanted,), self.env)[0]
 
     def ask(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask at once what types and criteria match; what cannot be asked is refused when its entry's turn comes."""
-        fresh: dict[Criteria, None] = {}
-        for resource_type, criteria in wanted:
+        meant: dict[tuple[str, str], Criteria] = {}
+        for question in wanted:
             with suppress(FhirError):
-                fresh[compiled(resource_type, criteria, self.context, self.grant, self.env)] = None
-        if fresh:
-            self.asked_before.update(zip(fresh, match_each(tuple(fresh), self.env), strict=True))
+                meant[question] = compiled(*question, self.context, self.grant, self.env)
+        if meant:
+            fresh = tuple(dict.fromkeys(meant.values()))
+            found = dict(zip(fresh, match_each(fresh, self.env), strict=True))
+            self.asked_before.update((question, found[criteria]) for question, criteria in meant.items())
 
 
 Operations = Mapping[str, tuple[Action | None, Interaction]]

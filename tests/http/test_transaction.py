@@ -420,6 +420,27 @@ def test_a_conditional_create_makes_one_and_finds_it_again(ehr):
     assert count(ehr, "/Patient") == 1
 
 
+def test_the_criteria_of_a_transaction_are_asked_together_and_each_has_its_own_answer(ehr, app, monkeypatch):
+    """One question for all conditional entries, one for all conditional references: some match, some do not."""
+    for number in ("1", "3"):
+        send(ehr, entry("POST", "Patient", patient(number)))
+    store, asked = type(app.extensions["fhir_dmp"].store), []
+    whole = store.find_each
+    monkeypatch.setattr(store, "find_each", lambda self, queries: asked.append(len(queries)) or whole(self, queries))
+
+    answer = send(
+        ehr,
+        *[entry("POST", "Patient", patient(n), ifNoneExist=f"identifier={SYSTEM}|{n}") for n in "1234"],
+        *[entry("POST", "Observation", observation(f"Patient?identifier={SYSTEM}|{n}")) for n in "13"],
+    )
+
+    assert [each["status"][:3] for each in done(answer)] == ["200", "201", "200", "201", "201", "201"]
+    assert asked == [4, 2]
+    assert count(ehr, "/Patient") == 4
+    for number in "13":
+        assert count(ehr, f"/Observation?subject.identifier={SYSTEM}|{number}") == 1
+
+
 def test_eight_parallel_conditional_creates_make_exactly_one(ehr):
     """Whoever comes second finds what the first one made, however either of them writes the criteria."""
     asked = f"identifier={SYSTEM}|race"

@@ -8,7 +8,7 @@ attachments' data are not.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -40,8 +40,8 @@ def indexer(definitions: Definitions, most: int) -> Words:
     def words(tree: Mapping[str, Any]) -> list[str]:
         texts: list[str] = []
         _collect(tree, kinds.get(str(tree.get("resourceType"))), kinds, texts)
-        narrative = _split(_narrative(tree), most)
-        every = dict.fromkeys([*narrative, *_split("\n".join(texts), most)])
+        narrative = _split([_narrative(tree)], most)
+        every = dict.fromkeys([*narrative, *_split(texts, most)])
         return [*list(every)[:most], *(NARRATIVE + word for word in narrative)]
 
     return words
@@ -64,8 +64,8 @@ def _kinds(definitions: Definitions) -> Mapping[str, _Kind]:
     return found
 
 
-def _split(text: str, most: int) -> list[str]:
-    return list(dict.fromkeys(word[:LONGEST] for word in fold(text).split()))[:most] if text else []
+def _split(texts: Iterable[str], most: int) -> list[str]:
+    return list(dict.fromkeys([word[:LONGEST] for text in texts for word in fold(text).split()]))[:most]
 
 
 def _narrative(tree: Mapping[str, Any]) -> str:

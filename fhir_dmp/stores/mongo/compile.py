@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from struct import Struct
 from typing import Any
 
@@ -132,5 +133,11 @@ def from_row(row: dict[str, Any]) -> dict[str, Any]:
     for item in row.get("r") or ():
         for name in ("lo", "hi"):
             if isinstance(item[name], Decimal128):
-                item[name] = item[name].to_decimal()
+                item[name] = _decimal(item[name].bid)
     return row
+
+
+@lru_cache(maxsize=4096)
+def _decimal(bits: bytes) -> Decimal:
+    """Return the decimal that is kept as these bits; one number stands under several keys of a row, at both ends."""
+    return Decimal128.from_bid(bits).to_decimal()
