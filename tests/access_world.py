@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 from fhir_dmp.access.model import Person, Subject
@@ -14,8 +13,8 @@ from fhir_dmp.app.server import create_server
 from fhir_dmp.call import Call, Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir.labels import SYSTEM
-from fhir_dmp.settings import Settings
 from fhir_dmp.store.query import EVERYTHING
+from tests.conftest import server_settings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
@@ -127,13 +126,7 @@ class World:
 
     def __init__(self, uri, name, folder, clock=None):
         self.clock = clock or RunningClock(NOON)
-        settings = Settings(
-            mongodb_uri=uri,
-            mongodb_database=name,
-            data_dir=Path(folder),
-            public_url="http://127.0.0.1:8000",
-            log_level="error",
-        )
+        settings = server_settings(uri, name, folder)
         self.server = create_server(settings, clock=self.clock)
         self.insurance = self.system("insurance", "insurance-feed")
         self.ehr = self.system("ehr-one", "ehr", "urn:s|1")

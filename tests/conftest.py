@@ -9,6 +9,7 @@ import pymongo
 import pytest
 from hypothesis import settings
 
+from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.embedded import Embedded
 
@@ -44,6 +45,12 @@ def pytest_sessionfinish(session):
     folder = _shared_folder(session.config, factory) if factory else None
     if folder is not None and (folder / "mongodb" / "mongod.json").exists():
         Embedded.ensure(folder, own=True).stop()
+
+
+def server_settings(uri, name, folder, **more):
+    """Return the settings of a server on these databases."""
+    given = {"public_url": "http://127.0.0.1:8000", "log_level": "error", **more}
+    return Settings(mongodb_uri=uri, mongodb_database=name, data_dir=Path(folder), **given)
 
 
 class Databases:

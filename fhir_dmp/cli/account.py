@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fhir_dmp.call import Context
 from fhir_dmp.cli.common import out, parts, reported, with_data_dir, with_operator
 from fhir_dmp.errors import Invalid
 from fhir_dmp.oauth.people import traits_digest
 from fhir_dmp.oauth.providers import TRAITS
-from fhir_dmp.service.accounts import Enrolment, NewAccount
+from fhir_dmp.service.accounts import Accounts, Enrolment, NewAccount
 from fhir_dmp.store.accounts import Account, Represented, Situation
 
 PASSWORD_LENGTH = 1024
@@ -101,40 +103,28 @@ def account_list(data_dir: Path | None, operator: str) -> None:
             out.print(_line(each), soft_wrap=True)
 
 
-@account.command("disable")
-@click.argument("which")
-@with_data_dir
-@with_operator
-@reported
-def account_disable(which: str, data_dir: Path | None, operator: str) -> None:
-    """Let nobody sign in by WHICH (id or login): its sessions and tokens stop at once."""
-    with parts(data_dir, operator) as (server, context):
-        server.accounts.disable(which, context())
-    out.print(f"{which} is disabled.")
+def _change(name: str, told: str, change: Callable[[Accounts, str, Context], object], done: str) -> None:
+    """Make the command of a change that needs nothing but the account."""
+
+    @account.command(name, help=told)
+    @click.argument("which")
+    @with_data_dir
+    @with_operator
+    @reported
+    def command(which: str, data_dir: Path | None, operator: str) -> None:
+        with parts(data_dir, operator) as (server, context):
+            change(server.accounts, which, context())
+        out.print(f"{which} is {done}.")
 
 
-@account.command("enable")
-@click.argument("which")
-@with_data_dir
-@with_operator
-@reported
-def account_enable(which: str, data_dir: Path | None, operator: str) -> None:
-    """Let the owner of WHICH (id or login) sign in again."""
-    with parts(data_dir, operator) as (server, context):
-        server.accounts.enable(which, context())
-    out.print(f"{which} is enabled.")
-
-
-@account.command("remove")
-@click.argument("which")
-@with_data_dir
-@with_operator
-@reported
-def account_remove(which: str, data_dir: Path | None, operator: str) -> None:
-    """Forget WHICH (id or login): its sessions and tokens stop at once."""
-    with parts(data_dir, operator) as (server, context):
-        server.accounts.remove(which, context())
-    out.print(f"{which} is removed.")
+_change(
+    "disable",
+    "Let nobody sign in by WHICH (id or login): its sessions and tokens stop at once.",
+    Accounts.disable,
+    "disabled",
+)
+_change("enable", "Let the owner of WHICH (id or login) sign in again.", Accounts.enable, "enabled")
+_change("remove", "Forget WHICH (id or login): its sessions and tokens stop at once.", Accounts.remove, "removed")
 
 
 @account.command("password")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from fhir_dmp.app.server import create_server
 from fhir_dmp.app.web import create_app
 from fhir_dmp.service.clients import NewClient
-from fhir_dmp.settings import Limits, Settings
+from fhir_dmp.settings import Limits
 from tests.access_world import World
+from tests.conftest import server_settings
 from tests.oauth_world import jwks, key_pair
 
 
@@ -69,13 +69,7 @@ class Caller:
 
 def make_app(uri, name, folder, **limits):
     """Return the application on a database of its own."""
-    settings = Settings(
-        mongodb_uri=uri,
-        mongodb_database=name,
-        data_dir=Path(folder),
-        public_url="http://127.0.0.1:8000",
-        log_level="error",
-    )
+    settings = server_settings(uri, name, folder)
     if limits:
         settings = replace(settings, limits=Limits(**limits))
     return create_app(settings, create_server(settings))

@@ -15,7 +15,7 @@ from fhir_dmp.call import Call
 from fhir_dmp.cli import main
 from fhir_dmp.search.added import POLL_SECONDS
 from fhir_dmp.service.perform import perform
-from fhir_dmp.settings import Settings
+from tests.conftest import server_settings
 from tests.http.conftest import Caller, register
 
 STRICT = {"Prefer": "handling=strict"}
@@ -46,14 +46,7 @@ def patient(number, status="M"):
 @pytest.fixture
 def settings(mongodb_uri, database_name, tmp_path):
     """Settings under which a commit is given up soon, so that a run need not wait for it long."""
-    yield Settings(
-        mongodb_uri=mongodb_uri,
-        mongodb_database=database_name,
-        data_dir=tmp_path,
-        public_url="http://127.0.0.1:8000",
-        log_level="error",
-        commit_timeout_seconds=0.5,
-    )
+    return server_settings(mongodb_uri, database_name, tmp_path, commit_timeout_seconds=0.5)
 
 
 @pytest.fixture

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from fhir_dmp.app.server import create_server
 from fhir_dmp.app.web import create_app
-from fhir_dmp.settings import Settings
 from tests.balp import claimed
 from tests.balp_facts import FACTS
+from tests.conftest import server_settings
 from tests.http.conftest import register
 from tests.http.test_interactions import PATIENT
 
@@ -32,10 +30,7 @@ def client(event):
 @pytest.fixture
 def behind_proxy(mongodb_uri, database_name, tmp_path):
     """The application behind one proxy that is trusted."""
-    settings = Settings(
-        mongodb_uri=mongodb_uri, mongodb_database=database_name, data_dir=Path(tmp_path), log_level="error"
-    )
-    settings = replace(settings, public_url="http://127.0.0.1:8000", trusted_proxies=1)
+    settings = server_settings(mongodb_uri, database_name, tmp_path, trusted_proxies=1)
     made = create_app(settings, create_server(settings))
     yield made
     made.extensions["fhir_dmp"].close()

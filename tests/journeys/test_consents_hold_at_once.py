@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from fhir_dmp.app.server import create_server
 from fhir_dmp.app.web import create_app
-from fhir_dmp.settings import Settings
 from tests.access_world import Actor, World, changed, consent, document, observation
+from tests.conftest import server_settings
 from tests.http.conftest import register
 
 SECONDS = 4.0
@@ -29,13 +28,7 @@ class Workers(World):
 
     def __init__(self, uri, name, folder):
         super().__init__(uri, name, folder)
-        settings = Settings(
-            mongodb_uri=uri,
-            mongodb_database=name,
-            data_dir=Path(folder),
-            public_url="http://127.0.0.1:8000",
-            log_level="error",
-        )
+        settings = server_settings(uri, name, folder)
         self.servers = [create_server(settings, clock=self.clock) for _ in range(WORKERS)]
         self.apps = [create_app(settings, server) for server in self.servers]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from mongoengine import Document
 from mongoengine.fields import (
@@ -26,12 +26,17 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 
-class Current(Document):  # type: ignore[misc] # mongoengine carries no types
+class Row(Document):  # type: ignore[misc] # mongoengine carries no types
+    """What is declared of a collection; its indexes are made when a process starts, never on the way (``ensure_indexes``)."""
+
+    meta: ClassVar[dict[str, Any]] = {"abstract": True, "auto_create_index": False}
+
+
+class Current(Row):
     """The present version of every resource, or its tombstone; fields as ``store.query`` says. ``new``: it came back after a deletion."""
 
-    meta = {  # noqa: RUF012 - mongoengine reads it so
+    meta = {
         "collection": "current",
-        "auto_create_index": False,
         "indexes": [
             {"fields": ["t", "co"]},
             {"fields": ["r.k", "r.lo", "r.hi"], "sparse": True, "name": "ranges"},
@@ -59,16 +64,15 @@ class Current(Document):  # type: ignore[misc] # mongoengine carries no types
     new = BooleanField()
 
 
-class Version(Document):  # type: ignore[misc] # mongoengine carries no types
+class Version(Row):
     """What ``current`` held before, with the fields that rules narrow by; ``_id`` is ``Type/id/version``.
 
     ``un`` is the ``lu`` of the version that came after it, ``own`` are the labels of this very version. ``sec`` and ``ca`` hold the present
     version's as well, so that the stricter wins, and are all that ever changes.
     """
 
-    meta = {  # noqa: RUF012 - mongoengine reads it so
+    meta = {
         "collection": "versions",
-        "auto_create_index": False,
         "indexes": [{"fields": ["ty", "lu"]}, {"fields": ["lu"]}],
     }
     id = StringField(primary_key=True)
@@ -89,15 +93,14 @@ class Version(Document):  # type: ignore[misc] # mongoengine carries no types
     new = BooleanField()
 
 
-class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types
+class AuditRow(Row):
     """One act, refusal or fault; a collection for each month. Chain: writer, epoch, number, previous hash, hash.
 
     What it is found by is told in ``audit.index``; ``s`` lies beside ``b``, which names it by its digest.
     """
 
-    meta = {  # noqa: RUF012 - mongoengine reads it so
+    meta = {
         "collection": "audit",
-        "auto_create_index": False,
         "indexes": [
             {"fields": ["t", "-rec"]},
             {"fields": ["pt", "-rec"]},
@@ -127,12 +130,11 @@ class AuditRow(Document):  # type: ignore[misc] # mongoengine carries no types
     h = BinaryField()
 
 
-class Epoch(Document):  # type: ignore[misc] # mongoengine carries no types
+class Epoch(Row):
     """An epoch of a writer's chain: a row when it begins (``_id`` is ``w/e``) and one when it is closed (``w/e/closed``)."""
 
-    meta = {  # noqa: RUF012 - mongoengine reads it so
+    meta = {
         "collection": "epochs",
-        "auto_create_index": False,
         "indexes": [{"fields": ["at"]}],
     }
     id = StringField(primary_key=True)
@@ -144,10 +146,10 @@ class Epoch(Document):  # type: ignore[misc] # mongoengine carries no types
     closed = DictField()
 
 
-class Lease(Document):  # type: ignore[misc] # mongoengine carries no types
+class Lease(Row):
     """Who seals: one row, ``lease``."""
 
-    meta = {"collection": "lease", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "lease"}
     id = StringField(primary_key=True)
     holder = StringField()
     token = LongField()
@@ -157,20 +159,19 @@ class Lease(Document):  # type: ignore[misc] # mongoengine carries no types
     head = LongField()
 
 
-class Head(Document):  # type: ignore[misc] # mongoengine carries no types
+class Head(Row):
     """A signed tree head by its number: the line that is published."""
 
-    meta = {"collection": "heads", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "heads"}
     id = LongField(primary_key=True)
     line = BinaryField()
 
 
-class Run(Document):  # type: ignore[misc] # mongoengine carries no types
+class Run(Row):
     """Rows of one epoch and month that follow on each other, by the number of their first leaf."""
 
-    meta = {  # noqa: RUF012 - mongoengine reads it so
+    meta = {
         "collection": "runs",
-        "auto_create_index": False,
         "indexes": [{"fields": ["w", "e", "n"]}, {"fields": ["m"]}],
     }
     id = LongField(primary_key=True)
@@ -181,52 +182,52 @@ class Run(Document):  # type: ignore[misc] # mongoengine carries no types
     m = StringField()
 
 
-class Tile(Document):  # type: ignore[misc] # mongoengine carries no types
+class Tile(Row):
     """Hashes of the tree; ``_id`` is ``level/place``."""
 
-    meta = {"collection": "tiles", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "tiles"}
     id = StringField(primary_key=True)
     b = BinaryField()
 
 
-class Link(Document):  # type: ignore[misc] # mongoengine carries no types
+class Link(Row):
     """How far an epoch is sealed; ``_id`` is ``w/e``."""
 
-    meta = {"collection": "links", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "links"}
     id = StringField(primary_key=True)
     n = LongField()
     h = BinaryField()
     rec = LongField()
 
 
-class Witness(Document):  # type: ignore[misc] # mongoengine carries no types
+class Witness(Row):
     """The last head that somebody outside has acknowledged, by their URL."""
 
-    meta = {"collection": "witnesses", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "witnesses"}
     id = StringField(primary_key=True)
     n = LongField()
 
 
-class Lock(Document):  # type: ignore[misc] # mongoengine carries no types
+class Lock(Row):
     """The key of conditional criteria, written first by whoever relies on them."""
 
-    meta = {"collection": "locks", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "locks"}
     id = StringField(primary_key=True)
     at = StringField()
 
 
-class Mark(Document):  # type: ignore[misc] # mongoengine carries no types
+class Mark(Row):
     """A load that was done."""
 
-    meta = {"collection": "loads", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "loads"}
     id = StringField(primary_key=True)
     at = StringField()
 
 
-class Writer(Document):  # type: ignore[misc] # mongoengine carries no types
+class Writer(Row):
     """A process that writes, by its number; the row ``numbers`` counts them."""
 
-    meta = {"collection": "writers", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "writers"}
     id = StringField(primary_key=True)
     n = LongField()
     since = DynamicField()
@@ -252,7 +253,7 @@ LOG = (Epoch,)
 SEALS = (Lease, Head, Run, Tile, Link, Witness)
 
 
-def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[Document]] = RECORDS) -> None:
+def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[Row]] = RECORDS) -> None:
     """Make the collections and indexes that are not there yet; harmless if they are."""
     for document in documents:
         prepare_collection(database, document, document._meta["collection"])  # noqa: SLF001 - the declared schema
@@ -263,7 +264,7 @@ def months(log: Database[dict[str, Any]]) -> list[str]:
     return sorted(log.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}}))
 
 
-def prepare_collection(database: Database[dict[str, Any]], document: type[Document], name: str) -> None:
+def prepare_collection(database: Database[dict[str, Any]], document: type[Row], name: str) -> None:
     """Make one collection with the indexes of its document: in one command, which makes the collection where it makes an index."""
     if indexes := [_index(spec) for spec in document._meta["index_specs"]]:  # noqa: SLF001 - the declared schema
         database[name].create_indexes(indexes)

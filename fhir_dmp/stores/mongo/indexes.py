@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mongoengine import Document
 from mongoengine.fields import BinaryField, BooleanField, IntField, LongField, StringField
 from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.database import Database
@@ -14,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 from fhir_dmp.store.change import Index, Stored
 from fhir_dmp.store.indexes import AddedParam
 from fhir_dmp.stores.mongo.compile import to_row
-from fhir_dmp.stores.mongo.documents import prepare_collection
+from fhir_dmp.stores.mongo.documents import Row, prepare_collection
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.store import stored_of
 
@@ -27,10 +26,10 @@ _DERIVED = ("r", "w", "ds")
 _Row = dict[str, Any]
 
 
-class AddedParamRow(Document):  # type: ignore[misc] # mongoengine carries no types
+class AddedParamRow(Row):
     """An added search parameter (``_id`` is ``param|`` and its URL), the last run (``run``), or the form of rows (``form``)."""
 
-    meta = {"collection": "search_params", "auto_create_index": False}  # noqa: RUF012 - mongoengine reads it so
+    meta = {"collection": "search_params"}
     id = StringField(primary_key=True)
     fp = StringField()
     since = LongField()

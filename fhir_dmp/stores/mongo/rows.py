@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mongoengine import Document
 from mongoengine.fields import (
     BinaryField,
     BooleanField,
@@ -30,17 +29,16 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.errors import Unavailable
-from fhir_dmp.stores.mongo.documents import prepare_collection
+from fhir_dmp.stores.mongo.documents import Row, prepare_collection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Grant(Document):  # type: ignore[misc] # mongoengine carries no types
+class Grant(Row):
     """The schema of the collection: the fields of every kind of row, and the index that forgets."""
 
-    meta = {  # noqa: RUF012 - mongoengine reads it so
+    meta = {
         "collection": "grants",
-        "auto_create_index": False,
         "indexes": [{"fields": ["expires"], "expireAfterSeconds": 0}, {"fields": ["n"], "sparse": True}],
     }
     id = StringField(primary_key=True)
