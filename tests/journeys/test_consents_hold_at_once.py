@@ -62,13 +62,14 @@ class Flips:
         self.told = [(0.0, 0.0, first)]
 
     def run(self, until):
+        """Change the word until then; each stands for as long as it took to say, or a slow machine would answer between two always."""
         for opens in itertools.cycle((not self.told[0][2], self.told[0][2])):
             if time.monotonic() > until:
                 return
             sent = time.monotonic()
             self._says(opens)
             self.told.append((sent, time.monotonic(), opens))
-            time.sleep(0.02)
+            time.sleep(max(0.02, time.monotonic() - sent))
 
     def right(self, began, ended):
         """Return the answers that a request between these moments may have."""
