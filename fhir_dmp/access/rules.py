@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from fhir_dmp.access.kinds import IS_DIRECTORY
 from fhir_dmp.access.model import Action, Rule, Subject
@@ -60,7 +61,7 @@ def _bound(subject: Subject) -> Iterator[Rule]:
 
 def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[Rule]:
     """Yield the refusal of all that the scopes do not cover."""
-    scopes = list(_scopes(subject, action))
+    scopes = _scopes(subject, action)
     whole = [scope for scope in scopes if not scope.restriction]
     if any(scope.type is None for scope in whole):
         return
@@ -78,12 +79,14 @@ def _covered(subject: Subject, action: Action, *, whole: bool) -> tuple[str, ...
     return tuple(dict.fromkeys(scope.type for scope in scopes if scope.type))
 
 
-def _scopes(subject: Subject, action: Action) -> Iterator[Scope]:
-    levels = _LEVELS[subject.person is not None]
-    letter: Action = "update" if action == "relabel" else action
-    for scope in map(parse_scope, subject.scopes):
-        if scope and scope.level in levels and letter in scope.actions:
-            yield scope
+def _scopes(subject: Subject, action: Action) -> tuple[Scope, ...]:
+    return _of_those(subject.scopes, subject.person is not None, "update" if action == "relabel" else action)
+
+
+@lru_cache(maxsize=4096)
+def _of_those(scopes: tuple[str, ...], for_people: bool, action: Action) -> tuple[Scope, ...]:  # noqa: FBT001 - a key of the cache
+    levels = _LEVELS[for_people]
+    return tuple(each for each in map(parse_scope, scopes) if each and each.level in levels and action in each.actions)
 
 
 def may_find_by_ins(subject: Subject | None) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from fhir_dmp.access.consents import consent_rules
 from fhir_dmp.access.kinds import IS_DIRECTORY
@@ -46,17 +47,14 @@ def system_rules(
         yield from _administers(action)
     if subject.role not in WRITERS:
         return
-    yield from _permits(subject, action)
-    mine = In("au", own(subject))
-    for policy in policies.values():
-        yield from _of_record(subject, action, policy, now, mine)
+    names = own(subject)
+    yield from _permits(subject.role, names, action)
+    if policies:
+        mine = In("au", names)
+        for policy in policies.values():
+            yield from _of_record(subject, action, policy, now, mine)
     rights = matrix.systems[subject.role]
-    allowed = rights.read if action in READS else rights.write
-    in_record = Between("ca")
-    reason = f"matrix {matrix.version}: {subject.role}"
-    yield Rule(permit=False, where=both(in_record, Not(Among("ca", allowed))), reason=reason)
-    if action != "create":
-        yield Rule(permit=False, where=both(Eq("sec", MASKED), Not(mine)), reason="MASQUE_PS")
+    yield from _refusals(matrix.version, subject.role, rights.read if action in READS else rights.write, names, action)
 
 
 def _administers(action: Action) -> Iterator[Rule]:
@@ -67,15 +65,29 @@ def _administers(action: Action) -> Iterator[Rule]:
         yield Rule(permit=True, where=Eq("ty", "Communication"), reason="notices that fall due")
 
 
-def _permits(subject: Subject, action: Action) -> Iterator[Rule]:
+@lru_cache(maxsize=1024)
+def _permits(role: str, names: tuple[str, ...], action: Action) -> tuple[Rule, ...]:
     if action == "create":
-        yield Rule(permit=True, where=EVERYTHING, reason="feeding needs no authorisation")
-        return
-    yield Rule(permit=True, where=In("au", own(subject)), reason="author")
+        return (Rule(permit=True, where=EVERYTHING, reason="feeding needs no authorisation"),)
+    found = [Rule(permit=True, where=In("au", names), reason="author")]
     if action in READS:
-        yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
-    if action == "update" and subject.role == INSURANCE:
-        yield Rule(permit=True, where=Eq("ty", "Patient"), reason="the insurance keeps identities")
+        found.append(Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known"))
+    if action == "update" and role == INSURANCE:
+        found.append(Rule(permit=True, where=Eq("ty", "Patient"), reason="the insurance keeps identities"))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _refusals(
+    version: str, role: str, categories: tuple[str, ...], names: tuple[str, ...], action: Action
+) -> tuple[Rule, ...]:
+    """Return what is refused whatever a record's policy says: other categories than the matrix's, and what is masked."""
+    beyond = both(Between("ca"), Not(Among("ca", categories)))
+    found = [Rule(permit=False, where=beyond, reason=f"matrix {version}: {role}")]
+    if action != "create":
+        masked = both(Eq("sec", MASKED), Not(In("au", names)))
+        found.append(Rule(permit=False, where=masked, reason="MASQUE_PS"))
+    return tuple(found)
 
 
 def _of_record(subject: Subject, action: Action, policy: Policy, now: datetime, mine: Query) -> Iterator[Rule]:

@@ -141,7 +141,7 @@ def _page(
     total = None if place or found.more or request.total == "none" else len(found.rows)
     if request.total == "accurate" and total is None:
         total = env.store.count(query)
-    extra = included(request, found.rows, _reader(grant), allowed, env.store, env.limits)
+    extra = included(request, found.rows, _reader(grant), allowed, env.store, env.limits) if follows else ()
     token = _token(call, context, params, found, bound, env) if found.more else None
     return _answer(call, request, found, extra, total, token, part, context)
 
@@ -179,7 +179,8 @@ def _answer(
     context: Context,
 ) -> Result:
     base = f"{context.base_url}/{_path(call)}".removesuffix("/")
-    links = {"self": f"{base}?{urlencode(request.used)}" if request.used else base}
+    asked = urlencode(request.used)
+    links = {"self": f"{base}?{asked}" if asked else base}
     if token:
         links["next"] = next_url(base, token, call.params)
     entries = [_entry(row, "match", part, context) for row in found.rows]
@@ -190,7 +191,7 @@ def _answer(
         "ok",
         bundle("searchset", entries, links=links, total=total),
         entities=tuple(disclosed(row) for row in (*found.rows, *extra)),
-        query=urlencode(request.used),
+        query=asked,
     )
 
 

@@ -61,7 +61,9 @@ def asked_of(call: Call, env: Env) -> Params:
     """Return what a search asks for, or a condition; on a later page that is in its token."""
     token = next((value for name, value in call.params if name == "_page"), None)
     params = asked_before(token, env.unseal) if token else call.params
-    return (*params, *parse_qsl((call.criteria or "").partition("?")[2] or call.criteria or ""))
+    if not call.criteria:
+        return params
+    return (*params, *parse_qsl(call.criteria.partition("?")[2] or call.criteria))
 
 
 def _referred(value: str, base_url: str) -> Iterator[str]:
