@@ -61,6 +61,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         interface=Interfaces.RSGI,
         workers=workers,
         loop=Loops.uvloop,
+        websockets=False,
         backlog=2048,
         respawn_failed_workers=True,
         workers_kill_timeout=10,

@@ -9,13 +9,14 @@ import asyncio
 import io
 import sys
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import structlog
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # it is named in its documentation, and re-exported without saying so
 
 from fhir_dmp.fibres import Fibre, Threads, on_loop
 from fhir_dmp.http.middleware import Environ
@@ -28,10 +29,9 @@ READ_AHEAD = 131_072
 """Bytes of a body that is read before its call begins: a fibre must not wait for a sender. Longer ones are read by threads."""
 
 PATIENCE_SECONDS = 20.0
-"""How long the sender of such a body may take."""
+"""How long the sender of such a body may take; what has not come by then counts as cut."""
 
 _FAULT = (500, [("Content-Type", "text/plain")], b"The server met a fault.")
-_LATE = (408, [("Content-Type", "text/plain"), ("Connection", "close")], b"The body did not come in time.")
 _log = structlog.get_logger(__name__)
 
 
@@ -81,9 +81,6 @@ class Front:
         loop = asyncio.get_running_loop()
         environ = environ_of(scope)
         body = await _read_ahead(environ, proto)
-        if body is None:
-            proto.response_bytes(*_LATE)
-            return
         environ["wsgi.input"] = io.BytesIO(body) if body is not _TO_COME else io.BufferedReader(_Sent(proto, loop))
         done: Future[Answer] = loop.create_future()
         if body is not _TO_COME and self._takes(environ):
@@ -92,7 +89,8 @@ class Front:
             self._threads.submit(lambda: self._in_thread(environ, proto, done, loop))
         answer = done.result() if done.done() else await done
         if answer.chunks is None:
-            proto.response_bytes(answer.status, answer.headers, answer.body)
+            with suppress(ProtocolClosed):
+                proto.response_bytes(answer.status, answer.headers, answer.body)
 
     def _in_thread(self, environ: Environ, proto: Any, done: Future[Answer], loop: AbstractEventLoop) -> None:
         answer = self._answered(environ)
@@ -200,8 +198,8 @@ _NAMES = {
 _TO_COME = b"to come"
 
 
-async def _read_ahead(environ: Environ, proto: Any) -> bytes | None:
-    """Return the body of a request if it is short, ``_TO_COME`` if it is long, None if it does not come in time."""
+async def _read_ahead(environ: Environ, proto: Any) -> bytes:
+    """Return the body of a request if it is short, ``_TO_COME`` if it is long, nothing if it does not come in time."""
     length = environ.get("CONTENT_LENGTH")
     if length is None:
         return _TO_COME if "HTTP_TRANSFER_ENCODING" in environ else b""
@@ -212,8 +210,8 @@ async def _read_ahead(environ: Environ, proto: Any) -> bytes | None:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return bytes(await proto())
-    except TimeoutError:
-        return None
+    except (TimeoutError, ProtocolClosed):
+        return b""
 
 
 class _Sent(io.RawIOBase):
@@ -221,7 +219,7 @@ class _Sent(io.RawIOBase):
 
     def __init__(self, proto: Any, loop: AbstractEventLoop) -> None:
         super().__init__()
-        self._chunks = aiter(proto)
+        self._chunks = _pieces(proto)
         self._loop = loop
         self._left = b""
 
@@ -238,7 +236,13 @@ class _Sent(io.RawIOBase):
         return len(piece)
 
     async def _next(self) -> bytes:
-        while not (chunk := await anext(self._chunks, None)):
-            if chunk is None:
-                return b""
-        return bytes(chunk)
+        return await anext(self._chunks)
+
+
+async def _pieces(proto: Any) -> AsyncIterator[bytes]:
+    """Yield what comes, as it comes, and nothing for ever after."""
+    async for chunk in proto:
+        if chunk:
+            yield bytes(chunk)
+    while True:
+        yield b""

@@ -22,7 +22,7 @@ from fhir_dmp.http.errors import from_werkzeug, render_error
 from fhir_dmp.http.fhir.render import REASONS, status_and_headers
 from fhir_dmp.http.fhir.represent import packed
 from fhir_dmp.http.fhir.routes import Endpoint
-from fhir_dmp.http.middleware import Environ, raw_bearer
+from fhir_dmp.http.middleware import Environ, path_of, raw_bearer
 from fhir_dmp.service.perform import perform
 
 StartResponse = Callable[..., Any]
@@ -138,7 +138,7 @@ class PlainCalls:
         """Return the call (without its body), or None for what needs the long way."""
         if not _asks_for_no_more(environ):
             return None
-        path = environ["PATH_INFO"]
+        path = path_of(environ)
         if not path.startswith(self.path):
             return None
         path = path[len(self.path) :]
