@@ -112,7 +112,9 @@ def main(export, heads_path, key_path):
     sizes = {}
     for size, root, head in heads:
         sizes.setdefault(size, []).append((root, head))
+    named = None
     for leaf in leaves:
+        named = leaf.get("head") if isinstance(leaf, dict) else None
         if isinstance(leaf, dict):
             continue
         at, digest, entry, period = leaf
@@ -143,8 +145,9 @@ def main(export, heads_path, key_path):
         for root, head in sizes.get(number, ()):
             if root_of(stack) != root:
                 wrong.append(f"the tree of {number} leaves is not that of head {head}")
-    if heads[-1][0] > number:
-        wrong.append(f"the log ends at {number}, head {heads[-1][2]} holds {heads[-1][0]}")
+    size, _, head = next((each for each in heads if each[2] == named), heads[-1])
+    if size > number:
+        wrong.append(f"the log ends at {number}, head {head} holds {size}")
     return wrong
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 
 from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import encoded, entry_of, first_link, link, misfiled, taken
@@ -147,7 +149,7 @@ def unaccounted(ledger: Ledger) -> Report:
         expected[period, key] = tally.rows
     openings = {(opening.writer, opening.epoch): opening for opening in ledger.openings()}
     links = {(each.writer, each.epoch): each for each in ledger.links()}
-    highest = dict(sealed)
+    highest, waiting = dict(sealed), dict[Key, list[str]]()
     for period in ledger.periods():
         for tally in ledger.tallies(period):
             key = (tally.writer, tally.epoch)
@@ -161,13 +163,14 @@ def unaccounted(ledger: Ledger) -> Report:
             if rows > expected.get((period, key), 0):
                 _tell_extra(ledger, report, period, key, last)
             if tally.highest > last:
-                known = links.get(key)
-                _check_unsealed(ledger, report, period, known or Link(*key, 0, first_link(*key), 0))
+                waiting.setdefault(key, []).append(period)
+    for key, periods in waiting.items():
+        _check_unsealed(ledger, report, periods, links.get(key) or Link(*key, 0, first_link(*key), 0))
     for key, opening in openings.items():
         stored = highest.get(key, 0)
-        if opening.closed and stored < opening.closed.number:
+        if opening.closed and stored != opening.closed.number:
             told = f"{_epoch(key)} was closed at number {opening.closed.number}, and ends at {stored}"
-            report.add("tail cut", None, told)
+            report.add("tail cut" if stored < opening.closed.number else "inserted", None, told)
     return report
 
 
@@ -185,17 +188,26 @@ def _tell_extra(ledger: Ledger, report: Report, period: str, key: Key, last: int
             report.add("inserted", None, f"{_named(row)} is in no leaf")
 
 
-def _check_unsealed(ledger: Ledger, report: Report, period: str, known: Link) -> None:
-    """Count the rows that wait for the next head; where they follow on each other, their hashes must."""
+def _check_unsealed(ledger: Ledger, report: Report, periods: Sequence[str], known: Link) -> None:
+    """Count the rows that wait for the next head. They are stored in their order, so that there is no gap between them."""
     number, digest = known.number, known.hash
-    for row in ledger.rows_of(period, known.writer, known.epoch, after=known.number):
-        follows = row.number != number + 1 or row.previous == digest
-        if not follows or link(row.previous, row.body) != row.hash:
+    tails = [ledger.rows_of(period, known.writer, known.epoch, after=number) for period in periods]
+    for row in merge(*tails, key=lambda row: row.number):
+        if row.number != number + 1 and not _stands(ledger, periods, known, number + 1):
+            lacking = f"{known.writer}/{known.epoch}/{number + 1}"
+            report.add("missing", None, f"event {lacking} does not stand before {_named(row)}")
+        elif (row.number == number + 1 and row.previous != digest) or link(row.previous, row.body) != row.hash:
             report.add("chain broken", None, f"{_named(row)} does not follow on the one before it")
         elif wrong := misfiled(taken(row)):
             report.add("misfiled", None, f"{_named(row)} is not found by what it says: {', '.join(wrong)}")
         report.unsealed += 1
         number, digest = row.number, row.hash
+
+
+def _stands(ledger: Ledger, periods: Sequence[str], known: Link, number: int) -> bool:
+    """Tell whether the row is there by now: around midnight one period was read before another went on."""
+    later = (ledger.rows_of(period, known.writer, known.epoch, after=number - 1) for period in periods)
+    return any(row.number == number for rows in later for row in islice(rows, 1))
 
 
 def _named(row: Row) -> str:

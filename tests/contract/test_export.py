@@ -162,6 +162,7 @@ def test_an_export_cut_to_an_earlier_head_is_an_older_export(world):
     strict = verify_export(lines, world.published(), lambda _: lambda _: None, to_the_last=True)
 
     assert (lenient.findings, lenient.later, lenient.newest.number) == ([], 1, 4)
+    assert stranger(world, exported(world, number=4))[0]
     assert [finding.kind for finding in strict.findings] == ["tail cut"]
 
 

@@ -206,6 +206,33 @@ def test_an_event_that_is_added_to_a_chain_without_following_it_is_named(world):
     assert "added" in found.text
 
 
+def test_an_event_that_is_added_far_behind_a_chain_is_named_by_what_lacks_before_it(world):
+    """Whole in itself, found by what it says, and never to be sealed: searches would show it for good."""
+    last, event = row(world, 20), world.event()
+    forged = {"_id": event.id, "rec": event.recorded, "b": event.body, **event.index, "w": last["w"], "e": last["e"]}
+    linked = {"p": last["h"], "h": hashlib.sha256(last["h"] + event.body).digest()}
+    world.rows.insert_one({**forged, **linked, "n": 1000})
+
+    found = only_finding(world)
+    assert found.kind == "missing"
+    assert event.id in found.text
+    assert f"{last['w']}/{last['e']}/21 " in found.text
+
+
+def test_an_event_that_is_added_to_a_chain_that_was_closed_is_found(world):
+    """It follows on the last one as if the writer had gone on."""
+    world.stores[0].close()
+    writer = next(iter(world.database[f"{world.name}_log"]["epochs"].find({"closed": {"$exists": True}})))["w"]
+    last, event = world.rows.find_one({"w": writer, "n": 20}), world.event()
+    forged = {"_id": event.id, "rec": event.recorded, "b": event.body, **event.index, "w": last["w"], "e": last["e"]}
+    linked = {"p": last["h"], "h": hashlib.sha256(last["h"] + event.body).digest()}
+    world.rows.insert_one({**forged, **linked, "n": 21})
+
+    found = only_finding(world)
+    assert found.kind == "inserted"
+    assert "closed at number 20, and ends at 21" in found.text
+
+
 def test_an_event_of_an_invented_kind_of_row_does_not_stop_the_verifier(world):
     """A row that lacks everything is an inserted one."""
     world.rows.insert_one({"_id": "nothing"})
