@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import requests
 from playwright.sync_api import sync_playwright
 
+from fhir_dmp.fhir.labels import SYSTEM as LABELS
 from tests.journeys.conftest import COMMAND
 
 APP = Path(__file__).parents[1] / "smart_app"
@@ -186,3 +188,43 @@ def test_an_ehr_opens_the_app_and_a_doctor_breaks_the_glass(page, app, server, r
     assert told["fhirUser"] == "Practitioner/p1"
     assert "offline_access" not in told["scope"]
     assert "rotated" not in told
+
+
+@pytest.fixture(scope="module")
+def child(server, record):
+    """The record of a child with two observations, one of them the child's secret; the father, who has an account and no record."""
+    headers = {"Authorization": f"Bearer {server.token('feed')}", "Content-Type": "application/fhir+json"}
+
+    def post(tree):
+        made = requests.post(
+            f"{server.fhir}/{tree['resourceType']}", data=json.dumps(tree), headers=headers, timeout=30
+        )
+        assert made.status_code == 201, made.text
+        return f"{tree['resourceType']}/{made.json()['id']}"
+
+    born = datetime.now(UTC).date().replace(month=1, day=1) - timedelta(days=12 * 365)
+    patient = post({"resourceType": "Patient", "birthDate": born.isoformat(), "name": [{"family": "Morel"}]})
+    about = {"status": "final", "code": {"text": "x"}, "subject": {"reference": patient}}
+    secret = {"security": [{"system": LABELS, "code": "INVISIBLE_REPRESENTANTS_LEGAUX"}]}
+    post({"resourceType": "Observation", **about})
+    hidden = post({"resourceType": "Observation", "meta": secret, **about})
+    father = post({"resourceType": "RelatedPerson", "active": True, "patient": {"reference": patient}})
+    _account(server, "hugo.morel", "patient", "Hugo Morel", father, "urn:ins|hugo")
+    server.command("account", "represent", "hugo.morel", father, patient, "--name", "Léo Morel")
+    return patient, father, hidden
+
+
+@pytest.mark.rule("L14", "L15")
+def test_a_father_lets_an_app_read_the_record_of_his_child(page, app, server, child):
+    """Standalone launch: he chooses the child, the app is told whom he is there, and finds all but the child's secret."""
+    patient, father, _ = child
+    scope = "openid fhirUser launch/patient patient/Patient.rs patient/Observation.rs"
+    launch(page, app, server, scope=scope)
+    sign_in(page, "hugo.morel")
+    page.get_by_role("heading", name="Authorise an application").wait_for()
+    page.get_by_label("Léo Morel").check()
+    page.get_by_role("button", name="Allow").click()
+    told = outcome(page, app)
+
+    assert (told["patient"], told["fhirUser"]) == (patient.partition("/")[2], father)
+    assert (told["name"], told["observations"]) == ("Morel", 1)
