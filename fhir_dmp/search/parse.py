@@ -112,9 +112,10 @@ class _Reader:
         """Add what the parameter says; raise ``NotSupported`` if it is unknown."""
         if len(value) > _LONGEST:
             raise Invalid(f"The value of {name[:64]} is longer than {_LONGEST} characters.")
-        if value.strip(",") == "":
+        control = name in ("_count", "_total", "_summary", "_elements")
+        if value == "" or (not control and value.strip(",") == ""):
             raise NotSupported(f"{name[:64]} has no value.")
-        if name in ("_count", "_total", "_summary", "_elements"):
+        if control:
             self._control(name, value, parts)
         elif name == "_sort":
             self._sorts(resource_type, value, parts)

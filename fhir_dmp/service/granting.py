@@ -16,7 +16,7 @@ from fhir_dmp.errors import FhirError, Stale, TooCostly
 from fhir_dmp.fhir.ins import is_ins
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service import provenances
-from fhir_dmp.service.named import reaches, records_of
+from fhir_dmp.service.named import MOST, reaches, records_of
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Page
@@ -266,8 +266,15 @@ class Granting:
         return records_of(self._call, sought, self._context.base_url, self._env)
 
     def _policies_within(self, named: tuple[str, ...]) -> Mapping[str, Policy]:
-        self._within = named
-        return {patient: decode(row.body) for patient, row in self._env.store.find_policies(named).items()}
+        self._within = (*named, *self._linked(named))
+        return {patient: decode(row.body) for patient, row in self._env.store.find_policies(self._within).items()}
+
+    def _linked(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the records that the named patients belong to beside their own: one that is linked to another is in both."""
+        refs = [Ref(*each.split("/", 1)) for each in named]
+        rows = self._env.store.find_many(refs).values()
+        beside = dict.fromkeys(patient for row in rows for patient in row.index.get("pt") or () if patient not in named)
+        return tuple(beside)[:MOST]
 
     def _beyond(self) -> Iterator[Rule]:
         """Yield the refusal of the records whose policies were not looked at."""

@@ -133,8 +133,8 @@ def own_questions(row):
     for each in row.get("r", ()):
         code = each["k"].partition(".")[2].removesuffix("~")
         if code in params and params[code].type == "date" and 0 < each["lo"] < each["hi"] < 4e15:
-            moment = datetime.fromtimestamp(each["lo"] / 1e6, UTC)
-            asked.append(f"{code}=ge{quote(moment.isoformat())}&{code}=le{moment:%Y-%m-%d}")
+            first, last = (datetime.fromtimestamp(each[end] / 1e6, UTC) for end in ("lo", "hi"))
+            asked.append(f"{code}=ge{first:%Y-%m-%d}&{code}=le{last:%Y-%m-%d}")
     return asked[:12:2] + asked[-3:]
 
 
