@@ -51,6 +51,14 @@ _DID: Mapping[str, tuple[str, str]] = {
     "$oppose": ("a changé l'opposition aux accès en urgence", "changed the opposition to emergency access"),
     "$close": ("a fermé le dossier", "closed the record"),
     "$reopen": ("a rouvert le dossier", "reopened the record"),
+    "$due-notices": ("a envoyé les avis arrivés à échéance", "sent the notices that had fallen due"),
+    "$erase": ("a effacé le dossier", "erased the record"),
+    "$counts": ("a compté les traces", "counted the events"),
+    "$proof": ("a demandé la preuve d'une trace", "asked for the proof of an event"),
+    "$head": ("a consulté le sceau des traces", "read the seal of the log"),
+    "$consistency": ("a vérifié que les traces n'ont fait que s'ajouter", "checked that the log only grew"),
+    "$entries": ("a commencé à extraire toutes les traces", "began to take out the whole log"),
+    "$entries-end": ("a fini d'extraire toutes les traces", "ended taking out the whole log"),
     "authorize": ("a autorisé une application", "authorised an application"),
     "token": ("a obtenu un accès", "obtained access"),
     "login": ("s'est connecté", "signed in"),
@@ -82,6 +90,8 @@ _HOW: Mapping[str, tuple[str, str]] = {
     "8": ("L'accès a été refusé.", "Access was refused."),
     "12": ("Le serveur n'a pas pu répondre.", "The server could not answer."),
 }
+_FAULT = ("Le serveur a rencontré une erreur ; rien n'a été transmis.", "The server met an error; nothing was sent.")
+_FAULT_STATUS = 500
 
 _ON: Mapping[str, tuple[str, str]] = {
     "AllergyIntolerance": ("allergie", "allergy"),
@@ -137,7 +147,8 @@ def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], r
     if "from" in row:
         yield f"{('Depuis', 'From')[place]} {row['from']}."
     if part.outcome in _HOW:
-        yield _HOW[part.outcome][place]
+        fault = row.get("error", {}).get("status") == _FAULT_STATUS
+        yield (_FAULT if fault and part.outcome == "8" else _HOW[part.outcome])[place]
     if reason:
         yield f"{('Motif écrit', 'Reason given')[place]}{_COLON[place]}{reason}"
     if part.act == "submitted":

@@ -138,6 +138,8 @@ def test_a_fault_that_nobody_foresaw_leaves_its_event_and_says_nothing(ehr, audi
     assert b"Durand" not in answer.data
     assert fault["outcome"] == "8"
     assert fault["outcomeDesc"].startswith("exception 500")
+    assert "Le serveur a rencontré une erreur" in fault["text"]["div"]
+    assert "refusé" not in fault["text"]["div"]
 
 
 def test_a_full_queue_turns_away_and_keeps_nothing():

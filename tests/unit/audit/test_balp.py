@@ -12,11 +12,14 @@ from fhir.resources.R4B.auditevent import AuditEvent
 
 from fhir_dmp.audit.event import describe
 from fhir_dmp.audit.kinds import KINDS
+from fhir_dmp.audit.parts import Part
+from fhir_dmp.audit.words import narrative
 from fhir_dmp.call import Act, Call, Result
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import NotFound
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.validation.structure import build_validator
 from tests.balp import PROFILES, claimed, from_definitions, problems
 from tests.balp_facts import FACTS
@@ -88,6 +91,19 @@ def test_a_failure_follows_the_pattern_and_claims_nothing_but_the_decision(name,
         assert event["outcome"] in ("4", "8")
         assert profiles(event) in ([], ["IHE.BasicAudit.AuthZconsent"])
         assert claimed(event, FACTS) == []
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_every_operation_is_told_in_words_of_its_own(language):
+    """Those on the log itself, too."""
+    generic = narrative({"recorded": "2026-11-25T12:00:00Z"}, Part("$unheard-of", "0"), language, (), None)
+    words = {
+        code: narrative({"recorded": "2026-11-25T12:00:00Z"}, Part(f"${code}", "0"), language, (), None)["div"]
+        for code in OPERATIONS
+    }
+
+    assert [code for code, told in words.items() if told == generic["div"]] == []
+    assert len(set(words.values())) >= len(words) - 1
 
 
 def test_a_refusal_by_consent_is_told_as_the_decision_too():
