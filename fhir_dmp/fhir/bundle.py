@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.reference import Ref
 
 STATUS = {
     "ok": "200 OK",
@@ -31,14 +32,17 @@ class Entry:
 
 def bundle(
     kind: str,
-    entries: Iterable[Entry],
+    entries: Iterable[Entry | bytes],
     *,
     links: Mapping[str, str] | None = None,
     total: int | None = None,
     updated: str | None = None,
     bundle_id: str | None = None,
 ) -> bytes:
-    """Return a Bundle of the type ``kind``; ``links`` are relation to URL, ``updated`` is ``meta.lastUpdated``."""
+    """Return a Bundle of the type ``kind``; ``links`` are relation to URL, ``updated`` is ``meta.lastUpdated``.
+
+    Entries that are ``shown`` are bytes already.
+    """
     head: dict[str, Any] = {"resourceType": "Bundle"}
     if bundle_id:
         head["id"] = bundle_id
@@ -49,19 +53,20 @@ def bundle(
         head["total"] = total
     if links:
         head["link"] = [{"relation": relation, "url": url} for relation, url in links.items()]
-    parts = [_entry(entry) for entry in entries]
+    parts = [entry if isinstance(entry, bytes) else _entry(entry) for entry in entries]
     start = codec.dumps(head)[:-1]
     return start + b',"entry":[' + b",".join(parts) + b"]}" if parts else start + b"}"
 
 
+def shown(resources: Iterable[tuple[Ref, bytes | None]], mode: str, base_url: str) -> Iterator[bytes]:
+    """Yield the entries of what a search found or brought along: nearly all entries there are, so each by one join."""
+    start, between = codec.dumps(f"{base_url}/")[:-1], b'","resource":'
+    end = b',"search":{"mode":"%b"}}' % mode.encode()
+    for ref, body in resources:
+        yield b'{"fullUrl":%b%b%b%b%b' % (start, str(ref).encode(), between, body or b"null", end)
+
+
 def _entry(entry: Entry) -> bytes:
-    if entry.search_mode is not None and entry.full_url is not None and entry.body is not None:
-        # What searches answer most, a page of fifty at a time: by one join.
-        return b'{"fullUrl":%b,"resource":%b,"search":{"mode":"%b"}}' % (
-            codec.dumps(entry.full_url),
-            entry.body,
-            entry.search_mode.encode(),
-        )
     parts = []
     if entry.full_url is not None:
         parts.append(b'"fullUrl":' + codec.dumps(entry.full_url))

@@ -14,7 +14,7 @@ from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Invalid, TooCostly
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.bundle import Entry, bundle
+from fhir_dmp.fhir.bundle import Entry, bundle, shown
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.interactions.criteria import setting_of
 from fhir_dmp.interactions.subset import Subset, subset_of
@@ -183,8 +183,10 @@ def _answer(
     links = {"self": f"{base}?{asked}" if asked else base}
     if token:
         links["next"] = next_url(base, token, call.params)
-    entries = [_entry(row, "match", part, context) for row in found.rows]
-    entries += [_entry(row, "include", part, context) for row in extra]
+    entries: list[Entry | bytes] = [
+        *shown(((row.ref, part(row.body)) for row in found.rows), "match", context.base_url),
+        *shown(((row.ref, part(row.body)) for row in extra), "include", context.base_url),
+    ]
     if request.ignored:
         entries.append(Entry(body=codec.dumps(outcome(request.ignored)), search_mode="outcome"))
     return Result(
@@ -193,10 +195,6 @@ def _answer(
         entities=tuple(disclosed(row) for row in (*found.rows, *extra)),
         query=asked,
     )
-
-
-def _entry(row: Stored, mode: str, part: Subset, context: Context) -> Entry:
-    return Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode=mode)
 
 
 def _path(call: Call) -> str:

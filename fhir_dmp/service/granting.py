@@ -158,7 +158,10 @@ class Granting:
         return tuple(str(ref) for ref in rows if self._as_its_targets(rows[ref].index, seen, targets).permit)
 
     def _asked_of_provenances(self) -> tuple[Query, ...]:
-        """Return what a search of Provenances asks of their targets, so that no others are looked at."""
+        """Return what is asked of the Provenances that are listed, so that no others are looked at."""
+        record = self._call.ref if self._call.operation and self._call.type == "Patient" and self._call.id else None
+        if record is not None or self._call.compartment is not None:
+            return (Eq("t", f"@{record or self._call.compartment}"),)
         if self._call.type != provenances.TYPE:
             return ()
         asked = tuple(each for each in self._call.params if each[0] in ("target", "_id"))

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
-from fhir_dmp.access.decide import decide
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Gone, Invalid
-from fhir_dmp.fhir.bundle import Entry, bundle
+from fhir_dmp.fhir.bundle import bundle, shown
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.subset import ASKED, subset_of
@@ -48,8 +47,10 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     named = _named(found.rows, call.ref, asked, grant, env)
     total = None if place or found.more else len(found.rows)
     part = subset_of(tuple(asked.items()), env.definitions)
-    entries = [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="match") for row in found.rows]
-    entries += [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="include") for row in named]
+    entries = [
+        *shown(((row.ref, part(row.body)) for row in found.rows), "match", context.base_url),
+        *shown(((row.ref, part(row.body)) for row in named), "include", context.base_url),
+    ]
     return Result(
         "ok",
         bundle("searchset", entries, links=_links(call, context, asked, found, bound, env), total=total),
@@ -134,9 +135,8 @@ def _named(rows: Iterable[Stored], record: Ref, asked: Mapping[str, str], grant:
                 refs[ref] = None
     if not refs:
         return []
-    rules = grant.rules("read")
     found = env.store.find_many(list(refs)[: env.limits.included])
-    return [row for row in found.values() if not row.deleted and decide(rules, row.index).permit]
+    return [row for row in found.values() if not row.deleted and grant.decide("read", row.index).permit]
 
 
 def _links(

@@ -12,7 +12,7 @@ import msgspec
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Invalid, TooCostly
-from fhir_dmp.fhir.bundle import Entry, bundle
+from fhir_dmp.fhir.bundle import bundle, shown
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.interactions.write import disclosed
@@ -64,7 +64,7 @@ def lastn(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         page = Page(env.limits.page, _NEWEST, after=found.last)
     links = {"self": f"{context.base_url}/Observation/$lastn?{urlencode((*params, ('max', most)))}"}
     part = subset_of(call.params, env.definitions)
-    entries = [Entry(f"{context.base_url}/{row.ref}", part(row.body), search_mode="match") for row in latest]
+    entries = shown(((row.ref, part(row.body)) for row in latest), "match", context.base_url)
     return Result(
         "ok",
         bundle("searchset", entries, links=links, total=len(latest)),
