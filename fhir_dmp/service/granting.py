@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from fhir_dmp.access import people, systems
 from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.model import Action, Decision, Person, Rule
 from fhir_dmp.access.narrow import narrow
@@ -24,6 +25,7 @@ from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Or, Query
 
 _SEARCHED = frozenset({"t", "r", "w"})
 _MOST_REASONS = 20
+_CONTENT = "Binary"
 _MOST_DOCUMENTS = 20
 """Documents that name one Binary and are looked at."""
 
@@ -69,7 +71,7 @@ class Granting:
         found = self._listed.get(action)
         if found is None:
             found = self._made(action) if self._person or self._context.subject is None else self._for_lists(action)
-            found = self._listed[action] = (*found, *self._provenances(action, found))
+            found = self._listed[action] = (*found, *self._binaries(action), *self._provenances(action, found))
             self._note(rule.reason for rule in found if rule.permit and rule.record)
         return found
 
@@ -128,6 +130,17 @@ class Granting:
             if hidden or ref.type == provenances.TYPE:
                 return Decision(permit=False, reasons=(f"{ref}, which it is about, is hidden",))
         return decision
+
+    def _binaries(self, action: Action) -> Iterator[Rule]:
+        """Yield the refusal to list contents of others: a Binary is found by the document that names it, and judged by it when it is read."""
+        subject, call = self._context.subject, self._call
+        single = call.id is not None and call.operation is None
+        if subject is None or action not in READS or single:
+            return
+        if call.type in (None, _CONTENT) or call.operation or call.compartment or reaches(call, self._env):
+            names = people.own(subject) if subject.person else systems.own(subject)
+            where = both(Eq("ty", _CONTENT), Not(In("au", tuple(sorted(names)))))
+            yield Rule(permit=False, where=where, reason="found by its document")
 
     def _provenances(self, action: Action, rules: tuple[Rule, ...]) -> Iterator[Rule]:
         """Yield the refusal of all Provenances but those about what is seen; of all, where a list asks for none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fhir_dmp.call import Call
 from tests.access_world import RPPS, consent, document
 from tests.http.test_choices_of_the_patient import say
 
@@ -71,3 +72,27 @@ def test_a_content_of_no_document_follows_its_security_context(world):
     assert world.professional("1").read(of_record).status == 200
     assert world.holder().read(of_nobody).status == 404
     assert world.ehr.read(of_nobody).status == 200
+
+
+def test_a_content_is_listed_to_its_author_alone(world):
+    """Others find it by the document: no list tells of the content of what is masked, whatever record it says it belongs to."""
+    binary, made = stored(world, securityContext={"reference": world.patient})
+    say(world.holder(), "mask", item={"reference": made})
+    doctor, own = world.professional("1"), binary.partition("/")[2]
+
+    def lists(who):
+        system = Call("search-system", params=(("_type", "Binary,Observation"),))
+        return [
+            own in found
+            for found in (
+                who.search("Binary").ids,
+                who.search("Binary", f"_id={own}").ids,
+                who.ask(system).ids,
+                who.history("Binary").ids,
+                {str(who.search("Binary", "_summary=count").body.get("total", 0) and own)},
+            )
+        ]
+
+    assert lists(doctor) == [False] * 5
+    assert lists(world.ehr) == [True] * 5
+    assert world.holder().read(binary).status == 200

@@ -218,6 +218,18 @@ def test_a_declared_authorisation_ends_nothing_that_the_holder_gave(world, item)
     assert world.professional("2").read(item).status == 403
 
 
+@pytest.mark.rule("L4", "L10")
+def test_who_breaks_the_glass_declares_no_consent(world, item):
+    """The patient cannot express a will: neither for oneself nor for a colleague, whom the emergency would let in for a year."""
+    doctor = world.professional("1", purpose="BTG", reason="inconsciente, seule")
+    assert doctor.read(item).status == 200
+
+    answers = [say(doctor, "authorize", actor=by(number), declaration="d’accord").status for number in ("1", "2")]
+
+    assert answers == [403, 403]
+    assert world.professional("2").read(item).status == 403
+
+
 def test_only_who_has_access_asks_for_another_professional(world, item):
     """And nobody but the patient ends, blocks, opposes, or lists."""
     doctor = world.professional("1")

@@ -48,6 +48,8 @@ def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 def _declaration(call: Call, person: Person, policy: Policy, grant: Grant, context: Context) -> str:
     """Return the words of a professional who says that the patient consents; refuse who may not say so."""
+    if person.purpose != "TREAT":
+        raise Refused("Who comes in an emergency says of no patient that they consent.", reasons=("L.1111-17 I",))
     own = {person.identifier, person.resource}
     for name in own:
         require_unblocked(policy, name)
