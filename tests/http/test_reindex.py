@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import structlog
 from click.testing import CliRunner
 
 from fhir_dmp.access.model import Subject
@@ -122,8 +123,9 @@ def test_a_plan_that_was_indexed_before_a_parameter_came_is_made_anew(ehr, serve
     assert found(ehr, "Patient?marital=L") == {"late"}
 
 
-def test_rows_of_an_older_form_are_told_at_the_start(settings, ehr, server, capfd):
+def test_rows_of_an_older_form_are_told_at_the_start(settings, ehr, server, capfd, monkeypatch):
     """The server names the command that mends it, until that has run."""
+    monkeypatch.setattr("fhir_dmp.app.web._log", structlog.get_logger())  # one that keeps to no earlier level
 
     def said_at_start():
         create_app(replace(settings, log_level="warning")).extensions["fhir_dmp"].close()
