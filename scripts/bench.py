@@ -93,7 +93,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, default=100, help="patients to load, of nearly 60 resources each (100)")
+    parser.add_argument("--patients", type=int, default=500, help="patients to load, of nearly 60 resources each (500)")
     parser.add_argument("--seconds", type=int, default=8, help="seconds for each load (8)")
     parser.add_argument("--connections", type=int, default=64, help="connections of wrk (64)")
     parser.add_argument("--loaders", type=int, default=8, help="connections of the import (8)")
@@ -130,6 +130,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
         rows = _cliff(options, target, folder) if options.cliff else _table(options, target, shape, folder)
         wanted = options.only or NAMES
         yield from (row for row in rows if options.cliff or row.name in wanted)
+        print(f"  largest worker: {target.resident():.0f} MB resident", file=sys.stderr, flush=True)
 
 
 def _table(options: argparse.Namespace, target: Target, shape: Shape, folder: Path) -> Iterator[Row]:

@@ -71,7 +71,7 @@ class Registry:
 
     def client(self, url: str, role: str) -> Callable[[], str]:
         """Register a backend client, and return how it gets a token: as SMART Backend Services do."""
-        name = f"bench-{role}-{os.getpid()}"
+        name = f"bench-{role}"
         key = ECKey.generate_key("P-384")
         jwks = self._folder / f"{name}.jwks"
         jwks.write_text(json.dumps({"keys": [{**key.as_dict(private=False), "kid": name}]}))
@@ -88,6 +88,8 @@ class Registry:
                 raise SystemExit(f"No token: {answer.text}")
             return str(answer.json()["access_token"])
 
+        if name in self.command("client", "list").split():
+            self.command("client", "remove", name)
         self.command("client", "add", name, "--role", role, "--scope", "system/*.cruds", "--jwks", str(jwks))
         self._names.append(name)
         return token
@@ -131,6 +133,10 @@ class Target:
     def cpu(self) -> Cpu:
         """Return what was spent until now."""
         return Cpu(sum(map(_spent, [self.process, *self.process.children(recursive=True)])), _spent(self.mongod))
+
+    def resident(self) -> float:
+        """Return the megabytes that the largest of the server's processes holds in memory."""
+        return max(each.memory_info().rss for each in self.process.children(recursive=True)) / 1_000_000
 
 
 def _spent(process: psutil.Process) -> float:

@@ -14,6 +14,7 @@ import structlog
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -49,6 +50,7 @@ _PRESENT = {"del": {"$exists": False}}
 _UNSEARCHED = {"t": 0, "r": 0, "w": 0}
 """The projection of rows that nobody searches in any more."""
 
+_OF_POLICIES = {"v": 1, "b": 1}
 _NEWEST = "f" * 17
 _Row = dict[str, Any]
 _Naming = tuple[tuple[str, ...], int]
@@ -155,7 +157,7 @@ class MongoStore:
         """Return a page of all policies, by their patients."""
         bounds = {"$gt": f"policy/{patient}", "$lt": "policy0"}
         with answering():
-            found = self._grants.find({"_id": bounds}, {"v": 1, "b": 1}, limit=limit).sort("_id")
+            found = self._grants.find({"_id": bounds}, _OF_POLICIES, limit=limit).sort("_id")
             return tuple(_policy(row) for row in found.max_time_ms(int(QUERY_SECONDS * 1000)))
 
     @offloaded
@@ -181,7 +183,7 @@ class MongoStore:
         """Return for each query none, the one, or two of the present rows that meet it."""
 
         def find(wanted: _Row, limit: int) -> Sequence[_Row]:
-            return self._rows(wanted, {}, limit=limit, batchSize=limit)
+            return self._rows(self._current, wanted, {}, limit=limit, batchSize=limit)
 
         return tuple(tuple(map(stored_of, rows)) for rows in rows_of_each(queries, 2, find))
 
@@ -314,13 +316,13 @@ class MongoStore:
 
     def _fetch(self, ids: Sequence[str], fields: _Row | None = None) -> Mapping[str, Stored]:
         """Return the rows, by one command: a cursor costs a third more. What one answer cannot hold, a cursor brings."""
-        rows = self._rows({"_id": {"$in": list(ids)}}, fields or {}, batchSize=len(ids) + 1)
+        rows = self._rows(self._current, {"_id": {"$in": list(ids)}}, fields or {}, batchSize=len(ids) + 1)
         return {row["_id"]: stored_of(row) for row in rows}
 
-    def _rows(self, wanted: _Row, fields: _Row, **options: Any) -> Sequence[_Row]:
-        """Return the rows of one ``find`` on ``current``, sent as it is; what one answer cannot hold, a cursor brings."""
+    def _rows(self, of: Collection[_Row], wanted: _Row, fields: _Row, **options: Any) -> Sequence[_Row]:
+        """Return the rows of one ``find``, sent as it is; what one answer cannot hold, a cursor brings."""
         command = {
-            "find": "current",
+            "find": of.name,
             "filter": wanted,
             "projection": fields,
             **options,
@@ -332,46 +334,29 @@ class MongoStore:
             if not answer["id"]:
                 first: list[_Row] = answer["firstBatch"]
                 return first
-            self.database.command({"killCursors": "current", "cursors": [answer["id"]]})
-            found = self._current.find(wanted, fields, limit=options.get("limit", 0))
+            self.database.command({"killCursors": of.name, "cursors": [answer["id"]]})
+            found = of.find(wanted, fields, limit=options.get("limit", 0))
             sort = options.get("sort")
             return list((found.sort(list(sort.items())) if sort else found).max_time_ms(int(QUERY_SECONDS * 1000)))
 
     def _fetch_naming(self, asked: Sequence[_Naming]) -> Mapping[_Naming, tuple[PolicyRow, ...]]:
-        with answering():
-            return {(names, limit): tuple(map(_policy, self._policy_rows(names, limit))) for names, limit in asked}
+        return {(names, limit): self._fetch_named(names, limit) for names, limit in asked}
 
-    def _policy_rows(self, names: tuple[str, ...], limit: int) -> Sequence[_Row]:
-        command = {
-            "find": "grants",
-            "filter": {"n": {"$in": list(names)}},
-            "projection": {"v": 1, "b": 1},
-            "limit": limit,
-            "batchSize": limit,
-            "readConcern": {"level": "majority"},
-            "maxTimeMS": int(QUERY_SECONDS * 1000),
-        }
-        answer = again_once(lambda: self.database.command(command))["cursor"]
-        if not answer["id"]:
-            first: list[_Row] = answer["firstBatch"]
-            return first
-        self.database.command({"killCursors": "grants", "cursors": [answer["id"]]})
-        found = self._grants.find({"n": {"$in": list(names)}}, {"v": 1, "b": 1}, limit=limit)
-        return list(found.max_time_ms(int(QUERY_SECONDS * 1000)))
+    def _fetch_named(self, names: tuple[str, ...], limit: int) -> tuple[PolicyRow, ...]:
+        rows = self._rows(self._grants, {"n": {"$in": list(names)}}, _OF_POLICIES, limit=limit, batchSize=limit)
+        return tuple(map(_policy, rows))
 
     def _fetch_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
-        ids = [f"{POLICY}{patient}" for patient in patients]
-        with answering():
-            rows = self._grants.find({"_id": {"$in": ids}}, {"v": 1, "b": 1}, batch_size=len(ids) + 1)
-            found = map(_policy, rows.max_time_ms(int(QUERY_SECONDS * 1000)))
-            return {policy.patient: policy for policy in found}
+        wanted = {"_id": {"$in": [f"{POLICY}{patient}" for patient in patients]}}
+        rows = self._rows(self._grants, wanted, _OF_POLICIES, batchSize=len(patients) + 1)
+        return {policy.patient: policy for policy in map(_policy, rows)}
 
     def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
         if page.after is not None:
             wanted = {"$and": [wanted, after_filter(order, page.after)]}
         keys = [(each.field, -1 if each.descending else 1) for each in order]
         most = page.limit + 1
-        return self._rows(wanted, fields, sort=dict(keys), limit=most, batchSize=most)
+        return self._rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most)
 
     def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
         after = None if page.after is None else [to_value(key) for key in page.after]
