@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 from fhir_dmp.audit.look import Looked, Looking, Seen, Window, here
 from fhir_dmp.errors import Unavailable
@@ -71,6 +72,15 @@ def _begin() -> None:
     """Count no garbage within a window: there is none, and looking for it among a window's rows takes longer than the rows."""
     gc.freeze()
     gc.disable()
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the command does, however that was: a copy that waits for windows would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _look(window: Window) -> Seen | None:

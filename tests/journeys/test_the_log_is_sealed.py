@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 
@@ -94,6 +97,17 @@ def test_a_running_server_seals_its_log_and_anybody_verifies_it(tmp_path):
         assert closed >= 4, "the workers that were stopped closed their epochs"
     finally:
         stop(server)
+
+
+def test_no_process_outlives_a_verification_that_was_killed():
+    """Those that look beside it hear of its end, and close what they hold: its output ends."""
+    words = "import os, signal\nfrom fhir_dmp.service.audit_verify import lookers\n"
+    words += "with lookers(2): print(os.getpid(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    killed = subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, start_new_session=True)
+
+    said, _ = killed.communicate(timeout=20)
+    assert int(said) == killed.pid
+    assert killed.returncode == -signal.SIGKILL
 
 
 def write_a_month_of_last_year(folder, count):
