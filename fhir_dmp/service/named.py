@@ -5,11 +5,13 @@ A structure may be named by more records than one list can look at; a search tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl
 
 from fhir_dmp.call import Call, Env, Params
 from fhir_dmp.errors import FhirError
+from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.ins import is_ins
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.search.paging import asked_before
@@ -21,12 +23,15 @@ MOST = 20
 
 _OF_PATIENTS = ("patient", "subject", "patient:Patient", "subject:Patient")
 _BY_INS = ("patient.identifier", "subject.identifier", "patient:Patient.identifier", "subject:Patient.identifier")
+_REFERENCE = re.compile(rb'"Patient/([A-Za-z0-9.\-]{1,64})"')
 _REACHING = ("_include", "_revinclude", "_has", "_filter", "_list")
 
 
 def reaches(call: Call, env: Env) -> bool:
-    """Tell whether a search looks at other rows than those that it finds: what it brings along, and what chains lead to."""
-    return any(name.partition(":")[0] in _REACHING or "." in name for name, _ in asked_of(call, env))
+    """Tell whether a call looks at other rows than those that it names: what it brings along, what chains and conditions lead to."""
+    return call.name == "transaction" or any(
+        name.partition(":")[0] in _REACHING or "." in name for name, _ in asked_of(call, env)
+    )
 
 
 def records_of(call: Call, sought: Query | None, base_url: str, env: Env) -> tuple[str, ...]:
@@ -43,7 +48,15 @@ def _named(call: Call, sought: Query | None, base_url: str, env: Env) -> Iterabl
         return (str(call.compartment),)
     if call.id is not None and call.type is not None:
         return (str(call.ref),) if call.type == "Patient" else _holding(call.ref, env)
+    if call.name == "transaction":
+        return _written(call)
     return _searched(call, base_url, env) if sought is None else _found(sought, env)
+
+
+def _written(call: Call) -> Iterator[str]:
+    """Yield the patients to whom a transaction refers: what its conditions are about lies in their records, or in none."""
+    body = call.body if isinstance(call.body, bytes) else codec.dumps(call.body or {})
+    return (f"Patient/{each.decode()}" for each in dict.fromkeys(_REFERENCE.findall(body)))
 
 
 def _searched(call: Call, base_url: str, env: Env) -> Iterable[str]:

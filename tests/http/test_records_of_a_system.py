@@ -79,6 +79,36 @@ def test_a_named_record_is_judged_by_its_own_word(world, records):
     assert world.ehr.search("Observation", f"patient={first}&_include=Observation:subject").ids == set()
 
 
+def test_a_transaction_is_judged_by_the_records_that_it_names(world, records):
+    """Its conditions find what is theirs, in spite of all the others; without a name they are too much to look at."""
+    other = world.system("ehr-two", "ehr", "urn:s|2")
+    first, second, *_ = records
+    tag = {"identifier": [{"system": "urn:i", "value": "1"}]}
+
+    def send(patient, **more):
+        request = {"method": "POST", "url": "Observation", "ifNoneExist": "identifier=urn:i|1"}
+        return other.transaction({"resource": observation(patient, **tag, **more), "request": request})
+
+    made, found, elsewhere = send(first), send(first), send(second)
+    places = [each.body["entry"][0]["response"]["location"] for each in (made, found, elsewhere)]
+
+    assert [each.body["entry"][0]["response"]["status"][:3] for each in (made, found, elsewhere)] == [
+        "201",
+        "200",
+        "201",
+    ]
+    assert places[0] == places[1] != places[2]
+    assert (
+        other.transaction(
+            {
+                "resource": {"resourceType": "Group", "type": "person", "actual": True, **tag},
+                "request": {"method": "POST", "url": "Group", "ifNoneExist": "identifier=urn:i|1"},
+            }
+        ).status
+        == 422
+    )
+
+
 def test_the_next_page_looks_at_the_record_that_the_first_one_named(world, records):
     """The link says nothing of what was asked; its token does."""
     other = world.system("ehr-two", "ehr", "urn:s|2")
