@@ -6,6 +6,7 @@ import json
 import tarfile
 import tracemalloc
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,20 +53,26 @@ MODIFIERS = {
 def current(app):
     """The collection with the official examples, as they are indexed."""
     collection = app.extensions["fhir_dmp"].store.database["current"]
+    collection.insert_many(examples())
+    return collection
+
+
+@cache
+def examples():
+    """Return rows of the official examples; indexed once, for they are many."""
     rows = []
     with tarfile.open(EXAMPLES) as archive:
         for member in archive.getmembers()[:800]:
             file = archive.extractfile(member)
             if file is not None and member.name.endswith(".json"):
                 tree = codec.loads_object(file.read())
-                rows.append(row_of(tree["resourceType"], len(rows), tree))
-    collection.insert_many(rows)
-    return collection
+                index = to_row(extract()(tree["resourceType"], tree))
+                rows.append(row_of(tree["resourceType"], len(rows), index))
+    return rows
 
 
-def row_of(resource_type, number, tree):
+def row_of(resource_type, number, index, body=b"{}"):
     moment = f"{number:017x}"
-    index = to_row(extract()(resource_type, tree))
     return {
         **index,
         "_id": f"{resource_type}/n{number}",
@@ -73,7 +80,7 @@ def row_of(resource_type, number, tree):
         "v": 1,
         "lu": moment,
         "co": moment,
-        "b": b"{}",
+        "b": body,
         "au": ["client|ehr", "urn:x|1"],
     }
 
@@ -180,7 +187,8 @@ def many(app):
     collection = app.extensions["fhir_dmp"].store.database["current"]
     body = b'{"resourceType":"Basic","id":"n"}'
     tree = {"resourceType": "Basic", "code": {"coding": [{"system": "urn:s", "code": "a"}]}, "created": "2024-01-01"}
-    rows = [{**row_of("Basic", number, tree), "b": body} for number in range(MANY)]
+    index = to_row(extract()("Basic", tree))
+    rows = [row_of("Basic", number, index, body) for number in range(MANY)]
     for start in range(0, MANY, 5000):
         collection.insert_many(rows[start : start + 5000])
     return app
