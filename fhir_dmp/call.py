@@ -146,8 +146,11 @@ class Env:
 class Grant(Protocol):
     """What the caller of one perform may do: the same rules, read by ``decide`` for one row and by ``narrow`` for lists."""
 
-    def rules(self, action: Action) -> tuple[Rule, ...]:
-        """Return the rules for whatever is listed; raise ``TooCostly`` if too many records would have to be looked at."""
+    def rules(self, action: Action, *, provenances_apart: bool = False) -> tuple[Rule, ...]:
+        """Return the rules for whatever is listed; raise ``TooCostly`` if too many records would have to be looked at.
+
+        Who lists so few rows that each Provenance among them can be judged by itself (``decide``) takes them apart.
+        """
         ...
 
     def decide(self, action: Action, row: Row) -> Decision:

@@ -60,18 +60,19 @@ class Granting:
         self._presumes = presumes
         self._presumed: set[str] = set()
         self._rules: dict[tuple[Action, int], tuple[Rule, ...]] = {}
-        self._listed: dict[Action, tuple[Rule, ...]] = {}
+        self._listed: dict[tuple[Action, bool], tuple[Rule, ...]] = {}
         self._naming: Mapping[str, Policy] | None = None
         self._within: tuple[str, ...] = ()
         self._used: dict[str, None] = {}
 
-    def rules(self, action: Action) -> tuple[Rule, ...]:
+    def rules(self, action: Action, *, provenances_apart: bool = False) -> tuple[Rule, ...]:
         """Return the rules for whatever is listed."""
         self.looked = True
-        found = self._listed.get(action)
+        found = self._listed.get((action, provenances_apart))
         if found is None:
             found = self._made(action) if self._person or self._context.subject is None else self._for_lists(action)
-            found = self._listed[action] = (*found, *self._binaries(action), *self._provenances(action, found))
+            among = () if provenances_apart else self._provenances(action, found)
+            found = self._listed[action, provenances_apart] = (*found, *self._binaries(action), *among)
             self._note(rule.reason for rule in found if rule.permit and rule.record)
         return found
 
@@ -172,9 +173,8 @@ class Granting:
 
     def _asked_of_provenances(self) -> tuple[Query, ...]:
         """Return what is asked of the Provenances that are listed, so that no others are looked at."""
-        record = self._call.ref if self._call.operation and self._call.type == "Patient" and self._call.id else None
-        if record is not None or self._call.compartment is not None:
-            return (Eq("t", f"@{record or self._call.compartment}"),)
+        if self._call.compartment is not None:
+            return (Eq("t", f"@{self._call.compartment}"),)
         if self._call.type != provenances.TYPE:
             return ()
         asked = tuple(each for each in self._call.params if each[0] in ("target", "_id"))

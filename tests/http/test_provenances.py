@@ -138,3 +138,17 @@ def test_a_provenance_of_a_provenance_is_its_authors_alone(world):
 
     assert (made.status, outer.status) == (201, 201)
     assert world.professional("2").read(f"Provenance/{outer.body['id']}").status == 404
+
+
+def test_a_whole_record_tells_no_provenance_of_what_is_hidden(world):
+    """One about the patient and a masked document belongs to the record, and is told to who sees both."""
+    masked = f"DocumentReference/{world.ehr.made(document(world.patient, 'MASQUE_PS'))['id']}"
+    whole = Call("operation", "Patient", world.patient.partition("/")[2], operation="everything")
+    of_both, of_one = (world.ehr.made(about(*each))["id"] for each in ((world.patient, masked), (world.patient,)))
+
+    seen = {
+        name: who.ask(whole).ids & {of_both, of_one}
+        for name, who in (("holder", world.holder()), ("doctor", world.professional("2")))
+    }
+
+    assert seen == {"holder": {of_both, of_one}, "doctor": {of_one}}

@@ -39,9 +39,9 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     place = _resume(call, context, env)
     asked = dict(place.params) if place else _asked(call, env)
     count = int(asked.get("_count", env.limits.page))
-    query = both(_record(call.ref, asked, env.definitions), narrow(grant.rules("search")))
+    query = both(_record(call.ref, asked, env.definitions), narrow(grant.rules("search", provenances_apart=True)))
     bound = place.bound if place else env.store.newest()
-    found = env.store.search(query, Page(count, after=place.keys if place else None, bound=bound))
+    found = _judged(env.store.search(query, Page(count, after=place.keys if place else None, bound=bound)), grant)
     if not any(row.ref == call.ref for row in found.rows):
         _require_record(call.ref, grant, env)
     named = _named(found.rows, call.ref, asked, grant, env)
@@ -58,6 +58,12 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         entities=tuple(disclosed(row) for row in (*found.rows, *named)),
         query=urlencode(tuple(asked.items())),
     )
+
+
+def _judged(found: Found, grant: Grant) -> Found:
+    """Return what was found without the Provenances of what is hidden: a record has few, and most pages none."""
+    rows = tuple(row for row in found.rows if row.ref.type != "Provenance" or grant.decide("read", row.index).permit)
+    return replace(found, rows=rows)
 
 
 def _of_token(call: Call, context: Context) -> Call:
