@@ -68,13 +68,17 @@ def free_port():
 
 
 def start(folder, *, port=None, verb="serve", more=()):
-    """Start a server and wait until it is ready."""
+    """Start a server and wait until it is ready; one that does not come up is not left behind."""
     port = port or free_port()
     words = [*COMMAND, verb, "--port", str(port), "--workers", "2", "--data-dir", str(folder), *more]
     with (Path(folder) / "server.log").open("a") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log)
     running = Running(f"http://127.0.0.1:{port}", Path(folder), process)
-    wait_until_ready(running)
+    try:
+        wait_until_ready(running)
+    except BaseException:
+        stop(running)
+        raise
     return running
 
 
