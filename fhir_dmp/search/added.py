@@ -19,6 +19,7 @@ from fhir_dmp.definitions.bindings import bound_param
 from fhir_dmp.definitions.compiler import COMMON, Compiler, Element, UnsupportedError
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.fhir import codec
+from fhir_dmp.fibres import FLIGHTS
 from fhir_dmp.search.model import Params
 from fhir_dmp.store.indexes import AddedParam
 
@@ -63,6 +64,7 @@ class Added:
         self._lock = threading.Lock()
         self._known: tuple[AddedParam, ...] | None = None
         self._until = float("-inf")
+        self._renewing = False
         self._changes = 0
         self._served = self._indexed = definitions.search_params
         self.tabled = _tabled(definitions)
@@ -98,6 +100,18 @@ class Added:
     def _compiler(self) -> Compiler:
         """Made when the first parameter is posted: most servers never need it."""
         return compiler_of(self._definitions)
+
+    def renew(self) -> None:
+        """Have another thread look again, once half of the time is over for which what is known is good: so few have to wait for it."""
+        if not self._renewing and self._ticks() >= self._until - POLL_SECONDS / 2:
+            self._renewing = True
+            FLIGHTS.submit(self._renew)
+
+    def _renew(self) -> None:
+        # Whoever needs it and does not have it looks by itself, and is told what is wrong.
+        with suppress(Exception), self._lock:
+            self._load()
+        self._renewing = False
 
     def look(self) -> tuple[Mapping[str, Params], Mapping[str, Params]]:
         """Return the parameters that are asked for and those that rows are indexed by, as they stood a moment ago."""

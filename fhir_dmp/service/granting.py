@@ -288,7 +288,7 @@ class Granting:
     def _linked(self, named: tuple[str, ...]) -> tuple[str, ...]:
         """Return the records that the named patients belong to beside their own: one that is linked to another is in both."""
         refs = [Ref(*each.split("/", 1)) for each in named]
-        rows = self._env.store.find_many(refs).values()
+        rows = self._env.store.find_many(refs, with_index=False).values()
         beside = dict.fromkeys(patient for row in rows for patient in row.index.get("pt") or () if patient not in named)
         return tuple(beside)[:MOST]
 

@@ -104,8 +104,8 @@ class Store(Protocol):
         """
         ...
 
-    def find_many(self, refs: Sequence[Ref]) -> Mapping[Ref, Stored]:
-        """Return the present rows of those of ``refs`` that exist, in one query."""
+    def find_many(self, refs: Sequence[Ref], *, with_index: bool = True) -> Mapping[Ref, Stored]:
+        """Return the present rows of those of ``refs`` that exist, in one query; ``with_index`` as for ``find_current``."""
         ...
 
     def find_version(self, ref: Ref, version: int) -> Stored | None:

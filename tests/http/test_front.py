@@ -282,7 +282,7 @@ def test_the_environment_tells_what_was_sent():
     assert environ["QUERY_STRING"] == "x=1"
 
 
-WAIT_TOGETHER = {"find_current", "find_version", "find_policies", "policies_naming", "record", "commit"}
+WAIT_TOGETHER = {"find_current", "find_many", "find_version", "find_policies", "policies_naming", "record", "commit"}
 ASK_NOTHING = {"horizon", "newest"}
 
 

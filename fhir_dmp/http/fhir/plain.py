@@ -58,6 +58,10 @@ class Watched(Protocol):
         """Whether what is known is good for a moment yet."""
         ...
 
+    def renew(self) -> None:
+        """Have it looked at again, if it is time."""
+        ...
+
     def look(self) -> object:
         """Look again; blocks."""
         ...
@@ -81,6 +85,7 @@ class PlainCalls:
     def in_a_fibre(self, environ: Environ) -> bool:
         """Tell whether the call, whose body has been read, waits for nothing but what a fibre can wait for."""
         call = environ[_CALL] = self._call(environ)
+        self.watched.renew()
         if call is None or not self.watched.fresh:
             return False
         try:

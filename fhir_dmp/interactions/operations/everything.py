@@ -141,7 +141,7 @@ def _named(rows: Iterable[Stored], record: Ref, asked: Mapping[str, str], grant:
                 refs[ref] = None
     if not refs:
         return []
-    found = env.store.find_many(list(refs)[: env.limits.included])
+    found = env.store.find_many(list(refs)[: env.limits.included], with_index=False)
     return [row for row in found.values() if not row.deleted and grant.decide("read", row.index).permit]
 
 

@@ -123,10 +123,12 @@ class MongoStore:
         """Return the present row of ``ref``, by a query shared with those who wait."""
         return (self._together_whole if with_index else self._together).find(str(ref))
 
-    @offloaded
-    def find_many(self, refs: Sequence[Ref]) -> Mapping[Ref, Stored]:
-        """Return the present rows of those of ``refs`` that exist, in one query."""
-        return {stored.ref: stored for stored in self._fetch([str(ref) for ref in refs]).values()}
+    def find_many(self, refs: Sequence[Ref], *, with_index: bool = True) -> Mapping[Ref, Stored]:
+        """Return the present rows of those of ``refs`` that exist, by a query shared with those who wait."""
+        if not refs:
+            return {}
+        found = (self._together_whole if with_index else self._together).find_many([str(ref) for ref in refs])
+        return {ref: found[str(ref)] for ref in refs if str(ref) in found}
 
     def find_version(self, ref: Ref, version: int) -> Stored | None:
         """Return one version, whether present or superseded."""
