@@ -24,7 +24,7 @@ from fhir_dmp.settings import Settings
 
 T = TypeVar("T")
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.01
 """How long a thread may hold the interpreter: whoever leads a group commit is waited for by all the others."""
 
 COLLECT_AFTER = 50_000

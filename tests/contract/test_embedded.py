@@ -118,6 +118,12 @@ def test_a_port_that_somebody_took_is_left_to_them(folder, monkeypatch, told):
         assert _notes(second) == ["before"]
 
 
+@pytest.mark.parametrize(("memory", "gigabytes"), [(1, 0.25), (4, 0.5), (16, 2.0), (512, 2.0)])
+def test_the_database_keeps_an_eighth_of_the_memory_at_hand(memory, gigabytes):
+    """And never less than MongoDB takes, nor more than two gigabytes."""
+    assert embedded.cache_gb(memory * 2**30) == gigabytes
+
+
 def test_ports_are_not_those_that_outgoing_connections_are_lent():
     """A port of the ephemeral range may be gone when mongod comes back."""
     assert max(embedded.PORTS) < 32768

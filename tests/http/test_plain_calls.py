@@ -99,6 +99,25 @@ def test_both_ways_write_alike(ehr, method, url, body, headers):
     assert short.get_json().get("issue") == long.get_json().get("issue")
 
 
+@pytest.mark.parametrize(
+    "url", ["/Patient/{id}", "/Patient/nobody", "/Patient/" + "x" * 65, "/Nonsense/1", "/Patient/_x"]
+)
+@pytest.mark.parametrize("version", [None, 'W/"2"', 'W/"9"'])
+def test_both_ways_delete_alike(ehr, url, version):
+    """What is there, what is not, and what has moved on."""
+    answers = []
+    for way in ({"Accept-Encoding": "br;q=1"}, {}):
+        made = ehr.post("/Patient", {"resourceType": "Patient"}).get_json()
+        ehr.put(f"/Patient/{made['id']}", {**made, "active": True})
+        asked = {"If-Match": version} if version else {}
+        answers.append(ehr.delete(url.format(id=made["id"]), headers={**asked, **way}))
+
+    long, short = answers
+    assert short.status_code == long.status_code
+    assert sorted(short.headers.keys()) == sorted(long.headers.keys())
+    assert bool(short.data) == bool(long.data)
+
+
 def test_a_body_that_is_shorter_than_it_says_is_refused(app, ehr, auditor):
     """Nothing is stored of a body that was cut on its way, and the refusal leaves its event."""
     answer = ehr.post("/Patient", b'{"resourceType":"Patient"}', environ_overrides={"CONTENT_LENGTH": "500"})
@@ -173,7 +192,7 @@ def test_only_plain_reads_take_the_short_way(path, query, name):
     ],
 )
 def test_only_plain_writes_take_the_short_way(method, path, name):
-    """Whatever is conditional in its URL, deletes, patches or operates goes the long way."""
+    """Whatever is conditional in its URL, patches or operates goes the long way."""
     call = plain_write(method, path, TYPES, {})
 
     assert (call.name if call else None) == name

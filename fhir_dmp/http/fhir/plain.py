@@ -1,6 +1,6 @@
 """The short way for plain calls: from the WSGI environment to the door, and the answer's bytes back.
 
-A read, search, create, update or bundle that asks for nothing but itself needs no routing, no negotiation and no request
+A read, search, create, update, deletion or bundle that asks for nothing but itself needs no routing, no negotiation and no request
 object, and those took most of the time that a call spends outside the database. It is the same reception, token check and door
 as on the long way (``http.fhir.routes``), which takes every other request, and the refusal of every caller.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -47,6 +48,7 @@ _JSON = (*_ANYTHING[1:], "application/fhir+json; charset=utf-8", "application/fh
 _CODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
 """Codings that may be asked for without weights, as most clients do: gzip is served, the others are passed over."""
 
+_BODILESS = ("GET", "DELETE")
 _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 
 
@@ -106,7 +108,7 @@ class PlainCalls:
         except Exception:  # noqa: BLE001 - the long way meets it again, and knows what to say of it
             return self.framework(environ, start_response)
         context = caller.enters(endpoint.reception.stranger(environ))
-        if environ["REQUEST_METHOD"] == "GET":
+        if environ["REQUEST_METHOD"] in _BODILESS:
             return self._answer(call, context, environ, start_response)
         length = int(environ["CONTENT_LENGTH"])
         try:
@@ -135,7 +137,8 @@ class PlainCalls:
         if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
             body, told = packed(body, self.endpoint.gzip_from)
             headers += told
-        headers.append(("Content-Length", str(len(body))))
+        if status != HTTPStatus.NO_CONTENT:
+            headers.append(("Content-Length", str(len(body))))
         start_response(REASONS[status], headers)
         return [body]
 
@@ -152,6 +155,8 @@ class PlainCalls:
         if environ["REQUEST_METHOD"] == "GET":
             return plain_read(path, query, types)
         length = environ.get("CONTENT_LENGTH", "")
+        if environ["REQUEST_METHOD"] == "DELETE":
+            return None if query or length not in ("", "0") else plain_delete(path, types, environ)
         sent = not query and environ.get("CONTENT_TYPE") in _JSON and length.isdecimal()
         if not sent or not 0 < int(length) <= self.endpoint.env.limits.body:
             return None
@@ -191,6 +196,14 @@ def _params(query: str) -> tuple[tuple[str, str], ...]:
 def _plain(call: Call) -> Call | None:
     """Return the call, unless its parameters ask for another form or another page."""
     return None if any(name in _RENDERING for name, _ in call.params) else call
+
+
+def plain_delete(path: str, types: Container[str], environ: Environ) -> Call | None:
+    """Return the deletion that the path names, if it names one."""
+    match path.split("/"):
+        case ["", kind, own] if own and kind in types and own[0] not in ("_", "$"):
+            return Call("delete", kind, own, if_match=environ.get("HTTP_IF_MATCH"))
+    return None
 
 
 def plain_write(method: str, path: str, types: Container[str], environ: Environ) -> Call | None:

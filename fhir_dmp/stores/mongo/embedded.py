@@ -45,7 +45,12 @@ LONGEST_SOCKET = 107
 PORTS = range(20_000, 32_000)
 """Below those that Linux gives to outgoing connections (32768 and up)."""
 
-CACHE_GB = "0.5"
+_SHARE = 8
+"""Part of the machine's memory that the embedded mongod may use to keep rows and indexes at hand."""
+
+_LEAST_CACHE, _MOST_CACHE = 0.25, 2.0
+"""Its bounds, in GB: MongoDB takes no less than the first, and the machine has others to serve."""
+
 NOTICE = "The embedded MongoDB is for trying and for one machine; set DMP_MONGODB_URI for more."
 _USER = "fhir_dmp"
 _THREE_WAYS = (
@@ -264,13 +269,22 @@ def _version(binary: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in number.groups()) if number else ()
 
 
+def cache_gb(memory: int) -> float:
+    """Return the gigabytes that mongod may keep at hand on a machine with so many bytes of memory."""
+    return min(max(memory / _SHARE / 2**30, _LEAST_CACHE), _MOST_CACHE)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _start(folder: Folder) -> Place:
     port = _free_port(folder.last_port())
     command = [
         find_mongod(),
         *("--dbpath", folder.data, "--port", str(port), "--bind_ip", "127.0.0.1"),
         *("--replSet", "rs0", "--keyFile", folder.key_file, "--oplogSize", "512"),
-        *("--wiredTigerCacheSizeGB", CACHE_GB, "--networkMessageCompressors", "disabled"),
+        *("--wiredTigerCacheSizeGB", f"{cache_gb(_memory()):.2f}", "--networkMessageCompressors", "disabled"),
         *("--logpath", folder.log, "--logappend", "--quiet", "--fork", "--pidfilepath", folder.pid_file),
         *_sockets(folder),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
