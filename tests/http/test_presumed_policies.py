@@ -7,7 +7,7 @@ from pathlib import Path
 import pymongo
 import pytest
 
-from fhir_dmp.app import create_server
+from fhir_dmp.app.server import create_server
 from fhir_dmp.settings import Settings
 from tests.access_world import Actor, World, changed, consent, observation
 
