@@ -18,7 +18,10 @@ from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+from fhir_dmp.errors import TooMany
+
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 S = TypeVar("S")
 P = ParamSpec("P")
 
@@ -135,36 +138,65 @@ def on_loop(loop: AbstractEventLoop, do: Callable[[], object]) -> None:
 
 def _open_each(latches: Sequence[_FibreLatch]) -> None:
     for each in latches:
-        each.open()
+        try:
+            each.open()
+        except Exception as fault:  # noqa: BLE001 - it is that fibre's; the others wait to be woken
+            each.loop.call_exception_handler({"message": "a fibre raised", "exception": fault})
+
+
+def own(error: E) -> E:
+    """Return a copy of an error that several waited for: each may add to its own, and carries no other's traceback."""
+    copied = error.__class__.__new__(error.__class__)
+    copied.__dict__.update(error.__dict__)
+    copied.args = error.args
+    return copied
 
 
 class Threads:
-    """Threads that do what is handed to them, ``most`` at once; a thread is made when none is idle, and stays."""
+    """Threads that do what is handed to them, ``most`` at once; a thread is made when none is idle, and stays.
 
-    def __init__(self, most: int, name: str) -> None:
+    ``waiting`` is how many jobs may wait for one.
+    """
+
+    def __init__(self, most: int, name: str, waiting: int = 4000) -> None:
         self._most = most
+        self._waiting = waiting
         self._name = name
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._counting = threading.Lock()
         self._made = 0
         self._idle = 0
+        """Idle threads, less the jobs that wait: below zero where more wait."""
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have the job done, in its turn; it must not raise."""
+        """Have the job done, in its turn; it must not raise.
+
+        Raises ``TooMany`` if too many jobs wait, and ``RuntimeError`` if there is no thread and none can be made.
+        """
         with self._counting:
-            if self._idle > 0:
-                self._idle -= 1
-            elif self._made < self._most:
-                self._made += 1
-                threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        self._jobs.put(job)
+            if self._jobs.qsize() >= self._waiting:
+                raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
+            self._idle -= 1
+            if self._idle < 0 and self._made < self._most and not self._another() and not self._made:
+                self._idle += 1
+                raise RuntimeError("no thread can be made")
+            self._jobs.put(job)
+
+    def _another(self) -> bool:
+        """Make one more thread; tell whether the system gave one."""
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError:
+            return False
+        self._made += 1
+        self._idle += 1
+        return True
 
     def _run(self) -> None:
         while True:
             self._jobs.get()()
             with self._counting:
-                if self._jobs.empty():
-                    self._idle += 1
+                self._idle += 1
 
 
 FLIGHTS: Final = Threads(1000, "flight")
@@ -190,8 +222,8 @@ def offload(do: Callable[[], T]) -> T:
 
     _BLOCKING.submit(job)
     done.acquire()
-    for fault in faults:
-        raise fault
+    if faults:
+        raise faults.pop()
     return results[0]
 
 

@@ -9,7 +9,7 @@ import socket
 import time
 
 from granian import Granian
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 
 from fhir_dmp.metrics import FOLDER
@@ -61,6 +61,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         interface=Interfaces.RSGI,
         workers=workers,
         loop=Loops.uvloop,
+        http=HTTPModes.http1,
         websockets=False,
         backlog=2048,
         respawn_failed_workers=True,

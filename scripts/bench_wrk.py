@@ -48,11 +48,14 @@ end"""
 _MIXED = """function request()
   i = i + 1
   local step, n = i % 4, math.floor(i / 4)
-  local behind = {{0, 200, 400, 600}}
+  local behind = {{0, 20, 40, 60}}
   local method = ({{"PUT", "GET", "PUT", "DELETE"}})[step + 1]
   local id = {stamp} .. "-" .. name .. "-" .. (n - behind[step + 1])
   local body = nil
-  if n < first / 4 + 600 then method, id = "PUT", {stamp} .. "-" .. name .. "-" .. n .. "-" .. step end
+  if n < first / 4 + 60 then
+    method, id = "PUT", {stamp} .. "-" .. name .. "-" .. n
+    if step > 0 then id = id .. "-" .. step end
+  end
   if method == "PUT" then
     body = bodies[n % #bodies + 1]:gsub("^{{", "{{\\"id\\":\\"" .. id .. "\\",", 1)
   end
@@ -60,7 +63,7 @@ _MIXED = """function request()
 end"""
 
 MIXED = "mixed"
-"""Instead of a method: create, read, update and delete of one resource after the other, each well after the one before."""
+"""Instead of a method: create, read, update and delete of one resource after the other, each 80 requests after the one before."""
 
 
 @dataclass(frozen=True, slots=True)

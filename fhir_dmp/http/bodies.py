@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -45,6 +46,8 @@ class PatientRequest(Request):
 
     def get_data(self, *args: Any, **options: Any) -> Any:
         """Return the body, as Werkzeug does."""
+        if isinstance(self.environ["wsgi.input"], BytesIO):  # it has been read ahead
+            return super().get_data(*args, **options)
         with current_app.extensions[_EXTENSION].turn(self.path):
             return super().get_data(*args, **options)
 

@@ -31,6 +31,8 @@ READ_AHEAD = 131_072
 PATIENCE_SECONDS = 20.0
 """How long the sender of such a body may take; what has not come by then counts as cut."""
 
+_UNREAD = frozenset({"user-agent", "referer", "from"})
+_UNREADABLE = (400, [("Content-Type", "text/plain")], b"A header is not ASCII.")
 _FAULT = (500, [("Content-Type", "text/plain")], b"The server met a fault.")
 _log = structlog.get_logger(__name__)
 
@@ -79,24 +81,27 @@ class Front:
     async def __rsgi__(self, scope: Scope, proto: Any) -> None:
         """Answer one request."""
         loop = asyncio.get_running_loop()
+        if lost_headers(scope):
+            proto.response_bytes(*_UNREADABLE)
+            return
         environ = environ_of(scope)
         body = await _read_ahead(environ, proto)
         environ["wsgi.input"] = io.BytesIO(body) if body is not _TO_COME else io.BufferedReader(_Sent(proto, loop))
         done: Future[Answer] = loop.create_future()
         if body is not _TO_COME and self._takes(environ):
-            Fibre(lambda: done.set_result(self._answered(environ)), loop).switch()
+            Fibre(lambda: _set(done, self._answered(environ)), loop).switch()
         else:
             self._threads.submit(lambda: self._in_thread(environ, proto, done, loop))
         answer = done.result() if done.done() else await done
         if answer.chunks is None:
             with suppress(ProtocolClosed):
-                proto.response_bytes(answer.status, answer.headers, answer.body)
+                proto.response_bytes(answer.status, _sendable(answer.headers), answer.body)
 
     def _in_thread(self, environ: Environ, proto: Any, done: Future[Answer], loop: AbstractEventLoop) -> None:
         answer = self._answered(environ)
         if answer.chunks is not None:
             _send(answer, answer.chunks, proto, loop)
-        on_loop(loop, lambda: done.set_result(answer))
+        on_loop(loop, lambda: _set(done, answer))
 
     def _answered(self, environ: Environ) -> Answer:
         """Return what the application answers; a fault that it did not answer itself says nothing outside."""
@@ -107,10 +112,20 @@ class Front:
                 answer.body = b"".join(chunks)
             else:
                 answer.body, answer.chunks = _joined(chunks)
-        except Exception:  # noqa: BLE001 - what was not foreseen says nothing outside and everything in the log
+        except BaseException:  # noqa: BLE001 - what was not foreseen says nothing outside and everything in the log
             _log.exception("fault", method=environ["REQUEST_METHOD"])
             return Answer(*_FAULT)
         return answer
+
+
+def _set(done: Future[Answer], answer: Answer) -> None:
+    if not done.done():
+        done.set_result(answer)
+
+
+def _sendable(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return the headers as they can be sent: in ASCII."""
+    return [(name, value if value.isascii() else value.encode("ascii", "replace").decode()) for name, value in headers]
 
 
 def _joined(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes] | None]:
@@ -137,15 +152,21 @@ def _close(chunks: Iterable[bytes]) -> None:
 
 
 def _send(answer: Answer, chunks: Iterator[bytes], proto: Any, loop: AbstractEventLoop) -> None:
-    """Send a stream, as fast as its reader takes it; who has gone away ends it."""
+    """Send a stream as it is made; who has gone away ends it. What its reader does not take yet waits in memory.
+
+    What cannot be made to its end can only be cut: a stream says by its last line that it is whole.
+    """
 
     async def begun() -> Any:
-        return proto.response_stream(answer.status, answer.headers)
+        return proto.response_stream(answer.status, _sendable(answer.headers))
+
+    async def sent(chunk: bytes) -> None:
+        await transport.send_bytes(chunk)
 
     try:
         transport = _on(loop, begun())
         for chunk in chunks:
-            _on(loop, transport.send_bytes(chunk))
+            _on(loop, sent(chunk))
     except Exception as fault:  # noqa: BLE001 - the status has left: nothing can be said any more
         _log.warning("stream-cut", fault=type(fault).__name__)
     finally:
@@ -154,6 +175,12 @@ def _send(answer: Answer, chunks: Iterator[bytes], proto: Any, loop: AbstractEve
 
 def _on(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+
+def lost_headers(scope: Scope) -> bool:
+    """Tell whether a header that somebody here reads has a value that is no ASCII: RSGI passes it over, and it would not be heard."""
+    names = {name for name, _ in scope.headers.items()}
+    return any(name not in names and name not in _UNREAD for name in scope.headers.keys())  # noqa: SIM118 - it is no mapping
 
 
 def environ_of(scope: Scope) -> Environ:
@@ -200,9 +227,11 @@ _TO_COME = b"to come"
 
 async def _read_ahead(environ: Environ, proto: Any) -> bytes:
     """Return the body of a request if it is short, ``_TO_COME`` if it is long, nothing if it does not come in time."""
+    if "HTTP_TRANSFER_ENCODING" in environ:  # whatever length is told beside it
+        return _TO_COME
     length = environ.get("CONTENT_LENGTH")
     if length is None:
-        return _TO_COME if "HTTP_TRANSFER_ENCODING" in environ else b""
+        return b""
     if not length.isdecimal() or int(length) > READ_AHEAD:
         return _TO_COME
     if length == "0":

@@ -19,7 +19,7 @@ from fhir_dmp.definitions.bindings import bound_param
 from fhir_dmp.definitions.compiler import COMMON, Compiler, Element, UnsupportedError
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.fhir import codec
-from fhir_dmp.fibres import FLIGHTS
+from fhir_dmp.fibres import FLIGHTS, offload
 from fhir_dmp.search.model import Params
 from fhir_dmp.store.indexes import AddedParam
 
@@ -105,7 +105,11 @@ class Added:
         """Have another thread look again, once half of the time is over for which what is known is good: so few have to wait for it."""
         if not self._renewing and self._ticks() >= self._until - POLL_SECONDS / 2:
             self._renewing = True
-            FLIGHTS.submit(self._renew)
+            try:
+                FLIGHTS.submit(self._renew)
+            except BaseException:
+                self._renewing = False
+                raise
 
     def _renew(self) -> None:
         # Whoever needs it and does not have it looks by itself, and is told what is wrong.
@@ -116,10 +120,13 @@ class Added:
     def look(self) -> tuple[Mapping[str, Params], Mapping[str, Params]]:
         """Return the parameters that are asked for and those that rows are indexed by, as they stood a moment ago."""
         if self._ticks() >= self._until:
-            with self._lock:
-                if self._ticks() >= self._until:
-                    self._load()
+            offload(self._look_again)
         return self._served, self._indexed
+
+    def _look_again(self) -> None:
+        with self._lock:
+            if self._ticks() >= self._until:
+                self._load()
 
     def _load(self) -> None:
         until = self._ticks() + POLL_SECONDS

@@ -12,7 +12,8 @@ import pytest
 from greenlet import getcurrent
 from pymongo.synchronous.pool import Connection
 
-from fhir_dmp.fibres import Fibre
+from fhir_dmp.errors import Unavailable
+from fhir_dmp.fibres import Fibre, own
 from fhir_dmp.http import rsgi
 from fhir_dmp.http.rsgi import READ_AHEAD, Front, environ_of
 from fhir_dmp.store.port import Store
@@ -29,7 +30,10 @@ class Headers(list):
     """Headers as RSGI tells them."""
 
     def items(self):
-        return self
+        return [each for each in self if each[1].isascii()]
+
+    def keys(self):
+        return [name for name, _ in self]
 
 
 def scope(method, url, headers=()):
@@ -46,6 +50,13 @@ def scope(method, url, headers=()):
         authority=None,
         headers=Headers(headers),
     )
+
+
+class Sent:
+    """What is awaited of a sent piece, as the server gives it: no coroutine."""
+
+    def __await__(self):
+        return iter(())
 
 
 @dataclass
@@ -71,9 +82,10 @@ class Proto:
         self.answers.append((status, dict(headers), b""))
         return self
 
-    async def send_bytes(self, data):
+    def send_bytes(self, data):
         status, headers, body = self.answers.pop()
         self.answers.append((status, headers, body + data))
+        return Sent()
 
 
 def ask(front, *requests):
@@ -243,7 +255,7 @@ def test_a_stream_is_sent_piece_by_piece_and_closed():
             ended.append("closed")
 
     class Gone(Proto):
-        async def send_bytes(self, data):
+        def send_bytes(self, data):
             raise ConnectionError
 
     front = Front(streams, lambda _: False, 1)
@@ -294,3 +306,22 @@ def test_each_way_to_the_store_lets_other_fibres_go_on():
         ways
         == {name for name in ways if hasattr(getattr(MongoStore, name), "__wrapped__")} | WAIT_TOGETHER | ASK_NOTHING
     )
+
+
+@pytest.mark.parametrize(("name", "expected"), [("if-match", 400), ("x-provenance", 400), ("user-agent", 404)])
+def test_a_header_that_would_not_be_heard_is_refused(front, ehr, name, expected):
+    """But for those that nobody reads."""
+    ((status, _, _),) = ask(front, (scope("GET", "/fhir/Patient/nobody", [*bearer(ehr), (name, "é")]), ()))
+
+    assert status == expected
+
+
+def test_what_several_waited_for_fails_each_by_itself():
+    """An error that one of them adds to is not the others'."""
+    fault = Unavailable("away", reasons=("gone",))
+    copied = own(fault)
+    copied.issues = ()
+
+    assert copied is not fault
+    assert (str(copied), copied.reasons) == (str(fault), fault.reasons)
+    assert fault.issues

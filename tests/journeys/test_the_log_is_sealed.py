@@ -99,6 +99,27 @@ def test_a_running_server_seals_its_log_and_anybody_verifies_it(tmp_path):
         stop(server)
 
 
+def test_a_long_log_leaves_as_a_stream_and_is_whole(server):
+    """Many times what one piece of it holds, over the network; anybody verifies what came."""
+    asked = {"Authorization": f"Bearer {server.token('ehr-one')}"}
+    with requests.Session() as session:
+        for number in range(300):
+            url = f"{server.fhir}/Patient/nobody-{number}"
+            assert session.get(url, headers=asked, timeout=10).status_code == 404
+    wait_until_sealed(server, 300)
+
+    reader = {"Authorization": f"Bearer {server.token('auditor-one')}", "Accept": "application/x-ndjson"}
+    answer = requests.get(f"{server.fhir}/AuditEvent/$entries", headers=reader, timeout=30)
+    file = server.folder / "came.ndjson"
+    file.write_bytes(answer.content)
+    keys = ("--key", str(server.folder / "audit" / "heads.pub"))
+    told = server.command("audit", "verify", str(file), *keys, "--heads", str(server.folder / "audit" / "heads.ndjson"))
+
+    assert answer.status_code == 200
+    assert len(answer.content) > 200_000
+    assert int(re.match(r"(\d+) events verified", told.stdout)[1]) > 300
+
+
 def test_no_process_outlives_a_verification_that_was_killed():
     """Those that look beside it hear of its end, and close what they hold: its output ends."""
     words = "import os, signal\nfrom fhir_dmp.service.audit_verify import lookers\n"

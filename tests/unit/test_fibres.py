@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from fhir_dmp.errors import TooMany
 from fhir_dmp.fibres import Fibre, Threads, latch, offload, offloaded, on_loop, open_all, pause
 
 
@@ -127,7 +128,7 @@ def test_threads_are_made_as_they_are_needed_and_kept():
         done = threading.Event()
         threads.submit(lambda done=done: (seen.append(threading.get_ident()), done.set()))
         assert done.wait(5)
-        while not threads._idle:
+        while threads._idle < 1:
             pass
     assert len(set(seen)) == 1
 
@@ -146,3 +147,43 @@ def test_nobody_is_told_on_a_loop_that_is_closed():
     loop.close()
 
     on_loop(loop, lambda: pytest.fail("the loop is closed"))
+
+
+def test_threads_are_not_made_for_want_of_counting():
+    """Three kinds of jobs, one after the other each: never more than three threads are at work, and no more are made."""
+    threads, left = Threads(100, "test"), [3 * 300]
+    ended, counting = threading.Event(), threading.Lock()
+
+    def job(rest):
+        with counting:
+            left[0] -= 1
+            if not left[0]:
+                ended.set()
+        if rest:
+            threads.submit(lambda: job(rest - 1))
+
+    for _ in range(3):
+        threads.submit(lambda: job(299))
+
+    assert ended.wait(20)
+    assert threads._made <= 6
+
+
+def test_a_thread_that_cannot_be_made_leaves_nobody_waiting(monkeypatch):
+    """The first is told; with one thread there, jobs wait for it."""
+    threads, start = Threads(2, "test", waiting=2), threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no more")))
+    with pytest.raises(RuntimeError):
+        threads.submit(lambda: None)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    go, done = threading.Event(), threading.Event()
+    threads.submit(lambda: go.wait(5))
+    monkeypatch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no more")))
+    threads.submit(done.set)
+    while threads._jobs.qsize() < 2:
+        threads.submit(lambda: None)
+    with pytest.raises(TooMany):
+        threads.submit(lambda: None)
+    go.set()
+
+    assert done.wait(5)

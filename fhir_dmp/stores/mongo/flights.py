@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from fhir_dmp.errors import TooMany, Unavailable, Unrecorded
-from fhir_dmp.fibres import FLIGHTS, latch, open_all
+from fhir_dmp.fibres import FLIGHTS, latch, open_all, own
 from fhir_dmp.metrics import LOG_SECONDS, TURNED_AWAY, WAITING
 
 T = TypeVar("T")
@@ -75,12 +75,20 @@ class Flights(Generic[T]):
         """
         member = Member(item, touches, weight)
         if self._board(member):
-            FLIGHTS.submit(self._fly_each)
+            self._start()
         if not member.landed.acquire(timeout=self._seconds) and not member.landed.acquire(timeout=self._late(member)):
             raise Unrecorded(_TOO_SLOW)
         if member.error is not None:
-            raise member.error
+            raise own(member.error)
         return member.result
+
+    def _start(self) -> None:
+        try:
+            FLIGHTS.submit(self._fly_each)
+        except BaseException:
+            with self._joining:
+                self._flying = False
+            raise
 
     def _late(self, member: Member[T]) -> float:
         """Return how long to wait for a flight that is under way; raise ``Unavailable`` for who still waits for theirs."""
@@ -129,9 +137,8 @@ class Flights(Generic[T]):
                 with self._took.time():
                     self._fly(flight.members)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who have no answer yet
-                for member in flight.members:
-                    if member.result is None and member.error is None:
-                        member.error = error
+                _settle(flight.members, error)
+            _settle(flight.members, Unrecorded(_TOO_SLOW))
             open_all([member.landed for member in flight.members])
 
     def _next(self) -> _Flight[T] | None:
@@ -143,3 +150,10 @@ class Flights(Generic[T]):
                     return flight
             self._flying = False
             return None
+
+
+def _settle(members: Sequence[Member[T]], error: BaseException) -> None:
+    """Give the error to those who have no answer: nobody goes on without one."""
+    for member in members:
+        if member.result is None and member.error is None:
+            member.error = error

@@ -20,6 +20,7 @@ from typing import Any
 
 from pymongo.database import Database
 
+from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.grants import Client, Key, Look, PersonStanding, PolicyRow, Standing
 from fhir_dmp.stores.mongo.faults import again_once
 from fhir_dmp.stores.mongo.rows import Rows, answering, micros_of, moment
@@ -92,15 +93,24 @@ class MongoGrants:
             "find": self._rows.collection.name,
             "filter": {"_id": {"$in": list(ids)}},
             "projection": _STANDING,
-            "batchSize": len(ids),
-            "singleBatch": True,
+            "batchSize": len(ids) + 1,
             "readConcern": {"level": "majority"},
             "maxTimeMS": self._rows.millis,
         }
         with answering():
-            answer = again_once(lambda: self._rows.database.command(command))
-        rows = {row["_id"]: row for row in answer["cursor"]["firstBatch"]}
+            answer = again_once(lambda: self._rows.database.command(command))["cursor"]
+            if answer["id"]:
+                self._rows.database.command({"killCursors": self._rows.collection.name, "cursors": [answer["id"]]})
+                return self._fetch_apart(looks)
+        rows = {row["_id"]: row for row in answer["firstBatch"]}
         return {look: standing for look in looks if (standing := _standing(look, rows))}
+
+    def _fetch_apart(self, looks: Sequence[Look]) -> Mapping[Look, Standing]:
+        """Return by halves what is too much for one answer: what was left out of one would look as if it were not there."""
+        if len(looks) == 1:
+            raise Unavailable("What opens this record is too much to be read.")
+        half = len(looks) // 2
+        return {**self._fetch_standings(looks[:half]), **self._fetch_standings(looks[half:])}
 
 
 def _row_ids(look: Look) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
+from fhir_dmp.fibres import offloaded
 from fhir_dmp.store.ledger import Batch, Fenced, Lease, Link, Opening, Row, Run, Tally, TilePlace
 from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
 from fhir_dmp.stores.mongo.documents import (
@@ -154,6 +155,7 @@ class MongoLedger:
             for row in self.seals[HEADS].find({"_id": {"$gt": after}}).sort("_id", 1):
                 yield row["line"]
 
+    @offloaded
     def head(self, number: int | None = None) -> bytes | None:
         """Return the line of one head, or of the last."""
         with answering():
@@ -166,12 +168,14 @@ class MongoLedger:
         with answering():
             self.seals["witnesses"].update_one({"_id": witness}, {"$max": {"n": number}}, upsert=True)
 
+    @offloaded
     def witnessed(self, witness: str | None = None) -> int:
         """Return the number of the last head that this witness, or any, has acknowledged; 0 if none has."""
         with answering():
             row = self.seals["witnesses"].find_one({} if witness is None else {"_id": witness}, sort=[("n", -1)])
         return int(row["n"]) if row else 0
 
+    @offloaded
     def tiles(self, places: Sequence[TilePlace]) -> Mapping[TilePlace, bytes]:
         """Return what these tiles hold, those that exist."""
         wanted = {_tile_id(place): place for place in places}
@@ -202,6 +206,7 @@ class MongoLedger:
         found.sort(key=lambda row: (row.writer, row.epoch, row.number))
         return found
 
+    @offloaded
     def place_of(self, event_id: str) -> tuple[Row, int | None] | None:
         """Return the row with this id, and the number of its leaf if it has one yet."""
         with answering():

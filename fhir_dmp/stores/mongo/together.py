@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from fhir_dmp.fibres import FLIGHTS, Latch, latch, open_all
+from fhir_dmp.fibres import FLIGHTS, Latch, latch, open_all, own
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -52,11 +52,19 @@ class Together(Generic[K, V]):
             starts = not self._flying
             self._flying = True
         if starts:
-            FLIGHTS.submit(self._fly)
+            self._start()
         landed.acquire()
         if flight.error is not None:
-            raise flight.error
+            raise own(flight.error)
         return flight.found
+
+    def _start(self) -> None:
+        try:
+            FLIGHTS.submit(self._fly)
+        except BaseException:
+            with self._joining:
+                self._flying = False
+            raise
 
     def _boarding(self) -> _Flight[K, V]:
         """Return the flight that has room."""
