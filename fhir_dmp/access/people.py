@@ -36,9 +36,16 @@ _INSTRUMENTS = ("Consent", "CareTeam")
 
 
 def person_rules(
-    subject: Subject, person: Person, action: Action, policy: Policy | None, now: datetime, matrix: Matrix
+    subject: Subject,
+    person: Person,
+    action: Action,
+    policy: Policy | None,
+    now: datetime,
+    matrix: Matrix,
+    *,
+    copies: bool = False,
 ) -> Iterator[Rule]:
-    """Yield the rules for a person; ``policy`` is that of the record which the token names."""
+    """Yield the rules for a person; ``policy`` is that of the record which the token names, ``copies``: they ask for a copy of it whole."""
     if action in READS:
         yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
     if person.patient is None:
@@ -48,9 +55,16 @@ def person_rules(
     rules = _professional if person.kind == "professional" else _holder_side
     for rule in rules(subject, person, action, policy, now, matrix):
         yield Rule(rule.permit, both(record, rule.where), rule.reason, rule.record)
-    if policy.closing is not None and (action != "govern" or person.kind == "professional"):
+    if policy.closing is not None and not _left(person, action, copies=copies):
         where = both(record, Not(_TRACES))
         yield Rule(permit=False, where=where, reason=f"{policy.closing.name}: the record is closed", record=True)
+
+
+def _left(person: Person, action: Action, *, copies: bool) -> bool:
+    """Tell whether closing the record leaves it: reopening to the holder's side, and a copy to the holder alone."""
+    if action == "govern":
+        return person.kind != "professional"
+    return copies and person.kind == "holder" and action in READS
 
 
 def own(subject: Subject) -> frozenset[str]:

@@ -32,11 +32,14 @@ def rules_for(
     now: datetime,
     matrix: Matrix,
     restrict: Restrict,
+    *,
+    copies: bool = False,
 ) -> tuple[Rule, ...]:
     """Return the rules for one caller and one kind of action; nobody has none.
 
     ``policies`` (by ``Patient/p``) are those of the records in question: of the one that a person's token names, or of all that could
-    open or shut something to a system. Who acts and why stands in the subject. The scopes are the ceiling of all of it.
+    open or shut something to a system. Who acts and why stands in the subject. The scopes are the ceiling of all of it. ``copies``: the call
+    is for a copy of the token's record, which a closed one leaves to its holder, where the scopes cover all of it.
     """
     if subject is None:
         return ()
@@ -46,7 +49,8 @@ def rules_for(
         rules = (*system_rules(subject, action, policies, now, matrix), *_bound(subject))
     else:
         policy = policies.get(person.patient) if person.patient else None
-        rules = tuple(person_rules(subject, person, action, policy, now, matrix))
+        whole = copies and all(_covered(subject, each, whole=True) is None for each in READS)
+        rules = tuple(person_rules(subject, person, action, policy, now, matrix, copies=whole))
     if action == "govern":
         return rules
     return (*rules, *_ceiling(subject, action, restrict))

@@ -310,7 +310,8 @@ class Granting:
     def _from(self, action: Action, policies: Mapping[str, Policy]) -> tuple[Rule, ...]:
         context = self._context
         matrix = self._env.definitions.matrix
-        rules = rules_for(context.subject, action, policies, context.now, matrix, self._restriction)
+        copies = _copies(self._call, self._person)
+        rules = rules_for(context.subject, action, policies, context.now, matrix, self._restriction, copies=copies)
         return (*rules, *finds(context.subject, action, self._sought))
 
     def _restriction(self, scope: Scope) -> Query:
@@ -337,6 +338,13 @@ def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False, writ
         return Granting(call, context, env, {}, sought, presumes=writes and not anew and person is None)
     policy = env.store.find_policies((person.patient,)).get(person.patient) if anew else context.policy
     return Granting(call, context, env, {person.patient: policy}, sought)
+
+
+def _copies(call: Call, person: Person | None) -> bool:
+    """Tell whether the call is for a copy of the record that the person's token names."""
+    if person is None or person.patient is None or (call.type, call.operation) != ("Patient", "everything"):
+        return False
+    return call.id is None or str(call.ref) == person.patient
 
 
 def _sought(call: Call, env: Env, *, one: bool) -> Query:

@@ -150,9 +150,9 @@ def test_a_policy_that_is_not_in_question_changes_nothing(subject, action, given
 
 
 @settings(max_examples=150, deadline=None)
-@given(people.filter(lambda person: person.kind != "holder"), actions, policies, rows, st.booleans())
-def test_a_closed_or_blocking_record_is_shut_whatever_else_is_said(person, action, given_policies, row, closed):
-    """No permission of anybody stands against a closing, or against a denial by name."""
+@given(people.filter(lambda person: person.kind != "holder"), actions, policies, rows, st.booleans(), st.booleans())
+def test_a_closed_or_blocking_record_is_shut_whatever_else_is_said(person, action, given_policies, row, closed, copies):
+    """No permission of anybody stands against a closing, or against a denial by name, and be it for a copy."""
     patient = "Patient/p"
     name = person.resource
     shutting = (
@@ -166,7 +166,28 @@ def test_a_closed_or_blocking_record_is_shut_whatever_else_is_said(person, actio
     )
     row = {**row, "_id": "Observation/1", "ty": "Observation", "pt": [patient]}
 
-    assert not decide(rules_for(subject, action, {patient: policy}, NOON, load().matrix, lambda _: NOTHING), row).permit
+    rules = rules_for(subject, action, {patient: policy}, NOON, load().matrix, lambda _: NOTHING, copies=copies)
+    assert not decide(rules, row).permit
+
+
+@settings(max_examples=150, deadline=None)
+@given(subjects, actions, policies, rows)
+def test_to_ask_for_a_copy_changes_nothing_but_what_a_closed_record_shows_its_holder(
+    subject, action, given_policies, row
+):
+    """Whoever else asks, and whatever else is done, is judged as without it."""
+    row = {**row, "_id": f"{row['ty']}/1"}
+
+    def permits(*, copies):
+        rules = rules_for(subject, action, given_policies, NOON, load().matrix, lambda _: NOTHING, copies=copies)
+        return decide(rules, row).permit
+
+    person = subject.person
+    closed = person is not None and person.patient is not None and given_policies[person.patient].closing is not None
+    holder = person is not None and person.kind == "holder"
+    if not (closed and holder and action in ("read", "search") and {"user/*.cruds"} <= set(subject.scopes)):
+        assert permits(copies=True) == permits(copies=False)
+    assert permits(copies=True) >= permits(copies=False)
 
 
 def _fields(person):

@@ -151,7 +151,7 @@ def test_a_masked_item_is_absent_to_professionals_and_not_to_its_author(world):
 
 @pytest.mark.rule("L24")
 def test_a_closed_record_is_shut_to_all_and_the_holder_reopens_it(world, item):
-    """The holder keeps reopening and the list; nothing else is left to anybody."""
+    """The holder keeps reopening, a copy, the list and the traces; nothing else is left to anybody."""
     holder, doctor = world.holder(), world.professional("1")
     say(holder, "authorize", actor=by("1"))
 

@@ -1,7 +1,7 @@
 """Patient/$close and $reopen: the holder closes the record at any time, and may reopen it. Public Health Code, L.1111-21.
 
-A closed record is shut to everybody; the holder keeps reopening, a copy, and the traces. The dates stand in the extension of the
-draft on the DMP: https://interop.esante.gouv.fr/ig/fhir/dmp/StructureDefinition/dmp-fermeture.
+A closed record is shut to everybody; the holder keeps reopening, a copy (``$everything``), and the traces. The dates stand in the
+extension of the draft on the DMP: https://interop.esante.gouv.fr/ig/fhir/dmp/StructureDefinition/dmp-fermeture.
 """
 
 from __future__ import annotations

@@ -1,0 +1,168 @@
+"""What closing leaves to the holder beside reopening: a copy of the record, and the traces. Nobody else gains anything by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+import pytest
+
+from fhir_dmp.call import Call
+from tests.access_world import Actor, consent, document, observation
+from tests.http.test_choices_of_the_patient import by, say
+from tests.http.test_narrowed_ways import lists, touches
+
+
+@pytest.fixture
+def kept(world):
+    """What the closed record holds: an observation of the EHR's, a document, and one that waits for its announcement."""
+    items = [
+        observation(world.patient),
+        document(world.patient),
+        document(world.patient, "INVISIBLE_PATIENT"),
+    ]
+    seen, also, waits = (world.ehr.made(item)["id"] for item in items)
+    say(world.holder(), "authorize", actor=by("1"))
+    say(world.holder(), "attending-doctor", actor=by("7"))
+    assert say(world.holder(), "close").status == 200
+    return seen, also, waits
+
+
+def copy(who, patient=None, **params):
+    """Ask for the record whole."""
+    record = (patient or who.world.patient).partition("/")[2]
+    return who.ask(Call("operation", "Patient", record, operation="everything", params=tuple(params.items())))
+
+
+def scoped(actor, *scopes):
+    """Return the caller with a token of these scopes."""
+    return Actor(actor.world, replace(actor.subject, scopes=scopes))
+
+
+@pytest.mark.rule("L24", "L16")
+def test_the_holder_takes_a_copy_of_a_closed_record(world, kept):
+    """All that they may see of it, page by page, and its event is the one of a disclosure."""
+    seen, also, waits = kept
+    holder = scoped(world.holder(), "patient/*.rs")
+
+    whole = copy(holder)
+    page, found = copy(holder, _count="1"), set()
+    for _ in range(20):
+        found |= page.ids
+        following = [link["url"] for link in page.body["link"] if link["relation"] == "next"]
+        if not following:
+            break
+        page = copy(holder, **dict(parse_qsl(following[0].partition("?")[2])))
+    [event] = holder.search("AuditEvent", "_count=1").body["entry"]
+
+    assert (whole.status, page.status) == (200, 200)
+    assert {seen, also, world.patient.partition("/")[2]} <= whole.ids
+    assert waits not in whole.ids
+    assert found == whole.ids
+    assert {"code": "disclose", "system": "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"} in event[
+        "resource"
+    ]["subtype"]
+    assert event["resource"]["outcome"] == "0"
+
+
+def test_nothing_but_the_copy_is_left_of_reading(world, kept):
+    """Reads, past versions, histories, searches, other operations and those of another record stay refused to the holder."""
+    seen, *_ = kept
+    holder, other = world.holder(), world.new_patient()
+    encounter = Call("operation", "Encounter", "e1", operation="everything")
+
+    ways = {way: call for way, call in lists(world).items() if not way.startswith("everything")}
+    calls = {**ways, **touches(seen), "of an encounter": encounter}
+    answers = {way: holder.ask(call).status for way, call in calls.items()}
+    single = (holder.read(f"Observation/{seen}"), holder.read(world.patient), holder.vread(f"Observation/{seen}", 1))
+    listed = (holder.history(f"Observation/{seen}"), holder.history("Observation"), holder.search("Observation"))
+
+    assert {way: status for way, status in answers.items() if status != 403} == {}
+    assert {answer.status for answer in (*single, *listed)} == {403}
+    assert holder.create(observation(world.patient)).status == 403
+    assert copy(holder, other).status == 403
+    assert copy(world.holder(other)).status == 404
+
+
+def test_a_copy_is_taken_among_the_entries_of_a_batch_and_the_reads_beside_it_are_not(world, kept):
+    """Each entry is judged by itself."""
+    urls = (f"{world.patient}/$everything", f"Observation/{kept[0]}", world.patient, "Observation?_count=1")
+
+    entries = [{"request": {"method": "GET", "url": url}} for url in urls]
+    answer = world.holder().transaction(*entries, kind="batch")
+
+    assert [each["response"]["status"][:3] for each in answer.body["entry"]] == ["200", "403", "403", "403"]
+
+
+@pytest.mark.rule("L24", "F1")
+def test_nobody_else_copies_a_closed_record(world, kept):
+    """Not whom the holder authorised, the attending doctor, an author, who breaks the glass, centre 15, a system, an administrator."""
+    holder = world.holder(world.new_patient())
+    doctors = [
+        world.professional("1"),
+        world.professional("7"),
+        world.professional("2", structure="urn:s|1"),
+        world.professional("1", purpose="BTG", reason="inconscient"),
+        world.professional("1", purpose="ETREAT", reason="un appel", role="samu"),
+    ]
+    systems = [
+        world.ehr,
+        world.system("lab-one", "lab", "urn:s|1"),
+        world.system("auditor-one", "auditor"),
+        world.system("admin-one", "admin"),
+    ]
+
+    answers = [copy(who) for who in (holder, *doctors, *systems)]
+
+    assert {answer.status for answer in answers} <= {403, 404}
+    assert [answer.body for answer in answers if answer.body] == []
+    assert copy(world.insurance).ids == {world.patient.partition("/")[2]}, (
+        "it keeps identities, and may read that alone"
+    )
+
+
+@pytest.mark.rule("L24", "L14")
+@pytest.mark.parametrize("stated", [True, False])
+def test_who_acts_for_the_holder_copies_no_closed_record(world, stated):
+    """Neither a parent whom the insurance states, nor whom the holder named; before it was closed, they could."""
+    world.patient = world.new_patient(birthDate="2011-05-31")
+    seen = world.ehr.made(observation(world.patient))["id"]
+    parent = {"resourceType": "RelatedPerson", "patient": {"reference": world.patient}, "active": True}
+    related = f"RelatedPerson/{(world.insurance if stated else world.ehr).made(parent)['id']}"
+    if not stated:
+        world.holder().made(consent(world.patient, "permit", actors=[related], purposes=["FAMRQT"]))
+    before = copy(world.representative(related))
+    assert say(world.holder(), "close").status == 200
+
+    assert seen in before.ids
+    assert copy(world.representative(related)).status == 403
+    assert seen in copy(world.holder()).ids
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        ("patient/Patient.rs", "patient/Observation.rs"),
+        ("patient/*.r",),
+        ("patient/*.s", "patient/Patient.rs"),
+        ("patient/*.cud", "patient/Patient.rs"),
+        ("patient/*.rs?status=final", "patient/Patient.rs"),
+        ("patient/Patient.rs", "patient/Observation.rs?status=final"),
+        ("system/*.rs", "patient/Patient.rs"),
+    ],
+    ids=" ".join,
+)
+def test_a_token_that_does_not_cover_the_whole_record_copies_nothing_of_a_closed_one(world, kept, scopes):
+    """A copy is of all of it: what an app was given in part, it has no longer."""
+    app = scoped(world.holder(), *scopes)
+
+    assert copy(app).status == 403
+    assert copy(app, _type="Observation").status == 403
+
+
+def test_the_log_says_why_a_closed_record_was_not_copied(world, kept):
+    """The closing, and not that somebody is unknown; the answer tells it to nobody but the holder."""
+    refused = copy(world.professional("1"))
+
+    assert refused.text == "This record is not open to you."
+    assert any("the record is closed" in reason for reason in world.reasons()[0])
