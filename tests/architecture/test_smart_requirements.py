@@ -38,6 +38,15 @@ def test_the_tests_that_the_table_names_are_there():
     assert named - there == set()
 
 
+def test_what_the_readme_is_said_to_tell_stands_there():
+    """A requirement on documentation points to the words that meet it."""
+    readme = (ROOT / "README.md").read_text()
+    told = [row["shown by"].removeprefix("README.md: ") for row in _rows() if row["shown by"].startswith("README.md")]
+
+    assert told
+    assert [words for words in told if words not in readme] == []
+
+
 def test_the_readme_counts_as_the_table_does():
     """The figures in the README are those of the table."""
     readme = (ROOT / "README.md").read_text()

@@ -591,6 +591,17 @@ def test_a_question_is_answered_by_whom_it_was_put_to(world):
     assert isinstance(door.decide(ticket, yes, signed, context()), Sorry)
 
 
+def test_an_app_that_asks_in_the_words_of_v1_is_answered_in_them(world):
+    """The scopes of the answer are those that were asked, not what they are called since."""
+    world.app(scopes=("launch/patient", "patient/*.read", "patient/*.write"))
+    asked = "launch/patient patient/Observation.read patient/Condition.write"
+    answer = redeem(world.http(), world.code(world.sign_in(), scope=asked)["code"]).json
+    subject = world.worker().verify_bearer(answer["access_token"]).subject
+
+    assert set(answer["scope"].split()) == set(asked.split())
+    assert {"patient/Observation.read", "patient/Condition.write"} <= set(subject.scopes)
+
+
 def test_a_person_gives_less_than_was_asked(world):
     """A scope that was not left is not granted."""
     world.app()

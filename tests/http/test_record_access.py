@@ -275,6 +275,21 @@ def test_a_persons_token_reaches_no_other_record(world, item):
     assert elsewhere.create(observation(world.patient)).status == 403
 
 
+def test_a_link_between_patients_opens_nothing(world, item):
+    """Neither record to who enters the other; the Patient who links is in both, and seen by no token for one."""
+    other = world.new_patient(link=[{"other": {"reference": world.patient}, "type": "seealso"}])
+    theirs = f"Observation/{world.ehr.made(observation(other))['id']}"
+    for patient in (world.patient, other):
+        world.holder(patient).made(consent(patient, "permit", actors=[f"{RPPS}|1"]))
+
+    for enter in (world.holder, lambda patient: world.professional("1", patient=patient)):
+        ours, linked = enter(world.patient), enter(other)
+        assert (ours.read(item).status, ours.read(theirs).status) == (200, 404)
+        assert (linked.read(item).status, linked.read(theirs).status) == (404, 200)
+        assert (ours.read(world.patient).status, ours.read(other).status, linked.read(other).status) == (200, 404, 404)
+    assert world.insurance.read(other).status == 200
+
+
 def test_a_system_sees_its_own_work_and_what_names_its_structure(world, item):
     """Another structure's EHR finds nothing until the holder's Consent names it."""
     other = world.system("ehr-two", "ehr", "urn:s|2")

@@ -154,6 +154,23 @@ def test_a_consent_for_care_opens_nothing_to_who_asks_for_another_reason(world, 
     assert (system.read(f"Observation/{item}").status, clerk.read(f"Observation/{item}").status) == (200, 404)
 
 
+def test_a_registration_is_confirmed_with_the_id_of_the_client(mongodb_uri, database_name, tmp_path):
+    """Who registers it is told its id, kind, role and scopes, and finds them in the list; a second client of that id is none."""
+    environ = {"DMP_MONGODB_URI": mongodb_uri, "DMP_MONGODB_DATABASE": database_name, "DMP_DATA_DIR": str(tmp_path)}
+
+    def run(*words):
+        return CliRunner().invoke(main, ["client", *words, "--operator", "alice"], env=environ)
+
+    words = ("add", "phone", "--kind", "public", "--role", "app", "--scope", "patient/*.rs")
+    added = run(*words, "--redirect-uri", "https://app.example/cb")
+    again = run(*words, "--redirect-uri", "https://other.example/cb")
+    listed = run("list")
+
+    assert added.output.strip() == "phone: public client, role app, scopes patient/*.rs"
+    assert (added.exit_code, again.exit_code) == (0, 1)
+    assert [line.split("\t")[:4] for line in listed.output.splitlines()] == [["phone", "public", "app", "patient/*.rs"]]
+
+
 def test_the_command_takes_a_record_and_a_purpose(mongodb_uri, database_name, tmp_path):
     """It prints a token, or one line that says why not."""
     environ = {"DMP_MONGODB_URI": mongodb_uri, "DMP_MONGODB_DATABASE": database_name, "DMP_DATA_DIR": str(tmp_path)}

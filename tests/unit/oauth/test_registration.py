@@ -203,3 +203,11 @@ def test_the_smart_configuration_says_what_the_server_does():
     assert document["code_challenge_methods_supported"] == ["S256"]
     assert document["authorization_endpoint"] == "https://dmp.example/oauth/authorize"
     assert document["issuer"] == "https://dmp.example"
+
+
+def test_the_smart_configuration_advertises_both_ways_to_write_scopes():
+    """The capability of each, and scopes in its words."""
+    document = smart_configuration("https://dmp.example")
+
+    assert {"permission-v1", "permission-v2"} <= set(document["capabilities"])
+    assert {"patient/*.read", "patient/*.rs"} <= set(document["scopes_supported"])
