@@ -11,9 +11,13 @@ from typing import NamedTuple, Protocol
 
 from fhir_dmp.audit.entry import Entry, holds, misfiled, read_entry
 from fhir_dmp.audit.merkle import TILE_WIDTH, leaf_hash
+from fhir_dmp.store.ledger import period_of
 
 WINDOW = 16 * TILE_WIDTH
 """Leaves that are looked through together; what a process keeps in memory is about one window."""
+
+_DAY = 86_400_000_000
+"""Microseconds: no day is of two months."""
 
 
 class Leaf(NamedTuple):
@@ -46,13 +50,14 @@ Place = tuple[int, str]
 class Seen(NamedTuple):
     """What is to be told of a window with which all is right: its first leaf, the hashes of all, and how far each epoch was and is.
 
-    Epochs are named by writer and epoch.
+    Epochs are named by writer and epoch. ``periods`` says from which of the hashes on rows are of which period.
     """
 
     first: int
     hashes: list[bytes]
     before: dict[tuple[str, str], Place]
     after: dict[tuple[str, str], Place]
+    periods: list[tuple[str, int]]
 
 
 class Window(Protocol):
@@ -81,12 +86,13 @@ class Sight:
     """Takes the leaves of a window in their order, as long as all is right; with ``index`` what they are found by, too."""
 
     def __init__(self, first: int, *, index: bool) -> None:
-        self.seen = Seen(first, [], {}, {})
+        self.seen = Seen(first, [], {}, {}, [])
         self._index = index
+        self._day: int | None = None
 
     def take(self, known: bytes | None, content: bytes, entry: Entry) -> bool:
         """Take a leaf: its hash in the tree, its entry, and that taken apart; tell whether all is right with it."""
-        _, hashes, begun, last = self.seen
+        _, hashes, begun, last, periods = self.seen
         digest = leaf_hash(content)
         if digest != known or not holds(entry) or (self._index and misfiled(entry)):
             return False
@@ -95,8 +101,19 @@ class Sight:
             return False
         begun.setdefault(key, before)
         last[key] = (entry.n, entry.h)
+        if (day := entry.rec // _DAY) != self._day:
+            self._day = day
+            periods.append((period_in(entry), len(hashes)))
         hashes.append(digest)
         return True
+
+
+def period_in(entry: Entry) -> str:
+    """Return the period that the entry was recorded in; nothing for one that is of no time."""
+    try:
+        return period_of(entry.rec)
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def look(leaves: Iterable[Leaf], *, index: bool) -> Seen | None:

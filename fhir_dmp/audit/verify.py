@@ -5,6 +5,8 @@ each signed head; each entry is compared with its hash, with the entry before it
 found by with what its row says. So a row that is altered, missing or out of place is named, unless whoever did it altered the tree as well:
 then the heads between which it happened are named, since nobody without the key can alter those.
 
+A row may lack only if it went with a period whose removal was signed: so many rows, with that root over their leaves (``audit.removal``).
+
 Leaves come in windows that were looked through already (``audit.look``); where anything is wrong, one by one.
 """
 
@@ -12,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from fhir_dmp.audit.entry import Entry, first_link, holds, misfiled
 from fhir_dmp.audit.heads import Head, Removed
-from fhir_dmp.audit.look import Leaf, Looked, Seen
+from fhir_dmp.audit.look import Leaf, Looked, Seen, period_in
 from fhir_dmp.audit.merkle import Frontier, leaf_hash
+from fhir_dmp.audit.removal import Removal
 
 Kind = Literal[
     "altered",
@@ -50,7 +54,8 @@ class Report:
     """What a verification found: nothing, if ``findings`` is empty.
 
     ``leaves`` were read, from ``first`` on; up to ``proven`` they are held by signed heads, of which ``heads`` were compared, the
-    ``newest`` last; ``later`` heads are of larger trees than an export that ends in order.
+    ``newest`` last; ``later`` heads are of larger trees than an export that ends in order. ``removed`` rows are not there because
+    of a removed period; ``unsure`` says in words of which of them a part of the log cannot tell whether that is true.
     """
 
     first: int = 0
@@ -62,6 +67,7 @@ class Report:
     newest: Head | None = None
     later: int = 0
     findings: list[Finding] = field(default_factory=list)
+    unsure: list[str] = field(default_factory=list)
 
     def add(self, kind: Kind, leaf: int | None, text: str) -> None:
         """Note a finding; the first ones are enough."""
@@ -90,8 +96,7 @@ class Verifier:
         self._chains: dict[tuple[str, str], tuple[int, str | None]] = {}
         self._from_start = first == 0
         self._index = index
-        self._removed = removed
-        self._periods: dict[str, Frontier] = {}
+        self._removals = {period: Removal(told) for period, told in removed.items()}
         self._absent: dict[int, int] = {}
         self._whole = True
 
@@ -138,11 +143,25 @@ class Verifier:
     def _pass(self, seen: Seen, head: Head | None, heads: Iterator[Head]) -> Head | None:
         """Take the leaves of a window in which all is right; return the next head."""
         self._chains.update(seen.after)
+        for (period, since), (_, until) in pairwise([*seen.periods, ("", len(seen.hashes))]):
+            if period in self._removals:
+                for leaf, digest in enumerate(seen.hashes[since:until], seen.first + since):
+                    self._take(period, leaf, digest, there=True)
         for digest in seen.hashes:
             if self._whole:
                 self._frontier.append(digest)
             head = self._count(head, heads)
         return head
+
+    def _take(self, period: str, leaf: int, digest: bytes, *, there: bool) -> bool:
+        """Take the leaf if it can be one of a removed period; tell of that period if these are not the leaves it had."""
+        removal = self._removals.get(period)
+        if removal is None or not removal.take(leaf, digest, there=there):
+            return False
+        if removal.full and removal.since is not None and not removal.holds:
+            told = f"what is not there of {period}, from leaf {removal.since} on, is not what its head says was removed"
+            self.report.add("tree altered", removal.since, told)
+        return True
 
     def _count(self, head: Head | None, heads: Iterator[Head]) -> Head | None:
         self._number += 1
@@ -171,6 +190,8 @@ class Verifier:
             else:
                 self._check_chain(leaf)
             told = told or own
+            if self._removals and (entry := leaf.read):
+                self._take(period_in(entry), leaf.number, told, there=True)
         if told is None:
             self._whole = False
         elif self._whole:
@@ -217,11 +238,13 @@ class Verifier:
         writer, epoch, number = _place(leaf.place)
         if number:
             self._chains[writer, epoch] = (number, None)
-        if leaf.period in self._removed and leaf.hash is not None:
+        if leaf.hash is not None and self._take(leaf.period, leaf.number, leaf.hash, there=False):
             self.report.removed += 1
-            self._periods.setdefault(leaf.period, Frontier()).append(leaf.hash)
             return
-        self.report.add("missing", leaf.number, f"event {leaf.place or '?'} (leaf {leaf.number}) is not there")
+        told = f"event {leaf.place or '?'} (leaf {leaf.number}) is not there"
+        if (removal := self._removals.get(leaf.period)) and removal.full:
+            told += f", and is none of the {removal.removed.rows} that were removed with {leaf.period}"
+        self.report.add("missing", leaf.number, told)
 
     def _out_of_place(self, leaf: Leaf, expected: int) -> int:
         """Tell of leaves that come too early, too late or twice; return the number to go on from."""
@@ -267,18 +290,34 @@ class Verifier:
     def _end(self, head: Head | None, heads: Iterator[Head], claimed: int | None) -> None:
         """Compare the end with the head that it must reach, and count the heads after that."""
         end = self.report.first + self.report.leaves
+        part = set() if self._from_start else set(self._removals)
         for later in (*((head,) if head else ()), *heads):
             if later.size <= end:
                 continue
+            if later.removed is not None:
+                part.add(later.removed.period)
             if claimed is not None and later.number > claimed:
                 self.report.later += 1
             elif not any(finding.kind == "tail cut" for finding in self.report.findings):
                 told = f"the log ends at leaf {end - 1}; head {later.number} of {later.time} holds {later.size}"
                 self.report.add("tail cut", end, told)
-        for period, frontier in self._periods.items():
-            removed = self._removed[period]
-            if frontier.size == removed.rows and frontier.root() != removed.root:
-                self.report.add("tree altered", None, f"what was removed with {period} is not what its head says")
+        for period, removal in self._removals.items():
+            if removal.since is not None and not removal.full:
+                self._tell_short(period, removal, part=period in part)
+
+    def _tell_short(self, period: str, removal: Removal, *, part: bool) -> None:
+        """Tell of a removed period that has fewer leaves than it had; a part of the log may have begun, or ended, within it."""
+        rows = removal.removed.rows
+        if part:
+            told = (
+                f"whether the {removal.absent} events from leaf {removal.since} on that are not there are of the {rows}"
+            )
+            self.report.unsure.append(
+                f"{told} that were removed with {period} cannot be told from this part of the log"
+            )
+        else:
+            told = f"{rows} events were removed with {period}, and {removal.size} leaves, from {removal.since} on, are of it"
+            self.report.add("tree altered", removal.since, told)
 
 
 def _name(leaf: Leaf, entry: Entry | None) -> str:

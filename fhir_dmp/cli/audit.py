@@ -229,6 +229,10 @@ def _tell(report: Report) -> None:
         raise click.ClickException(f"The log is not what was signed: {report.findings[0]}.")
     until = f", up to number {report.newest.number} of {report.newest.time}" if report.newest else ""
     out.print(f"{report.leaves} events verified against {report.heads} signed heads{until}.")
+    if report.removed:
+        out.print(f"{report.removed} of them are not there: they were removed with their month, as signed heads say.")
+    for unsure in report.unsure:
+        out.print(f"Not checked: {unsure}.", markup=False, soft_wrap=True)
     if report.unsealed:
         out.print(f"{report.unsealed} events wait for the next head.")
     if report.later:

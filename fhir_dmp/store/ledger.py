@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 TilePlace = tuple[int, int]
 """Level and place of a tile, as ``audit.merkle.Tile`` has them."""
+
+PERIOD_PREFIX = "audit_"
+
+
+def period_of(micros: int) -> str:
+    """Return the name of the period that keeps rows of this moment: its month, UTC."""
+    return f"{PERIOD_PREFIX}{datetime.fromtimestamp(micros / 1_000_000, UTC):%Y_%m}"
 
 
 class Row(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -12,10 +13,11 @@ from fhir_dmp.audit.export import export
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.merkle import consistency_ranges, range_hash, tiles_of, verify_consistency
 from fhir_dmp.errors import Conflict, NotFound
-from fhir_dmp.service.audit_verify import verify_export
+from fhir_dmp.service.audit_verify import lookers, verify_export
 from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.sealer import Sealer
 from fhir_dmp.stores.mongo.ledger import remove_month
+from tests.contract.test_export import exported, stranger
 from tests.sealed_world import IDS, sealed_world
 
 OCTOBER, NOVEMBER = "audit_2026_10", "audit_2026_11"
@@ -51,6 +53,33 @@ def keeper(world):
     )
 
 
+def retire(world, *periods):
+    """Remove months, a year later."""
+    world.clock.set(datetime(2027, 11, 20, tzinfo=UTC))
+    for period in periods:
+        keeper(world).retire(period, SimpleNamespace())
+
+
+def report_of(world, lines, *looking):
+    """Return what a verification of an export finds."""
+    bare = [line.rstrip(b"\n") for line in lines]
+    return verify_export(bare, world.published(), lambda _: lambda _: None, *looking)
+
+
+def passed_off(lines, leaves, period):
+    """Return an export in which these leaves have no row, as if that had been removed with the period."""
+    made = []
+    for line in lines:
+        told = json.loads(line)
+        if told["leaf"] in leaves and "hash" in told:
+            entry = told["entry"]
+            place = f"{entry['w']}/{entry['e']}/{entry['n']}" if entry else told["place"]
+            told |= {"entry": None, "place": place, "period": period}
+            line = json.dumps(told, separators=(",", ":")).encode() + b"\n"  # noqa: PLW2901 - kept as it is otherwise
+        made.append(line)
+    return made
+
+
 def last_head(world):
     return [SignedHead.from_line(line).head for line in world.sink.lines()][-1]
 
@@ -84,6 +113,131 @@ def test_proofs_across_a_removal_hold(world):
     assert after.size == before.size + 5
     assert verify_consistency(before.size, after.size, before.root, after.root, path)
     assert verify_export(lines, world.published(), lambda _: lambda _: None).findings == []
+
+
+def test_a_later_row_cannot_be_passed_off_as_a_removed_one(world):
+    """Whoever takes away November's rows and writes October beside their leaves is found: October has all its leaves already."""
+    retire(world, OCTOBER)
+    world.database[f"{world.name}_log"][NOVEMBER].drop()
+    world.seals.runs.update_many({"m": NOVEMBER}, {"$set": {"m": OCTOBER}})
+    report = world.verify()
+
+    assert [(finding.kind, finding.leaf) for finding in report.findings] == [
+        ("missing", leaf) for leaf in range(12, 16)
+    ]
+    assert f"none of the 12 that were removed with {OCTOBER}" in report.findings[0].text
+    assert report.removed == 12
+
+
+def test_an_earlier_row_cannot_be_passed_off_as_a_removed_one(world):
+    """It takes the place of one that was removed, and then the root over them is another: the first such leaf is named."""
+    retire(world, NOVEMBER)
+    world.database[f"{world.name}_log"][OCTOBER].delete_many({"n": {"$lte": 6}})
+    world.seals.runs.update_one({"_id": 0}, {"$set": {"m": NOVEMBER}})
+    report = world.verify()
+
+    assert (report.findings[0].kind, report.findings[0].leaf) == ("tree altered", 0)
+    assert NOVEMBER in report.findings[0].text
+    assert {finding.leaf for finding in report.findings[1:]} == {4, 5, 12, 13, 14, 15}
+
+
+@pytest.mark.parametrize("leaves", [[12], [14], [12, 13, 14, 15]])
+def test_no_line_of_an_export_can_be_passed_off_as_a_removed_one(world, leaves, monkeypatch):
+    """To us and to a stranger, with one process and with several; the first that is missing is named."""
+    monkeypatch.setattr("fhir_dmp.audit.export.WINDOW", 3)
+    retire(world, OCTOBER)
+    lines = exported(world)
+    forged = passed_off(lines, leaves, OCTOBER)
+    report = report_of(world, forged)
+    with lookers(2) as looking:
+        assert report_of(world, forged, looking) == report
+        assert report_of(world, lines, looking).findings == []
+
+    assert [(finding.kind, finding.leaf) for finding in report.findings][: len(leaves)] == [
+        ("missing", leaf) for leaf in leaves
+    ]
+    assert f"leaf {leaves[0]} is missing" in stranger(world, forged)[1]
+    assert stranger(world, lines) == (True, "whole\n")
+
+
+def test_a_whole_log_cannot_be_passed_off_as_removed(world):
+    """Where the head says four rows, sixteen are not four."""
+    retire(world, NOVEMBER)
+    forged = passed_off(exported(world), range(16), NOVEMBER)
+    report = report_of(world, forged)
+
+    assert [(finding.kind, finding.leaf) for finding in report.findings[:2]] == [("tree altered", 0), ("missing", 4)]
+    assert not stranger(world, forged)[0]
+
+
+def test_a_removed_row_cannot_be_passed_off_as_another_months(world):
+    """Then the one month has a leaf too few, and the other one too many; each is told with its name."""
+    retire(world, OCTOBER, NOVEMBER)
+    lines = exported(world)
+    forged = passed_off(lines, [11], NOVEMBER)
+    told = [str(finding) for finding in report_of(world, forged).findings]
+
+    assert report_of(world, lines).findings == []
+    assert any(f"12 events were removed with {OCTOBER}, and 11 leaves, from 0 on" in each for each in told), told
+    assert any(NOVEMBER in each for each in told), told
+    assert not stranger(world, forged)[0]
+
+
+@pytest.mark.parametrize("cut", [0, 5, 12, 16])
+def test_an_export_from_before_a_removal_that_went_on_after_it_is_whole(world, cut, monkeypatch):
+    """So many of October's leaves have their rows still; together they are what was removed, window for window."""
+    monkeypatch.setattr("fhir_dmp.audit.export.WINDOW", 3)
+    begun = exported(world)[: 1 + cut]
+    retire(world, OCTOBER)
+    lines = [*begun, *exported(world, cut)]
+    report = report_of(world, lines)
+    with lookers(2) as looking:
+        assert report_of(world, lines, looking) == report
+
+    assert (report.findings, report.unsure, report.removed) == ([], [], max(12 - cut, 0))
+    assert stranger(world, lines) == (True, "whole\n")
+    if 0 < cut < 12:
+        assert report_of(world, passed_off(lines, [12], OCTOBER)).findings != []
+
+
+def test_rows_of_a_removed_period_that_are_put_back_are_what_they_were(world):
+    """Some of them, from a copy: nothing is hidden, and the rest is what was removed."""
+    rows = list(world.database[f"{world.name}_log"][OCTOBER].find({"n": {"$in": [2, 3, 9]}}))
+    retire(world, OCTOBER)
+    put_back = world.database[f"{world.name}_log"][OCTOBER]
+    put_back.create_index([("w", 1), ("e", 1), ("n", 1)], unique=True)
+    put_back.insert_many(rows)
+    report = world.verify()
+
+    assert (report.findings, report.removed) == ([], 9)
+
+
+@pytest.mark.parametrize(("first", "number"), [(5, None), (0, 2)])
+def test_a_part_that_begins_or_ends_within_a_removed_period_says_what_it_cannot_tell(world, first, number):
+    """Whether these are the removed ones shows only where all are; a part that has none of them, or all, leaves nothing open."""
+    retire(world, OCTOBER)
+    lines = exported(world, first, number)
+    report = report_of(world, lines)
+    right, told = stranger(world, lines)
+
+    assert report.findings == []
+    assert len(report.unsure) == 1
+    assert OCTOBER in report.unsure[0]
+    assert f"the {report.removed} events from leaf {first} on" in report.unsure[0]
+    assert right
+    assert f"not checked: {report.removed} leaves are of {OCTOBER}, 12 were removed" in told
+    assert report_of(world, exported(world, 12)).unsure == []
+
+
+def test_a_part_with_more_rows_away_than_were_removed_is_found_out(world):
+    """November had four: of six that are away two are not its."""
+    retire(world, NOVEMBER)
+    lines = exported(world, 6)
+    assert report_of(world, lines).findings == report_of(world, lines).unsure == []
+    forged = passed_off(lines, [6, 7], NOVEMBER)
+
+    assert [finding.leaf for finding in report_of(world, forged).findings] == [6, 14, 15]
+    assert not stranger(world, forged)[0]
 
 
 def test_rows_removed_without_a_signed_record_are_missing(world):

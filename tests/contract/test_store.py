@@ -19,11 +19,11 @@ from fhir_dmp.errors import Stale, Unavailable
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange
+from fhir_dmp.store.ledger import PERIOD_PREFIX
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import And, Between, Eq, In, Like, Near, Not, Or, Range, matches
 from fhir_dmp.stores.mongo import embedded, transaction
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
-from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX
 from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, ServerLock
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.journeys.conftest import free_port
@@ -223,7 +223,7 @@ def test_every_row_of_the_log_carries_the_hash_of_the_one_before(store):
         *[lambda: store.record(event()) for _ in range(20)],
         *[lambda: store.commit(Commit((create(),), (event(),))) for _ in range(20)],
     )
-    names = store.log.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}})
+    names = store.log.list_collection_names(filter={"name": {"$regex": f"^{PERIOD_PREFIX}"}})
     rows = [row for name in names for row in store.log[name].find().sort([("w", 1), ("e", 1), ("n", 1)])]
 
     assert len(rows) == 40

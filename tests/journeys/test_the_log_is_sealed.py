@@ -168,6 +168,7 @@ def test_a_month_is_retired_at_the_command_line_and_what_was_removed_stays_prove
         for words in ((), ("--index",), (export,)):
             told = run("audit", "verify", *words)
             assert (told.exit_code, "events verified" in told.output) == (0, True), told.output
+            assert "5 of them are not there" in told.output
         lines = [json.loads(line) for line in (tmp_path / "log.ndjson").read_bytes().splitlines()]
         assert [line["period"] for line in lines if "entry" in line and line["entry"] is None] == ["audit_2025_01"] * 5
         rows = [line["entry"]["row"] for line in lines if line.get("entry")]

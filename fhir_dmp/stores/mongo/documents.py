@@ -7,7 +7,6 @@ main date, ``lu`` histories. A row without ranges or without a patient costs tho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from mongoengine import Document
@@ -24,6 +23,8 @@ from mongoengine.fields import (
 from pymongo import IndexModel
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
+
+from fhir_dmp.store.ledger import PERIOD_PREFIX
 
 
 class Row(Document):  # type: ignore[misc] # mongoengine carries no types
@@ -233,7 +234,6 @@ class Writer(Row):
     since = DynamicField()
 
 
-AUDIT_PREFIX = "audit_"
 LOG_SUFFIX, SEAL_SUFFIX = "_log", "_seal"
 """The log's rows and the seals over them stand in databases of their own: rights are given by database."""
 
@@ -241,11 +241,6 @@ POLICY = "policy/"
 """Begins the ids of policies among the grants."""
 
 _EXISTS = 48
-
-
-def audit_collection(micros: int) -> str:
-    """Return the name of the month's collection of audit rows."""
-    return f"{AUDIT_PREFIX}{datetime.fromtimestamp(micros / 1_000_000, UTC):%Y_%m}"
 
 
 RECORDS = (Current, Version, Lock, Mark, Writer)
@@ -261,7 +256,7 @@ def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[
 
 def months(log: Database[dict[str, Any]]) -> list[str]:
     """Return the names of the months of the log, oldest first."""
-    return sorted(log.list_collection_names(filter={"name": {"$regex": f"^{AUDIT_PREFIX}"}}))
+    return sorted(log.list_collection_names(filter={"name": {"$regex": f"^{PERIOD_PREFIX}"}}))
 
 
 def prepare_collection(database: Database[dict[str, Any]], document: type[Row], name: str) -> None:

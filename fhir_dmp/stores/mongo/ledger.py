@@ -18,17 +18,21 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.fibres import offloaded
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Link, Opening, Row, Run, Tally, TilePlace
-from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
-from fhir_dmp.stores.mongo.documents import (
-    AUDIT_PREFIX,
-    LOG_SUFFIX,
-    SEAL_SUFFIX,
-    SEALS,
-    audit_collection,
-    ensure_indexes,
-    months,
+from fhir_dmp.store.ledger import (
+    PERIOD_PREFIX,
+    Batch,
+    Fenced,
+    Lease,
+    Link,
+    Opening,
+    Row,
+    Run,
+    Tally,
+    TilePlace,
+    period_of,
 )
+from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
+from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months
 from fhir_dmp.stores.mongo.faults import answering
 
 BRANCHES = 100
@@ -198,7 +202,7 @@ class MongoLedger:
                 after = [
                     {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number}}
                     for link in links
-                    if audit_collection(link.recorded - LATE) <= period
+                    if period_of(link.recorded - LATE) <= period
                 ]
                 for branches in _chunks(after, BRANCHES):
                     rows = self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE)
@@ -381,7 +385,7 @@ def _likely_first(event_id: str, periods: list[str]) -> list[str]:
     """Return the periods with that first in which the id was made: it begins with milliseconds (UUID version 7)."""
     try:
         millis = int(event_id[:13].replace("-", ""), 16)
-        likely = f"{AUDIT_PREFIX}{datetime.fromtimestamp(millis / 1000, UTC):%Y_%m}"
+        likely = f"{PERIOD_PREFIX}{datetime.fromtimestamp(millis / 1000, UTC):%Y_%m}"
     except (ValueError, OverflowError, OSError):
         likely = ""
     return sorted(periods, key=lambda period: (period != likely, period))

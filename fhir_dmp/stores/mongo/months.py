@@ -11,8 +11,9 @@ from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
 from fhir_dmp.store.change import Event
+from fhir_dmp.store.ledger import period_of
 from fhir_dmp.stores.mongo.chain import DURABLE
-from fhir_dmp.stores.mongo.documents import AuditRow, audit_collection, prepare_collection
+from fhir_dmp.stores.mongo.documents import AuditRow, prepare_collection
 from fhir_dmp.stores.mongo.transaction import Transaction
 
 _Row = dict[str, Any]
@@ -44,14 +45,14 @@ class Months:
 
     def prepare(self, moments: Iterable[int]) -> None:
         """Make the collections for these moments."""
-        for name in {audit_collection(micros) for micros in moments} - self._ready:
+        for name in {period_of(micros) for micros in moments} - self._ready:
             prepare_collection(self._database, AuditRow, name)
             self._ready.add(name)
 
     def stored(self, rows: Sequence[_Row]) -> dict[str, tuple[str, int]]:
         """Return the ids of those rows that are stored, with the epoch and the number they have."""
         found: dict[str, tuple[str, int]] = {}
-        for name in {audit_collection(row["rec"]) for row in rows}:
+        for name in {period_of(row["rec"]) for row in rows}:
             ids = [row["_id"] for row in rows]
             majority = self._database.get_collection(name, read_concern=ReadConcern("majority"))
             places = majority.find({"_id": {"$in": ids}}, {"e": 1, "n": 1})
@@ -67,5 +68,5 @@ def count_durable(of: str, events: Sequence[Event]) -> None:
 
 def _by_month(rows: Sequence[_Row]) -> Iterable[tuple[str, list[_Row]]]:
     """Return the rows by the collection they go to, in their order: a group that crosses midnight may go back and forth."""
-    for name, part in groupby(rows, lambda row: audit_collection(row["rec"])):
+    for name, part in groupby(rows, lambda row: period_of(row["rec"])):
         yield name, list(part)

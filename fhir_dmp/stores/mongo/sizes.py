@@ -8,7 +8,8 @@ from typing import Any
 from pymongo import MongoClient
 
 from fhir_dmp.metrics import LogSize
-from fhir_dmp.stores.mongo.documents import AUDIT_PREFIX, LOG_SUFFIX, months
+from fhir_dmp.store.ledger import PERIOD_PREFIX
+from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, months
 
 MILLIS = 2000
 
@@ -28,7 +29,7 @@ class LogSizes:
             for row in self._log[name].aggregate([{"$collStats": {"storageStats": {}}}]):
                 stats = row["storageStats"]
                 disk = stats["storageSize"] + stats["totalIndexSize"]
-                yield LogSize(name.removeprefix(AUDIT_PREFIX), stats["count"], stats["size"], disk)
+                yield LogSize(name.removeprefix(PERIOD_PREFIX), stats["count"], stats["size"], disk)
 
     def close(self) -> None:
         """Let go of the database."""
