@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.conftest import server_settings
 from tests.http.conftest import register
 
 SECONDS = 4.0
+ROUNDS = 4
 WORKERS = 4
 _EHR_STRUCTURE = "urn:x|1"
 
@@ -78,31 +80,52 @@ class Flips:
         return {opens for _, _, opens in (*before, *beside)}
 
 
-def hammer(world, flips, asks):
-    """Ask without pause from all workers while the words change; return how many answers had to be what they were, and the wrong ones."""
+def hammer(flips, asks):
+    """Ask without pause while the words change; return each answer: the kind of asker, what was right, and whether it was permitted.
+
+    ``asks`` are pairs of a kind and what asks.
+    """
     until = time.monotonic() + SECONDS
     answers = []
 
-    def reader(ask):
+    def reader(kind, ask):
         mine = []
         while time.monotonic() < until:
             began = time.monotonic()
             permitted = ask()
-            mine.append((began, time.monotonic(), permitted))
+            mine.append((kind, began, time.monotonic(), permitted))
         answers.extend(mine)
 
     threads = [
         threading.Thread(target=flips.run, args=(until,)),
-        *(threading.Thread(target=reader, args=(ask,)) for ask in asks),
+        *(threading.Thread(target=reader, args=each) for each in asks),
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    judged = [(flips.right(began, ended), permitted) for began, ended, permitted in answers]
-    wrong = [each for each in judged if each[1] not in each[0]]
-    decisive = [permitted for right, permitted in judged if len(right) == 1]
-    return decisive, wrong, answers
+    return [(kind, flips.right(began, ended), permitted) for kind, began, ended, permitted in answers]
+
+
+def require_held(flips, asks):
+    """Hold every answer to the words; each kind of asker must have had both answers where no other was right.
+
+    A busy machine may need more than one round for that.
+    """
+    decisive = {kind: Counter() for kind, _ in asks}
+    for _ in range(ROUNDS):
+        judged = hammer(flips, asks)
+        wrong = [each for each in judged if each[2] not in each[1]]
+        for kind, right, permitted in judged:
+            decisive[kind][permitted] += len(right) == 1
+        lacking = [kind for kind, each in decisive.items() if not (each[True] and each[False])]
+        told = f"{len(flips.told)} words; of answers with one right answer, {decisive}"
+        assert wrong == [], told
+        if not lacking:
+            break
+
+    assert lacking == [], told
+    assert len(flips.told) > 5, told
 
 
 def of_consent(world, item):
@@ -156,26 +179,37 @@ def of_mask(world, item):
 @pytest.mark.rule("L16", "F2", "L9", "L24")
 @pytest.mark.parametrize("kind", [of_consent, of_block, of_closing, of_mask], ids=lambda kind: kind.__name__)
 def test_no_answer_is_given_under_a_word_that_was_taken_back(world, kind):
-    """A professional and an EHR, by read and by search, at four workers."""
-    item = f"DocumentReference/{world.ehr.made(document(world.patient))['id']}"
+    """A professional and an EHR, by read, by search and by a second page whose link they had before, at four workers."""
+    world.ehr.made(document(world.patient))
+    own = world.ehr.made(document(world.patient))["id"]
+    item = f"DocumentReference/{own}"
     says = kind(world, item)
     doctor = world.professional("1")
     ehr = register(world.apps[0], "ehr-x")
+    listed = f"patient={world.patient}&_count=1"
+    page = next_page(world.at(0, doctor).search("DocumentReference", listed).body)
+    theirs = next_page(ehr.get(f"/DocumentReference?{listed}").json)
     asks = []
     for place in range(WORKERS):
         caller = world.at(place, doctor)
         system = ehr.at(world.apps[place])
-        asks.append(lambda caller=caller: caller.read(item).status == 200)
-        asks.append(lambda caller=caller: bool(caller.search("DocumentReference").ids))
-        asks.append(lambda system=system: system.get(f"/{item}").status_code == 200)
-    flips = Flips(says, first=True)
+        asks += [
+            ("read", lambda caller=caller: caller.read(item).status == 200),
+            ("search", lambda caller=caller: own in caller.search("DocumentReference").ids),
+            ("second page", lambda caller=caller: own in caller.search("DocumentReference", page).ids),
+            ("read by an EHR", lambda system=system: system.get(f"/{item}").status_code == 200),
+            (
+                "second page of an EHR",
+                lambda system=system: own in system.get(f"/DocumentReference?{theirs}").get_data(as_text=True),
+            ),
+        ]
 
-    decisive, wrong, answers = hammer(world, flips, asks)
+    require_held(Flips(says, first=True), asks)
 
-    told = f"{len(answers)} answers, {len(decisive)} with one right answer, {len(flips.told)} words, {len(wrong)} wrong"
-    assert wrong == [], told
-    assert {True, False} <= set(decisive), told
-    assert len(flips.told) > 5, told
+
+def next_page(bundle):
+    """Return the query of the link to the next page."""
+    return next(link["url"] for link in bundle["link"] if link["relation"] == "next").partition("?")[2]
 
 
 @pytest.mark.rule("L16", "F1")
@@ -187,16 +221,10 @@ def test_no_write_is_permitted_or_refused_under_a_word_that_was_taken_back(world
     for place in range(WORKERS):
         ehr = world.at(place, world.ehr)
         mine = ehr.made(observation(world.patient))
-        asks.append(lambda ehr=ehr: ehr.create(observation(world.patient)).status == 201)
-        asks.append(lambda ehr=ehr, mine=mine: ehr.update(changed(mine, status="amended")).status == 200)
-    flips = Flips(says, first=True)
+        asks.append(("create", lambda ehr=ehr: ehr.create(observation(world.patient)).status == 201))
+        asks.append(("update", lambda ehr=ehr, mine=mine: ehr.update(changed(mine, status="amended")).status == 200))
 
-    decisive, wrong, answers = hammer(world, flips, asks)
-
-    told = f"{len(answers)} answers, {len(decisive)} with one right answer, {len(flips.told)} words, {len(wrong)} wrong"
-    assert wrong == [], told
-    assert {True, False} <= set(decisive), told
-    assert len(flips.told) > 5, told
+    require_held(Flips(says, first=True), asks)
 
 
 def test_the_second_page_is_asked_under_the_present_word(world):
@@ -206,7 +234,7 @@ def test_the_second_page_is_asked_under_the_present_word(world):
     for _ in range(3):
         world.ehr.made(observation(world.patient))
     first = world.at(1, doctor).search("Observation", "_count=2")
-    page = next(link["url"] for link in first.body["link"] if link["relation"] == "next").partition("?")[2]
+    page = next_page(first.body)
     assert len(world.at(2, doctor).search("Observation", page).ids) == 1
 
     holder.update(changed(made, status="inactive"))
