@@ -26,6 +26,7 @@ from fhir_dmp.access.model import Action, Decision, Subject
 from fhir_dmp.access.people import SOURCES, own
 from fhir_dmp.access.policy import Entry, Member, Period, Policy, Provision, encode, names
 from fhir_dmp.call import Env, Plan
+from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Refused, TooCostly, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.dates import anniversary, interval
@@ -81,7 +82,7 @@ class _Sources:
     def registry(self, base_url: str, *, again: bool = False) -> Registry:
         """Return what compiling needs; what it looks at is named from now on."""
         self.names.clear()
-        return Registry(self.find, _authored(self.env), base_url, self.env.majority, again)
+        return Registry(self.find, authored(self.env.definitions), base_url, self.env.majority, again)
 
     def find(self, ref: Ref) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
@@ -379,15 +380,15 @@ def _period(tree: Mapping[str, Any] | None, path: str) -> Period:
     return period_of(tree, path) if tree else Period()
 
 
-def _authored(env: Env) -> Callable[[str], tuple[str, ...]]:
+def authored(definitions: Definitions) -> Callable[[str], tuple[str, ...]]:
     """Return the function from a reference to the tokens of resources that say it is their author."""
-    return lambda ref: tuple(dict.fromkeys(f"{name}={ref}" for name in _author_names(env)))
+    return lambda ref: tuple(dict.fromkeys(f"{name}={ref}" for name in _author_names(definitions)))
 
 
-def _author_names(env: Env) -> Iterator[str]:
-    members = env.definitions.compartments["Patient"].members
+def _author_names(definitions: Definitions) -> Iterator[str]:
+    members = definitions.compartments["Patient"].members
     for resource_type in members:
-        params = env.definitions.search_params.get(resource_type, {})
+        params = definitions.search_params.get(resource_type, {})
         for code in AUTHORS:
             if code in params and params[code].type == "reference":
                 yield from homes(params, resource_type, params[code])
