@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.http.test_interactions import PATIENT
+from tests.published import SHARED, examples
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+BALP = SHARED / "ihe" / "balp"
 BASE = "http://127.0.0.1:8000/fhir"
 SENT = {
     "resourceType": "AuditEvent",
@@ -153,10 +153,7 @@ def test_no_interface_changes_or_removes_an_event(app, ehr, auditor, method):
     assert {each: auditor.get(f"/AuditEvent/{each}").json for each in (own, ours)} == before
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the French examples of ../shared/data")
-@pytest.mark.parametrize(
-    "path", sorted((SHARED / "french" / "ans-tde").glob("AuditEvent-*.json")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", examples("french/ans-tde", "AuditEvent-*.json"), ids=lambda path: path.stem)
 def test_the_french_examples_are_taken_and_found_by_when_they_began(ehr, auditor, path):
     """As the French profile asks: by a bound on the date, and by period-start."""
     tree = json.loads(path.read_text())
@@ -169,10 +166,11 @@ def test_the_french_examples_are_taken_and_found_by_when_they_began(ehr, auditor
     assert own.json["id"] not in ids(auditor.get(f"/AuditEvent?period-start=gt{day}"))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the BALP examples of ../shared/data")
+@pytest.mark.skipif(not BALP.is_dir(), reason="needs the BALP examples of ../shared/data/ihe/balp")
 def test_the_examples_of_ihe_are_taken_as_they_are(ehr):
     """Every AuditEvent of the BALP guide can be reported."""
-    paths = sorted((SHARED / "ihe" / "balp").glob("AuditEvent-*.json"))
+    paths = examples("ihe/balp", "AuditEvent-*.json")
     answers = {path.stem: ehr.post("/AuditEvent", json.loads(path.read_text())) for path in paths}
 
+    assert len(answers) == len(paths) > 20
     assert {name: answer.data for name, answer in answers.items() if answer.status_code != 201} == {}

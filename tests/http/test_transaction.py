@@ -6,7 +6,6 @@ import base64
 import json
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
@@ -15,11 +14,11 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Call
 from fhir_dmp.errors import Invalid, Unavailable
 from fhir_dmp.fhir import codec
+from tests.published import examples
 
 SYSTEM = "urn:oid:1.2.250.1.213.1.4.10"
 ONE = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"
 TWO = "urn:uuid:88f151c0-a954-468a-88bd-5ae15c08e059"
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "bundles-and-smart-compartment"
 
 
 def patient(value=None, **more):
@@ -778,8 +777,9 @@ def test_a_large_transaction_is_one_commit(ehr):
     assert ehr.get("/_history?_count=0").json["total"] == 601
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the sample bundles of ../shared/data")
-@pytest.mark.parametrize("path", sorted((SHARED / "Normative").glob("Bundle-*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", examples("bundles-and-smart-compartment/Normative", "Bundle-*.json"), ids=lambda path: path.stem
+)
 def test_no_sample_bundle_makes_the_server_fail(ehr, path):
     """Good and bad bundles of another server's tests: an answer for each, never a 500, never half a transaction."""
     raw = path.read_bytes()

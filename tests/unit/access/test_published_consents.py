@@ -9,7 +9,6 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -19,13 +18,14 @@ from fhir_dmp.access.policy import Policy, decode, encode
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir import codec
 from tests.access_world import ACT_REASON, consent
+from tests.published import SHARED
 from tests.unit.search.world import BASE, row_of
 
-PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "ihe" / "pcf"
+PUBLISHED = SHARED / "ihe" / "pcf"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 needs_published = pytest.mark.skipif(
-    not PUBLISHED.is_dir(), reason=f"the published examples are not at {PUBLISHED}: compiled from IHE/ITI.PCF"
+    not PUBLISHED.is_dir(), reason="needs the examples of ../shared/data/ihe/pcf, compiled from IHE/ITI.PCF"
 )
 ANYBODY = frozenset({"Practitioner/ex-clerk"})
 NAMED = frozenset({"Practitioner/ex-practitioner"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
@@ -23,6 +22,7 @@ from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.validation.structure import build_validator
 from tests.balp import PROFILES, claimed, from_definitions, problems
 from tests.balp_facts import FACTS
+from tests.published import SHARED, examples
 from tests.unit.audit.world import (
     CALLERS,
     FAILURES,
@@ -38,8 +38,8 @@ from tests.unit.audit.world import (
     transaction,
 )
 
-SHARED = Path(__file__).parents[4] / "shared" / "data" / "ihe" / "balp"
-needs_profiles = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the BALP profiles of ../shared/data/ihe/balp")
+BALP = SHARED / "ihe" / "balp"
+needs_profiles = pytest.mark.skipif(not BALP.is_dir(), reason="needs the BALP profiles of ../shared/data/ihe/balp")
 
 
 @pytest.fixture(scope="module")
@@ -253,16 +253,15 @@ def test_the_checker_sees_what_is_wrong(profile, spoil):
 @needs_profiles
 def test_what_is_written_down_here_is_what_the_profiles_say():
     """The facts by hand and those of the definitions are the same, element by element."""
-    told = from_definitions(SHARED)
+    told = from_definitions(BALP)
 
     assert {name: told[name] for name in FACTS} == FACTS
 
 
-@needs_profiles
-@pytest.mark.parametrize("path", sorted(SHARED.glob("AuditEvent-*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", examples("ihe/balp", "AuditEvent-*.json"), ids=lambda path: path.stem)
 def test_the_checker_agrees_with_the_examples_of_ihe(path):
     """Each example meets the profiles that it claims."""
-    facts = from_definitions(SHARED)
+    facts = from_definitions(BALP)
     event = json.loads(path.read_text())
 
     assert profiles(event)
@@ -272,7 +271,7 @@ def test_the_checker_agrees_with_the_examples_of_ihe(path):
 @needs_profiles
 def test_our_events_meet_the_definitions_of_ihe():
     """The same as by hand, by the profiles as IHE publishes them."""
-    facts = from_definitions(SHARED)
+    facts = from_definitions(BALP)
 
     assert [
         (name, found) for name, each in all_rows() for event in events(each) if (found := claimed(event, facts))
