@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 
 from fhir_dmp.call import Call
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.store.query import Eq
+from fhir_dmp.store.query import EVERYTHING, Eq
 from tests.access_world import NOON, RPPS, Actor, changed, document, observation
 from tests.http.test_choices_of_the_patient import by, say, told
 
@@ -140,7 +141,7 @@ def erase(who, patient):
 
 @pytest.mark.rule("L22")
 def test_a_record_is_removed_ten_years_after_its_closing_and_not_before(world, item):
-    """Rows, versions and policy go; other records, and the log, stay."""
+    """Rows, versions and policy go; other records, and the log, stay, and it tells who removed what, and who tried too early."""
     admin, other = world.system("admin-one", "admin"), world.new_patient()
     kept = world.ehr.made(observation(other))
     say(world.holder(), "authorize", actor=by("1"))
@@ -159,6 +160,12 @@ def test_a_record_is_removed_ten_years_after_its_closing_and_not_before(world, i
     assert world.server.store.find_policies((world.patient,)) == {}
     assert world.ehr.read(f"Observation/{kept['id']}").status == 200
     assert erase(admin, world.patient).status == 404
+    parts, _ = world.server.store.search_events(EVERYTHING, 50, None)
+    rows = [json.loads(part.event.body) for part in parts]
+    told = [row for row in reversed(rows) if row["act"] == "$erase"]
+    assert [(row["on"], row["outcome"]) for row in told] == list(zip([world.patient] * 4, "4404", strict=True))
+    assert list(told[2]["touched"]) == [world.patient]
+    assert told[2]["agent"]["client"] == "admin-one"
 
 
 def test_only_the_administrator_removes_a_record(world):
