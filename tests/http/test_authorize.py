@@ -15,11 +15,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pyotp
 import pytest
 
+from fhir_dmp.errors import Unrecorded
 from fhir_dmp.http.pages.render import LANGUAGES, texts
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import EVERYTHING
+from fhir_dmp.stores.mongo.store import MongoStore
 from tests.balp import claimed
 from tests.balp_facts import FACTS
 from tests.http.conftest import register
@@ -512,10 +514,8 @@ def test_a_restricted_scope_reaches_what_meets_the_restriction_and_nothing_else(
     assert get("/Condition").status_code == 403
 
 
-def test_a_doctor_is_offered_the_records_that_are_open_to_them(app, holder, doctor, phone, patient):
-    """The care team's word opens it and offers it; nobody is offered what names somebody else."""
-    page = ask(doctor, scope="launch/patient patient/Patient.rs")
-    assert patient not in page.text
+def take_into_the_team(app, holder, patient):
+    """Let the holder's word open the record to the doctor."""
     ask(holder, scope="user/*.cruds patient/*.rs")
     fill(holder)
     token = redeem(app, back(holder)["code"]).json["access_token"]
@@ -529,6 +529,13 @@ def test_a_doctor_is_offered_the_records_that_are_open_to_them(app, holder, doct
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/fhir+json"}
     made = app.test_client().post("/fhir/CareTeam", data=json.dumps(team), headers=headers)
     assert made.status_code == 201, made.text
+
+
+def test_a_doctor_is_offered_the_records_that_are_open_to_them(app, holder, doctor, phone, patient):
+    """The care team's word opens it and offers it; nobody is offered what names somebody else."""
+    page = ask(doctor, scope="launch/patient patient/Patient.rs")
+    assert patient not in page.text
+    take_into_the_team(app, holder, patient)
 
     page = ask(doctor, scope="launch/patient patient/Patient.rs")
     assert "Zoé Petit" in unescape(page.text)
@@ -644,6 +651,25 @@ def test_a_real_sign_in_and_authorization_leave_events_that_meet_their_profiles(
     jti = agent(opened, "IRCP")["policy"]
     assert jti == agent(found, "IRCP")["policy"]
     assert jti[0].startswith("urn:ietf:params:oauth:jti:")
+
+
+def test_no_page_names_a_record_while_the_log_cannot_be_written(app, holder, doctor, phone, patient, monkeypatch):
+    """Neither the list of records to choose from, nor the one that was found by its number: 503, and no name."""
+    take_into_the_team(app, holder, patient)
+    page = ask(doctor, scope="launch/patient patient/Patient.rs")
+    assert "Petit" in unescape(page.text)
+
+    def fail(self, *_):
+        raise Unrecorded("The log cannot be written.")
+
+    monkeypatch.setattr(MongoStore, "record", fail)
+    monkeypatch.setattr(MongoStore, "commit", fail)
+    sought = fill(doctor, patient=None, ins=NUMBER, emergency="1", reason="court")
+    offered = ask(doctor, scope="launch/patient patient/Patient.rs")
+
+    for page in (sought, offered):
+        assert page.status_code == 503, page.text
+        assert "Petit" not in unescape(page.text)
 
 
 def test_a_page_that_shows_something_of_a_record_leaves_its_event(auditor, server, holder, doctor, phone, patient):

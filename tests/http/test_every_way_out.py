@@ -1,4 +1,8 @@
-"""Whatever leaves the server leaves after its event is durable: every route is here, and one that joins must say what it tells."""
+"""Whatever leaves the server leaves after its event is durable: one that joins must say what it tells.
+
+Every route of documents, of the FHIR endpoint and of tokens is asked here. Pages of a person who is signed in are not, since they need one: what
+those of them show of a record is held back in ``test_authorize``.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,10 @@ TELLS_NOTHING = {
 """What answers without an event, and what it is."""
 
 FORMS = re.compile(r"/docs/assets/|/oauth/sign-in|/oauth/sign-out|/oauth/authorize|/oauth/apps")
-"""Pages of files and forms: a form shows nobody's record, and what is sent by it has tests of its own."""
+"""Files, and pages of a person who is signed in: to a stranger they show no record, and what is sent by them has tests of its own.
+
+The page that asks whether an app may is among them, and names records to a doctor: ``test_authorize`` asks it under a muted log.
+"""
 
 GIVEN = {"resource_type": "Patient", "record_type": "Patient", "version": "1"}
 BODIES = {
