@@ -165,7 +165,7 @@ class _Asked:
         ignored = tuple(
             Issue("not-supported", f"{name[:64]!r} was passed over.", severity="warning") for name in unknown
         )
-        return cls(used, clauses, count, controls.get("_total") == "accurate", ignored)
+        return cls(used, clauses, count, controls.get("_total") in ("accurate", "estimate"), ignored)
 
     def query(self, grant: Grant) -> Query:
         """Return what is asked, of what the caller may see."""

@@ -7,7 +7,10 @@ import json
 
 import pytest
 
+from fhir_dmp.call import Call
+from fhir_dmp.oauth.clients import ROLES
 from tests.http.test_interactions import PATIENT
+from tests.http.test_narrowed_ways import TAG
 from tests.published import SHARED, examples
 
 BALP = SHARED / "ihe" / "balp"
@@ -121,7 +124,7 @@ def test_a_reported_event_is_bounded(ehr):
 
 @pytest.mark.parametrize("method", ["put", "delete", "patch"])
 def test_no_interface_changes_or_removes_an_event(app, ehr, auditor, method):
-    """Of clients or ours, by whoever asks, alone or in bundles, or by operations."""
+    """Of clients or ours, by the EHR or the auditor over HTTP, alone or in bundles."""
     own = ehr.post("/AuditEvent", SENT).json["id"]
     ehr.post("/Patient", PATIENT)
     ours = next(each for each in ids(auditor.get("/AuditEvent?date=ge2025&subtype=create")) if each != own)
@@ -149,8 +152,51 @@ def test_no_interface_changes_or_removes_an_event(app, ehr, auditor, method):
                 answer.json["entry"][0]["response"]["status"] if answer.status_code == 200 else str(answer.status_code)
             )
             assert told[:3] in ("400", "403", "405")
-    assert ehr.post("/AuditEvent?_id=x", SENT, headers={"If-None-Exist": "_id=x"}).status_code in (201, 400)
     assert {each: auditor.get(f"/AuditEvent/{each}").json for each in (own, ours)} == before
+
+
+@pytest.mark.parametrize("role", [*ROLES, "holder", "representative", "professional", "emergency"])
+def test_nobody_changes_or_removes_an_event_at_the_door(world, role):
+    """Whatever role a system has, and no person: by no interaction; and no operation that changes something is one of events."""
+    people = {
+        "holder": world.holder,
+        "representative": lambda: world.representative("RelatedPerson/r"),
+        "professional": world.professional,
+        "emergency": lambda: world.professional("5", purpose="BTG", reason="inconsciente, seule"),
+    }
+    who = people[role]() if role in people else world.system(f"{role}-one", role, "urn:s|1")
+    auditor = world.system("auditor-two", "auditor", scopes=("system/AuditEvent.rs",))
+    own = world.ehr.made(SENT)["id"]
+    ours = next(each for each in auditor.search("AuditEvent", "date=ge2025&subtype=create").ids if each != own)
+    before = {each: auditor.read(f"AuditEvent/{each}").body for each in (own, ours)}
+    patch = json.dumps([{"op": "replace", "path": "/outcome", "value": "0"}]).encode()
+    for target, event in before.items():
+        answers = {
+            "update": who.update({**event, "outcome": "12"}),
+            "delete": who.delete(f"AuditEvent/{target}"),
+            "patch": who.ask(Call("patch", "AuditEvent", target, body=patch)),
+        }
+        operations = {
+            name: who.ask(Call("operation", "AuditEvent", target, operation=name, body=json.dumps(TAG).encode()))
+            for name in ("meta-add", "meta-delete", "mask", "erase")
+        }
+        assert {name: answer.status for name, answer in answers.items() if answer.status not in (403, 405)} == {}
+        assert {answer.text.partition(" is not one of ")[0] for answer in operations.values()} == {
+            f"The operation ${name}" for name in operations
+        }
+
+    assert before[own]["id"] == own
+    assert {each: auditor.read(f"AuditEvent/{each}").body for each in (own, ours)} == before
+
+
+def test_an_estimate_of_how_many_events_there_are_is_exact(ehr, auditor):
+    """As of every other type; without it a page that is not the last has no total."""
+    for _ in range(3):
+        ehr.post("/AuditEvent", SENT)
+    counted = auditor.get("/AuditEvent?date=2024-02-03&_count=1&_total=estimate").json
+
+    assert (counted["total"], len(counted["entry"])) == (3, 1)
+    assert "total" not in auditor.get("/AuditEvent?date=2024-02-03&_count=1").json
 
 
 @pytest.mark.parametrize("path", examples("french/ans-tde", "AuditEvent-*.json"), ids=lambda path: path.stem)
