@@ -26,12 +26,13 @@ from fhir_dmp.store.query import Row, matches
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whose access to what: ``resource`` None asks about the record as a whole."""
+    """Whose access to what: ``resource`` None asks about the record as a whole; ``note`` says what else the caller may be judged as."""
 
     subject: Subject
     patient: str
     resource: Ref | None = None
     action: Action = "read"
+    note: str | None = None
 
 
 def of_client(client: Client) -> Subject:
@@ -85,34 +86,52 @@ class Explainer:
         named = parse_literal(resource) if resource else None
         if resource and named is None:
             raise Invalid(f"{resource[:100]!r} is no resource: write Type/id.")
-        subject = self._subject(who, record, purpose, reason)
-        return explain(Asked(subject, record, named.ref if named else None, action), context, self.env)
-
-    def _subject(self, who: str, patient: str, purpose: str | None, reason: str | None) -> Subject:
+        ref = named.ref if named else None
         client = self.grants.find_client(who)
         if client is not None:
-            return of_client(client)
+            return explain(Asked(of_client(client), record, ref, action), context, self.env)
+        account = self._account(who)
+        subject = of_account(account, record, purpose, reason, "samu" if purpose == CENTRE_15 else "app")
+        return explain(Asked(subject, record, ref, action, _one_of_several(account)), context, self.env)
+
+    def _account(self, who: str) -> Account:
         account = self.accounts.find_account_by_login(who) or self.accounts.find_account(who)
         if account is None:
             raise NotFound(f"There is no client and no account {who[:64]!r}.")
-        return of_account(account, patient, purpose, reason, "samu" if purpose == CENTRE_15 else "app")
+        return account
+
+
+def _one_of_several(account: Account) -> str | None:
+    """Return which situation an account is judged in, where it has several: a token is for one of them."""
+    first, *others = account.situations or (None,)
+    if first is None or not others:
+        return None
+    named = first.label or f"profession {first.profession}, for {first.organization or 'no structure'}"
+    return f"Judged in the first of {len(account.situations)} situations: {named}."
 
 
 def explain(asked: Asked, context: Context, env: Env) -> tuple[str, ...]:
-    """Return the path to the decision, line by line; that it was asked leaves its event.
+    """Return the path to the decision, line by line; that it was asked leaves its event, whatever is found.
 
     Raises ``NotFound`` for a resource that is not there.
     """
     within = replace(context, subject=asked.subject, purpose=asked.subject.purpose)
     call = Call("read", "Patient", asked.patient.partition("/")[2])
+    told = replace(call, name="operation", operation="explain")
+    try:
+        row = _row(asked, env)
+    except NotFound as error:
+        _record(Act(told, error=error), context, env)
+        raise
     grant = grant_of(call, within, env, anew=True)
     policy, version = grant.policy(asked.patient)
-    row = _row(asked, env)
     lines = [*_who(asked), *_policy(policy, version), *_rules(asked, grant, row)]
-    told = replace(call, name="operation", operation="explain")
-    result = Result("ok", entities=(Entity(call.ref, None, (asked.patient,)),))
-    env.store.record(describe(Act(told, result), context, env.ids.new(), env.clock.micros(), env.ids.new))
+    _record(Act(told, Result("ok", entities=(Entity(call.ref, None, (asked.patient,)),))), context, env)
     return tuple(lines)
+
+
+def _record(act: Act, context: Context, env: Env) -> None:
+    env.store.record(describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new))
 
 
 def _row(asked: Asked, env: Env) -> Row | None:
@@ -120,7 +139,8 @@ def _row(asked: Asked, env: Env) -> Row | None:
         return None
     stored = env.store.find_current(asked.resource)
     if stored is None or stored.deleted:
-        raise NotFound(f"{asked.resource} is not there.")
+        text = f"{asked.resource} is not there."
+        raise NotFound(text, reasons=(text,), patients=(asked.patient,))
     return stored.index
 
 
@@ -135,6 +155,8 @@ def _who(asked: Asked) -> Iterator[str]:
             else ""
         )
         yield f"{person.name or person.resource} asks as {person.kind}{where}, purpose {person.purpose}."
+    if asked.note:
+        yield asked.note
     yield f"Scopes: {' '.join(subject.scopes) or 'none'}."
 
 

@@ -7,9 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from fhir_dmp.errors import NotFound
-from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.service.explain import Asked, explain
 from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
 
 
@@ -19,7 +16,7 @@ def item(world):
     return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
 
 
-@pytest.mark.rule("L2", "L3")
+@pytest.mark.rule("L2")
 def test_nobody_enters_without_the_holders_word(world, item):
     """A professional who is not authorised is refused for the whole record, by read and by search, in the same words."""
     doctor = world.professional()
@@ -30,7 +27,7 @@ def test_nobody_enters_without_the_holders_word(world, item):
     assert "not authorised" in world.reasons()[0]
 
 
-@pytest.mark.rule("L2", "L3", "F6")
+@pytest.mark.rule("L2", "F6")
 def test_an_authorisation_opens_until_its_end(world, item):
     """The moment of the question counts; no job has to run."""
     end = (NOON + timedelta(days=30)).isoformat()
@@ -135,7 +132,7 @@ def test_the_attending_doctor_sees_what_is_masked(world):
     assert world.professional("1", structure="urn:s|1").read(f"DocumentReference/{masked['id']}").status == 200
 
 
-@pytest.mark.rule("F3", "F21")
+@pytest.mark.rule("F3")
 def test_authors_read_their_own_work_without_authorisation(world, item):
     """Their writings alone; the record stays shut."""
     doctor = world.professional("1")
@@ -205,7 +202,7 @@ def test_an_emergency_shows_no_masked_item_and_changes_nothing(world, item):
     assert world.professional("1", purpose="BTG").read(item).status == 403
 
 
-@pytest.mark.rule("matrix", "L5", "L6")
+@pytest.mark.rule("matrix", "L5")
 def test_the_matrix_hides_categories_from_professions(world, item):
     """An optician sees no observation, and nothing says that there is one; a profession that is not in the table sees nothing."""
     world.holder().made(consent(world.patient, "permit"))
@@ -420,23 +417,6 @@ def test_the_two_numbers_of_a_professional_are_one_name(world, item):
 
     assert world.professional("899700218896").read(item).status == 200
     assert world.professional("799700218896").read(item).status == 403
-
-
-def test_an_administrator_is_told_why(world, item):
-    """The path in the order of decision, with the Consent and its version, and an event that it was asked."""
-    made = world.holder().made(consent(world.patient, "permit", actors=["urn:s|2"], purposes=["TREAT"]))
-    server, other = world.server, world.system("ehr-two", "ehr", "urn:s|2")
-    context = server.operator_context("tester", "access explain")
-    ref = Ref(*item.split("/"))
-
-    opened = explain(Asked(other.subject, world.patient, ref), context, server.env)
-    shut = explain(Asked(world.professional("1").subject, world.patient), context, server.env)
-
-    assert opened[-1] == f"Permitted: Consent/{made['id']} v1, provision."
-    assert any("permits urn:s|2 for TREAT" in line for line in opened)
-    assert shut[-1] == "The record is shut: not authorised."
-    with pytest.raises(NotFound):
-        explain(Asked(other.subject, world.patient, Ref("Observation", "none")), context, server.env)
 
 
 @pytest.mark.rule("F17", "matrix")
