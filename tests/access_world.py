@@ -26,11 +26,13 @@ _STATUS = {"ok": 200, "created": 201, "no-content": 204, "not-modified": 304, "a
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: status, body, and what the log says of why."""
+    """What came back: status, body, and of an error its text, its headers and its issues."""
 
     status: int
     body: dict = field(default_factory=dict)
     text: str = ""
+    headers: tuple = ()
+    issues: tuple = ()
 
     @property
     def ids(self):
@@ -82,7 +84,7 @@ class Actor:
         try:
             result = server.perform(call, context)
         except FhirError as error:
-            return Answer(error.status, {}, str(error))
+            return Answer(error.status, {}, str(error), error.headers, error.issues)
         return Answer(_STATUS[result.outcome], json.loads(result.body) if result.body else {})
 
     def read(self, ref):

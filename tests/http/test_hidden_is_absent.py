@@ -126,7 +126,9 @@ def in_bundles(patient, own):
 
 def told(answer, own):
     """Return the answer without the id that was asked for, and without ids and moments that are made anew."""
-    text = json.dumps([answer.status, answer.text, answer.body], sort_keys=True).replace(own, "ID")
+    issues = [(each.code, each.text, each.expression) for each in answer.issues]
+    text = json.dumps([answer.status, answer.text, answer.body, answer.headers, issues], sort_keys=True)
+    text = text.replace(own, "ID")
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "NEW", text)
     return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)", "NOW", text)
 
@@ -134,36 +136,69 @@ def told(answer, own):
 A_SYSTEM_CHOOSES = ("update None", "update if absent", "$validate update")
 """A system may choose an id that nobody has, and is told that it cannot have one that somebody has, and no more."""
 
-
 CALLS = (single, by_condition, lists, in_bundles)
+RESTRICTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
 
 
-def differing(world, caller, calls, *labels, but=()):
-    """Return the calls that are answered differently about an item with these labels and about an id that nobody has."""
+def differing(world, caller, calls, make=document, but=()):
+    """Return the calls that are answered differently about an item that is made so and about an id that nobody has."""
     found = {}
     for name in calls(world.patient, "x"):
-        hidden, absent = world.ehr.made(document(world.patient, *labels))["id"], str(uuid4())
+        hidden, absent = world.ehr.made(make(world.patient))["id"], str(uuid4())
         answers = [told(caller.ask(calls(world.patient, own)[name]), own) for own in (hidden, absent)]
         if name not in but and (answers[0] != answers[1] or answers[0].startswith("[5")):
             found[name] = answers
     return found
 
 
-@pytest.mark.rule("L9", "L13")
-@pytest.mark.parametrize("calls", CALLS, ids=lambda calls: calls.__name__)
-@pytest.mark.parametrize(
-    ("who", "label"), [("doctor", "MASQUE_PS"), ("holder", "INVISIBLE_PATIENT"), ("system", "MASQUE_PS")]
-)
-def test_what_is_hidden_is_as_absent(world, calls, who, label):
-    """No verb, no condition, no list and no bundle tells the two apart."""
-    world.holder().made(consent(world.patient, "permit"))
-    callers = {
-        "doctor": world.professional("1"),
-        "holder": world.holder(),
-        "system": world.system("ehr-two", "ehr", "urn:s|2"),
-    }
+def labelled(label):
+    """Return the function to a document with a label of visibility."""
+    return lambda patient: document(patient, label)
 
-    assert differing(world, callers[who], calls, label, but=A_SYSTEM_CHOOSES if who == "system" else ()) == {}
+
+def restricted(patient):
+    """Return a document with the label that ``opposed`` speaks of."""
+    return document(patient, meta={"security": [RESTRICTED]})
+
+
+def opposed(world):
+    """Return a doctor, after the holder has opposed what is labelled as restricted."""
+    world.holder().made(consent(world.patient, "deny", securityLabel=[RESTRICTED]))
+    return world.professional("1")
+
+
+def parent(world):
+    """Return a representative, as the insurance states it."""
+    world.patient = world.new_patient(birthDate="2011-05-31")
+    related = {"resourceType": "RelatedPerson", "patient": {"reference": world.patient}, "active": True}
+    return world.representative(f"RelatedPerson/{world.insurance.made(related)['id']}")
+
+
+HIDDEN = {
+    "masked": (lambda world: world.professional("1"), labelled("MASQUE_PS"), ()),
+    "masked, from a system": (
+        lambda world: world.system("ehr-two", "ehr", "urn:s|2"),
+        labelled("MASQUE_PS"),
+        A_SYSTEM_CHOOSES,
+    ),
+    "to be announced": (lambda world: world.holder(), labelled("INVISIBLE_PATIENT"), ()),
+    "a secret": (parent, labelled("INVISIBLE_REPRESENTANTS_LEGAUX"), ()),
+    "of a category": (lambda world: world.professional("1", profession="28"), document, ()),
+    "opposed": (opposed, restricted, ()),
+}
+"""What hides an item: from whom, how it is made, and the calls that may tell."""
+
+
+@pytest.mark.rule("L9", "L13", "L14", "matrix")
+@pytest.mark.parametrize("calls", CALLS, ids=lambda calls: calls.__name__)
+@pytest.mark.parametrize("way", HIDDEN)
+def test_what_is_hidden_is_as_absent(world, calls, way):
+    """No verb, no condition, no list and no bundle tells the two apart, whatever it is that hides."""
+    caller_of, make, but = HIDDEN[way]
+    caller = caller_of(world)
+    world.holder().made(consent(world.patient, "permit"))
+
+    assert differing(world, caller, calls, make, but) == {}
 
 
 @pytest.mark.parametrize("calls", CALLS, ids=lambda calls: calls.__name__)
