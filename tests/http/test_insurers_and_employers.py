@@ -43,6 +43,7 @@ def turn(world, client_id, role):
         client[world.database].grants.update_one({"_id": f"client/{client_id}"}, {"$set": {"role": role}})
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("kind", ["backend", "confidential", "public"])
 @pytest.mark.parametrize("role", OUTSIDE)
 def test_there_is_no_role_to_register_them_by(world, role, kind):
@@ -54,11 +55,13 @@ def test_there_is_no_role_to_register_them_by(world, role, kind):
     assert world.grants().list_clients() == ()
 
 
+@pytest.mark.rule("L18")
 def test_the_roles_that_there_are_name_none_of_them():
     """At the command line, at registration, and for apps of people; the care history of the compulsory insurance only writes."""
     assert not set(OUTSIDE) & {*ROLES, *CHOICES, *OF_PEOPLE}
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("profession", ["insurer", "employer", "00", "", "ALIM_AM"])
 def test_no_account_has_such_a_profession(world, profession):
     """A professional is one of health."""
@@ -72,6 +75,7 @@ def test_no_account_has_such_a_profession(world, profession):
     assert profession not in PROFESSIONS
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("kind", ["insurer", "employer"])
 def test_no_account_is_of_such_a_kind(world, kind):
     """Patients and professionals, nobody else."""
@@ -79,6 +83,7 @@ def test_no_account_is_of_such_a_kind(world, kind):
         world.accounts().add(NewAccount(kind, "X", "Organization/x", "urn:x|1", "x.y", "cheval agrafe pile"), context())
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("role", ["insurer", "employer"])
 def test_a_role_that_was_written_into_the_database_gets_no_token(world, role):
     """By its key, by a code and by a refresh token."""
@@ -102,6 +107,7 @@ def test_a_role_that_was_written_into_the_database_gets_no_token(world, role):
         world.worker().operator_token("system", (), "operator", context())
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("role", ["insurer", "employer"])
 def test_a_role_that_was_written_into_the_database_holds_no_token(world, role):
     """Those that were issued before stop at once, on every worker."""
@@ -119,6 +125,7 @@ def test_a_role_that_was_written_into_the_database_holds_no_token(world, role):
             world.worker().verify_bearer(token)
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("purpose", PURPOSES)
 def test_no_purpose_of_theirs_can_be_asked_for(world, purpose):
     """Not at the authorization endpoint, whatever the person would say."""
@@ -129,6 +136,7 @@ def test_no_purpose_of_theirs_can_be_asked_for(world, purpose):
     assert "error=invalid_request" in answer.url
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("role", OUTSIDE)
 @pytest.mark.parametrize("action", ["read", "search", "create", "update", "delete"])
 def test_no_rule_permits_anything_to_such_a_role(role, action):
@@ -139,6 +147,7 @@ def test_no_rule_permits_anything_to_such_a_role(role, action):
     assert [rule for rule in rules if rule.permit] == []
 
 
+@pytest.mark.rule("L18")
 @pytest.mark.parametrize("profession", ["insurer", "employer", None])
 def test_no_profession_of_theirs_reads_a_record(profession):
     """What a matrix does not name it refuses, even where the record is opened by an emergency."""
