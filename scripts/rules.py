@@ -79,8 +79,8 @@ IN_THEIR_PLACE = {
     "F14": "not for the server: labels stand in meta.security",
     "F15": "for the software of the professional: the labels are in what it reads",
     "F19": "for the software of the professional",
-    "F20": "in part, a setting: a person's token names its user; how strongly somebody signed in is judged by no rule",
-    "F21": "in part, a setting: scopes of the client; how strongly somebody signed in is judged by no rule",
+    "F20": "in part, a setting: a person's token names its user; professionals sign in with a second factor, and no rule asks how",
+    "F21": "in part, a setting: scopes of the client; professionals sign in with a second factor, and no rule asks how",
     "F23": "nothing of its own: a holder who never signed in has the rules of any other",
 }
 """For rules without a test, or that tests show in part: a setting, somebody else's task, or not yet."""
