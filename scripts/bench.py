@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,9 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
         rows = _cliff(options, target, folder) if options.cliff else _table(options, target, shape, folder)
         wanted = options.only or NAMES
         yield from (row for row in rows if options.cliff or row.name in wanted)
-        print(f"  largest worker: {target.resident():.0f} MB resident", file=sys.stderr, flush=True)
+        print(f"largest worker: {target.resident():.0f} MB resident", flush=True)
+        if not options.cliff and not options.only:
+            print(_of_log(target), flush=True)
 
 
 def _table(options: argparse.Namespace, target: Target, shape: Shape, folder: Path) -> Iterator[Row]:
@@ -244,6 +246,36 @@ def _machine(options: argparse.Namespace) -> str:
     )
 
 
+def _of_log(target: Target) -> str:
+    """Return what it takes to verify the log as it is now, beyond the start of a command, and to prove that one event is in it."""
+    moments = [time.monotonic()]
+    for words in (("audit", "head"), ("audit", "verify")):
+        told = target.command(*words)
+        moments.append(time.monotonic())
+    start, whole = (after - before for before, after in pairwise(moments))
+    events = int(told.split(" ", 1)[0])
+    reader = target.another("auditor")
+    found = requests.get(
+        f"{target.url}/fhir/AuditEvent?date=ge2020&subtype=read&_count=200", headers=reader, timeout=60
+    )
+    ids = [entry["resource"]["id"].partition(".")[0] for entry in found.json()["entry"]]
+    took = sorted(_seconds(f"{target.url}/fhir/AuditEvent/{each}/$proof", reader) for each in ids)
+    return (
+        f"log: {events} events, verified at {events / (whole - start):.0f}/s; a proof takes {took[len(took) // 2] * 1000:.1f} ms "
+        f"(p50 of {len(took)}, with its request)"
+    )
+
+
+def _seconds(url: str, headers: Any) -> float:
+    began = time.monotonic()
+    requests.get(url, headers=headers, timeout=30)
+    return time.monotonic() - began
+
+
+RATIOS = {"read": UNAUDITED, "read, consent checked": "read", "patient page, consent narrowed": "patient page"}
+"""What a workload is held against beside the floor: what the log costs a read, and what Consents cost a person's."""
+
+
 def _print(rows: Sequence[Row]) -> None:
     """Print the table. The ratio is to the bare floor: how much of it is left."""
     base = next((row.per_second for row in rows if row.name == FLOORS[0]), 0.0)
@@ -267,6 +299,10 @@ def _print(rows: Sequence[Row]) -> None:
             HAPI.get(row.name, ""),
         )
         print(f"{row.name:<30}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
+    rates = {row.name: row.per_second for row in rows}
+    for name, base in RATIOS.items():
+        if name in rates and rates.get(base):
+            print(f"{name} / {base}: {rates[name] / rates[base]:.2f}")
 
 
 if __name__ == "__main__":
