@@ -16,7 +16,6 @@ from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Invalid
-from fhir_dmp.fibres import offload
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.act import Announce
 from fhir_dmp.oauth.authentication import Authentication
@@ -189,7 +188,7 @@ def _env(
         unseal=_opener(pages),
         restrict=build_restrict(definitions, base_url, settings.limits),
         majority=settings.majority_age,
-        indexed_by=lambda: added.changes if added.fresh else offload(lambda: added.changes),
+        indexed_by=lambda: added.changes,
         statement=_statement(definitions, settings, clock, added),
     )
 

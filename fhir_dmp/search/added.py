@@ -19,7 +19,7 @@ from fhir_dmp.definitions.bindings import bound_param
 from fhir_dmp.definitions.compiler import COMMON, Compiler, Element, UnsupportedError
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.fhir import codec
-from fhir_dmp.fibres import FLIGHTS, offload
+from fhir_dmp.fibres import offload
 from fhir_dmp.search.model import Params
 from fhir_dmp.store.indexes import AddedParam
 
@@ -64,28 +64,22 @@ class Added:
         self._lock = threading.Lock()
         self._known: tuple[AddedParam, ...] | None = None
         self._until = float("-inf")
-        self._renewing = False
         self._changes = 0
         self._served = self._indexed = definitions.search_params
         self.tabled = _tabled(definitions)
         """Those that stand in the tables, by URL."""
 
-        self.served: Mapping[str, Params] = View(lambda: self.look()[0])
+        self.served: Mapping[str, Params] = View(lambda: self._look()[0])
         """The parameters that are asked for."""
 
-        self.indexed: Mapping[str, Params] = View(lambda: self.look()[1])
+        self.indexed: Mapping[str, Params] = View(lambda: self._look()[1])
         """The parameters that rows are indexed by."""
 
     @property
     def changes(self) -> int:
         """How often the parameters have changed, as far as this worker knows: what was made of them is good for one number."""
-        self.look()
+        self._look()
         return self._changes
-
-    @property
-    def fresh(self) -> bool:
-        """Whether what is known is good for a moment yet: nobody has to look at the database for it."""
-        return self._ticks() < self._until
 
     def refresh(self) -> None:
         """Look at the database now."""
@@ -101,23 +95,7 @@ class Added:
         """Made when the first parameter is posted: most servers never need it."""
         return compiler_of(self._definitions)
 
-    def renew(self) -> None:
-        """Have another thread look again, once half of the time is over for which what is known is good: so few have to wait for it."""
-        if not self._renewing and self._ticks() >= self._until - POLL_SECONDS / 2:
-            self._renewing = True
-            try:
-                FLIGHTS.submit(self._renew)
-            except BaseException:
-                self._renewing = False
-                raise
-
-    def _renew(self) -> None:
-        # Whoever needs it and does not have it looks by itself, and is told what is wrong.
-        with suppress(Exception), self._lock:
-            self._load()
-        self._renewing = False
-
-    def look(self) -> tuple[Mapping[str, Params], Mapping[str, Params]]:
+    def _look(self) -> tuple[Mapping[str, Params], Mapping[str, Params]]:
         """Return the parameters that are asked for and those that rows are indexed by, as they stood a moment ago."""
         if self._ticks() >= self._until:
             offload(self._look_again)

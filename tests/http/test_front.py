@@ -169,7 +169,7 @@ def test_a_fibre_never_waits_for_the_database_itself(front, ehr, monkeypatch):
         headers, pieces = with_body(ehr, body, **more)
         changes.append((scope(method, url, headers), pieces))
     ask(front, *reads[:1])
-    ehr.app.extensions["fhir_dmp"].reindexer.added._until = float("inf")
+    ehr.app.extensions["fhir_dmp"].reindexer.added._until = float("-inf")
 
     fibres = []
     takes = front._takes

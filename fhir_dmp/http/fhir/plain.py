@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qsl
 
 from werkzeug.exceptions import HTTPException
@@ -52,29 +52,11 @@ _BODILESS = ("GET", "DELETE")
 _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 
 
-class Watched(Protocol):
-    """What is looked at again as soon as what is known of it is not ``fresh`` any more."""
-
-    @property
-    def fresh(self) -> bool:
-        """Whether what is known is good for a moment yet."""
-        ...
-
-    def renew(self) -> None:
-        """Have it looked at again, if it is time."""
-        ...
-
-    def look(self) -> object:
-        """Look again; blocks."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class PlainCalls:
     """The WSGI application in front of the framework.
 
-    ``types`` are the resource types of R4, ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body;
-    ``watched`` is what a call looks up beside its own rows, from time to time.
+    ``types`` are the resource types of R4, ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body.
     """
 
     framework: Application
@@ -82,13 +64,11 @@ class PlainCalls:
     path: str
     readers: Readers
     types: Container[str]
-    watched: Watched
 
     def in_a_fibre(self, environ: Environ) -> bool:
         """Tell whether the call, whose body has been read, waits for nothing but what a fibre can wait for."""
         call = environ[_CALL] = self._call(environ)
-        self.watched.renew()
-        if call is None or not self.watched.fresh:
+        if call is None:
             return False
         try:
             return self.endpoint.tokens.has_checked(raw_bearer(environ))
@@ -102,8 +82,6 @@ class PlainCalls:
         if call is None:
             return self.framework(environ, start_response)
         try:
-            if not self.watched.fresh:
-                self.watched.look()
             caller = endpoint.tokens.verify_bearer(raw_bearer(environ))
         except Exception:  # noqa: BLE001 - the long way meets it again, and knows what to say of it
             return self.framework(environ, start_response)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -116,32 +115,3 @@ def test_one_that_the_tables_have_taken_since_is_passed_over():
         worker.added.compile(
             {"code": "gender", "base": ["Patient"], "expression": "Patient.gender", "type": "token", "url": "urn:x"}
         )
-
-
-def test_what_is_half_as_old_as_may_be_is_renewed_beside_the_calls():
-    """By one thread at a time; while the database does not answer, what is known is used to its end and no longer."""
-    worker = Worker(load())
-    assert worker.sees() == (False, False)
-    worker.added.renew()
-    assert worker.reads == 1
-    worker.said, worker.time = said(complete=True), POLL_SECONDS / 2
-    worker.added.renew()
-    _wait_for(lambda: worker.reads == 2 and not worker.added._renewing)
-    assert worker.added.fresh
-    assert worker.sees() == (True, True)
-
-    worker.said, worker.time = Unavailable("away"), POLL_SECONDS
-    worker.added.renew()
-    _wait_for(lambda: worker.reads == 3 and not worker.added._renewing)
-    assert worker.added.fresh
-    worker.time = POLL_SECONDS * 1.5
-    assert not worker.added.fresh
-    with pytest.raises(Unavailable):
-        worker.sees()
-
-
-def _wait_for(done):
-    ends = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < ends
-        time.sleep(0.001)
