@@ -69,8 +69,8 @@ class Answer:
 class Front:
     """The RSGI application of a worker.
 
-    ``framework`` is the WSGI application. ``plain`` answers those calls that may run as a fibre, and tells by its
-    ``takes`` which they are. ``threads`` bounds how many of the others run at once.
+    ``framework`` is the WSGI application; ``takes`` tells which of its calls, whose bodies have been read, may run as a fibre.
+    ``threads`` bounds how many of the others run at once.
     """
 
     def __init__(self, framework: Application, takes: Callable[[Environ], bool], threads: int) -> None:
