@@ -207,8 +207,11 @@ _BLOCKING: Final = Threads(BLOCKING_AT_ONCE, "blocking")
 
 def offload(do: Callable[[], T]) -> T:
     """Return what ``do`` returns, or raise what it raises; in a fibre another thread does it, so that others go on meanwhile."""
-    if not isinstance(getcurrent(), Fibre):
-        return do()
+    return hand_over(do, _BLOCKING) if isinstance(getcurrent(), Fibre) else do()
+
+
+def hand_over(do: Callable[[], T], threads: Threads) -> T:
+    """Return what ``do`` returns, or raise what it raises, once one of these threads has done it."""
     done = latch()
     results: list[T] = []
     faults: list[BaseException] = []
@@ -220,7 +223,7 @@ def offload(do: Callable[[], T]) -> T:
             faults.append(fault)
         open_all((done,))
 
-    _BLOCKING.submit(job)
+    threads.submit(job)
     done.acquire()
     if faults:
         raise faults.pop()

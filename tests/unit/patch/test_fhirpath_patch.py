@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -10,6 +11,7 @@ import pytest
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import FhirError, Invalid, Unprocessable
 from fhir_dmp.fhir import codec, xml
+from fhir_dmp.fibres import Fibre
 from fhir_dmp.interactions.fhirpath_patch import apply
 
 SUITE = Path(__file__).parents[3] / "../shared/data/fhirpath-patch-tests/fhir-patch-tests.xml"
@@ -223,3 +225,23 @@ def test_the_suite_of_the_standards_authors_passes():
         except FhirError:
             made = None
         assert made == expected, case.get("name")
+
+
+def test_a_patch_in_a_fibre_lets_others_go_on():
+    """A path takes its time to evaluate: the loop goes on meanwhile, and patches at once do not mix up what they find."""
+    done: list[int] = []
+
+    def name(text):
+        found = patched(PATIENT, operation("replace", path="Patient.name[1].family", value=("valueString", text)))
+        done.append(len(done))
+        return found["name"][1]["family"]
+
+    async def together():
+        loop = asyncio.get_running_loop()
+        ends = [loop.create_future() for _ in range(8)]
+        for number, end in enumerate(ends):
+            Fibre(lambda number=number, end=end: end.set_result(name(f"n{number}")), loop).switch()
+        assert done == []
+        return await asyncio.wait_for(asyncio.gather(*ends), 30)
+
+    assert asyncio.run(together()) == [f"n{number}" for number in range(8)]
