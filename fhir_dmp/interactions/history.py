@@ -1,7 +1,6 @@
 """FHIR history of one resource, a type or the system, newest first. https://hl7.org/fhir/R4/http.html#history.
 
-``meta.lastUpdated`` of the bundle is a horizon that no unfinished commit can precede, and the same on all pages: who
-polls with ``_since`` set to it may see a version twice, and never misses one.
+Who polls with ``_since`` set to the bundle's own ``meta.lastUpdated`` misses no version (``interactions.listing``).
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from fhir_dmp.clock import instant
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.bundle import STATUS, Entry, bundle
 from fhir_dmp.fhir.dates import Interval, interval
+from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
-from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, HistoryPage, Scope
@@ -39,25 +38,24 @@ class _Asked:
 
 def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of versions; deletions are entries without a resource."""
-    place = _resume(call, context, env)
-    asked = _read(place.params if place else call.params, env.limits, strict=call.strict)
+    listing = Listing.of(call, _path(call), context, env)
+    asked = _read(listing.params, env.limits, strict=call.strict)
     if call.id is not None:
         visible(call.ref, env.store.find_current(call.ref), grant)
     allowed = narrow(grant.rules("read" if call.id else "search"))
     scope, before = _scope(call, asked, allowed)
     part = subset_of(asked.used, env.definitions)
-    horizon = int(place.bound) if place else env.store.horizon()
-    page = HistoryPage(asked.count, place.keys[0] if place else before)
+    page = HistoryPage(asked.count, listing.after[0] if listing.after else before)
     found = env.store.history(scope, page) if asked.count else Found((), more=False)
-    counted = place is None and asked.at is None
+    counted = listing.place is None and asked.at is None
     return Result(
         "ok",
         bundle(
             "history",
             [_entry(row, part, context) for row in found.rows],
-            links=_links(call, context, asked, found, horizon, env),
+            links=listing.links(asked.used, found.last if found.more else None),
             total=env.store.history_count(scope) if counted else None,
-            updated=instant(horizon),
+            updated=listing.updated,
             bundle_id=env.ids.new(),
         ),
         entities=tuple(disclosed(row) for row in found.rows),
@@ -119,21 +117,3 @@ def _entry(row: Stored, part: Subset, context: Context) -> Entry:
 
 def _path(call: Call) -> str:
     return "/".join(part for part in (call.type, call.id, "_history") if part)
-
-
-def _links(call: Call, context: Context, asked: _Asked, found: Found, horizon: int, env: Env) -> dict[str, str]:
-    base = f"{context.base_url}/{_path(call)}"
-    links = {"self": f"{base}?{urlencode(asked.used)}" if asked.used else base}
-    if found.more:
-        ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-        place = Place(owner(context.subject), _path(call), asked.used, found.last or (), str(horizon), ends)
-        links["next"] = next_url(base, seal_place(place, env.seal), call.params)
-    return links
-
-
-def _resume(call: Call, context: Context, env: Env) -> Place | None:
-    token = dict(call.params).get("_page")
-    if token is None:
-        return None
-    now = env.clock.micros() // 1_000_000
-    return open_place(token, env.unseal, owner=owner(context.subject), path=_path(call), now=now)

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from urllib.parse import urlencode
 
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Invalid, TooCostly
-from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.bundle import Entry, bundle, shown
-from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.interactions.criteria import setting_of
-from fhir_dmp.interactions.subset import Subset, subset_of
-from fhir_dmp.interactions.write import disclosed
+from fhir_dmp.interactions.listing import Listing
+from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.include import included
 from fhir_dmp.search.model import Request
 from fhir_dmp.search.order import orders
-from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
@@ -40,16 +35,15 @@ _SHARED_ORDERS = ("_id", "_lastUpdated")
 
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one page of a searchset."""
-    place = _resume(call, context, env)
-    params = place.params if place else call.params
-    request = parse(call.resource_type, params, env.definitions, env.limits, strict=call.strict)
-    return _page(call, params, place, request, compile_query(request, context, grant, env), context, grant, env)
+    listing = Listing.of(call, _path(call), context, env)
+    request = parse(call.resource_type, listing.params, env.definitions, env.limits, strict=call.strict)
+    return _page(listing, request, compile_query(request, context, grant, env), grant)
 
 
 def search_system(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one page of a searchset over several types (``_type``), or over all; criteria are those that all of them have."""
-    place = _resume(call, context, env)
-    params = place.params if place else call.params
+    listing = Listing.of(call, _path(call), context, env)
+    params = listing.params
     types = _types(params, call, env)
     named, own = (tuple(each for each in params if (each[0] == "_type") is of_type) for of_type in (True, False))
     if len(types) > MOST_MIXED and any(name.partition(":")[0] in _DEAR for name, _ in own):
@@ -58,8 +52,7 @@ def search_system(call: Call, context: Context, grant: Grant, env: Env) -> Resul
     _require_shared(requests, types)
     query = _one_of([compile_query(request, context, grant, env) for request in requests])
     used = (*(each for each in named if each[1].strip(",")), *requests[0].used)
-    request = replace(requests[0], used=used)
-    return _page(call, params, place, request, query, context, grant, env)
+    return _page(listing, replace(requests[0], used=used), query, grant)
 
 
 def _types(params: Params, call: Call, env: Env) -> tuple[str, ...]:
@@ -119,31 +112,22 @@ def _values(query: Query) -> tuple[str, tuple[Scalar, ...]] | None:
             return None
 
 
-def _page(
-    call: Call,
-    params: Params,
-    place: Place | None,
-    request: Request,
-    criteria: Query,
-    context: Context,
-    grant: Grant,
-    env: Env,
-) -> Result:
+def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> Result:
+    call, env = listing.call, listing.env
     allowed = narrow(grant.rules("search"))
     query = both(criteria, *_within(call, env), allowed)
     part = subset_of(request.used, env.definitions)
     if request.count_only:
-        return _answer(call, request, Found((), more=False), (), env.store.count(query), None, part, context)
-    bound = place.bound if place else env.store.newest()
+        total: int | None = env.store.count(query)
+        return listing.searchset(request.used, Found((), more=False), part, total=total, ignored=request.ignored)
     follows = bool(request.includes or request.revincludes)
-    page = Page(request.count, orders(request, env.definitions), place.keys if place else None, bound, follows)
+    page = Page(request.count, orders(request, env.definitions), listing.after, listing.bound, follows)
     found = env.store.search(query, page)
-    total = None if place or found.more or request.total == "none" else len(found.rows)
+    total = None if request.total == "none" else listing.total(found)
     if request.total == "accurate" and total is None:
         total = env.store.count(query)
     extra = included(request, found.rows, _reader(grant), allowed, env.store, env.limits) if follows else ()
-    token = _token(call, context, params, found, bound, env) if found.more else None
-    return _answer(call, request, found, extra, total, token, part, context)
+    return listing.searchset(request.used, found, part, included=extra, total=total, ignored=request.ignored)
 
 
 def _within(call: Call, env: Env) -> tuple[Query, ...]:
@@ -168,49 +152,6 @@ def _reader(grant: Grant) -> Callable[[Stored], bool]:
     return lambda row: decide(rules, row.index).permit
 
 
-def _answer(
-    call: Call,
-    request: Request,
-    found: Found,
-    extra: tuple[Stored, ...],
-    total: int | None,
-    token: str | None,
-    part: Subset,
-    context: Context,
-) -> Result:
-    base = f"{context.base_url}/{_path(call)}".removesuffix("/")
-    asked = urlencode(request.used)
-    links = {"self": f"{base}?{asked}" if asked else base}
-    if token:
-        links["next"] = next_url(base, token, call.params)
-    entries: list[Entry | bytes] = [
-        *shown(((row.ref, part(row.body)) for row in found.rows), "match", context.base_url),
-        *shown(((row.ref, part(row.body)) for row in extra), "include", context.base_url),
-    ]
-    if request.ignored:
-        entries.append(Entry(body=codec.dumps(outcome(request.ignored)), search_mode="outcome"))
-    return Result(
-        "ok",
-        bundle("searchset", entries, links=links, total=total),
-        entities=tuple(disclosed(row) for row in (*found.rows, *extra)),
-        query=asked,
-    )
-
-
 def _path(call: Call) -> str:
     kind = call.type or ("*" if call.compartment else "")
     return f"{call.compartment}/{kind}" if call.compartment else kind
-
-
-def _resume(call: Call, context: Context, env: Env) -> Place | None:
-    token = dict(call.params).get("_page")
-    if token is None:
-        return None
-    now = env.clock.micros() // 1_000_000
-    return open_place(token, env.unseal, owner=owner(context.subject), path=_path(call), now=now)
-
-
-def _token(call: Call, context: Context, params: Params, found: Found, bound: str, env: Env) -> str:
-    ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-    place = Place(owner(context.subject), _path(call), params, found.last or (), bound, ends)
-    return seal_place(place, env.seal)

@@ -16,7 +16,7 @@ Params = tuple[tuple[str, str], ...]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What a token holds: whose it is, what was asked and where, the last keys, the bound of the snapshot, and its end.
+    """What a token holds: whose it is, what was asked and where, the last keys, the bound and the horizon of the first page, and its end.
 
     ``keys`` are those of the page's last row; a Decimal among them is kept as ``["d", digits]``.
     """
@@ -26,6 +26,7 @@ class Place(msgspec.Struct, frozen=True):
     params: Params
     keys: tuple[Any, ...]
     bound: str
+    horizon: int
     ends: int
 
 
@@ -77,12 +78,13 @@ class PersonOwner(Protocol):
         ...
 
 
-_FORM = ("_format", "_pretty")
+FORM = ("_format", "_pretty")
+"""Parameters that say how a page looks, and nothing of what is on it."""
 
 
 def next_url(base: str, token: str, params: Params) -> str:
     """Return the link to the page of a token, in the form that this page was asked for by its parameters."""
-    return f"{base}?{urlencode([('_page', token), *(each for each in params if each[0] in _FORM)])}"
+    return f"{base}?{urlencode([('_page', token), *(each for each in params if each[0] in FORM)])}"
 
 
 def owner(subject: Owner | None) -> str:

@@ -28,8 +28,8 @@ from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, parse_literal
+from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.write import require_valid, resource_of
-from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
@@ -117,19 +117,16 @@ def _is_us(name: str, base_url: str) -> bool:
 
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of AuditEvents, newest first; ``total`` is exact when asked for or when all fit on the page."""
-    place = _resume(call, context, env)
-    params = place.params if place else call.params
-    asked = _Asked.parse(params, call, context, env)
+    listing = Listing.of(call, _TYPE, context, env)
+    asked = _Asked.parse(listing.params, call, context, env)
     query = asked.query(grant)
     if asked.count == 0:
-        return _page([], asked, env.store.count_events(query), None, context)
-    parts, last = env.store.search_events(query, asked.count, place.keys if place else None)
-    total = len(parts) if place is None and last is None else None
+        return _page([], asked, env.store.count_events(query), None, listing)
+    parts, last = env.store.search_events(query, asked.count, listing.after)
+    total = len(parts) if listing.place is None and last is None else None
     if asked.total and total is None:
         total = env.store.count_events(query)
-    base = f"{context.base_url}/{_TYPE}"
-    following = next_url(base, _token(last, params, context, env), call.params) if last else None
-    return _page(_rendered(parts, context, grant, env), asked, total, following, context)
+    return _page(_rendered(parts, context, grant, env), asked, total, last, listing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,30 +233,16 @@ def _ref(name: str) -> Ref | None:
     return Ref(parts[0], parts[1]) if len(parts) > 1 else None
 
 
-def _resume(call: Call, context: Context, env: Env) -> Place | None:
-    token = dict(call.params).get("_page")
-    if token is None:
-        return None
-    now = env.clock.micros() // 1_000_000
-    return open_place(token, env.unseal, owner=owner(context.subject), path=_TYPE, now=now)
-
-
-def _token(last: tuple[Any, ...], params: Params, context: Context, env: Env) -> str:
-    ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-    return seal_place(Place(owner(context.subject), _TYPE, params, last, "", ends), env.seal)
-
-
 def _page(
-    events: list[dict[str, Any]], asked: _Asked, total: int | None, following: str | None, context: Context
+    events: list[dict[str, Any]], asked: _Asked, total: int | None, last: tuple[Any, ...] | None, listing: Listing
 ) -> Result:
-    base = f"{context.base_url}/{_TYPE}"
-    links = {"self": f"{base}?{urlencode(asked.params)}" if asked.params else base}
-    if following:
-        links["next"] = following
+    base = f"{listing.context.base_url}/{_TYPE}"
     entries = [Entry(f"{base}/{event['id']}", codec.dumps(event), search_mode="match") for event in events]
     if asked.ignored:
         entries.append(Entry(body=codec.dumps(outcome(asked.ignored)), search_mode="outcome"))
-    return Result("ok", bundle("searchset", entries, links=links, total=total), query=urlencode(asked.params))
+    links = listing.links(asked.params, last)
+    body = bundle("searchset", entries, links=links, total=total, updated=listing.updated)
+    return Result("ok", body, query=urlencode(asked.params))
 
 
 def counts(call: Call, context: Context, grant: Grant, env: Env) -> Result:

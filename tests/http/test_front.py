@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -135,6 +136,11 @@ def with_body(caller, body, **more):
     return bearer(caller, **kind), [sent[:100], sent[100:]]
 
 
+def unmoved(body):
+    """Return a body without the moment that a list tells."""
+    return re.sub(rb'"Bundle","meta":{"lastUpdated":"[^"]+"}', b'"Bundle"', body)
+
+
 def test_a_fibre_never_waits_for_the_database_itself(front, ehr, monkeypatch):
     """Reads, versions, searches with all that hangs on them, whole records, writes, conditions, transactions and batches."""
     made = ehr.post("/Patient", {"resourceType": "Patient", "name": [{"family": "Durand"}]}).get_json()
@@ -159,7 +165,7 @@ def test_a_fibre_never_waits_for_the_database_itself(front, ehr, monkeypatch):
     writes = [
         ("POST", "/fhir/Observation", seen, {}),
         ("POST", "/fhir/Observation", seen, {"if-none-exist": "code=718-7"}),
-        ("PUT", f"/fhir/Observation/{known}", {**seen, "id": known}, {"if-match": 'W/"1"'}),
+        ("PUT", f"/fhir/Observation/{known}", {**seen, "id": known, "status": "amended"}, {"if-match": 'W/"1"'}),
         ("POST", "/fhir", {"resourceType": "Bundle", "type": "transaction", "entry": entries}, {}),
         ("POST", "/fhir", {"resourceType": "Bundle", "type": "batch", "entry": entries}, {}),
     ]
@@ -198,7 +204,7 @@ def test_both_ways_answer_alike(front, ehr):
         path = url.replace("%C3%A9", "é") if "?" not in url else url
         for _ in range(2):
             ((status, headers, body),) = ask(front, (scope("GET", f"/fhir{path}", bearer(ehr)), ()))
-            assert (status, body) == (straight.status_code, straight.data)
+            assert (status, unmoved(body)) == (straight.status_code, unmoved(straight.data))
             own = {name: value for name, value in headers.items() if name not in ("X-Request-Id", "Content-Length")}
             assert own == {name: value for name, value in straight.headers.items() if name in own}
 

@@ -145,6 +145,67 @@ def test_everything_is_narrowed_by_type_and_time(ehr, record):
     }
 
 
+def kept(kind, own, **more):
+    """Return a PUT of something of the patient's."""
+    return put(kind, own, subject={"reference": "Patient/p"}, **more)
+
+
+@pytest.fixture
+def course(ehr, record):
+    """Stays, prescriptions and problems before, within, across and after March 2024."""
+    stay = {"status": "finished", "class": {"code": "IMP"}}
+    spans = {
+        "before": {"start": "2024-01-01", "end": "2024-02-29"},
+        "into": {"start": "2024-01-01", "end": "2024-03-01T08:00:00Z"},
+        "within": {"start": "2024-03-10T08:00:00Z", "end": "2024-03-10T09:00:00Z"},
+        "around": {"start": "2023", "end": "2025"},
+        "ongoing": {"start": "2019-05-01"},
+        "ended": {"end": "2024-03-05"},
+        "out-of": {"start": "2024-03-31T23:00:00Z", "end": "2024-06"},
+        "after": {"start": "2024-04-01"},
+    }
+    problem = {"code": {"text": "x"}}
+    entries = [
+        *(kept("Encounter", name, **stay, period=period) for name, period in spans.items()),
+        kept("Condition", "lasts", **problem, onsetDateTime="2001"),
+        kept("Condition", "healed", **problem, onsetDateTime="2001", abatementDateTime="2024-02"),
+        kept("Condition", "healing", **problem, onsetDateTime="2001", abatementDateTime="2024-03-02"),
+        kept("Condition", "later", **problem, onsetDateTime="2024-05"),
+        observation(8, effectiveDateTime="2024"),
+        observation(9, effectivePeriod={"start": "2023-12-31", "end": "2024-03-02"}),
+    ]
+    answer = ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    assert answer.status_code == 200, answer.data
+
+
+def test_everything_of_a_time_is_what_overlaps_it(ehr, course):
+    """A stay that began before and still went on is in, and so is a problem that had not abated; what was over or came later is not."""
+    march = set(refs(ehr.get("/Patient/p/$everything?start=2024-03&end=2024-03&_type=Encounter,Condition,Observation")))
+
+    assert march == {
+        *(f"Encounter/{name}" for name in ("e", "into", "within", "around", "ongoing", "ended", "out-of")),
+        *(f"Condition/{name}" for name in ("lasts", "healing")),
+        *(f"Observation/p-{number}" for number in (3, 7, 8, 9)),
+    }
+
+
+def test_everything_of_a_time_may_be_open_at_either_end(ehr, course):
+    """From a day on, and up to one; in pages too."""
+    url = "/Patient/p/$everything?_type=Encounter&_count=2"
+
+    assert set(pages(ehr, f"{url}&start=2024-03-31")[0]) == {
+        f"Encounter/{name}" for name in ("e", "around", "ongoing", "out-of", "after")
+    }
+    assert set(pages(ehr, f"{url}&end=2024-02")[0]) == {
+        f"Encounter/{name}" for name in ("before", "into", "around", "ongoing", "ended")
+    }
+
+
+def test_everything_of_a_time_that_ends_before_it_starts_is_refused(ehr, record):
+    """400, and not what tells no date alone."""
+    assert ehr.get("/Patient/p/$everything?start=2024-03&end=2024-02").status_code == 400
+
+
 def test_everything_takes_its_parameters_by_post_too(ehr, record):
     """As Parameters."""
     body = {

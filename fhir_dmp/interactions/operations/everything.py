@@ -9,25 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from urllib.parse import urlencode
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Result
-from fhir_dmp.definitions.model import Definitions
+from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Gone, Invalid
-from fhir_dmp.fhir.bundle import bundle, shown
-from fhir_dmp.fhir.dates import interval
+from fhir_dmp.fhir.dates import LAST, interval
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import ASKED, subset_of
-from fhir_dmp.interactions.write import disclosed, visible
+from fhir_dmp.interactions.write import visible
 from fhir_dmp.search.extract import main_date
-from fhir_dmp.search.paging import Place, next_url, open_place, owner, seal_place
+from fhir_dmp.search.names import homes
+from fhir_dmp.search.types import date
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
 from fhir_dmp.store.query import Between, Eq, In, Not, Query, both, either
 
 _REFERENCE = re.compile(rb'"reference":"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?"')
 """A relative reference in a stored body: compact JSON, in which no text can hold a bare quotation mark."""
+
+_ENDS = {"Condition": "abatement-date"}
+"""Types whose main date is the beginning alone, and the parameter that tells the end; what tells none goes on."""
 
 
 def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -36,28 +39,17 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     Without an id it is the record that the token is for.
     """
     call = call if call.id is not None else _of_token(call, context)
-    place = _resume(call, context, env)
-    asked = dict(place.params) if place else _asked(call, env)
+    listing = Listing.of(call, f"{call.ref}/$everything", context, env)
+    asked = dict(listing.params) if listing.place else _asked(call, env)
     count = int(asked.get("_count", env.limits.page))
     query = both(_record(call.ref, asked, env.definitions), narrow(grant.rules("search", provenances_apart=True)))
-    bound = place.bound if place else env.store.newest()
-    found = _judged(env.store.search(query, Page(count, after=place.keys if place else None, bound=bound)), grant)
+    found = _judged(env.store.search(query, Page(count, after=listing.after, bound=listing.bound)), grant)
     if not any(row.ref == call.ref for row in found.rows):
         _require_record(call.ref, grant, env)
     named = _named(found.rows, call.ref, asked, grant, env)
-    total = None if place or found.more else len(found.rows)
-    part = subset_of(tuple(asked.items()), env.definitions)
-    entries = [
-        *shown(((row.ref, part(row.body)) for row in found.rows), "match", context.base_url),
-        *shown(((row.ref, part(row.body)) for row in named), "include", context.base_url),
-    ]
-    return Result(
-        "ok",
-        bundle("searchset", entries, links=_links(call, context, asked, found, bound, env), total=total),
-        ref=call.ref,
-        entities=tuple(disclosed(row) for row in (*found.rows, *named)),
-        query=urlencode(tuple(asked.items())),
-    )
+    used = tuple(asked.items())
+    part = subset_of(used, env.definitions)
+    return listing.searchset(used, found, part, included=named, total=listing.total(found), ref=call.ref)
 
 
 def _judged(found: Found, grant: Grant) -> Found:
@@ -101,25 +93,41 @@ def _record(ref: Ref, asked: Mapping[str, str], definitions: Definitions) -> Que
         parts.append(Between("lu", f"{max(interval(asked['_since'])[0], 0):013x}", None))
     start = interval(asked["start"])[0] if "start" in asked else None
     end = interval(asked["end"])[1] if "end" in asked else None
+    if start is not None and end is not None and end <= start:
+        raise Invalid("end lies before start.", expression="end")
     if start is not None or end is not None:
-        parts.append(_cared_for(start, end, definitions))
+        parts.append(_cared_for(ref, start, end, definitions))
     return both(*parts)
 
 
-def _cared_for(start: int | None, end: int | None, definitions: Definitions) -> Query:
-    """Return the query for rows of care within the dates, and for those that tell no date of care."""
-    born = tuple(name for name in definitions.resource_types if _main(name, definitions) == "birthdate")
+def _cared_for(ref: Ref, start: int | None, end: int | None, definitions: Definitions) -> Query:
+    """Return the query for rows of care that has some time in common with the dates, and for those that tell no date of care.
+
+    A row's main date begins at ``ds``: what began before the dates is asked whether it went on until then.
+    """
+    members = {ref.type, *definitions.compartments[ref.type].members}
+    mains = {name: param for name in sorted(members) if (param := main_date(definitions.search_params[name]))}
+    born = tuple(name for name, param in mains.items() if param.code == "birthdate")
     outside: list[Query] = []
     if start is not None:
-        outside.append(Between("ds", None, start))
+        until = LAST if end is None else end
+        lasting = [
+            both(Eq("ty", name), _lasts(name, param, start, until, definitions))
+            for name, param in mains.items()
+            if name not in born
+        ]
+        outside.append(both(Between("ds", None, start), Not(either(lasting))))
     if end is not None:
         outside.append(Between("ds", end, None))
     return either([In("ty", born), Not(either(outside))])
 
 
-def _main(name: str, definitions: Definitions) -> str | None:
-    param = main_date(definitions.search_params[name])
-    return param.code if param else None
+def _lasts(name: str, main: SearchParam, start: int, end: int, definitions: Definitions) -> Query:
+    """Return the query for rows of a type, begun before ``start``, that went on then: what has an end of its own, until that."""
+    params = definitions.search_params[name]
+    if name not in _ENDS:
+        return date.touching(homes(params, name, main)[0], start, end)
+    return Not(date.over_by(homes(params, name, params[_ENDS[name]])[0], start))
 
 
 def _require_record(ref: Ref, grant: Grant, env: Env) -> None:
@@ -143,27 +151,3 @@ def _named(rows: Iterable[Stored], record: Ref, asked: Mapping[str, str], grant:
         return []
     found = env.store.find_many(list(refs)[: env.limits.included], with_index=False)
     return [row for row in found.values() if not row.deleted and grant.decide("read", row.index).permit]
-
-
-def _links(
-    call: Call, context: Context, asked: Mapping[str, str], found: Found, bound: str, env: Env
-) -> dict[str, str]:
-    base, params = f"{context.base_url}/{_path(call)}", tuple(asked.items())
-    links = {"self": f"{base}?{urlencode(params)}" if params else base}
-    if found.more:
-        ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
-        place = Place(owner(context.subject), _path(call), params, found.last or (), bound, ends)
-        links["next"] = next_url(base, seal_place(place, env.seal), call.params)
-    return links
-
-
-def _path(call: Call) -> str:
-    return f"{call.ref}/$everything"
-
-
-def _resume(call: Call, context: Context, env: Env) -> Place | None:
-    token = dict(call.params).get("_page")
-    if token is None:
-        return None
-    now = env.clock.micros() // 1_000_000
-    return open_place(token, env.unseal, owner=owner(context.subject), path=_path(call), now=now)

@@ -5,20 +5,17 @@ Two observations are of a kind if they share a coding, or the text where neither
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 import msgspec
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Invalid, TooCostly
-from fhir_dmp.fhir.bundle import bundle, shown
+from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.subset import subset_of
-from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
-from fhir_dmp.store.port import Order, Page
+from fhir_dmp.store.port import Found, Order, Page
 from fhir_dmp.store.query import both
 
 _NEWEST = (Order("ds", descending=True), Order("co"))
@@ -43,6 +40,7 @@ def lastn(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
     Raises ``Invalid`` without anything that is searched by, ``TooCostly`` where too many would have to be looked at.
     """
+    listing = Listing.of(call, "Observation/$lastn", context, env)
     most = call.parameters.value("max") or 1
     params = tuple((item.name, str(item.value)) for item in call.parameters.items if item.name != "max")
     request = parse("Observation", params, env.definitions, env.limits, strict=True)
@@ -62,15 +60,8 @@ def lastn(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         if seen >= env.limits.chain:
             raise TooCostly(f"$lastn looks at {env.limits.chain} observations; more match. Name a patient or a code.")
         page = Page(env.limits.page, _NEWEST, after=found.last)
-    links = {"self": f"{context.base_url}/Observation/$lastn?{urlencode((*params, ('max', most)))}"}
-    part = subset_of(call.params, env.definitions)
-    entries = shown(((row.ref, part(row.body)) for row in latest), "match", context.base_url)
-    return Result(
-        "ok",
-        bundle("searchset", entries, links=links, total=len(latest)),
-        entities=tuple(map(disclosed, latest)),
-        query=urlencode(params),
-    )
+    used, part = (*params, ("max", str(most))), subset_of(call.params, env.definitions)
+    return listing.searchset(used, Found(tuple(latest), more=False), part, total=len(latest))
 
 
 class _Kinds:

@@ -58,7 +58,18 @@ def asked(value: str, name: str, now: datetime) -> tuple[str, int, int]:
 def overlapping(name: str, value: str, now: datetime) -> Query:
     """Return the query for what has some time in common with the value (``po`` of ``_filter``)."""
     _, low, high = asked(value, name, now)
-    return _ap(name, low, high)
+    return touching(name, low, high)
+
+
+def touching(name: str, start: int, end: int) -> Query:
+    """Return the query for what has some time in common with the span."""
+    short = Range(name, (start - DAY, end), (start + 1, None))
+    return either([short, Range(name + LONG, (None, end), (start + 1, LAST + 1))])
+
+
+def over_by(name: str, moment: int) -> Query:
+    """Return the query for what has ended by the moment."""
+    return _both(name, (None, moment), (None, moment + 1))
 
 
 def _one(name: str, value: str, now: datetime) -> Query:
@@ -113,12 +124,7 @@ def _sa(name: str, start: int, end: int) -> Query:
 
 def _eb(name: str, start: int, end: int) -> Query:
     del end
-    return _both(name, (None, start), (None, start + 1))
-
-
-def _ap(name: str, start: int, end: int) -> Query:
-    short = Range(name, (start - DAY, end), (start + 1, None))
-    return either([short, Range(name + LONG, (None, end), (start + 1, LAST + 1))])
+    return over_by(name, start)
 
 
 _PREFIXES: Mapping[str, Callable[[str, int, int], Query]] = {
@@ -130,5 +136,5 @@ _PREFIXES: Mapping[str, Callable[[str, int, int], Query]] = {
     "le": _le,
     "sa": _sa,
     "eb": _eb,
-    "ap": _ap,
+    "ap": touching,
 }

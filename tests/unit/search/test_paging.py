@@ -23,7 +23,7 @@ OTHERS = {
     "another purpose": replace(SUBJECT, person=replace(EVE, purpose="FAMRQT")),
     "no person": replace(SUBJECT, person=None),
 }
-PLACE = Place(owner(SUBJECT), "Observation", (("code", "a"),), ("x", Decimal("36.70"), None, 5), "f" * 17, 1000)
+PLACE = Place(owner(SUBJECT), "Observation", (("code", "a"),), ("x", Decimal("36.70"), None, 5), "f" * 17, 5, 1000)
 SEAL = Seal(b"0" * 32, "page")
 
 
