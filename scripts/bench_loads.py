@@ -107,7 +107,8 @@ def _observation(bundle: Json, patient: str) -> bytes:
 
 
 def _changed(resource: Json) -> bytes:
-    return codec.dumps({**resource, "note": [{"text": "Relu et confirmé."}]})
+    """Return the resource with a note that is new in each request: what changes nothing would make no version."""
+    return codec.dumps({**resource, "note": [{"text": "Relu et confirmé, @NEW@."}]})
 
 
 def _transaction(bundle: Json) -> bytes:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import may_find_by_ins, require_scope
-from fhir_dmp.call import Context, Env, Grant, Params
+from fhir_dmp.call import Call, Context, Env, Grant, Params
 from fhir_dmp.errors import Invalid, MultipleMatches
 from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.search.compile import compile_criteria
@@ -86,6 +86,15 @@ def _params(resource_type: str, criteria: str) -> Params:
             raise Invalid(f"The criteria {criteria[:100]!r} are not about {resource_type}.")
         criteria = query
     return tuple(parse_qsl(criteria, keep_blank_values=True))
+
+
+def sought(call: Call, context: Context, grant: Grant, env: Env) -> tuple[Call, tuple[Lock, ...]]:
+    """Return the call with the id of the one resource that its criteria match, if any does, and what holds them; one by id as it is."""
+    if call.id is not None:
+        return call, ()
+    matched = match(call.resource_type, call.criteria or "", context, grant, env)
+    found = only(matched)
+    return (replace(call, id=found.ref.id) if found else call), (matched.lock,)
 
 
 def only(matched: Matched) -> Stored | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import entity, prepare, resource_of, standing
-from fhir_dmp.store.change import Lock, Stored
+from fhir_dmp.interactions.write import one_change, prepare, resource_of, standing
+from fhir_dmp.store.change import Lock
 
 
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
@@ -21,10 +19,5 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         if found is not None:
             return standing(found)
         locks = (matched.lock,)
-    change = prepare(Ref(call.resource_type, env.ids.new()), None, tree, context, env)
-    return Plan(changes=(change,), finish=_created, locks=locks, entities=(entity(change),))
-
-
-def _created(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
-    row = stored[0]
-    return Result("created", row.body, row.ref, row.version, row.updated)
+    made = prepare(Ref(call.resource_type, env.ids.new()), None, tree, context, env)
+    return one_change(made, None, locks)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
-from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import entity, known, removal, require_version, withheld
-from fhir_dmp.store.change import Lock, Stored
+from fhir_dmp.interactions.conditional import sought
+from fhir_dmp.interactions.preconditions import require_version
+from fhir_dmp.interactions.write import entity, known, removal, withheld
+from fhir_dmp.store.change import Stored
 
 
 def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan for a deletion; what is absent or already deleted needs none, and the answer is the same."""
-    locks: tuple[Lock, ...] = ()
+    call, locks = sought(call, context, grant, env)
     if call.id is None:
-        matched = match(call.resource_type, call.criteria or "", context, grant, env)
-        found = only(matched)
-        if found is None:
-            require_version(call, None)
-            return Plan(changes=(), finish=lambda *_: Result("no-content"))
-        call, locks = replace(call, id=found.ref.id), (matched.lock,)
+        require_version(call, None)
+        return Plan(changes=(), finish=lambda *_: Result("no-content"))
     row = env.store.find_current(call.ref)
     seen = known(call, row, context, grant)
     change = removal(call, seen)

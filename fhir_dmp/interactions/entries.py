@@ -261,7 +261,7 @@ def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, s
 
 def _read(parts: list[str], params: Params, conditions: Mapping[str, str]) -> Call | None:
     found = _reading(parts)
-    if found is None or found.name != "read":
+    if found is None or found.name not in ("read", "vread"):
         return replace(found, params=params) if found else None
     since = _http_date(conditions.get("ifModifiedSince"))
     return replace(found, params=params, if_none_match=conditions.get("ifNoneMatch"), if_modified_since=since)

@@ -6,7 +6,6 @@ A patch can ask what is there (``test``, ``where``), so it needs the right to re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from fhir_dmp.access.rules import require_scope
@@ -14,20 +13,17 @@ from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.errors import Gone, Invalid, NotFound, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions import fhirpath_patch, json_patch
-from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import changed, one_change, require_version, visible
-from fhir_dmp.store.change import Change, Lock, Stored
+from fhir_dmp.interactions.conditional import sought
+from fhir_dmp.interactions.preconditions import require_version
+from fhir_dmp.interactions.write import changed, one_change, visible
+from fhir_dmp.store.change import Change, Stored
 
 
 def patch(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan for the patched version of the resource with that id, or of the one that the criteria match."""
-    locks: tuple[Lock, ...] = ()
+    call, locks = sought(call, context, grant, env)
     if call.id is None:
-        matched = match(call.resource_type, call.criteria or "", context, grant, env)
-        found = only(matched)
-        if found is None:
-            raise NotFound("Nothing matches the criteria; there is nothing to patch.", reasons=("absent",))
-        call, locks = replace(call, id=found.ref.id), (matched.lock,)
+        raise NotFound("Nothing matches the criteria; there is nothing to patch.", reasons=("absent",))
     before = env.store.find_current(call.ref)
     return one_change(patched(call, before, context, grant, env), before, locks)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
-
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone
+from fhir_dmp.interactions.preconditions import is_had
 from fhir_dmp.interactions.subset import subset_of
-from fhir_dmp.interactions.write import disclosed, etag_versions, visible
-from fhir_dmp.store.change import Stored
+from fhir_dmp.interactions.write import disclosed, visible
 
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -18,23 +16,10 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if row.deleted:
         raise Gone(f"{call.ref} was deleted.")
     return Result(
-        outcome="not-modified" if _unchanged(call, row) else "ok",
+        outcome="not-modified" if is_had(call, row) else "ok",
         body=subset_of(call.params, env.definitions)(row.body),
         ref=row.ref,
         version=row.version,
         updated=row.updated,
         entities=(disclosed(row),),
     )
-
-
-def _unchanged(call: Call, row: Stored) -> bool:
-    if call.if_none_match is not None:
-        versions = etag_versions(call.if_none_match)
-        return versions is None or str(row.version) in versions
-    if call.if_modified_since is not None:
-        try:
-            since = parsedate_to_datetime(call.if_modified_since)
-        except ValueError:
-            return False
-        return row.updated // 1_000_000 <= int(since.timestamp())
-    return False

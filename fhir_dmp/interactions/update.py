@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import entity, known, next_version, prepare, require_version, resource_of
-from fhir_dmp.store.change import Lock, Stored
+from fhir_dmp.interactions.conditional import sought
+from fhir_dmp.interactions.preconditions import require_version
+from fhir_dmp.interactions.write import known, next_version, one_change, prepare, resource_of
 
 
 def update(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
-    """Return the Plan for the next version; an id that was never used makes version 1 (update as create)."""
+    """Return the Plan for the next version; an id that was never used makes version 1 (update as create).
+
+    What is there as it was sent stays the version that it is.
+    """
     tree = resource_of(call)
-    locks: tuple[Lock, ...] = ()
-    if call.id is None:
-        matched = match(call.resource_type, call.criteria or "", context, grant, env)
-        found = only(matched)
-        locks = (matched.lock,)
-        if found is None and "id" not in tree:
-            return _new(call, tree, locks, context, env)
-        call = replace(call, id=found.ref.id if found else tree["id"])
+    by_criteria = call.id is None
+    call, locks = sought(call, context, grant, env)
+    if by_criteria:
+        if call.id is None and "id" not in tree:
+            require_version(call, None)
+            new = Ref(call.resource_type, env.ids.new())
+            return one_change(prepare(new, None, tree, context, env), None, locks)
+        call = replace(call, id=call.id or tree["id"])
         tree = {**tree, "id": tree.get("id", call.id)}
     before = known(call, env.store.find_current(call.ref), context, grant)
-    change = next_version(call, tree, before, context, env)
-    return Plan(
-        changes=(change,),
-        finish=_created if change.kind == "create" else _updated,
-        locks=locks,
-        entities=(entity(change),),
-    )
-
-
-def _new(call: Call, tree: Mapping[str, Any], locks: tuple[Lock, ...], context: Context, env: Env) -> Plan:
-    """Return the Plan for what no criteria match and nobody gave an id."""
-    require_version(call, None)
-    change = prepare(Ref(call.resource_type, env.ids.new()), None, tree, context, env)
-    return Plan(changes=(change,), finish=_created, locks=locks, entities=(entity(change),))
-
-
-def _created(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
-    row = stored[0]
-    return Result("created", row.body, row.ref, row.version, row.updated)
-
-
-def _updated(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
-    row = stored[0]
-    return Result("ok", row.body, row.ref, row.version, row.updated)
+    return one_change(next_version(call, tree, before, context, grant, env), before, locks)

@@ -7,6 +7,7 @@ import re
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone, NotFound
 from fhir_dmp.fhir import codec
+from fhir_dmp.interactions.preconditions import is_had
 from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.store.change import Index, Stored
@@ -16,7 +17,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 
 def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return that version. It is judged by its own row and by the present one: the stricter wins."""
+    """Return that version. It is judged by its own row and by the present one: the stricter wins. Conditional vread answers 304."""
     version = int(call.version) if call.version and _VERSION.match(call.version) else 0
     current = env.store.find_current(call.ref, with_index=grant.searches("read"))
     if current is None or not 0 < version <= current.version:
@@ -30,7 +31,7 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if row.deleted:
         raise Gone(f"{call.ref} version {version} is its deletion.")
     return Result(
-        outcome="ok",
+        outcome="not-modified" if is_had(call, row) else "ok",
         body=subset_of(call.params, env.definitions)(row.body),
         ref=row.ref,
         version=row.version,

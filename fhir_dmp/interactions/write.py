@@ -1,15 +1,16 @@
-"""What interactions share: a resource on its way in, versions and ETags, what an event says of a row. https://hl7.org/fhir/R4/resource.html#Meta."""
+"""What interactions share: a resource on its way in, its next version, what an event says of a row. https://hl7.org/fhir/R4/resource.html#Meta."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from fhir_dmp.access import people, systems
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
+from fhir_dmp.clock import instant
 from fhir_dmp.errors import (
     Conflict,
     Invalid,
@@ -18,12 +19,12 @@ from fhir_dmp.errors import (
     Refused,
     TooLong,
     Unprocessable,
-    VersionMismatch,
 )
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
+from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.store.change import STAMP, Change, Lock, Stored
 from fhir_dmp.store.query import kept
 
@@ -84,9 +85,10 @@ def one_change(change: Change | None, before: Stored | None, locks: tuple[Lock, 
     if change is None and before is not None:
         return standing(before)
     changes = (change,) if change else ()
+    made: Literal["created", "ok"] = "created" if change is not None and change.kind == "create" else "ok"
     return Plan(
         changes=changes,
-        finish=lambda stored, _: Result("ok", stored[0].body, stored[0].ref, stored[0].version, stored[0].updated),
+        finish=lambda stored, _: Result(made, stored[0].body, stored[0].ref, stored[0].version, stored[0].updated),
         locks=locks,
         entities=tuple(map(entity, changes)),
     )
@@ -156,8 +158,14 @@ def tombstone(before: Stored) -> Change:
     return Change(before.ref, before.version + 1, before, None, {**told, "t": kept(before.index.get("t", ()))})
 
 
-def next_version(call: Call, tree: Mapping[str, Any], before: Stored | None, context: Context, env: Env) -> Change:
-    """Return the Change that an update makes of ``before``; the body's id must be the one that the call names."""
+def next_version(
+    call: Call, tree: Mapping[str, Any], before: Stored | None, context: Context, grant: Grant, env: Env
+) -> Change | None:
+    """Return the Change that an update makes of ``before``; the body's id must be the one that the call names.
+
+    None where everything is there as it was sent: who sends a record each night makes no versions that say nothing. Who may not
+    update it is refused whatever differs, and so the Change is made; as it is for who tells a Provenance of it.
+    """
     if tree.get("id") != call.id:
         raise Invalid(
             f"The body's id {tree.get('id')!r} must be the id in the path, {call.id!r}.", expression=f"{call.type}.id"
@@ -166,7 +174,33 @@ def next_version(call: Call, tree: Mapping[str, Any], before: Stored | None, con
     change = prepare(call.ref, before, tree, context, env)
     if is_part(tree.get("meta")):
         raise Unprocessable("The resource is a part of one (SUBSETTED); read it whole, then change it.")
-    return change
+    if before is None or call.provenance or not _says_the_same(change, before) or _is_a_word(change, context):
+        return change
+    return None if grant.decide("update", before.index).permit else change
+
+
+def _says_the_same(change: Change, before: Stored) -> bool:
+    """Tell whether a change differs from what is there in nothing but the version and its moment, which begin both bodies."""
+    if change.body is None or before.body is None:
+        return False
+    new, old = _head(change.ref, change.version, _STAMP), _head(before.ref, before.version, instant(before.updated))
+    if len(change.body) - len(new) != len(before.body) - len(old) or not before.body.startswith(old):
+        return False
+    return change.body.startswith(new) and change.body[len(new) :] == before.body[len(old) :]
+
+
+def _head(ref: Ref, version: int, moment: str) -> bytes:
+    """Return how the body of a version begins (``_with_meta``)."""
+    meta = f'"meta":{{"versionId":"{version}","lastUpdated":"{moment}"'
+    return f'{{"resourceType":"{ref.type}","id":"{ref.id}",{meta}'.encode()
+
+
+def _is_a_word(change: Change, context: Context) -> bool:
+    """Tell whether it opens or shuts the record that its writer says so: it is said, then, though others wrote the same before."""
+    subject = context.subject
+    if subject is None or change.ref.type not in people.SOURCES:
+        return False
+    return subject.person.kind != "professional" if subject.person else subject.role == systems.INSURANCE
 
 
 def removal(call: Call, before: Stored | None) -> Change | None:
@@ -239,36 +273,6 @@ def withheld(row: Stored | None, grant: Grant) -> Refused | None:
 
 def _is_person(context: Context) -> bool:
     return context.subject is not None and context.subject.person is not None
-
-
-def require_version(call: Call, before: Stored | None) -> None:
-    """Hold the call to its ``If-Match`` and ``If-None-Match``. https://hl7.org/fhir/R4/http.html#concurrency."""
-    present = before is not None and not before.deleted
-    if call.if_match is not None:
-        expected = etag_versions(call.if_match)
-        if before is None or not present or (expected is not None and str(before.version) not in expected):
-            actual = f"version {before.version}" if before is not None and present else "absent"
-            raise VersionMismatch(f"If-Match names {call.if_match}, the resource is {actual}.")
-    if call.if_none_match is not None and present:
-        unwanted = etag_versions(call.if_none_match)
-        if unwanted is None or (before is not None and str(before.version) in unwanted):
-            raise VersionMismatch("If-None-Match does not hold: the resource exists.")
-
-
-def etag_versions(header: str) -> frozenset[str] | None:
-    """Return the versions that an ETag header names, or None for ``*``.
-
-    Raises ``Invalid`` for anything but ``*`` or a list of ``W/"1"`` and ``"1"``.
-    """
-    if header.strip() == "*":
-        return None
-    versions = set()
-    for part in header.split(","):
-        tag = part.strip().removeprefix("W/")
-        if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"':
-            raise Invalid(f'{part.strip()!r} is no version: write W/"3".')
-        versions.add(tag[1:-1])
-    return frozenset(versions)
 
 
 def _with_meta(ref: Ref, version: int, tree: Mapping[str, Any]) -> dict[str, Any]:

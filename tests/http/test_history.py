@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -15,10 +16,14 @@ def patient(name, **more):
     return {"resourceType": "Patient", "id": name, **more}
 
 
+numbers = itertools.count()
+
+
 def write(caller, name, versions):
-    """Write so many versions of a Patient."""
-    for number in range(versions):
-        assert caller.put(f"/Patient/{name}", patient(name, multipleBirthInteger=number)).status_code in (200, 201)
+    """Write so many versions of a Patient, no two alike."""
+    for _ in range(versions):
+        body = patient(name, multipleBirthInteger=next(numbers))
+        assert caller.put(f"/Patient/{name}", body).status_code in (200, 201)
 
 
 def versions(bundle):

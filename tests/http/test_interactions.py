@@ -151,6 +151,26 @@ def test_a_conditional_read_answers_304_for_what_the_reader_has(ehr):
     assert ehr.get(url, headers={"If-Modified-Since": made.headers["Last-Modified"]}).status_code == 304
 
 
+def test_a_conditional_vread_answers_304_for_what_the_reader_has(ehr):
+    """A version never changes: its ETag or a later time is enough, past or present, alone and within a bundle."""
+    made = ehr.post("/Patient", PATIENT)
+    url = f"/Patient/{made.json['id']}"
+    ehr.put(url, {**PATIENT, "id": made.json["id"], "active": True})
+
+    assert ehr.get(f"{url}/_history/1", headers={"If-None-Match": 'W/"1"'}).status_code == 304
+    assert ehr.get(f"{url}/_history/1", headers={"If-None-Match": 'W/"2"'}).status_code == 200
+    assert ehr.get(f"{url}/_history/2", headers={"If-None-Match": 'W/"1", W/"2"'}).status_code == 304
+    since = {"If-Modified-Since": made.headers["Last-Modified"]}
+    unchanged = ehr.get(f"{url}/_history/1", headers=since)
+    assert (unchanged.status_code, unchanged.data, unchanged.headers["ETag"]) == (304, b"", 'W/"1"')
+    assert ehr.get(f"{url}/_history/9", headers=since).status_code == 404
+    request = {"method": "GET", "url": f"{url[1:]}/_history/1", "ifNoneMatch": 'W/"1"'}
+    for kind in ("batch", "transaction"):
+        answer = ehr.post("", {"resourceType": "Bundle", "type": kind, "entry": [{"request": request}]})
+        assert answer.json["entry"][0]["response"]["status"] == "304 Not Modified"
+        assert "resource" not in answer.json["entry"][0]
+
+
 BAD_BODIES = {
     "malformed": (b'{"resourceType": "Patient"', 400),
     "empty": (b"", 400),

@@ -143,6 +143,12 @@ def _query() -> str:
     return request.query_string.decode(errors="replace")
 
 
+def _had(call: Call) -> Call:
+    """Return the call with what its caller says to have already."""
+    headers = request.headers
+    return replace(call, if_none_match=headers.get("If-None-Match"), if_modified_since=headers.get("If-Modified-Since"))
+
+
 def _system(routes: Blueprint, endpoint: Endpoint) -> None:
     @routes.get("/metadata")
     def capabilities() -> Response:
@@ -258,16 +264,7 @@ def _instance(routes: Blueprint, endpoint: Endpoint) -> None:
     @routes.get("/<resource_type>/<resource_id>")
     def read(resource_type: str, resource_id: str) -> Response:
         """FHIR read. https://hl7.org/fhir/R4/http.html#read."""
-        return endpoint.enter(
-            lambda: Call(
-                "read",
-                resource_type,
-                resource_id,
-                params=_params(),
-                if_none_match=request.headers.get("If-None-Match"),
-                if_modified_since=request.headers.get("If-Modified-Since"),
-            )
-        )
+        return endpoint.enter(lambda: _had(Call("read", resource_type, resource_id, params=_params())))
 
     @routes.put("/<resource_type>/<resource_id>")
     def update(resource_type: str, resource_id: str) -> Response:
@@ -311,7 +308,7 @@ def _instance(routes: Blueprint, endpoint: Endpoint) -> None:
     @routes.get("/<resource_type>/<resource_id>/_history/<version>")
     def vread(resource_type: str, resource_id: str, version: str) -> Response:
         """FHIR vread. https://hl7.org/fhir/R4/http.html#vread."""
-        return endpoint.enter(lambda: Call("vread", resource_type, resource_id, version, params=_params()))
+        return endpoint.enter(lambda: _had(Call("vread", resource_type, resource_id, version, params=_params())))
 
 
 def _operations(routes: Blueprint, endpoint: Endpoint) -> None:

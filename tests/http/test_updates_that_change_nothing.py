@@ -1,0 +1,136 @@
+"""An update by what is there already makes no version, and leaves its event as any. https://hl7.org/fhir/R4/http.html#update."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.access_world import changed, consent, document, observation
+
+WEIGHT = b"""{"resourceType": "Observation", "id": "w", "status": "final", "code": {"text": "weight"},
+ "meta": {"tag": [{"code": "a"}]}, "valueQuantity": {"value": %s, "unit": "kg"}}"""
+
+
+def versions(caller, ref):
+    """Return how many versions there are."""
+    return caller.get(f"/{ref}/_history").json["total"]
+
+
+@pytest.fixture
+def weight(ehr):
+    """An Observation of 36.70 kg, as it was answered."""
+    answer = ehr.put("/Observation/w", WEIGHT % b"36.70")
+    assert answer.status_code == 201
+    return answer
+
+
+def test_what_is_there_as_it_was_sent_stays_the_version_that_it_is(ehr, weight):
+    """As it was sent at first, with other blanks, and as it was read: 200, the same version, the same moment, the same bytes."""
+    blank = (WEIGHT % b"36.70").replace(b", ", b",\n   ")
+    for body in (WEIGHT % b"36.70", blank, weight.data):
+        again = ehr.put("/Observation/w", body)
+        assert again.status_code == 200
+        assert again.data == weight.data
+        for header in ("ETag", "Last-Modified"):
+            assert again.headers[header] == weight.headers[header]
+    assert versions(ehr, "Observation/w") == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [WEIGHT % b"36.7", WEIGHT % b"36.71", (WEIGHT % b"36.70").replace(b'"a"', b'"b"')],
+    ids=["36.7", "36.71", "tag"],
+)
+def test_another_digit_is_another_version(ehr, weight, body):
+    """36.7 is not 36.70, and a tag is content."""
+    assert ehr.put("/Observation/w", body).headers["ETag"] == 'W/"2"'
+    assert versions(ehr, "Observation/w") == 2
+
+
+def test_an_update_that_changes_nothing_leaves_its_event(ehr, auditor, weight):
+    """The act is told as any update: who said again that it is so, and of which version."""
+    ehr.put("/Observation/w", WEIGHT % b"36.70")
+    found = auditor.get("/AuditEvent?date=ge2000&entity=Observation/w&subtype=update").json["entry"]
+
+    assert len(found) == 2
+    for event in (entry["resource"] for entry in found):
+        assert "Observation/w" in str(event["entity"])
+        assert event["action"] == "U"
+
+
+def test_conditions_hold_though_nothing_changes(ehr, weight):
+    """A stale If-Match is 412, the present one passes; criteria find what is updated."""
+    body = WEIGHT % b"36.70"
+
+    assert ehr.put("/Observation/w", body, headers={"If-Match": 'W/"9"'}).status_code == 412
+    assert ehr.put("/Observation/w", body, headers={"If-None-Match": "*"}).status_code == 412
+    for url, headers in (("/Observation/w", {"If-Match": 'W/"1"'}), ("/Observation?_id=w", {})):
+        answer = ehr.put(url, body, headers=headers)
+        assert (answer.status_code, answer.headers["ETag"]) == (200, 'W/"1"')
+
+
+def test_what_was_deleted_comes_back_by_the_same_content(ehr, weight):
+    """That it is there again is a change."""
+    ehr.delete("/Observation/w")
+
+    answer = ehr.put("/Observation/w", WEIGHT % b"36.70")
+
+    assert (answer.status_code, answer.headers["ETag"]) == (201, 'W/"3"')
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_entries_that_change_nothing_make_no_version(ehr, weight, kind):
+    """Beside others that do; each is answered by what is there now, and an entry may read it."""
+    entries = [
+        {"request": {"method": "PUT", "url": "Observation/w"}, "resource": json.loads(WEIGHT % b"36.70")},
+        {"request": {"method": "PUT", "url": "Patient/p"}, "resource": {"resourceType": "Patient", "id": "p"}},
+        {"request": {"method": "GET", "url": "Observation/w"}},
+    ]
+    bundle = {"resourceType": "Bundle", "type": kind, "entry": entries}
+    sent = json.dumps(bundle).replace("36.7,", "36.70,").encode()
+    for status in ("201 Created", "200 OK"):
+        answer = ehr.post("", sent, headers={"Prefer": "return=representation"})
+        same, other, read = answer.json["entry"]
+        assert (same["response"]["status"], same["response"]["etag"]) == ("200 OK", 'W/"1"')
+        assert same["response"]["location"].endswith("/Observation/w/_history/1")
+        assert (other["response"]["status"], other["response"]["etag"]) == (status, 'W/"1"')
+        assert read["resource"] == same["resource"] == weight.json
+    assert versions(ehr, "Observation/w") == versions(ehr, "Patient/p") == 1
+
+
+def test_who_may_not_update_it_learns_nothing_by_what_is_there(world):
+    """The same refusal for the same content as for any other."""
+    made = world.ehr.made(observation(world.patient))
+    other = world.system("ehr-two", "ehr", "urn:s|2")
+
+    same, another = (other.update(changed(made, **more)) for more in ({}, {"status": "amended"}))
+
+    assert (same.status, same.text) == (another.status, another.text)
+    assert same.status in (403, 409)
+
+
+def test_the_holders_word_counts_though_a_system_wrote_the_same_before(world):
+    """A Consent that an EHR kept opens nothing; the holder sends it unchanged, and it opens the record."""
+    item = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+    kept = world.ehr.made(consent(world.patient, "permit"))
+    doctor = world.professional("1")
+    assert doctor.read(item).status == 403
+
+    said = world.holder().update(changed(kept))
+
+    assert (said.status, said.body["meta"]["versionId"]) == (200, "2")
+    assert doctor.read(item).status == 200
+
+
+def test_an_entry_that_changes_labels_alone_is_answered_as_an_update(world):
+    """The holder masks what others wrote, within a transaction too."""
+    made = world.ehr.made(document(world.patient))
+    masked = changed(made, meta={"security": document(world.patient, "MASQUE_PS")["meta"]["security"]})
+    put = {"request": {"method": "PUT", "url": f"DocumentReference/{made['id']}"}, "resource": masked}
+
+    answer = world.holder().transaction(put)
+
+    assert answer.status == 200, answer
+    assert answer.body["entry"][0]["response"]["status"] == "200 OK"
+    assert answer.body["entry"][0]["response"]["etag"] == 'W/"2"'
