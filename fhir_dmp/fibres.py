@@ -14,7 +14,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from queue import SimpleQueue
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import ClassVar, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -32,9 +32,21 @@ BLOCKING_AT_ONCE = 16
 class Fibre(greenlet):
     """One call that runs on the thread of ``loop``; ``do`` must not raise."""
 
+    under_way: ClassVar[int] = 0
+    """Fibres of the process that have begun and not ended."""
+
     def __init__(self, do: Callable[[], None], loop: AbstractEventLoop) -> None:
-        super().__init__(do)
+        super().__init__()
+        self._do = do
         self.loop = loop
+
+    def run(self) -> None:
+        """Do it, and be counted meanwhile."""
+        Fibre.under_way += 1
+        try:
+            self._do()
+        finally:
+            Fibre.under_way -= 1
 
     def gives_way(self) -> None:
         """Go back to the loop, until somebody switches to this fibre again."""

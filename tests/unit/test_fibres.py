@@ -8,30 +8,8 @@ import threading
 import pytest
 
 from fhir_dmp.errors import TooMany
-from fhir_dmp.fibres import Fibre, Threads, latch, offload, offloaded, on_loop, open_all, pause
-
-
-def run(*calls):
-    """Run the functions as fibres of one loop, and return what each returned or raised, in their order."""
-
-    async def together():
-        loop = asyncio.get_running_loop()
-        ends = [loop.create_future() for _ in calls]
-
-        def fibre(call, end):
-            def do():
-                try:
-                    end.set_result(call())
-                except Exception as fault:
-                    end.set_exception(fault)
-
-            return Fibre(do, loop)
-
-        for call, end in zip(calls, ends, strict=True):
-            fibre(call, end).switch()
-        return await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), 10)
-
-    return asyncio.run(together())
+from fhir_dmp.fibres import Threads, latch, offload, offloaded, on_loop, open_all, pause
+from tests.fibres import run
 
 
 def test_fibres_take_turns_on_one_thread_while_they_wait():

@@ -1,0 +1,85 @@
+"""Group commit: who waits together flies together."""
+
+from __future__ import annotations
+
+import pytest
+
+from fhir_dmp.fibres import Fibre, pause
+from fhir_dmp.stores.mongo import flights
+from fhir_dmp.stores.mongo.flights import Flights
+from tests.fibres import run
+
+
+@pytest.fixture
+def landed():
+    """The groups that have flown, in their order."""
+    return []
+
+
+@pytest.fixture
+def group(landed):
+    """Flights that note who flew with whom, and answer each with their own item."""
+
+    def fly(members):
+        landed.append([member.item for member in members])
+        for member in members:
+            member.result = member.item
+
+    return Flights(fly, of="test", heaviest=100, most=100, seconds=5)
+
+
+def calls(group, many, after=0.0):
+    """As many calls that join, each a moment after the one before."""
+
+    def call(number):
+        pause(after * number)
+        return group.join(number)
+
+    return [lambda number=number: call(number) for number in range(many)]
+
+
+def test_calls_that_are_under_way_together_share_one_flight(group, landed, monkeypatch):
+    """The first waits for the others, who come one after the other: two thirds of them are enough."""
+    monkeypatch.setattr(flights, "HOLD_SECONDS", 2.0)
+
+    assert run(*calls(group, 6, after=0.02)) == list(range(6))
+
+    assert landed[0] == [0, 1, 2, 3]
+    assert sorted(sum(landed, [])) == list(range(6))
+
+
+def test_a_caller_who_is_alone_waits_for_nobody(group, landed, monkeypatch):
+    """A flight that waited for others would be too late to be believed here."""
+    monkeypatch.setattr(flights, "HOLD_SECONDS", 60.0)
+
+    assert run(*calls(group, 1)) == [0]
+    assert group.join("from a thread") == "from a thread"
+
+    assert landed == [[0], ["from a thread"]]
+
+
+def test_a_flight_leaves_without_those_who_do_not_come(group, landed):
+    """Calls that are under way and want nothing of the log hold others back for a moment only."""
+
+    def other():
+        pause(0.5)
+        return "other"
+
+    assert run(*calls(group, 1), other, other) == [0, "other", "other"]
+
+    assert landed == [[0]]
+
+
+def test_fibres_are_counted_while_they_are_under_way():
+    """Whatever ends them."""
+
+    def counts():
+        pause(0.01)
+        return Fibre.under_way
+
+    def fails():
+        pause(0.02)
+        raise ValueError
+
+    assert run(counts, counts, fails)[:2] == [3, 2]
+    assert Fibre.under_way == 0
