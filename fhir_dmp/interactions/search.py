@@ -22,7 +22,7 @@ from fhir_dmp.search.order import orders
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
-from fhir_dmp.store.query import And, Eq, In, Query, Scalar, both, either
+from fhir_dmp.store.query import And, Eq, In, Query, Scalar, assuming, both, either
 
 MOST_MIXED = 20
 """Types that a search may have whose criteria do not come to one question for all of them."""
@@ -115,7 +115,7 @@ def _values(query: Query) -> tuple[str, tuple[Scalar, ...]] | None:
 def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> Result:
     call, env = listing.call, listing.env
     allowed = narrow(grant.rules("search"))
-    query = both(criteria, *_within(call, env), allowed)
+    query = both(criteria, *_within(call, env), assuming(allowed, "ty", call.type) if call.type else allowed)
     part = subset_of(request.used, env.definitions)
     if request.count_only:
         total: int | None = env.store.count(query)

@@ -28,6 +28,7 @@ from fhir_dmp.search.model import (
     Setting,
     Single,
 )
+from fhir_dmp.search.pairs import paired
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import halves, split, unescape, unsupported
 from fhir_dmp.store.query import EVERYTHING, NOTHING, And, Between, Eq, In, Not, Query, Range, both, either, prefix
@@ -41,7 +42,7 @@ _LATEST = 16**13 - 1
 
 def compile_criteria(resource_type: str, criteria: Sequence[Criterion], setting: Setting) -> Query:
     """Return the query for rows of the type that meet all criteria; the caller's own rules are not in it."""
-    parts = [_criterion(each, setting) for each in criteria]
+    parts = paired(resource_type, [_criterion(each, setting) for each in criteria])
     if any(_names_type(part, resource_type) for part in parts):
         return both(*parts)
     return both(Eq("t", resource_type), *parts)

@@ -16,6 +16,7 @@ from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.search.category import categoriser
 from fhir_dmp.search.model import Params
 from fhir_dmp.search.names import is_root, names_of, parts
+from fhir_dmp.search.pairs import indexer as pair_indexer
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import bounded
 from fhir_dmp.settings import Limits
@@ -48,7 +49,7 @@ MAIN_DATES = (
 )
 """Date parameters by how well they tell when a thing was; the first that a type has orders a patient's rows (``ds``)."""
 
-FORM = 2
+FORM = 3
 """The form in which rows are indexed: raised whenever ``extract`` makes something else of the same resource, so that a database that holds
 rows of an older form is known."""
 
@@ -104,6 +105,7 @@ class _Type:
         self._plans: dict[str, list[_Plan]] = {}
         self._told: list[str] = []
         self._category = categoriser(definitions.categories, resource_type)
+        self._pairs = pair_indexer(resource_type)
         homes = names_of(params).homes
         for param in params.values():
             if param.code not in SKIPPED:
@@ -160,7 +162,7 @@ class _Type:
 
     def _index(self, tree: Mapping[str, Any], tokens: list[str], ranges: _Ranges) -> dict[str, Any]:
         unique = list(dict.fromkeys(tokens))
-        index: dict[str, Any] = {"t": unique}
+        index: dict[str, Any] = {"t": unique + self._pairs(unique)}
         patients = [each[1:] for each in unique if each.startswith("@Patient/")]
         if patients:
             index["pt"] = patients

@@ -222,7 +222,7 @@ def assuming(query: Query, field: str, value: Scalar) -> Query:
         case Not(part):
             left = assuming(part, field, value)
             return EVERYTHING if left == NOTHING else NOTHING if left == EVERYTHING else Not(left)
-        case _ if mentions(query, frozenset({field})):
+        case Eq(of) | In(of) | Among(of) | Between(of) | Like(of) if of == field:
             return EVERYTHING if matches(query, {field: value}) else NOTHING
         case _:
             return query

@@ -28,7 +28,7 @@ do. Under 64 callers audited reads rose from 2,500/s to 3,300/s by it, and their
 waits for nobody.
 """
 
-_MOST = 2 / 3
+_MOST = 0.7
 """The part of the fibres under way that is enough: the others are on the way to their answers or to another flight."""
 
 _TOO_SLOW = "The database is too slow to make this durable in time."
