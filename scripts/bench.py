@@ -1,6 +1,7 @@
 """Measure the server: a real one on a folder of its own, generated patients, ``wrk`` beside it, and two floors of the same run.
 
-The load generator, the server and the database share this machine's cores: read the ratios. Every load is bounded in time and
+The load generator, the server and the database share this machine's cores, and others may share the machine: all loads are measured
+in several rounds, and medians are told. Read the ratios. Every load is bounded in time and
 goes to loopback alone, and only processes started here are ended. A figure counts good answers alone; errors stand beside it.
 """
 
@@ -15,19 +16,20 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import bench_loads
 import bench_person
 import bench_wrk
 import requests
-from bench_loads import LOADS, SEARCHES, Held
+from bench_loads import LOADS, SEARCHES
 from bench_target import Shape, Target, floor, server, unaudited
 from bench_wrk import MIXED, Load
 
@@ -80,11 +82,12 @@ def main() -> int:
     options = _options()
     print(_machine(options), flush=True)
     with _folder(options) as folder:
-        rows = []
+        measured = []
         for row in _measure(options, folder):
-            rows.append(row)
+            measured.append(row)
             print(f"  {row.name}: {row.per_second:.0f}/s", file=sys.stderr, flush=True)
-    _print(rows)
+    rows = _medians(measured)
+    _print(rows, _ratios(measured))
     if options.json:
         report = {"machine": _machine(options), "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -94,7 +97,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=500, help="patients to load, of nearly 60 resources each (500)")
-    parser.add_argument("--seconds", type=int, default=8, help="seconds for each load (8)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all loads; medians are told (3)")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds for each load in each round (3)")
     parser.add_argument("--connections", type=int, default=64, help="connections of wrk (64)")
     parser.add_argument("--loaders", type=int, default=8, help="connections of the import (8)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the server (2)")
@@ -136,31 +140,44 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
 
 
 def _table(options: argparse.Namespace, target: Target, shape: Shape, folder: Path) -> Iterator[Row]:
-    """Measure what is wanted, in the order of the table; what is loaded for it comes first."""
+    """Measure what is wanted, each for a while in every round, so that a slow minute of the machine is shared by all."""
     wanted = options.only or NAMES
     if not options.no_load:
         yield _import(options, target, 0, options.patients)
-    has = bench_loads.held(target)
-    loads = bench_loads.loads(has, SEED, options.patients)
-    for name in FLOORS:
-        if name in wanted:
-            with floor(folder, shape, folder / "floor.log", audited="audited" in name) as bare:
-                yield _load(replace(loads[0], name=name), bare, options, folder)
-    if UNAUDITED in wanted:
-        with unaudited(folder, shape, folder / "unaudited.log", target) as silent:
-            yield _load(replace(loads[0], name=UNAUDITED), silent, options, folder)
-    yield from (_load(load, target, options, folder) for load in loads if load.name in wanted)
-    if set(bench_person.LOADS) & set(wanted):
-        yield from _asked_by_a_doctor(has, target, options, folder)
+    with ExitStack() as servers:
+        aims = list(_aims(wanted, options, target, shape, folder, servers))
+        for _ in range(options.rounds):
+            yield from (_load(load, at, options, folder) for load, at in aims)
     if "Synthea, resources" in wanted and SYNTHEA.is_dir():
         yield _synthea(options, target)
 
 
-def _asked_by_a_doctor(has: Held, target: Target, options: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    """Measure reads and pages of a person, whose rules rest on the Consents and the care team of one record."""
-    who = bench_person.doctor(target, bench_person.one_subject([bench_loads.alone(each) for each in has.bodies[:39]]))
-    for load in who.loads():
-        yield _load(load, replace(target, token=lambda: who.token), options, folder)
+def _aims(
+    wanted: Sequence[str],
+    options: argparse.Namespace,
+    target: Target,
+    shape: Shape,
+    folder: Path,
+    servers: ExitStack,
+) -> Iterator[tuple[Load, Target]]:
+    """Yield what is asked of whom, in the order of the table; ``servers`` keeps those running that are only there to compare."""
+    has = bench_loads.held(target)
+    loads = bench_loads.loads(has, SEED, options.patients)
+    read = loads[0]
+    for name in FLOORS:
+        if name in wanted:
+            bare = floor(folder, shape, folder / "floor.log", audited="audited" in name)
+            yield replace(read, name=name), servers.enter_context(bare)
+    if UNAUDITED in wanted:
+        silent = unaudited(folder, shape, folder / "unaudited.log", target)
+        yield replace(read, name=UNAUDITED), servers.enter_context(silent)
+    yield from ((load, target) for load in loads if load.name in wanted)
+    if set(bench_person.LOADS) & set(wanted):
+        who = bench_person.doctor(
+            target, bench_person.one_subject([bench_loads.alone(each) for each in has.bodies[:39]])
+        )
+        asking = replace(target, token=who.token)
+        yield from ((load, asking) for load in who.loads() if load.name in wanted)
 
 
 def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterator[Row]:
@@ -169,10 +186,10 @@ def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterato
     for count in CLIFF:
         _import(options, target, before, count)
         before = count
-        for load in bench_loads.loads(bench_loads.held(target), SEED, count):
-            if load.name in SEARCHES:
-                row = _load(load, target, options, folder)
-                yield replace(row, name=f"{row.name} of {count}")
+        searches = [load for load in bench_loads.loads(bench_loads.held(target), SEED, count) if load.name in SEARCHES]
+        for load in searches * options.rounds:
+            row = _load(load, target, options, folder)
+            yield replace(row, name=f"{row.name} of {count}")
 
 
 def _import(options: argparse.Namespace, target: Target, first: int, last: int) -> Row:
@@ -242,7 +259,7 @@ def _machine(options: argparse.Namespace) -> str:
     return (
         f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, load before {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}; {options.workers} workers x {options.threads} threads, "
-        f"{options.connections} connections, {options.patients} patients, {options.seconds} s each"
+        f"{options.connections} connections, {options.patients} patients, {options.rounds} x {options.seconds} s each"
     )
 
 
@@ -278,7 +295,36 @@ RATIOS = {"read": UNAUDITED, "read, consent checked": "read", "patient page, con
 """What a workload is held against beside the floor: what the log costs a read, and what Consents cost a person's."""
 
 
-def _print(rows: Sequence[Row]) -> None:
+def _medians(measured: Sequence[Row]) -> list[Row]:
+    """Return one row for each workload: the medians of its rounds, and all their errors."""
+    return [
+        _median([row for row in measured if row.name == name]) for name in dict.fromkeys(row.name for row in measured)
+    ]
+
+
+def _median(rounds: Sequence[Row]) -> Row:
+    def middle(of: str) -> float:
+        return median(getattr(row, of) for row in rounds)
+
+    return Row(
+        rounds[0].name,
+        *(middle(of) for of in ("per_second", "p50", "p99")),
+        sum(row.refused for row in rounds),
+        sum(row.broken for row in rounds),
+        *(middle(of) for of in ("server_ms", "database_ms")),
+    )
+
+
+def _ratios(measured: Sequence[Row]) -> Iterator[str]:
+    """Yield what a workload keeps of another: the median of the ratios of each round."""
+    for name, base in RATIOS.items():
+        rounds = zip(*([row.per_second for row in measured if row.name == each] for each in (name, base)), strict=False)
+        ratios = [rate / of for rate, of in rounds if of]
+        if ratios:
+            yield f"{name} / {base}: {median(ratios):.2f} ({', '.join(f'{each:.2f}' for each in ratios)})"
+
+
+def _print(rows: Sequence[Row], ratios: Iterable[str]) -> None:
     """Print the table. The ratio is to the bare floor: how much of it is left."""
     base = next((row.per_second for row in rows if row.name == FLOORS[0]), 0.0)
     head = ("workload", "per s", "p50 ms", "p99 ms", "errors", "CPU ms server", "mongod", "of floor", "HAPI")
@@ -301,10 +347,8 @@ def _print(rows: Sequence[Row]) -> None:
             HAPI.get(row.name, ""),
         )
         print(f"{row.name:<30}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
-    rates = {row.name: row.per_second for row in rows}
-    for name, base in RATIOS.items():
-        if name in rates and rates.get(base):
-            print(f"{name} / {base}: {rates[name] / rates[base]:.2f}")
+    for line in ratios:
+        print(line)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -29,13 +30,25 @@ LOADS = ("read, consent checked", "patient page, consent narrowed")
 _ATTENDING = {"identifier": dict(zip(("system", "value"), DOCTOR.split("|"), strict=True))}
 
 
-@dataclass(frozen=True, slots=True)
+HOLDS_SECONDS = 120
+"""How long a token is used: half of what it holds."""
+
+
+@dataclass(slots=True)
 class Doctor:
-    """Who asks, and the record that is open to her: its patient, its observations, the token for it."""
+    """Who asks, and the record that is open to her: its patient, its observations, and how she signs in to it."""
 
     patient: str
     observations: Sequence[str]
-    token: str
+    sign_in: Callable[[], str]
+    _token: str = ""
+    _until: float = 0.0
+
+    def token(self) -> str:
+        """Return a token for the record that holds for a while yet."""
+        if time.monotonic() > self._until:
+            self._token, self._until = self.sign_in(), time.monotonic() + HOLDS_SECONDS
+        return self._token
 
     def loads(self) -> list[Load]:
         """Return the loads whose rules rest on the record's policy."""
@@ -60,7 +73,7 @@ def doctor(target: Target, observations: Sequence[bytes]) -> Doctor:
     names = [
         _made(target, "Observation", each.replace(b"@PATIENT@", patient.encode()), headers) for each in observations
     ]
-    return Doctor(patient, names, _token(target))
+    return Doctor(patient, names, _signing_in(target))
 
 
 def _made(target: Target, kind: str, body: bytes, headers: Any) -> str:
@@ -69,7 +82,8 @@ def _made(target: Target, kind: str, body: bytes, headers: Any) -> str:
     return f"{kind}/{answer.json()['id']}"
 
 
-def _token(target: Target) -> str:
+def _signing_in(target: Target) -> Callable[[], str]:
+    """Make an account and an app for her; return how she gets a token by them."""
     login, password = f"bench-{secrets.token_hex(4)}", secrets.token_urlsafe(24)
     app = f"app-{login}"
     target.command(
@@ -92,7 +106,7 @@ def _token(target: Target) -> str:
         typed=password,
     )
     secret = told.replace("\n", "").partition("secret=")[2].partition("&")[0]
-    return _Browser(target.url).authorized(app, login, password, pyotp.TOTP(secret).now())
+    return lambda: _Browser(target.url).authorized(app, login, password, pyotp.TOTP(secret).now())
 
 
 class _Browser:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 
 from fhir_dmp.fibres import Fibre, pause
@@ -45,7 +47,7 @@ def test_calls_that_are_under_way_together_share_one_flight(group, landed, monke
     assert run(*calls(group, 6, after=0.02)) == list(range(6))
 
     assert landed[0] == [0, 1, 2, 3]
-    assert sorted(sum(landed, [])) == list(range(6))
+    assert sorted(chain.from_iterable(landed)) == list(range(6))
 
 
 def test_a_caller_who_is_alone_waits_for_nobody(group, landed, monkeypatch):
