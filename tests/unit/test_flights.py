@@ -41,12 +41,12 @@ def calls(group, many, after=0.0):
 
 
 def test_calls_that_are_under_way_together_share_one_flight(group, landed, monkeypatch):
-    """The first waits for the others, who come one after the other: two thirds of them are enough."""
+    """The first waits for the others, who come one after the other: two thirds of them are enough, and who comes before it leaves comes along."""
     monkeypatch.setattr(flights, "HOLD_SECONDS", 2.0)
 
     assert run(*calls(group, 6, after=0.02)) == list(range(6))
 
-    assert landed[0] == [0, 1, 2, 3]
+    assert landed[0][:4] == [0, 1, 2, 3]
     assert sorted(chain.from_iterable(landed)) == list(range(6))
 
 
