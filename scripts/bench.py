@@ -20,12 +20,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import bench_loads
+import bench_log
 import bench_person
 import bench_wrk
 import requests
@@ -106,6 +107,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cliff", action="store_true", help="the searches alone, at 500, 2,000 and 8,000 patients")
     parser.add_argument("--only", action="append", choices=NAMES, help="measure this alone; can be repeated")
     parser.add_argument(
+        "--proofs",
+        type=int,
+        nargs="?",
+        const=1_000_000,
+        metavar="EVENTS",
+        help="also make a log of so many events (1,000,000) and ask for proofs out of it",
+    )
+    parser.add_argument(
         "--data-dir", type=Path, help="measure on this folder and keep it; by default a new one that goes"
     )
     parser.add_argument(
@@ -136,7 +145,9 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
         yield from (row for row in rows if options.cliff or row.name in wanted)
         print(f"largest worker: {target.resident():.0f} MB resident", flush=True)
         if not options.cliff and not options.only:
-            print(_of_log(target), flush=True)
+            print(bench_log.of_log(target, folder), flush=True)
+        if options.proofs:
+            print(bench_log.proofs(shape, folder, options.proofs), flush=True)
 
 
 def _table(options: argparse.Namespace, target: Target, shape: Shape, folder: Path) -> Iterator[Row]:
@@ -261,34 +272,6 @@ def _machine(options: argparse.Namespace) -> str:
         f"Python {platform.python_version()}; {options.workers} workers x {options.threads} threads, "
         f"{options.connections} connections, {options.patients} patients, {options.rounds} x {options.seconds} s each"
     )
-
-
-def _of_log(target: Target) -> str:
-    """Return what it takes to verify the log as it is now, beyond the start of a command, and to prove that one event is in it."""
-    moments = [time.monotonic()]
-    for words in (("audit", "head"), ("audit", "verify")):
-        told = target.command(*words)
-        moments.append(time.monotonic())
-    start, whole = (after - before for before, after in pairwise(moments))
-    events = int(told.split(" ", 1)[0])
-    reader = target.another("auditor")
-    found = requests.get(
-        f"{target.url}/fhir/AuditEvent?date=ge2020&subtype=read&_count=200", headers=reader, timeout=60
-    )
-    ids = [entry["resource"]["id"].partition(".")[0] for entry in found.json()["entry"]]
-    with requests.Session() as session:
-        session.headers.update(reader)
-        took = sorted(_seconds(session, f"{target.url}/fhir/AuditEvent/{each}/$proof") for each in ids)
-    return (
-        f"log: {events} events, verified at {events / (whole - start):.0f}/s; a proof takes {took[len(took) // 2] * 1000:.1f} ms "
-        f"(p50 of {len(took)}, with its request)"
-    )
-
-
-def _seconds(session: requests.Session, url: str) -> float:
-    began = time.monotonic()
-    session.get(url, timeout=30)
-    return time.monotonic() - began
 
 
 RATIOS = {"read": UNAUDITED, "read, consent checked": "read", "patient page, consent narrowed": "patient page"}

@@ -149,13 +149,26 @@ def _spent(process: psutil.Process) -> float:
 @contextmanager
 def server(folder: Path, shape: Shape, log: Path) -> Iterator[Target]:
     """Yield ``fhir-dmp serve`` on the folder, with its default settings and a backend client of ours."""
+    with _mongod_ended(folder), _serving(folder, folder, shape, log, {}) as target:
+        yield target
+
+
+@contextmanager
+def serving(settings: Settings, folder: Path, shape: Shape, log: Path) -> Iterator[Target]:
+    """Yield ``fhir-dmp serve`` with these settings, which are of another database of the mongod that runs on the folder."""
+    with _serving(settings.data_dir, folder, shape, log, settings.to_env()) as target:
+        yield target
+
+
+@contextmanager
+def _serving(own: Path, folder: Path, shape: Shape, log: Path, settings: Mapping[str, str]) -> Iterator[Target]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = _environment(DMP_THREADS=str(shape.threads))
-    command = [BIN / "fhir-dmp", "serve", "--port", port, "--workers", shape.workers, "--data-dir", folder]
-    with log.open("w") as told, _started(command, environment, told) as process, _mongod_ended(folder):
+    environment = _environment(**{**settings, "DMP_PUBLIC_URL": "", "DMP_THREADS": str(shape.threads)})
+    command = [BIN / "fhir-dmp", "serve", "--port", port, "--workers", shape.workers, "--data-dir", own]
+    with log.open("w") as told, _started(command, environment, told) as process:
         _wait(f"{url}/readyz", process, log)
-        registry = Registry(folder, environment)
+        registry = Registry(own, environment)
         try:
             token = registry.client(url, "ehr")
             yield Target(url, psutil.Process(process.pid), _mongod(folder), token, registry)
