@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -181,8 +181,7 @@ class Result:
 
     ``outcome`` is a fact that ``http`` gives a status. ``body`` is JSON as bytes (never parsed again). ``entities`` are what
     was disclosed or changed; ``query`` is what a search asked, as the server understood it. ``entries`` are the acts of
-    a bundle's entries, each with its own outcome. ``stream`` stands for a body that is made while it is sent; its end, or that
-    it was cut, is an event of its own. ``content_type`` is that of a body that is no FHIR resource.
+    a bundle's entries, each with its own outcome. ``content_type`` is that of a body that is no FHIR resource.
     """
 
     outcome: Literal["ok", "created", "no-content", "not-modified", "accepted"]
@@ -193,7 +192,6 @@ class Result:
     entities: tuple[Entity, ...] = ()
     query: str | None = None
     entries: tuple[Act, ...] = ()
-    stream: Iterator[bytes] | None = None
     content_type: str | None = None
 
 

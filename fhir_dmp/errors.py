@@ -169,12 +169,6 @@ class TooMany(FhirError):
     status, code, audit_outcome = 429, "throttled", "8"
 
 
-class Interrupted(FhirError):
-    """A stream that its reader left, or that failed, before its end."""
-
-    code, audit_outcome = "incomplete", "4"
-
-
 class Unavailable(FhirError):
     """The database or the audit cannot be reached: nothing was disclosed and nothing changed."""
 

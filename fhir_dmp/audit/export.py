@@ -6,11 +6,11 @@
 ``{"leaf":N,"hash":…,"entry":{…}}``         a leaf: its number for ever, its hash in the tree (hex), and its entry
                                             (``audit.entry``): the hash is SHA-256 of a zero byte and the entry's bytes
 ``{"leaf":N,"hash":…,"entry":null,…}``      a leaf whose row is not there: ``place`` (``w/e/n``) and ``period`` say whose
-``{"leaf":N,"head":M}``                     last line: how many leaves there were, and the number of the head that holds them
+``{"leaf":N,"head":M,"size":S}``            last line: the leaves up to, without, ``N`` were told, and head ``M`` holds ``S``
 ==========================================  ========================================================================
 
-An export that ends without its last line was cut. It goes on from the number after its last whole line; the parts, one after the
-other, are one export again.
+It leaves by pages. What ends without a last line was cut, and what ends with ``N`` below ``S`` is not all: both go on from the number
+after the last whole line. The parts, one after the other, are one export again.
 """
 
 from __future__ import annotations
@@ -28,33 +28,28 @@ from fhir_dmp.audit.walk import leaves
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.ledger import Ledger
 
-CHUNK_BYTES = 64 * 1024
+PAGE_BYTES = 4 * 1024 * 1024
+"""A page ends with the leaf that reaches this: what a slow reader has not taken yet waits in memory."""
 
 
-def export(ledger: Ledger, first: int, head: SignedHead) -> Iterator[bytes]:
-    """Yield the lines, each with its end, from the leaf ``first`` up to the size of the head; raise ``ValueError`` beyond that."""
+def page(ledger: Ledger, first: int, head: SignedHead, most: int) -> bytes:
+    """Return the lines of a page from the leaf ``first`` on: ``most`` leaves at most, and none beyond the head.
+
+    Raises ``ValueError`` if it would begin beyond that.
+    """
     size = head.head.size
     if not 0 <= first <= size:
         raise ValueError(f"the log has {size} leaves: it cannot go on from {first}")
     edge = [digest.hex() for digest in edge_of(ledger, first)]
-    yield codec.dumps({"log": head.head.origin, "leaf": first, "edge": edge}) + b"\n"
-    for leaf in leaves(ledger, first, size):
-        yield line_of(leaf)
-    yield codec.dumps({"leaf": size, "head": head.head.number}) + b"\n"
-
-
-def in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines joined to about 64 kB: each chunk that is sent costs its own."""
-    chunk: list[bytes] = []
-    size = 0
-    for line in lines:
-        chunk.append(line)
-        size += len(line)
-        if size >= CHUNK_BYTES:
-            yield b"".join(chunk)
-            chunk, size = [], 0
-    if chunk:
-        yield b"".join(chunk)
+    lines = [codec.dumps({"log": head.head.origin, "leaf": first, "edge": edge}) + b"\n"]
+    room, end = PAGE_BYTES, first
+    for leaf in leaves(ledger, first, min(first + most, size)):
+        lines.append(line_of(leaf))
+        room, end = room - len(lines[-1]), leaf.number + 1
+        if room <= 0:
+            break
+    lines.append(codec.dumps({"leaf": end, "head": head.head.number, "size": size}) + b"\n")
+    return b"".join(lines)
 
 
 def edge_of(ledger: Ledger, size: int) -> list[bytes]:

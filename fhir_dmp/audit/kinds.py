@@ -163,7 +163,7 @@ KINDS: dict[str, Kind] = {
 """By the name of the act, as a row holds it."""
 
 _UNREAD = ("get", "head", "post", "put", "options", "bundle", "operation")
-_LISTING_OPERATIONS = ("$access-list", "$counts", "$lastn")
+_LISTING_OPERATIONS = ("$access-list", "$counts", "$entries", "$lastn")
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,8 @@ from rich.progress import Progress
 
 from fhir_dmp.app.database import users_script
 from fhir_dmp.app.sealing import audit_files, open_keeper, open_sealing
-from fhir_dmp.call import Call
+from fhir_dmp.app.server import Server
+from fhir_dmp.call import Call, Params
 from fhir_dmp.cli.common import out, parts, progress_bar, reported, settings_of, with_data_dir, with_operator
 from fhir_dmp.fhir import codec, parameters
 from fhir_dmp.service.audit_verify import (
@@ -30,6 +31,9 @@ from fhir_dmp.service.audit_verify import (
 from fhir_dmp.settings import Settings
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
+_GOES_ON = (("from", "leaf"), ("head", "head"))
+"""How a page of the log is asked for: by what the last line of the one before says."""
+
 _with_key = click.option("--key", type=_file, help="Public key (PEM) that you trust; that of the data folder.")
 
 
@@ -85,17 +89,13 @@ def verify(
 def export(file: Path, operator: str, data_dir: Path | None) -> None:
     """Write the log to FILE, as lines that anybody can verify; a FILE that is there goes on where it ended."""
     first = _resumed(file)
-    with parts(data_dir, operator) as (server, _), progress_bar() as bar:
-        context = server.auditor_context(operator, "audit export")
-        asked = (("from", str(first)),) if first else ()
-        result = server.perform(Call("operation", "AuditEvent", operation="entries", params=asked), context)
+    with parts(data_dir, operator) as (server, _), progress_bar() as bar, file.open("ab") as written:
         advance = _started(bar, "Exporting", None)
-        with file.open("ab") as written:
-            for chunk in result.stream or ():
-                written.write(chunk)
-                advance(chunk.count(b"\n"))
-            written.flush()
-            os.fsync(written.fileno())
+        for page in _pages(server, operator, first):
+            written.write(page)
+            advance(page.count(b"\n"))
+        written.flush()
+        os.fsync(written.fileno())
     out.print(f"{file} holds {_resumed(file)} events.", markup=False)
 
 
@@ -202,6 +202,18 @@ def _lines(paths: tuple[Path, ...]) -> Iterator[bytes]:
             for line in file:
                 if line.endswith(b"\n"):
                     yield line[:-1]
+
+
+def _pages(server: Server, operator: str, first: int) -> Iterator[bytes]:
+    """Yield the pages of the log from a leaf on, up to the head that is the last one at the first page."""
+    asked: Params = (("from", str(first)),)
+    more = True
+    while more:
+        call = Call("operation", "AuditEvent", operation="entries", params=asked)
+        page = server.perform(call, server.auditor_context(operator, "audit export")).body or b""
+        yield page
+        told = codec.loads_object(page.splitlines()[-1])
+        asked, more = tuple((name, str(told[of])) for name, of in _GOES_ON), told["leaf"] < told["size"]
 
 
 def _resumed(file: Path) -> int:

@@ -9,10 +9,9 @@ import asyncio
 import io
 import sys
 from asyncio import AbstractEventLoop, Future
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -53,12 +52,11 @@ class Scope(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """What a WSGI application answers; ``chunks`` are left where it answers with a stream."""
+    """What a WSGI application answers."""
 
     status: int = _FAULT[0]
     headers: Headers | tuple[()] = ()
     body: bytes = b""
-    chunks: Iterator[bytes] | None = None
 
     def start(self, status: str, headers: Headers, exc_info: object = None) -> None:
         """Take the status and the headers, as ``start_response`` does."""
@@ -91,27 +89,28 @@ class Front:
         if body is not _TO_COME and self._takes(environ):
             Fibre(lambda: _set(done, self._answered(environ)), loop).switch()
         else:
-            self._threads.submit(lambda: self._in_thread(environ, proto, done, loop))
+            self._threads.submit(lambda: self._in_thread(environ, done, loop))
         answer = done.result() if done.done() else await done
-        if answer.chunks is None:
-            with suppress(ProtocolClosed):
-                proto.response_bytes(answer.status, _sendable(answer.headers), answer.body)
+        with suppress(ProtocolClosed):
+            proto.response_bytes(answer.status, _sendable(answer.headers), answer.body)
 
-    def _in_thread(self, environ: Environ, proto: Any, done: Future[Answer], loop: AbstractEventLoop) -> None:
+    def _in_thread(self, environ: Environ, done: Future[Answer], loop: AbstractEventLoop) -> None:
         answer = self._answered(environ)
-        if answer.chunks is not None:
-            _send(answer, answer.chunks, proto, loop)
         on_loop(loop, lambda: _set(done, answer))
 
     def _answered(self, environ: Environ) -> Answer:
-        """Return what the application answers; a fault that it did not answer itself says nothing outside."""
+        """Return what the application answers, whole; a fault that it did not answer itself says nothing outside.
+
+        Nothing is sent piece by piece: RSGI takes whatever it is given, however slowly its reader takes that, and cannot tell a stream
+        that broke off from one that ended.
+        """
         answer = Answer()
         try:
             chunks = self._framework(environ, answer.start)
-            if isinstance(chunks, list):
+            try:
                 answer.body = b"".join(chunks)
-            else:
-                answer.body, answer.chunks = _joined(chunks)
+            finally:
+                _close(chunks)
         except BaseException:  # noqa: BLE001 - what was not foreseen says nothing outside and everything in the log
             _log.exception("fault", method=environ["REQUEST_METHOD"])
             return Answer(*_FAULT)
@@ -128,49 +127,10 @@ def _sendable(headers: Iterable[tuple[str, str]]) -> Headers:
     return [(name, value if value.isascii() else value.encode("ascii", "replace").decode()) for name, value in headers]
 
 
-def _joined(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes] | None]:
-    """Return the body, if it is of one piece; else its pieces, to be closed by who sends them."""
-    each = iter(chunks)
-    first, second = next(each, b""), next(each, None)
-    if second is None:
-        _close(chunks)
-        return first, None
-    return b"", _closing(chain((first, second), each), chunks)
-
-
-def _closing(each: Iterator[bytes], chunks: Iterable[bytes]) -> Iterator[bytes]:
-    try:
-        yield from each
-    finally:
-        _close(chunks)
-
-
 def _close(chunks: Iterable[bytes]) -> None:
     close = getattr(chunks, "close", None)
     if close is not None:
         close()
-
-
-def _send(answer: Answer, chunks: Iterator[bytes], proto: Any, loop: AbstractEventLoop) -> None:
-    """Send a stream as it is made; who has gone away ends it. What its reader does not take yet waits in memory.
-
-    What cannot be made to its end can only be cut: a stream says by its last line that it is whole.
-    """
-
-    async def begun() -> Any:
-        return proto.response_stream(answer.status, _sendable(answer.headers))
-
-    async def sent(chunk: bytes) -> None:
-        await transport.send_bytes(chunk)
-
-    try:
-        transport = _on(loop, begun())
-        for chunk in chunks:
-            _on(loop, sent(chunk))
-    except Exception as fault:  # noqa: BLE001 - the status has left: nothing can be said any more
-        _log.warning("stream-cut", fault=type(fault).__name__)
-    finally:
-        _close(chunks)
 
 
 def _on(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:

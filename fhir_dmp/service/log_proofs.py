@@ -1,7 +1,7 @@
 """Proofs over the log by HTTP: FHIR operations on AuditEvent. https://www.rfc-editor.org/rfc/rfc9162#section-2.1.
 
 ``$proof`` returns the bytes of an event's row and the path from them to a signed head; ``$consistency`` the path from one head to
-a later one; ``$head`` a head as it was published; ``$entries`` the whole log as lines, for who may read all of it.
+a later one; ``$head`` a head as it was published; ``$entries`` a page of the log as lines, for who may read all of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from fhir_dmp.access.model import Action
 from fhir_dmp.audit.entry import entry_of
-from fhir_dmp.audit.export import export, in_chunks
+from fhir_dmp.audit.export import page
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.merkle import Range, consistency_ranges, inclusion_ranges, leaf_hash, range_hash, tiles_of
 from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result
@@ -72,7 +72,7 @@ def consistency(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
 
 def entries(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return the log from a leaf on, as a stream of lines (``audit.export``), for an auditor."""
+    """Return a page of the log from a leaf on, as lines (``audit.export``) of which the last says where to go on, for an auditor."""
     if context.subject is None or context.subject.role != "auditor":
         raise Refused("The whole log is for auditors.", reasons=("the role is not auditor",))
     if not grant.decide("search", {"ty": "AuditEvent"}).permit:
@@ -81,7 +81,8 @@ def entries(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     first = call.parameters.value("from") or 0
     if first > newest.head.size:
         raise Invalid(f"The log has {newest.head.size} leaves under head {newest.head.number}.", expression="from")
-    return Result("ok", stream=in_chunks(export(env.ledger, first, newest)), content_type=NDJSON)
+    most = min(call.parameters.value("_count") or env.limits.page, env.limits.page)
+    return Result("ok", page(env.ledger, first, newest, most), content_type=NDJSON)
 
 
 def _head(call: Call, name: str, env: Env) -> SignedHead:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,6 @@ from fhir_dmp.call import Act, Call, Context, Entity, Env, Interaction, Plan, Re
 from fhir_dmp.errors import (
     Conflict,
     FhirError,
-    Interrupted,
     Invalid,
     MethodNotAllowed,
     NotFound,
@@ -337,21 +336,7 @@ def _recorded(act: Act, context: Context, env: Env, owed: tuple[Change, ...] = (
         env.store.commit(Commit(owed, (event,), marks=_marks(act.call)))
     else:
         env.store.record(event)
-    result = act.result or Result("ok")
-    if result.stream is not None:
-        return replace(result, stream=_to_its_end(result.stream, act.call, context, env))
-    return result
-
-
-def _to_its_end(stream: Iterator[bytes], call: Call, context: Context, env: Env) -> Iterator[bytes]:
-    """Pass a stream on whose start is durable, and leave an event of how it ended: whole, or cut."""
-    ends = replace(call, operation=f"{call.operation}-end")
-    error: FhirError | None = Interrupted("The stream was cut.")
-    try:
-        yield from stream
-        error = None
-    finally:
-        env.store.record(_described(Act(ends, None if error else Result("ok"), error), context, env))
+    return act.result or Result("ok")
 
 
 def _marks(call: Call) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_dmp.audit.export import export
+from fhir_dmp.audit import export
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.service.audit_verify import lookers, verify_export
 from tests.sealed_world import sealed_world
@@ -33,7 +33,7 @@ def world(mongodb_uri, new_database_name, tmp_path):
 def exported(world, first=0, number=None):
     """Return the lines of an export."""
     ledger = world.ledger()
-    return list(export(ledger, first, SignedHead.from_line(ledger.head(number))))
+    return export.page(ledger, first, SignedHead.from_line(ledger.head(number)), 1000).splitlines(keepends=True)
 
 
 def found(world, lines):
@@ -94,6 +94,35 @@ def test_an_export_that_was_cut_goes_on_without_loss_or_repeat(world, cut):
     assert numbers == list(range(43))
     assert found(world, lines) == []
     assert stranger(world, lines)[0]
+
+
+@pytest.mark.parametrize("bound", [{"PAGE_BYTES": 3000}, {"PAGE_BYTES": 1}, {}])
+def test_pages_one_after_the_other_are_one_export(world, bound, monkeypatch):
+    """Each says how far it goes and of how many leaves; none is larger than its bounds by more than a leaf."""
+    for name, value in bound.items():
+        monkeypatch.setattr(export, name, value)
+    ledger = world.ledger()
+    head, pages, told = SignedHead.from_line(ledger.head()), [], {"leaf": 0, "size": 1}
+    while told["leaf"] < told["size"]:
+        pages.append(export.page(ledger, told["leaf"], head, 7))
+        told = json.loads(pages[-1].splitlines()[-1])
+        assert told["size"] == 40
+    lines = [line for page in pages for line in page.splitlines(keepends=True)]
+    leaves = [[json.loads(line)["leaf"] for line in page.splitlines() if b'"hash"' in line] for page in pages]
+
+    assert [number for page in leaves for number in page] == list(range(40))
+    assert max(map(len, leaves)) == {3000: len(leaves[0]), 1: 1}.get(bound.get("PAGE_BYTES"), 7)
+    assert len(leaves[0]) < 7 or not bound
+    assert found(world, lines) == []
+    assert stranger(world, lines)[0]
+
+
+def test_a_page_that_is_not_the_last_is_no_whole_log(world):
+    """Both verifiers say that more was published; so somebody who did not go on notices."""
+    ledger = world.ledger()
+    lines = export.page(ledger, 0, SignedHead.from_line(ledger.head()), 7).splitlines(keepends=True)
+
+    both_find(world, lines, "tail cut", "ends at leaf 6")
 
 
 @pytest.mark.parametrize("first", [1, 10, 27, 39, 40])

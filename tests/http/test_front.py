@@ -53,13 +53,6 @@ def scope(method, url, headers=()):
     )
 
 
-class Sent:
-    """What is awaited of a sent piece, as the server gives it: no coroutine."""
-
-    def __await__(self):
-        return iter(())
-
-
 @dataclass
 class Proto:
     """One request's body as it comes, and what was answered."""
@@ -78,15 +71,6 @@ class Proto:
 
     def response_bytes(self, status, headers, body):
         self.answers.append((status, dict(headers), body))
-
-    def response_stream(self, status, headers):
-        self.answers.append((status, dict(headers), b""))
-        return self
-
-    def send_bytes(self, data):
-        status, headers, body = self.answers.pop()
-        self.answers.append((status, headers, body + data))
-        return Sent()
 
 
 def ask(front, *requests):
@@ -248,28 +232,25 @@ def test_who_sends_too_slowly_is_let_go_and_keeps_nobody(front, ehr, monkeypatch
     assert quick[0] == 404
 
 
-def test_a_stream_is_sent_piece_by_piece_and_closed():
-    """What the application makes while it is sent, to its end, and when its reader goes away."""
-    ended = []
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_body_of_pieces_is_sent_whole_or_not_at_all(breaks):
+    """It is closed either way; what breaks off is a fault, and not the beginning of an answer."""
+    closed = []
 
-    def streams(environ, start_response):
+    def pieces(environ, start_response):
         start_response("200 OK", [("Content-Type", "application/fhir+ndjson")])
         try:
-            yield from (b"one\n", b"two\n", b"three\n")
-            ended.append("whole")
+            yield b"one\n"
+            if breaks:
+                raise LookupError("Durand")
+            yield b"two\n"
         finally:
-            ended.append("closed")
+            closed.append(True)
 
-    class Gone(Proto):
-        def send_bytes(self, data):
-            raise ConnectionError
+    ((status, _, body),) = ask(Front(pieces, lambda _: False, 1), (scope("GET", "/pieces"), ()))
 
-    front = Front(streams, lambda _: False, 1)
-    whole = ask(front, (scope("GET", "/stream"), ()))
-    asyncio.run(front.__rsgi__(scope("GET", "/stream"), Gone()))
-
-    assert whole == [(200, {"Content-Type": "application/fhir+ndjson"}, b"one\ntwo\nthree\n")]
-    assert ended == ["whole", "closed", "closed"]
+    assert (status, body) == ((500, b"The server met a fault.") if breaks else (200, b"one\ntwo\n"))
+    assert closed == [True]
 
 
 def test_a_fault_of_the_application_says_nothing_outside():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 
 import pytest
 
 from fhir_dmp.app.sealing import create_sealing
-from fhir_dmp.audit.export import export
-from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.parameters import read
 from fhir_dmp.service.audit_verify import verify_proof
@@ -37,12 +37,9 @@ def last_event(auditor, subtype="create"):
     return auditor.get(f"/AuditEvent?date=ge2000&subtype={subtype}&_count=1").json["entry"][0]["resource"]["id"]
 
 
-def ends(sealed):
-    """Return act and outcome of the rows that tell of streams, in their order."""
-    sealed.sealer.tick()
-    head = SignedHead.from_line(sealed.ledger.head())
-    rows = [json.loads(line)["entry"]["row"] for line in export(sealed.ledger, 0, head) if b'"hash"' in line]
-    return [(row["act"], row["outcome"]) for row in rows if row["act"].startswith("$entries")]
+def lines(answer):
+    """Return the lines of a page of the log."""
+    return [json.loads(line) for line in answer.data.splitlines()]
 
 
 def test_an_event_is_proven_to_be_in_the_log(sealed, auditor):
@@ -104,31 +101,60 @@ def test_proofs_are_for_who_may_read_the_event(sealed, auditor, with_scopes):
     assert auditor.get("/AuditEvent/nobody/$proof").status_code == 404
 
 
-def test_the_stream_is_the_sealed_log_between_two_events(sealed, auditor):
-    """Its start is durable before its first byte, its end before its last."""
+def test_the_log_leaves_as_lines(sealed, auditor):
+    """All that is sealed, from first to last, and how far that is."""
     answer = auditor.get("/AuditEvent/$entries")
-    lines = [json.loads(line) for line in answer.data.splitlines()]
-    events = [line["entry"]["row"]["act"] for line in lines if "hash" in line]
+    told = lines(answer)
+    events = [line["entry"]["row"]["act"] for line in told if "hash" in line]
 
     assert answer.headers["Content-Type"] == "application/x-ndjson"
     assert events.count("create") == 3
-    assert lines[-1]["leaf"] == len(events)
-    assert ends(sealed) == [("$entries", "0"), ("$entries-end", "0")]
+    assert told[-1]["leaf"] == told[-1]["size"] == len(events)
 
 
-@pytest.mark.parametrize("headers", [{"Accept-Encoding": "gzip"}, {"Accept": "application/fhir+json;q=0.9"}])
-def test_the_stream_is_never_gathered_before_it_is_sent(sealed, auditor, headers):
-    """However the caller wants answers: the log may be larger than the memory."""
-    answer = auditor.get("/AuditEvent/$entries", headers=headers, buffered=False)
+def test_the_log_leaves_by_pages_that_each_have_their_event(sealed, auditor):
+    """Pages under one head, asked for by what the last line says, lose and repeat nothing, whatever is written meanwhile."""
+    whole = [line for line in lines(auditor.get("/AuditEvent/$entries")) if "hash" in line]
+    told, found, asked = {"leaf": 0, "size": 1}, [], "_count=2"
+    while told["leaf"] < told["size"]:
+        page = lines(auditor.get(f"/AuditEvent/$entries?{asked}"))
+        told = page[-1]
+        found += page[1:-1]
+        asked = f"_count=2&from={told['leaf']}&head={told['head']}"
+        assert len(page) <= 4
+        sealed.sealer.tick()
+    events = auditor.get("/AuditEvent?date=ge2000&subtype=$entries&_count=100").json["entry"]
+    sent = [base64.b64decode(each["resource"]["entity"][-2]["query"]).decode() for each in events]
 
-    assert answer.is_streamed
-    assert "Content-Length" not in answer.headers
-    assert json.loads(next(answer.response).splitlines()[0])["leaf"] == 0
-    answer.close()
+    assert found == whole
+    assert len(events) == 1 + -(-len(whole) // 2)
+    assert f"_count=2&from=2&head={told['head']}" in sent[-3]
+    assert auditor.get("/AuditEvent/$entries?_count=0").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "headers"),
+    [
+        ("", {"Accept": "application/fhir+xml"}),
+        ("", {"Accept-Encoding": "gzip"}),
+        ("?_pretty=true", {}),
+        ("?_format=xml", {"Accept-Encoding": "gzip"}),
+    ],
+)
+def test_lines_stay_lines_however_answers_are_wanted(sealed, auditor, asked, headers):
+    """They are no FHIR, so that there is no other form of them; they are packed for who asks for that."""
+    plain = auditor.get("/AuditEvent/$entries?head=1")
+    answer = auditor.get(f"/AuditEvent/$entries{asked}{'&' if asked else '?'}head=2", headers=headers)
+    packed = answer.headers.get("Content-Encoding") == "gzip"
+    body = gzip.decompress(answer.data) if packed else answer.data
+
+    assert packed == ("Accept-Encoding" in headers)
+    assert answer.headers["Content-Type"] == plain.headers["Content-Type"] == "application/x-ndjson"
+    assert json.loads(body.splitlines()[-1])["head"] == 2
 
 
 @pytest.mark.parametrize("accept", ["application/x-ndjson", "application/fhir+ndjson, text/html;q=0.1"])
-def test_the_stream_is_sent_to_who_takes_lines_alone(sealed, auditor, ehr, accept):
+def test_lines_are_sent_to_who_takes_lines_alone(sealed, auditor, ehr, accept):
     """Whoever asks for anything else by that type is told that it is not served."""
     answer = auditor.get("/AuditEvent/$entries", headers={"Accept": accept})
     refused = ehr.get("/AuditEvent/$entries", headers={"Accept": accept})
@@ -141,7 +167,7 @@ def test_the_stream_is_sent_to_who_takes_lines_alone(sealed, auditor, ehr, accep
     assert auditor.get("/AuditEvent/$entries", headers={"Accept": f"{accept.partition(',')[0]};q=0"}).status_code == 406
 
 
-def test_the_stream_goes_on_from_a_leaf(sealed, auditor):
+def test_the_log_goes_on_from_a_leaf(sealed, auditor):
     """The lines of the parts are those of the whole."""
     whole = auditor.get("/AuditEvent/$entries").data.splitlines()
     head = json.loads(whole[-1])["head"]
@@ -151,18 +177,8 @@ def test_the_stream_goes_on_from_a_leaf(sealed, auditor):
     assert auditor.get("/AuditEvent/$entries?from=999999").status_code == 400
 
 
-def test_a_reader_that_leaves_is_told_in_the_log(sealed, auditor):
-    """The end of a cut stream is an event that says so."""
-    answer = auditor.get("/AuditEvent/$entries", buffered=False)
-    next(answer.response)
-    answer.response.close()
-    answer.close()
-
-    assert ends(sealed) == [("$entries", "0"), ("$entries-end", "4")]
-
-
-def test_no_byte_of_the_stream_leaves_before_its_event(sealed, auditor, app, monkeypatch):
-    """Without a durable start there is a 503 and no line."""
+def test_no_byte_of_the_log_leaves_before_its_event(sealed, auditor, app, monkeypatch):
+    """Without one there is a 503 and no line."""
 
     def fail(self, event):
         raise Unavailable("The log cannot be written.")

@@ -5,20 +5,15 @@ from __future__ import annotations
 import pytest
 
 from fhir_dmp import errors
-from fhir_dmp.errors import FhirError, Interrupted
+from fhir_dmp.errors import FhirError
 
 ALL = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, FhirError)]
 REFUSALS = (401, 403, 429)
 
 
-@pytest.mark.parametrize("error", [each for each in ALL if each is not Interrupted], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("error", ALL, ids=lambda each: each.__name__)
 def test_the_outcome_of_an_error_is_what_the_code_system_says_of_its_status(error):
     """4 is like a 400, 8 like a 500, 12 is a system that is no longer available; a refusal is 8, as a Consent's denial is."""
     expected = {500: "8", 503: "12"}.get(error.status, "8" if error.status in REFUSALS else "4")
 
     assert error.audit_outcome == expected
-
-
-def test_a_stream_that_its_reader_left_is_a_minor_failure():
-    """Its status was sent long before."""
-    assert Interrupted("cut").audit_outcome == "4"

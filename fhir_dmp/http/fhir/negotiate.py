@@ -17,7 +17,7 @@ from fhir_dmp.fhir import xml
 
 JSON_PATCH = "application/json-patch+json"
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/fhir+ndjson", "ndjson")
-_STREAMS = ("entries",)
+_IN_LINES = ("entries",)
 """Operations that answer with lines of JSON, whatever else is asked for."""
 
 _JSON = ("application/fhir+json", "application/json", "text/json", "json", "application/json+fhir")
@@ -93,20 +93,20 @@ def _accepts_xml(request: Request) -> bool:
         return False
     accepted = [(*_kind(value), weight) for value, weight in request.accept_mimetypes]
     as_json, as_xml = (_weight(accepted, kinds) for kinds in (_JSON, _XML))
-    if not as_json and not as_xml and not _native(request) and not _streams(request, accepted):
+    if not as_json and not as_xml and not _native(request) and not _takes_lines(request, accepted):
         raise NotAcceptable(
             f"Nothing in Accept is served ({str(request.accept_mimetypes)[:200]}): ask for application/fhir+json."
         )
     return as_xml > as_json
 
 
-def _streams(request: Request, accepted: Iterable[tuple[str, bool, float]]) -> bool:
+def _takes_lines(request: Request, accepted: Iterable[tuple[str, bool, float]]) -> bool:
     """Tell whether lines are asked for where lines are sent; what is said of a refusal is JSON."""
     return _sends_lines(request) and any(kind in _NDJSON and weight > 0 for kind, _, weight in accepted)
 
 
 def _sends_lines(request: Request) -> bool:
-    return (request.view_args or {}).get("name") in _STREAMS
+    return (request.view_args or {}).get("name") in _IN_LINES
 
 
 def _kind(value: str) -> tuple[str, bool]:

@@ -28,8 +28,6 @@ _DONE = {
 def render(call: Call, context: Context, result: Result) -> Response:
     """Return the response: status, ETag, Last-Modified, Location, and the body that was preferred."""
     status, headers = status_and_headers(context, result)
-    if result.stream is not None:
-        return Response(result.stream, status, headers)
     body = _body(call, result)
     if body is not None and status == _STATUS["no-content"]:
         status = _STATUS["ok"]

@@ -13,6 +13,7 @@ from flask import Response
 
 from fhir_dmp.fhir import codec, xml
 from fhir_dmp.fhir.xml import Tables
+from fhir_dmp.http.errors import JSON
 from fhir_dmp.http.fhir.negotiate import AS_STORED, Form
 
 XML = "application/fhir+xml; charset=utf-8"
@@ -21,8 +22,8 @@ _LEVEL = 1
 
 
 def represent(response: Response, form: Form, tables: Tables, gzip_from: int) -> Response:
-    """Return the response in the form; bodies of ``gzip_from`` bytes or more are packed (0: none), streams never are."""
-    if form is AS_STORED or response.is_streamed:
+    """Return the response in the form; bodies of ``gzip_from`` bytes or more are packed (0: none). What is no FHIR has no other form."""
+    if form is AS_STORED:
         return response
     body = response.get_data()
     if not body:
@@ -34,10 +35,11 @@ def represent(response: Response, form: Form, tables: Tables, gzip_from: int) ->
             response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
             response.set_data(body)
             return response
-    if form.xml:
+    fhir = response.content_type == JSON
+    if form.xml and fhir:
         body = xml.write(codec.loads_object(body), tables, pretty=form.pretty)
         response.headers["Content-Type"] = XML
-    elif form.pretty:
+    elif form.pretty and fhir:
         body = codec.pretty(body)
     if form.zipped:
         body, told = packed(body, gzip_from)
