@@ -7,14 +7,14 @@ nodes ``256 i`` to ``256 i + 255`` at height ``8 t``, one after the other; the l
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256 as _sha256
 from typing import NamedTuple
 
 HASH_BYTES = 32
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
-EMPTY = hashlib.sha256(b"").digest()
+EMPTY = _sha256(b"").digest()
 """The root of the tree without leaves."""
 
 Range = tuple[int, int]
@@ -37,12 +37,12 @@ class Tile(NamedTuple):
 
 def leaf_hash(entry: bytes) -> bytes:
     """Return the hash of a leaf."""
-    return hashlib.sha256(b"\x00" + entry).digest()
+    return _sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of an inner node."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return _sha256(b"\x01" + left + right).digest()
 
 
 def inclusion_ranges(index: int, size: int) -> list[Range]:
@@ -154,12 +154,20 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add the hash of one leaf."""
-        size = self.size
-        while size & 1:
-            leaf = node_hash(self._edge.pop(), leaf)
+        self.extend((leaf,))
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add the hashes of leaves, in their order."""
+        size, hashes, single = self.size, leaves, []
+        while hashes:
+            if size & 1:
+                hashes = [self._edge.pop(), *hashes]
+            if len(hashes) & 1:
+                single.append(hashes[-1])
+            hashes = _pairs(hashes)
             size >>= 1
-        self._edge.append(leaf)
-        self.size += 1
+        self._edge.extend(reversed(single))
+        self.size += len(leaves)
 
     def root(self) -> bytes:
         """Return the hash of the tree as it is."""
@@ -259,5 +267,10 @@ def _hashes(content: bytes) -> list[bytes]:
 def _complete(hashes: list[bytes]) -> bytes:
     """Return the hash of a complete subtree from those of its leaves or nodes."""
     while len(hashes) > 1:
-        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
+        hashes = _pairs(hashes)
     return hashes[0]
+
+
+def _pairs(hashes: Sequence[bytes]) -> list[bytes]:
+    """Return the hashes of the nodes above; a last one without a partner has none."""
+    return [_sha256(b"\x01" + left + right).digest() for left, right in zip(hashes[::2], hashes[1::2], strict=False)]

@@ -147,10 +147,15 @@ class Verifier:
             if period in self._removals:
                 for leaf, digest in enumerate(seen.hashes[since:until], seen.first + since):
                     self._take(period, leaf, digest, there=True)
-        for digest in seen.hashes:
+        at = 0
+        while at < len(seen.hashes):
+            until = len(seen.hashes)
+            if head is not None and head.size > self._number:
+                until = min(until, at + head.size - self._number)
             if self._whole:
-                self._frontier.append(digest)
-            head = self._count(head, heads)
+                self._frontier.extend(seen.hashes[at:until])
+            head = self._count(until - at, head, heads)
+            at = until
         return head
 
     def _take(self, period: str, leaf: int, digest: bytes, *, there: bool) -> bool:
@@ -163,9 +168,10 @@ class Verifier:
             self.report.add("tree altered", removal.since, told)
         return True
 
-    def _count(self, head: Head | None, heads: Iterator[Head]) -> Head | None:
-        self._number += 1
-        self.report.leaves += 1
+    def _count(self, leaves: int, head: Head | None, heads: Iterator[Head]) -> Head | None:
+        """Count the leaves, which go as far as the next head at most; return the head that comes then."""
+        self._number += leaves
+        self.report.leaves += leaves
         return self._compare(head, heads) if head is not None and head.size == self._number else head
 
     def _look_at(self, leaf: Leaf, head: Head | None, heads: Iterator[Head]) -> Head | None:
@@ -174,7 +180,7 @@ class Verifier:
             if leaf.number < self._number:
                 return head
         self._check(leaf)
-        return self._count(head, heads)
+        return self._count(1, head, heads)
 
     def _check(self, leaf: Leaf) -> None:
         told = leaf.hash

@@ -77,14 +77,16 @@ def grown(size, batch):
 
 @given(sizes, st.integers(1, 600))
 def test_however_it_grows_a_tree_has_the_root_of_its_leaves(size, batch):
-    """By batches with tiles, leaf by leaf at the frontier, and by the definition: one root."""
+    """By batches with tiles, leaf by leaf and by batches at the frontier, and by the definition: one root."""
     tree, _ = grown(size, batch)
-    frontier = Frontier()
+    frontier, by_batches = Frontier(), Frontier()
     for leaf in LEAVES[:size]:
         frontier.append(leaf)
+    for first in range(0, size, batch):
+        by_batches.extend(LEAVES[first : min(first + batch, size)])
 
-    assert tree.root() == frontier.root() == mth(LEAVES[:size])
-    assert tree.size == frontier.size == size
+    assert tree.root() == frontier.root() == by_batches.root() == mth(LEAVES[:size])
+    assert tree.size == frontier.size == by_batches.size == size
 
 
 @given(sizes, st.integers(1, 600), st.integers(0, 600))
