@@ -15,8 +15,9 @@ from fhir_dmp.http.cors import Cors
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
 from fhir_dmp.http.errors import from_werkzeug, protected
 from fhir_dmp.http.fhir.describe import FhirRoutes
+from fhir_dmp.http.fhir.endpoint import Endpoint
 from fhir_dmp.http.fhir.plain import PlainCalls
-from fhir_dmp.http.fhir.routes import Endpoint, fhir_blueprint
+from fhir_dmp.http.fhir.routes import fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.authorize import AuthorizePages, authorize_blueprint

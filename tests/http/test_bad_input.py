@@ -166,7 +166,7 @@ def test_a_fault_behind_the_door_says_nothing_either(ehr, monkeypatch, capsys):
     def fail(*_, **__):
         raise RuntimeError("Zoé Durand has a secret")
 
-    monkeypatch.setattr("fhir_dmp.http.fhir.routes.render", fail)
+    monkeypatch.setattr("fhir_dmp.http.fhir.endpoint.render", fail)
     answer = ehr.post("/Patient", PATIENT, headers={"Prefer": "return=minimal"})
 
     assert answer.status_code == 500

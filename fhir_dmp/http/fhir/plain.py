@@ -20,9 +20,9 @@ from fhir_dmp.call import Call, Context
 from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.http.bodies import Readers
 from fhir_dmp.http.errors import from_werkzeug, render_error
+from fhir_dmp.http.fhir.endpoint import Endpoint
 from fhir_dmp.http.fhir.render import REASONS, status_and_headers
 from fhir_dmp.http.fhir.represent import packed
-from fhir_dmp.http.fhir.routes import Endpoint
 from fhir_dmp.http.middleware import Environ, path_of, raw_bearer
 from fhir_dmp.service.perform import perform
 
