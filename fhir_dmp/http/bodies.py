@@ -52,8 +52,10 @@ class PatientRequest(Request):
             return super().get_data(*args, **options)
 
     def _load_form_data(self) -> None:
+        if isinstance(self.environ["wsgi.input"], BytesIO):
+            return super()._load_form_data()
         with current_app.extensions[_EXTENSION].turn(self.path):
-            super()._load_form_data()
+            return super()._load_form_data()
 
 
 def share_threads(app: Any, threads: int, known: str) -> Readers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Response
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from fhir_dmp import errors
 from fhir_dmp.fhir import codec
@@ -27,6 +27,7 @@ _WERKZEUG = {
     415: (errors.UnsupportedMedia, "The body's Content-Type is not read."),
     429: (errors.TooMany, "The server is busy; try again in a moment."),
 }
+_UNLIKE_ALL = (errors.Invalid, "The request cannot be understood.")
 
 
 def render_error(error: errors.FhirError, request_id: str) -> Response:
@@ -37,7 +38,9 @@ def render_error(error: errors.FhirError, request_id: str) -> Response:
 
 def from_werkzeug(fault: HTTPException) -> errors.FhirError:
     """Return the fact behind an error of the framework (no such route, body too long)."""
-    kind, text = _WERKZEUG.get(fault.code or 0, (errors.Invalid, "The request cannot be understood."))
+    kind, text = _WERKZEUG.get(fault.code or 0, _UNLIKE_ALL)
+    if isinstance(fault, ClientDisconnected):
+        kind, text = errors.Invalid, "The body is cut: it is shorter than was told, or its end never came."
     own = ("Allow", "Retry-After")
     return kind(text, headers=tuple(each for each in fault.get_headers() if each[0] in own))
 

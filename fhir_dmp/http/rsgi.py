@@ -9,14 +9,16 @@ import asyncio
 import io
 import sys
 from asyncio import AbstractEventLoop, Future
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # it is named in its documentation, and re-exported without saying so
+from werkzeug.exceptions import ClientDisconnected
 
+from fhir_dmp.errors import TooMany
 from fhir_dmp.fibres import Fibre, Threads, on_loop
 from fhir_dmp.http.middleware import Environ
 
@@ -30,9 +32,13 @@ READ_AHEAD = 131_072
 PATIENCE_SECONDS = 20.0
 """How long the sender of such a body may take; what has not come by then counts as cut."""
 
+SLOWEST = 4096
+"""Bytes each second that the sender of a longer one sends after that time: who reads it is wanted by others."""
+
 _UNREAD = frozenset({"user-agent", "referer", "from"})
 _UNREADABLE = (400, [("Content-Type", "text/plain")], b"A header is not ASCII.")
 _FAULT = (500, [("Content-Type", "text/plain")], b"The server met a fault.")
+_BUSY = (503, [("Content-Type", "text/plain"), ("Retry-After", "1")], b"The server is busy; try again in a moment.")
 _log = structlog.get_logger(__name__)
 
 
@@ -83,13 +89,19 @@ class Front:
             proto.response_bytes(*_UNREADABLE)
             return
         environ = environ_of(scope)
-        body = await _read_ahead(environ, proto)
-        environ["wsgi.input"] = io.BytesIO(body) if body is not _TO_COME else io.BufferedReader(_Sent(proto, loop))
+        short = is_short(environ)
+        environ["wsgi.input"] = (
+            io.BytesIO(await _read_ahead(environ, proto)) if short else io.BufferedReader(_Sent(proto, loop))
+        )
         done: Future[Answer] = loop.create_future()
-        if body is not _TO_COME and self._takes(environ):
+        if short and self._takes(environ):
             Fibre(lambda: _set(done, self._answered(environ)), loop).switch()
         else:
-            self._threads.submit(lambda: self._in_thread(environ, done, loop))
+            try:
+                self._threads.submit(lambda: self._in_thread(environ, done, loop))
+            except (TooMany, RuntimeError):
+                proto.response_bytes(*_BUSY)
+                return
         answer = done.result() if done.done() else await done
         with suppress(ProtocolClosed):
             proto.response_bytes(answer.status, _sendable(answer.headers), answer.body)
@@ -158,7 +170,6 @@ def environ_of(scope: Scope) -> Environ:
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
         "wsgi.errors": sys.stderr,
-        "wsgi.input_terminated": True,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
@@ -170,6 +181,8 @@ def environ_of(scope: Scope) -> Environ:
         environ[key] = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}" if key in environ else value
     if scope.authority and "HTTP_HOST" not in environ:
         environ["HTTP_HOST"] = scope.authority
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        environ["wsgi.input_terminated"] = True
     return environ
 
 
@@ -182,19 +195,18 @@ _NAMES = {
     "user-agent": "HTTP_USER_AGENT",
 }
 
-_TO_COME = b"to come"
+
+def is_short(environ: Environ) -> bool:
+    """Tell whether a request has no body, or a short one: one that says how long it is."""
+    if "HTTP_TRANSFER_ENCODING" in environ:  # whatever length is told beside it
+        return False
+    length: str = environ.get("CONTENT_LENGTH", "0")
+    return length.isdecimal() and int(length) <= READ_AHEAD
 
 
 async def _read_ahead(environ: Environ, proto: Any) -> bytes:
-    """Return the body of a request if it is short, ``_TO_COME`` if it is long, nothing if it does not come in time."""
-    if "HTTP_TRANSFER_ENCODING" in environ:  # whatever length is told beside it
-        return _TO_COME
-    length = environ.get("CONTENT_LENGTH")
-    if length is None:
-        return b""
-    if not length.isdecimal() or int(length) > READ_AHEAD:
-        return _TO_COME
-    if length == "0":
+    """Return a short body, or nothing if it does not come in time, or not to its end."""
+    if environ.get("CONTENT_LENGTH", "0") == "0":
         return b""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -208,30 +220,42 @@ class _Sent(io.RawIOBase):
 
     def __init__(self, proto: Any, loop: AbstractEventLoop) -> None:
         super().__init__()
-        self._chunks = _pieces(proto)
+        self._pieces = aiter(proto)
         self._loop = loop
         self._left = b""
+        self._ends = loop.time() + PATIENCE_SECONDS
+        self._cut = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with what has come; nothing more comes from a sender who has gone away."""
+        """Fill the buffer with what has come; raise ``ClientDisconnected`` if the body is cut, or comes too slowly."""
         if not self._left:
-            with suppress(Exception):
-                self._left = _on(self._loop, self._next())
+            self._left = _on(self._loop, self._next())
+            self._ends += len(self._left) / SLOWEST
         piece, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)
 
     async def _next(self) -> bytes:
-        return await anext(self._chunks)
+        """Return the next piece, or nothing at the end.
 
+        The server tells the end by an empty piece, and what it could not read by one as well: after the end, nothing follows.
+        """
+        if self._cut:
+            raise ClientDisconnected
+        self._cut = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._ends):
+                piece = await self._piece()
+                if piece or await self._piece() is None:
+                    self._cut = False
+                    return piece or b""
+        raise ClientDisconnected
 
-async def _pieces(proto: Any) -> AsyncIterator[bytes]:
-    """Yield what comes, as it comes, and nothing for ever after."""
-    async for chunk in proto:
-        if chunk:
-            yield bytes(chunk)
-    while True:
-        yield b""
+    async def _piece(self) -> bytes | None:
+        try:
+            return bytes(await anext(self._pieces))
+        except StopAsyncIteration:
+            return None

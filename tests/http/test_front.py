@@ -8,12 +8,13 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from greenlet import getcurrent
 from pymongo.synchronous.pool import Connection
 
-from fhir_dmp.errors import Unavailable
+from fhir_dmp.errors import TooMany, Unavailable
 from fhir_dmp.fibres import Fibre, own
 from fhir_dmp.http import rsgi
 from fhir_dmp.http.rsgi import READ_AHEAD, Front, environ_of
@@ -214,6 +215,29 @@ def test_a_body_that_is_cut_changes_nothing(front, ehr):
         ((status, _, _),) = ask(front, (scope("PUT", "/fhir/Patient/cut", headers), pieces))
         assert status == 400
     assert ehr.get("/Patient/cut").status_code == 404
+
+
+@pytest.mark.parametrize("then", [[b"", b""], [None]], ids=["cut", "too slow"])
+def test_a_body_whose_end_never_comes_is_not_taken_as_whole(front, ehr, monkeypatch, then):
+    """In chunks, so that nothing but its end says that it is whole; however often it is read."""
+    monkeypatch.setattr(rsgi, "PATIENCE_SECONDS", 0.2)
+    headers = bearer(ehr, **{"content-type": "application/fhir+json", "transfer-encoding": "chunked"})
+    whole = json.dumps({"resourceType": "Patient", "id": "cut"}).encode()
+
+    ((status, _, told),) = ask(front, (scope("PUT", "/fhir/Patient/cut", headers), [whole, *then]))
+
+    assert status == 400
+    assert b"cut" in told
+    assert ehr.get("/Patient/cut").status_code == 404
+
+
+def test_what_no_thread_can_take_is_told_to_come_again(monkeypatch):
+    """Where too many wait for one, or none can be made."""
+    front = Front(lambda *_: [], lambda _: False, 1)
+    for fault in (TooMany("busy"), RuntimeError("none")):
+        monkeypatch.setattr(front._threads, "submit", Mock(side_effect=fault))
+        ((status, headers, _),) = ask(front, (scope("GET", "/fhir/metadata"), ()))
+        assert (status, headers["Retry-After"]) == (503, "1")
 
 
 def test_who_sends_too_slowly_is_let_go_and_keeps_nobody(front, ehr, monkeypatch):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from flask import Response, request
 from flask_smorest import Blueprint
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
@@ -89,12 +89,14 @@ def well_known_blueprint(tokens: Tokens) -> Blueprint:
 
 
 def _body() -> bytes:
-    """Return the body, or more than the door takes if it is longer than we read."""
+    """Return the body: more than the door takes if it is longer than we read, nothing of one that was cut."""
     request.max_content_length = MOST_BYTES
     try:
         return request.get_data()
     except RequestEntityTooLarge:
         return b" " * (MOST_BYTES + 1)
+    except ClientDisconnected:
+        return b""
 
 
 def _render(answer: TokenAnswer, request_id: str) -> Response:
