@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
-from fhir_dmp.app.database import uri_of
+from fhir_dmp.app.database import DatabaseError, uri_of
 from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
@@ -50,7 +50,6 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.indexes import AddedParam
 from fhir_dmp.stores.mongo import users
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
-from fhir_dmp.stores.mongo.embedded import DatabaseError
 from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.indexes import MongoIndexes

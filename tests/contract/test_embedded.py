@@ -12,8 +12,9 @@ import time
 import pymongo
 import pytest
 
-from fhir_dmp.stores.mongo import embedded
-from fhir_dmp.stores.mongo.embedded import DatabaseError, Embedded, Folder
+from fhir_dmp.stores.mongo import embedded, mongod
+from fhir_dmp.stores.mongo.embedded import Embedded
+from fhir_dmp.stores.mongo.mongod import DatabaseError, Folder
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_port_that_somebody_took_is_left_to_them(folder, monkeypatch, told):
         if not told:
             with monkeypatch.context() as killed:
                 killed.setattr(embedded, "_move", lambda *_: None)
-                embedded._start(Folder(folder))
+                mongod.start(Folder(folder))
 
         second = Embedded.ensure(folder, own=True)
 
@@ -121,18 +122,18 @@ def test_a_port_that_somebody_took_is_left_to_them(folder, monkeypatch, told):
 @pytest.mark.parametrize(("memory", "gigabytes"), [(1, 0.25), (4, 0.5), (16, 2.0), (512, 2.0)])
 def test_the_database_keeps_an_eighth_of_the_memory_at_hand(memory, gigabytes):
     """And never less than MongoDB takes, nor more than two gigabytes."""
-    assert embedded.cache_gb(memory * 2**30) == gigabytes
+    assert mongod.cache_gb(memory * 2**30) == gigabytes
 
 
 def test_ports_are_not_those_that_outgoing_connections_are_lent():
     """A port of the ephemeral range may be gone when mongod comes back."""
-    assert max(embedded.PORTS) < 32768
-    assert embedded._free_port(None) in embedded.PORTS
+    assert max(mongod.PORTS) < 32768
+    assert mongod.free_port(None) in mongod.PORTS
 
 
 def test_without_any_mongod_the_three_ways_to_one_are_told(tmp_path, monkeypatch):
     """Neither a package nor one on PATH: the package, PATH and the variable are named."""
-    monkeypatch.setattr(embedded, "_packaged", lambda: None)
+    monkeypatch.setattr(mongod, "_packaged", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(DatabaseError, match=r"fhir_dmp\[embedded\].*on PATH.*DMP_MONGODB_URI"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 import requests
 
 from fhir_dmp.oauth.rfc7523 import ASSERTION_TYPE, make_assertion
+from fhir_dmp.stores.mongo import mongod
 from tests.oauth_world import jwks, key_pair
 
 COMMAND = [sys.executable, "-m", "fhir_dmp.cli"]
@@ -61,10 +61,8 @@ class Running:
 
 
 def free_port():
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nobody listens on, and that the system gives to no connection meanwhile."""
+    return mongod.free_port(None)
 
 
 def start(folder, *, port=None, verb="serve", more=()):

@@ -7,12 +7,13 @@ import shlex
 import socket
 import subprocess
 
+import pymongo
 import pytest
 import requests
 from click.testing import CliRunner
 
 from fhir_dmp.cli import main
-from fhir_dmp.stores.mongo.embedded import find_mongod
+from fhir_dmp.stores.mongo.mongod import find_mongod
 from tests.journeys.conftest import free_port, start, stop
 
 
@@ -32,9 +33,11 @@ def standalone(tmp_path):
     data.mkdir()
     words = [find_mongod(), "--dbpath", data, "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    with pymongo.MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=60_000) as client:
+        client.admin.command("ping")
     yield f"mongodb://127.0.0.1:{port}"
     process.terminate()
-    process.wait(30)
+    process.wait(60)
 
 
 def test_a_demonstration_prints_commands_that_work_from_anywhere(tmp_path):

