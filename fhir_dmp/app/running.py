@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fhir_dmp.app.database import uri_of
-from fhir_dmp.app.server import Server, create_server
 from fhir_dmp.metrics import exposed
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded, users
 from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
 from fhir_dmp.stores.mongo.sizes import LogSizes
+
+if TYPE_CHECKING:
+    from fhir_dmp.app.server import Server
 
 _PUBLIC_URL = "public-url"
 
@@ -35,7 +39,7 @@ class Running:
         lock = ServerLock(settings.data_dir)
         settings = replace(settings, public_url=settings.public_url or listens)
         (settings.data_dir / _PUBLIC_URL).write_text(settings.public_url)
-        database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir, own=True)
+        database = None if settings.mongodb_uri else _start_database(settings.data_dir)
         try:
             if database is not None:
                 database.supervise()
@@ -46,13 +50,28 @@ class Running:
             lock.release()
 
 
+def _start_database(data_dir: Path) -> Embedded:
+    """Start the embedded database, and load the parts meanwhile: both take a second, and neither needs the other."""
+    with ThreadPoolExecutor(1) as beside:
+        database = beside.submit(Embedded.ensure, data_dir, own=True)
+        _maker()
+        return database.result()
+
+
+def _maker() -> Callable[[Settings], Server]:
+    """Return what puts the parts together. It is most of the program, so nobody loads it before it is needed."""
+    from fhir_dmp.app.server import create_server  # noqa: PLC0415 - as above
+
+    return create_server
+
+
 @contextmanager
 def open_server(settings: Settings) -> Iterator[Server]:
     """Yield the parts for one command: joined to the database that is up, or on one that ends with the command."""
     database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir)
     settings = replace(settings, public_url=settings.public_url or _served_at(settings.data_dir))
     try:
-        server = create_server(settings)
+        server = _maker()(settings)
         try:
             yield server
         finally:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from fhir_dmp import cli
 from fhir_dmp.cli import main
 from fhir_dmp.settings import OFF_BY_ZERO, Limits, Settings
 from tests.architecture.tree import PACKAGE, ROOT
@@ -88,9 +92,32 @@ def _is_there(step):
     )
 
 
+COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
+
+
+def test_what_the_list_of_commands_says_of_each_is_what_it_says_itself():
+    """The list is told without loading any of them, so it is kept beside them."""
+    listed = CliRunner().invoke(main, ["--help"]).output
+
+    for name, command in COMMANDS.items():
+        assert cli.COMMANDS[name][1] == " ".join(command.help.split("\n\n")[0].split("\n")), name
+        assert name in listed
+
+
+def test_the_list_of_commands_loads_nothing_of_what_they_do():
+    """Whoever looks for a command waits for no database driver, and no table of R4."""
+    words = "import sys\nfrom fhir_dmp.cli import main\nmain(['--help'], standalone_mode=False)\n"
+    words += "print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, timeout=60)
+
+    loaded = done.stdout.splitlines()[-1].split()
+    assert [each for each in loaded if each.startswith("fhir_dmp.")] == ["fhir_dmp.cli"]
+    assert not {"pymongo", "flask", "granian", "rich"} & set(loaded)
+
+
 def test_every_command_is_in_the_readme_and_explains_itself():
     """Nobody has to read the code to find a command."""
-    for name, command in main.commands.items():
+    for name, command in COMMANDS.items():
         assert command.help
         assert re.search(rf"(fhir-dmp|scripts/run)[^`]*\b{name}\b|`[^`]*\b{name}\b", README), name
 
@@ -100,7 +127,7 @@ def test_every_option_that_is_asked_for_more_than_its_name_has_help():
     silent = {"host", "port", "kind", "redirect_uri", "threads", "version", "help"}
     options = [
         parameter
-        for command in main.commands.values()
+        for command in COMMANDS.values()
         for leaf in (command.commands.values() if isinstance(command, click.Group) else (command,))
         for parameter in leaf.params
         if isinstance(parameter, click.Option) and parameter.name not in silent
