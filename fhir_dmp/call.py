@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, Protocol
 
 from fhir_dmp.access.model import Action, Decision, Rule, Subject
@@ -14,7 +14,7 @@ from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Issue
 from fhir_dmp.fhir.parameters import NONE_GIVEN, Parameters
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.settings import Limits
+from fhir_dmp.settings import Limits, Readings
 from fhir_dmp.store.change import Change, Event, Lock, Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.ledger import Ledger
@@ -120,7 +120,8 @@ class Env:
     """What interactions work with; made once by the composition root.
 
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
-    ``restrict`` compiles the search restrictions of scopes. At ``majority`` years nobody's parents act for them.
+    ``restrict`` compiles the search restrictions of scopes. At ``majority`` years, on the day as it begins in ``zone``, nobody's parents act
+    for them. ``readings`` are of the rules that no text settles.
     ``indexed_by`` is a number that changes with the search parameters of ``extract``; ``statement`` is the CapabilityStatement as it stands.
     ``turns`` is the order of those who change the same resource, ``recent`` what writers may presume of policies.
     """
@@ -139,6 +140,8 @@ class Env:
     indexed_by: Callable[[], int]
     statement: Callable[[], bytes]
     majority: int = 18
+    zone: tzinfo = UTC
+    readings: Readings = field(default_factory=Readings)
     turns: Turns = field(default_factory=Turns)
     recent: Recent = field(default_factory=Recent)
 
@@ -155,6 +158,10 @@ class Grant(Protocol):
 
     def decide(self, action: Action, row: Row) -> Decision:
         """Return the decision for one row, by the policies of the records that hold it."""
+        ...
+
+    def sees(self, provenances: Sequence[Ref]) -> Collection[Ref]:
+        """Return those of these Provenances whose targets the caller all sees."""
         ...
 
     def policy(self, patient: str) -> tuple[Policy, int]:

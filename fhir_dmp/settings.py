@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 OFF_BY_ZERO = frozenset({"DMP_METRICS_PORT", "DMP_GZIP_FROM", "DMP_LIMIT_WORDS", "DMP_TRUSTED_PROXIES"})
 """Variables that 0 switches off; any other figure is more than 0."""
@@ -34,6 +36,29 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Readings:
+    """How the rules of the French record are read where no text that was had settles them; a default is the stricter, or today's use.
+
+    In an emergency (``BTG``, ``ETREAT``) ``emergency_masked`` shows what is masked and ``emergency_matrix`` keeps to the matrix;
+    ``block_in_break_glass`` shuts who was blocked out of break-glass too, and ``break_glass_professions`` are who may break it (codes of
+    TRE_G15 between commas; empty: any). An authorisation whose end is not told, or that a professional declares, holds for
+    ``authorization_days`` at most, any other for ``longest_authorization_days``. ``masked_and_invisible`` lets an item be hidden from
+    professionals and, until it is announced, from the patient. ``reopening`` lets a holder open again what they closed.
+    ``structures_consult`` opens records to an EHR that acts for a structure which the holder names, without a person who signed in.
+    """
+
+    emergency_masked: bool = False
+    emergency_matrix: bool = True
+    block_in_break_glass: bool = True
+    break_glass_professions: str = ""
+    authorization_days: int = 365
+    longest_authorization_days: int = 1098
+    masked_and_invisible: bool = False
+    reopening: bool = True
+    structures_consult: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How this server is set up.
 
@@ -43,8 +68,8 @@ class Settings:
     host, port): FHIR is at ``/fhir`` below it; empty means where the server on this ``data_dir`` listens. ``secret_file``
     holds 32 bytes or more that protect page tokens and stored keys; it is made under ``data_dir`` if absent.
     ``session_idle_seconds`` without being seen, or ``session_seconds`` in all, end a person's session; who is younger than
-    ``majority_age`` is a minor; ``providers_file`` describes the OpenID providers that people may sign in with (JSON, see
-    ``oauth.providers``). ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
+    ``majority_age`` on a day of ``time_zone`` is a minor; ``providers_file`` describes the OpenID providers that people may sign in with
+    (JSON, see ``oauth.providers``). ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
     lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write; every
     ``audit_witness_seconds`` the newest head goes to ``audit_witness_url`` and to the timestamp authority at ``audit_timestamp_url``, whose
     certificate must lead to one of ``audit_timestamp_roots``. Metrics are told at
@@ -64,6 +89,7 @@ class Settings:
     session_idle_seconds: int = 1800
     session_seconds: int = 28800
     majority_age: int = 18
+    time_zone: str = "Europe/Paris"
     providers_file: str = ""
     emergency_seconds: int = 600
     online_seconds: int = 43_200
@@ -86,6 +112,7 @@ class Settings:
     cors_origins: str = ""
     log_level: str = "info"
     limits: Limits = field(default_factory=Limits)
+    readings: Readings = field(default_factory=Readings)
 
     @property
     def metrics_dir(self) -> Path:
@@ -94,28 +121,47 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Return the settings that ``DMP_*`` variables state; limits are ``DMP_LIMIT_*``.
+        """Return the settings that ``DMP_*`` variables state; limits are ``DMP_LIMIT_*``, readings ``DMP_RULE_*``.
 
         Raises ``ValueError`` naming the variable that cannot be read.
         """
         environ = os.environ if environ is None else environ
-        values = {
-            each.name: _read(environ, f"DMP_{each.name.upper()}", each.default)
-            for each in fields(cls)
-            if each.name != "limits"
+        values = _values(environ, "DMP_", cls)
+        parts: dict[str, Any] = {
+            name: part(**_values(environ, prefix, part)) for name, (prefix, part) in _PARTS.items()
         }
-        limits = {each.name: _read(environ, f"DMP_LIMIT_{each.name.upper()}", each.default) for each in fields(Limits)}
         if str(values["log_level"]).upper() not in logging.getLevelNamesMapping():
             raise ValueError(f"DMP_LOG_LEVEL is debug, info, warning or error, not {values['log_level']!r}")
-        return cls(**values, limits=Limits(**limits))  # type: ignore[arg-type]
+        _require_zone(str(values["time_zone"]))
+        return cls(**values, **parts)
 
     def to_env(self) -> dict[str, str]:
         """Return the variables that state these settings, for a process of our own."""
         values = {
-            f"DMP_{each.name.upper()}": getattr(self, each.name) for each in fields(self) if each.name != "limits"
+            f"DMP_{each.name.upper()}": getattr(self, each.name) for each in fields(self) if each.name not in _PARTS
         }
-        values |= {f"DMP_LIMIT_{each.name.upper()}": getattr(self.limits, each.name) for each in fields(Limits)}
+        for name, (prefix, part) in _PARTS.items():
+            values |= {f"{prefix}{each.name.upper()}": getattr(getattr(self, name), each.name) for each in fields(part)}
         return {name: str(value) for name, value in values.items()}
+
+
+_PARTS: Mapping[str, tuple[str, type[Limits | Readings]]] = {
+    "limits": ("DMP_LIMIT_", Limits),
+    "readings": ("DMP_RULE_", Readings),
+}
+"""The settings that are many: how their variables begin, and what holds them."""
+
+
+def _values(environ: Mapping[str, str], prefix: str, of: type[Settings | Limits | Readings]) -> dict[str, Any]:
+    single = (each for each in fields(of) if each.name not in _PARTS)
+    return {each.name: _read(environ, f"{prefix}{each.name.upper()}", each.default) for each in single}
+
+
+def _require_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"DMP_TIME_ZONE is no time zone such as Europe/Paris: {name!r}") from None
 
 
 def _read(environ: Mapping[str, str], name: str, default: object) -> object:

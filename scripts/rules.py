@@ -73,14 +73,14 @@ RULES = {
 IN_THEIR_PLACE = {
     "L1": "setting: the role insurance-feed",
     "L8": "not for the server: a duty of professionals",
-    "L20": "in part, a setting: matrix.json, explicit (no code of the specialty was found); an emergency opens nothing to an explicit specialty",
+    "L20": "setting: matrix.json, explicit (by the brigade's number: no code of the specialty was found)",
     "L21": "setting: matrix.json (the profession of those doctors); no code tells them from other doctors",
     "F7": "for the software of the professional",
     "F14": "not for the server: labels stand in meta.security",
     "F15": "for the software of the professional: the labels are in what it reads",
     "F19": "for the software of the professional",
-    "F20": "in part, a setting: a person's token names its user; professionals sign in with a second factor, and no rule asks how",
-    "F21": "in part, a setting: scopes of the client; professionals sign in with a second factor, and no rule asks how",
+    "F20": "setting: DMP_RULE_STRUCTURES_CONSULT for systems; providers that are strong",
+    "F21": "setting: DMP_RULE_STRUCTURES_CONSULT for systems; providers that are strong",
     "F23": "nothing of its own: a holder who never signed in has the rules of any other",
 }
 """For rules without a test, or that tests show in part: a setting, somebody else's task, or not yet."""

@@ -126,9 +126,9 @@ class Actor:
 class World:
     """A server on a database of its own, a clock that moves when told, and the people of one record."""
 
-    def __init__(self, uri, name, folder, clock=None):
+    def __init__(self, uri, name, folder, clock=None, **settings):
         self.clock = clock or RunningClock(NOON)
-        settings = server_settings(uri, name, folder)
+        settings = server_settings(uri, name, folder, **settings)
         self.server = create_server(settings, clock=self.clock)
         self.insurance = self.system("insurance", "insurance-feed")
         self.ehr = self.system("ehr-one", "ehr", "urn:s|1")

@@ -92,7 +92,7 @@ class ProviderProcess:
 
 
 def _describe(folder, issuer):
-    """Write the file of both providers, and the files that it names."""
+    """Write the file of the providers, and the files that it names."""
     key = ECKey.generate_key("P-256")
     (folder / "fc.jwk.json").write_text(json.dumps({**key.as_dict(private=True), "kid": "us"}))
     (folder / "psc.secret").write_text(SECRET)
@@ -142,7 +142,9 @@ def _describe(folder, issuer):
         },
     }
     file = folder / "providers.json"
-    file.write_text(json.dumps([psc, fc]))
+    clinic = {**psc, "name": "clinic", "label": "Clinique du Parc"}
+    del clinic["acr_values"]
+    file.write_text(json.dumps([psc, fc, clinic]))
     return file, {**key.as_dict(private=False), "kid": "us"}
 
 
@@ -153,7 +155,7 @@ def _clients(public_url, key):
             **code,
             "client_id": "dmp",
             "client_secret": SECRET,
-            "redirect_uris": [f"{public_url}/oauth/sign-in/from/psc"],
+            "redirect_uris": [f"{public_url}/oauth/sign-in/from/{name}" for name in ("psc", "clinic")],
         },
         {
             **code,

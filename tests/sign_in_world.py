@@ -30,14 +30,16 @@ PRACTICE = Situation("10", "SM26", "urn:oid:1.2.250.1.71.4.2.2|499700218896001",
 
 
 class SignInWorld(World):
-    """A world of people."""
+    """A world of people, who sign in by these ``rules``."""
+
+    rules = SignInRules()
 
     def door(self, secret=b"s" * 32):
         """Return the door of one more worker."""
         accounts = self.accounts(secret)
         devices = Seal(secret, "device")
         return SignIn(
-            accounts.accounts, accounts.passwords, accounts.seal, devices, self.clock, self.announce, SignInRules()
+            accounts.accounts, accounts.passwords, accounts.seal, devices, self.clock, self.announce, self.rules
         )
 
     def app(self, public_url=PUBLIC_URL, providers=None):

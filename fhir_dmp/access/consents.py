@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from fhir_dmp.access.kinds import is_national
@@ -42,14 +42,15 @@ class Registry:
 
     ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource
     is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
-    At ``majority`` years parents act for nobody. ``again``: it was compiled before, and who cannot be told any more is nobody, instead of
-    being refused.
+    At ``majority`` years, by the days of ``zone``, parents act for nobody. ``again``: it was compiled before, and who cannot
+    be told any more is nobody, instead of being refused.
     """
 
     find: Callable[[Ref], Mapping[str, Any] | None]
     authored: Callable[[str], tuple[str, ...]]
     base_url: str
     majority: int = 18
+    zone: tzinfo = UTC
     again: bool = False
 
 

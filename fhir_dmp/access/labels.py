@@ -7,10 +7,13 @@ from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER, HIDDEN_FROM_REPRESENTATIVES, MASKED
 
 
-def require_flags_at_creation(subject: Subject | None, given: frozenset[str]) -> None:
-    """Raise ``Unprocessable`` for labels of a new resource that its author may not choose."""
+def require_flags_at_creation(subject: Subject | None, given: frozenset[str], *, together: bool = False) -> None:
+    """Raise ``Unprocessable`` for labels of a new resource that its author may not choose.
+
+    ``together`` lets an item be masked and hidden from the patient as well (the DMP's parameter ``cumul-invisible_patient-masque_ps``).
+    """
     person = subject.person if subject else None
-    if {MASKED, HIDDEN_FROM_HOLDER} <= given:
+    if {MASKED, HIDDEN_FROM_HOLDER} <= given and not together:
         raise Unprocessable("An item is masked or hidden from the patient, not both.", expression="meta.security")
     if person is not None and person.kind != "professional" and HIDDEN_FROM_HOLDER in given:
         raise Unprocessable("Only a professional hides an item from the patient.", expression="meta.security")

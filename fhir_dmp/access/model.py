@@ -24,7 +24,8 @@ class Person:
     ``specialty`` one of TRE_R01. ``patient`` (``Patient/p``) is the one record that the token reaches; None for a professional who
     has chosen none. ``purpose`` is a code of v3-ActReason: ``PATRQT`` the holder, ``FAMRQT`` a representative, ``TREAT`` a
     professional, ``BTG`` one who breaks the glass, ``ETREAT`` the regulator of a SAMU; ``reason`` is what was written for the last
-    two. ``secret`` is the *connexion secrète* of a minor.
+    two. ``secret`` is the *connexion secrète* of a minor. ``strong``: they proved who they are by two factors, or at a provider that
+    vouches for as much.
     """
 
     kind: Literal["holder", "representative", "professional"]
@@ -39,6 +40,7 @@ class Person:
     purpose: str = "TREAT"
     reason: str | None = None
     secret: bool = False
+    strong: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,16 @@ from datetime import datetime
 from fhir_dmp.access.consents import consent_rules, meets
 from fhir_dmp.access.kinds import IS_DIRECTORY, NATIONAL, RPPS
 from fhir_dmp.access.model import Action, Person, Rule, Subject
-from fhir_dmp.access.policy import Entry, Member, Policy
+from fhir_dmp.access.policy import Data, Entry, Member, Policy
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER, HIDDEN_FROM_REPRESENTATIVES, MASKED
+from fhir_dmp.settings import Readings
 from fhir_dmp.store.query import EVERYTHING, Among, Between, Eq, In, Not, Query, both
 
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 BREAK_GLASS, CENTRE_15 = "BTG", "ETREAT"
-ENTERING = ("TREAT", BREAK_GLASS, CENTRE_15)
+EMERGENCIES = (BREAK_GLASS, CENTRE_15)
+ENTERING = ("TREAT", *EMERGENCIES)
 """The purposes that professionals have; structures have the first."""
 
 REPRESENTING = ("FAMRQT", "PWATRNY")
@@ -42,6 +44,7 @@ def person_rules(
     policy: Policy | None,
     now: datetime,
     matrix: Matrix,
+    readings: Readings,
     *,
     copies: bool = False,
 ) -> Iterator[Rule]:
@@ -52,8 +55,11 @@ def person_rules(
         return
     record = Among("pt", (person.patient,))
     policy = policy or Policy(person.patient)
-    rules = _professional if person.kind == "professional" else _holder_side
-    for rule in rules(subject, person, action, policy, now, matrix):
+    if person.kind == "professional":
+        rules = _professional(subject, person, action, policy, now, matrix, readings)
+    else:
+        rules = _holder_side(subject, person, action, policy, now)
+    for rule in rules:
         yield Rule(rule.permit, both(record, rule.where), rule.reason, rule.record)
     if policy.closing is not None and not _left(person, action, copies=copies):
         where = both(record, Not(_TRACES))
@@ -86,9 +92,7 @@ def equal_numbers(identifier: str) -> tuple[str, ...]:
     return (identifier,)
 
 
-def _holder_side(
-    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, _: Matrix
-) -> Iterator[Rule]:
+def _holder_side(subject: Subject, person: Person, action: Action, policy: Policy, now: datetime) -> Iterator[Rule]:
     """Yield the rules of the holder, and of who acts for the holder: nobody, once the holder has died."""
     dead = policy.dead(int(now.timestamp() * 1_000_000))
     if dead is not None:
@@ -131,49 +135,77 @@ def _representing(subject: Subject, policy: Policy, now: datetime) -> Iterator[R
 
 
 def _professional(
-    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, matrix: Matrix
+    subject: Subject,
+    person: Person,
+    action: Action,
+    policy: Policy,
+    now: datetime,
+    matrix: Matrix,
+    readings: Readings,
 ) -> Iterator[Rule]:
     names = own(subject)
     mine = In("au", tuple(sorted(names)))
     doctor = next((entry for entry in policy.entries if _member(entry.doctors, names, now)), None)
-    yield from _permits(subject, person, action, policy, now, matrix)
+    yield from _permits(subject, person, action, policy, now, matrix, readings)
     for entry in policy.entries:
-        yield from _refusals(entry, person, names, action, now, mine)
+        if not _passed_over(entry, person, readings):
+            yield from _refusals(entry, person, names, action, now, mine)
+    urgent = person.purpose in EMERGENCIES and action in READS
+    if not person.strong and action in (*READS, "govern"):
+        where = EVERYTHING if action == "govern" else Not(mine)
+        yield Rule(permit=False, where=where, reason="not strongly authenticated: feeds alone", record=True)
     rights = matrix.professions.get(person.profession or "")
     allowed = () if rights is None else rights.read if action in READS else rights.write
     reason = f"matrix {matrix.version}: profession {person.profession or 'unknown'}"
-    if action != "govern":
+    if action != "govern" and not (urgent and not readings.emergency_matrix):
         yield Rule(permit=False, where=Not(Among("ca", allowed)), reason=reason)
-    if doctor is None and action != "create":
+    if doctor is None and action != "create" and not (urgent and readings.emergency_masked):
         yield Rule(permit=False, where=both(Eq("sec", MASKED), Not(mine)), reason="MASQUE_PS")
 
 
+def _passed_over(entry: Entry, person: Person, readings: Readings) -> bool:
+    """Tell whether who breaks the glass passes over what a Consent says: a block by name, if that is read as being about care alone.
+
+    What is said for this purpose, or against everybody, is an opposition and stands.
+    """
+    said = entry.provision
+    if said is None or readings.block_in_break_glass or person.purpose != BREAK_GLASS:
+        return False
+    return not said.permit and bool(said.actors) and not said.purposes and said.data == Data()
+
+
 def _permits(
-    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, matrix: Matrix
+    subject: Subject,
+    person: Person,
+    action: Action,
+    policy: Policy,
+    now: datetime,
+    matrix: Matrix,
+    readings: Readings,
 ) -> Iterator[Rule]:
-    names = own(subject)
-    mine = Rule(permit=True, where=In("au", tuple(sorted(names))), reason="author")
-    explicit = person.specialty in matrix.explicit
+    mine = Rule(permit=True, where=In("au", tuple(sorted(own(subject)))), reason="author")
+    names = [name for name in (person.specialty, subject.organization) if name is not None]
+    express = [matrix.explicit[name] for name in names if name in matrix.explicit]
     if person.purpose == CENTRE_15 and action not in READS:
         return
     if action in ("update", "delete"):
         yield mine
     elif action == "govern":
         yield Rule(permit=True, where=Eq("ty", "Consent"), reason="the patient's consent, declared")
-    elif action == "create" and not explicit:
+    elif action == "create" and not express:
         yield Rule(permit=True, where=EVERYTHING, reason="feeding needs no authorisation", record=True)
     else:
         if action != "create":
             yield mine
-        yield from _openings(subject, person, action, policy, now, explicit=explicit)
+        yield from _openings(subject, person, policy, now, explicit=bool(express))
+        if action in READS and person.reason and all(express):
+            yield from _emergency(subject, person, readings)
 
 
-def _openings(
-    subject: Subject, person: Person, action: Action, policy: Policy, now: datetime, *, explicit: bool
-) -> Iterator[Rule]:
-    """Yield what opens the record to a professional: a Consent, the care team, being the attending doctor, an emergency.
+def _openings(subject: Subject, person: Person, policy: Policy, now: datetime, *, explicit: bool) -> Iterator[Rule]:
+    """Yield what opens the record to a professional: a Consent, the care team, being the attending doctor.
 
-    For a specialty that enters by an ``explicit`` Consent alone there is nothing but the first.
+    For those who enter by an ``explicit`` Consent alone there is nothing but the first.
     """
     names, purpose = own(subject), f"{ACT_REASON}|{person.purpose}"
     for entry in policy.entries:
@@ -184,12 +216,20 @@ def _openings(
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: care team", record=True)
         if _member(entry.doctors, names, now):
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: attending doctor", record=True)
-    if explicit:
-        return
-    if person.purpose == BREAK_GLASS and person.reason and action in READS:
+
+
+def _emergency(subject: Subject, person: Person, readings: Readings) -> Iterator[Rule]:
+    """Yield what opens the record to a professional who has said why it is an emergency."""
+    if person.purpose == BREAK_GLASS and may_break_glass(person.profession, readings):
         yield Rule(permit=True, where=EVERYTHING, reason="break-glass", record=True)
-    if person.purpose == CENTRE_15 and person.reason and subject.role == "samu" and action in READS:
+    if person.purpose == CENTRE_15 and subject.role == "samu":
         yield Rule(permit=True, where=EVERYTHING, reason="centre 15", record=True)
+
+
+def may_break_glass(profession: str | None, readings: Readings) -> bool:
+    """Tell whether a professional of this profession may break the glass."""
+    named = readings.break_glass_professions.replace(",", " ").split()
+    return not named or profession in named
 
 
 def _refusals(

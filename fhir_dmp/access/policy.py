@@ -121,10 +121,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All that opens, restricts or shuts one record (``Patient/p``)."""
+    """All that opens, restricts or shuts one record (``Patient/p``).
+
+    ``shares`` are other records that hold rows of this one too: such a row is judged by the policies of both.
+    """
 
     patient: str
     entries: tuple[Entry, ...] = ()
+    shares: tuple[str, ...] = ()
 
     @property
     def closing(self) -> Entry | None:

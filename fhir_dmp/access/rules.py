@@ -14,6 +14,7 @@ from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.access.systems import WRITERS, system_rules
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import Refused
+from fhir_dmp.settings import Readings
 from fhir_dmp.store.query import NOTHING, Among, Eq, In, Not, Query, both, either
 
 _LEVELS = {True: ("patient", "user"), False: ("system",)}
@@ -33,24 +34,26 @@ def rules_for(
     matrix: Matrix,
     restrict: Restrict,
     *,
+    readings: Readings,
     copies: bool = False,
 ) -> tuple[Rule, ...]:
     """Return the rules for one caller and one kind of action; nobody has none.
 
     ``policies`` (by ``Patient/p``) are those of the records in question: of the one that a person's token names, or of all that could
-    open or shut something to a system. Who acts and why stands in the subject. The scopes are the ceiling of all of it. ``copies``: the call
-    is for a copy of the token's record, which a closed one leaves to its holder, where the scopes cover all of it.
+    open or shut something to a system. Who acts and why stands in the subject. The scopes are the ceiling of all of it. ``readings`` say
+    how this server takes what no text settles. ``copies``: the call is for a copy of the token's record, which a closed one
+    leaves to its holder, where the scopes cover all of it.
     """
     if subject is None:
         return ()
     person = subject.person
     rules: tuple[Rule, ...]
     if person is None:
-        rules = (*system_rules(subject, action, policies, now, matrix), *_bound(subject))
+        rules = (*system_rules(subject, action, policies, now, matrix, readings), *_bound(subject))
     else:
         policy = policies.get(person.patient) if person.patient else None
         whole = copies and all(_covered(subject, each, whole=True) is None for each in READS)
-        rules = tuple(person_rules(subject, person, action, policy, now, matrix, copies=whole))
+        rules = tuple(person_rules(subject, person, action, policy, now, matrix, readings, copies=whole))
     if action == "govern":
         return rules
     return (*rules, *_ceiling(subject, action, restrict))

@@ -5,7 +5,8 @@ A system has its own writings, and of other records what the holder's Consents o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -16,7 +17,8 @@ from fhir_dmp.access.people import ACT_REASON, READS
 from fhir_dmp.access.policy import Policy
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.fhir.labels import MASKED
-from fhir_dmp.store.query import EVERYTHING, Among, Between, Eq, In, Not, Query, both
+from fhir_dmp.settings import Readings
+from fhir_dmp.store.query import EVERYTHING, Among, Between, Eq, In, Not, Query, both, either
 
 TASKS = "urn:fhir-dmp:task"
 REVIEW = "emergency-review"
@@ -36,7 +38,7 @@ def own(subject: Subject) -> tuple[str, ...]:
 
 
 def system_rules(
-    subject: Subject, action: Action, policies: Mapping[str, Policy], now: datetime, matrix: Matrix
+    subject: Subject, action: Action, policies: Mapping[str, Policy], now: datetime, matrix: Matrix, readings: Readings
 ) -> Iterator[Rule]:
     """Yield the rules for a system; ``policies`` are those of all records that could open or shut something to it."""
     if subject.role == "auditor":
@@ -51,8 +53,15 @@ def system_rules(
     yield from _permits(subject.role, names, action)
     if policies:
         mine = In("au", names)
+        opens = readings.structures_consult and subject.role == "ehr" and bool(subject.organization)
+        shared: dict[str, list[Query]] = {}
         for policy in policies.values():
-            yield from _of_record(subject, action, policy, now, mine)
+            own_record = Among("pt", (policy.patient,))
+            for rule in _of_record(subject, action, policy, now, mine, opens=opens):
+                if rule.permit and policy.shares:
+                    shared.setdefault(policy.patient, []).append(rule.where)
+                yield replace(rule, where=both(own_record, rule.where)) if rule.permit else rule
+        yield from _of_several(shared)
     rights = matrix.systems[subject.role]
     yield from _refusals(matrix.version, subject.role, rights.read if action in READS else rights.write, names, action)
 
@@ -90,10 +99,22 @@ def _refusals(
     return tuple(found)
 
 
-def _of_record(subject: Subject, action: Action, policy: Policy, now: datetime, mine: Query) -> Iterator[Rule]:
-    """Yield what one record's policy says to the system."""
+def _of_several(opened: Mapping[str, Sequence[Query]]) -> Iterator[Rule]:
+    """Yield the permission for rows of several records: each of these lets the system see it (``opened``: what each record permits)."""
+    if len(opened) > 1:
+        each = (either([Not(Eq("pt", patient)), *wheres]) for patient, wheres in opened.items())
+        where = both(Among("pt", tuple(opened)), *each)
+        yield Rule(permit=True, where=where, reason="open by each of its records", record=True)
+
+
+def _of_record(
+    subject: Subject, action: Action, policy: Policy, now: datetime, mine: Query, *, opens: bool
+) -> Iterator[Rule]:
+    """Yield what one record's policy says to the system: what shuts it out, and, if a Consent ``opens`` records to such, what that lets it see.
+
+    Where something is permitted is told for a row of this record; whose else it is is not looked at.
+    """
     within = Eq("pt", policy.patient)
-    whole = Among("pt", (policy.patient,))
     if policy.closing is not None:
         shut = both(within, Not(Eq("ty", "Patient"))) if subject.role == INSURANCE else within
         yield Rule(permit=False, where=shut, reason=f"{policy.closing.name}: the record is closed", record=True)
@@ -101,8 +122,8 @@ def _of_record(subject: Subject, action: Action, policy: Policy, now: datetime, 
     writes = action not in READS
     for entry in policy.entries:
         for rule in consent_rules(entry, names, f"{ACT_REASON}|{subject.purpose}", now, named_only=writes):
-            if rule.permit and not writes and subject.role == "ehr" and names:
-                yield Rule(permit=True, where=both(whole, rule.where), reason=rule.reason, record=True)
+            if rule.permit and not writes and opens:
+                yield Rule(permit=True, where=rule.where, reason=rule.reason, record=True)
             elif not rule.permit:
                 where = rule.where if rule.record else both(rule.where, Not(mine))
                 yield Rule(permit=False, where=both(within, where), reason=rule.reason, record=rule.record)

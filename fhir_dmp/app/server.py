@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
@@ -187,6 +188,8 @@ def _env(
         unseal=_opener(pages),
         restrict=build_restrict(definitions, base_url, settings.limits),
         majority=settings.majority_age,
+        zone=ZoneInfo(settings.time_zone),
+        readings=settings.readings,
         indexed_by=lambda: added.changes,
         statement=_statement(definitions, settings, clock, added),
     )
@@ -231,7 +234,11 @@ def _tokens(common: _Common, accounts: MongoAccounts) -> Tokens:
 def _authorizations(common: _Common, store: MongoStore) -> Authorizations:
     env = common.env
     records = Records(
-        lambda call, context: perform(call, context, env), common.grants, store.policies_naming, env.definitions.matrix
+        lambda call, context: perform(call, context, env),
+        common.grants,
+        store.policies_naming,
+        env.definitions.matrix,
+        env.readings,
     )
     return Authorizations(
         grants=common.grants,
@@ -252,7 +259,9 @@ def _base_url(settings: Settings) -> str:
 
 
 def _sign_in_rules(settings: Settings) -> SignInRules:
-    return SignInRules(settings.session_idle_seconds, settings.session_seconds, settings.majority_age)
+    return SignInRules(
+        settings.session_idle_seconds, settings.session_seconds, settings.majority_age, ZoneInfo(settings.time_zone)
+    )
 
 
 def _federation(settings: Settings, sign_in: SignIn, ids: Ids, seal: Seal) -> Federation:

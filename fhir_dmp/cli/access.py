@@ -8,7 +8,7 @@ import click
 
 from fhir_dmp.access.model import Action
 from fhir_dmp.cli.common import out, parts, reported, with_data_dir, with_operator
-from fhir_dmp.service.explain import Explainer
+from fhir_dmp.service.explain import Explainer, Supposed
 
 
 @click.group()
@@ -29,6 +29,12 @@ def access() -> None:
 )
 @click.option("--purpose", type=click.Choice(["TREAT", "BTG", "ETREAT"]), help="Why a professional asks.")
 @click.option("--reason", help="What is written for an emergency.")
+@click.option(
+    "--situation", type=click.IntRange(1), default=1, show_default=True, help="In which of a professional's situations."
+)
+@click.option(
+    "--weak", is_flag=True, help="As one who signed in without a second factor, at a provider that asks for none."
+)
 @with_data_dir
 @with_operator
 @reported
@@ -39,14 +45,16 @@ def explain_command(
     action: Action,
     purpose: str | None,
     reason: str | None,
+    situation: int,
+    *,
+    weak: bool,
     data_dir: Path | None,
     operator: str,
 ) -> None:
     """Tell in plain words how the server decides."""
     with parts(data_dir, operator) as (server, context):
         explainer = Explainer(server.grants, server.accounts.accounts, server.env)
-        found = explainer.explain(
-            who, patient, context(), resource=resource, action=action, purpose=purpose, reason=reason
-        )
+        supposed = Supposed(purpose, reason, situation, strong=not weak)
+        found = explainer.explain(who, patient, context(), resource=resource, action=action, supposed=supposed)
         for line in found:
             out.print(line, markup=False, soft_wrap=True)

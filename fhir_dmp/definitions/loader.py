@@ -69,7 +69,7 @@ def _matrix(table: dict[str, Any]) -> Matrix:
         table["version"],
         {row["profession"]: rights(row) for row in table["professions"]},
         {row["role"]: rights(row) for row in table["systems"]},
-        frozenset(table["explicit"]),
+        {row.get("specialty") or row["structure"]: row["emergency"] for row in table["explicit"]},
     )
 
 

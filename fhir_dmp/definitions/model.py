@@ -175,14 +175,14 @@ class Rights:
 class Matrix:
     """Who may touch which category; what is not there is refused.
 
-    ``professions`` are by code of TRE_G15-ProfessionSante, ``systems`` by role. ``explicit`` are specialties (TRE_R01) that enter by an
-    explicit Consent alone.
+    ``professions`` are by code of TRE_G15-ProfessionSante, ``systems`` by role. ``explicit`` are specialties (TRE_R01) and structures
+    (``system|value``) whose professionals enter by an explicit Consent alone, and whether an emergency opens records to them too.
     """
 
     version: str
     professions: Mapping[str, Rights]
     systems: Mapping[str, Rights]
-    explicit: frozenset[str] = frozenset()
+    explicit: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

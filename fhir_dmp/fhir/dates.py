@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from calendar import isleap, monthrange
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
 Interval = tuple[int, int]
@@ -56,16 +56,16 @@ def _months(year: int, month: int | None) -> Interval:
     return low, (last - _EPOCH) * DAY
 
 
-def anniversary(text: str, years: int) -> int:
+def anniversary(text: str, years: int, zone: tzinfo = UTC) -> int:
     """Return the moment (microseconds) when the first day that ``text`` may mean is so many years past; of 29 February, on 1 March.
 
-    Raises ``ValueError`` for what is no date.
+    That day begins at midnight in the ``zone``. Raises ``ValueError`` for what is no date.
     """
     born = date.fromordinal(interval(text)[0] // DAY + _EPOCH)
     year = born.year + years
     leaps = (born.month, born.day) == (2, 29) and not isleap(year)
     day = date(year, 3, 1) if leaps else born.replace(year=year)
-    return (day.toordinal() - _EPOCH) * DAY
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * _SECOND
 
 
 def _offset(zone: str | None) -> int:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.bundle import STATUS, Entry, bundle
 from fhir_dmp.fhir.dates import Interval, interval
 from fhir_dmp.interactions.listing import Listing
+from fhir_dmp.interactions.sifting import Keys, Sieve, filled, sieve_of
 from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
 from fhir_dmp.settings import Limits
@@ -42,12 +42,11 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     asked = _read(listing.params, env.limits, strict=call.strict)
     if call.id is not None:
         visible(call.ref, env.store.find_current(call.ref), grant)
-    allowed = narrow(grant.rules("read" if call.id else "search"))
-    scope, before = _scope(call, asked, allowed)
+    sieve = sieve_of(grant, "read") if call.id else sieve_of(grant, "search", histories=env.store)
+    scope, before = _scope(call, asked, sieve.allowed)
     part = subset_of(asked.used, env.definitions)
-    page = HistoryPage(asked.count, listing.after[0] if listing.after else before)
-    found = env.store.history(scope, page) if asked.count else Found((), more=False)
-    counted = listing.place is None and asked.at is None
+    found = _found(scope, asked.count, listing.after[0] if listing.after else before, sieve, env)
+    counted = listing.place is None and asked.at is None and sieve.is_exact
     return Result(
         "ok",
         bundle(
@@ -61,6 +60,15 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         entities=tuple(disclosed(row) for row in found.rows),
         query=urlencode(asked.used),
     )
+
+
+def _found(scope: Scope, count: int, before: str | None, sieve: Sieve, env: Env) -> Found:
+    """Return a page of the versions that precede the moment (as ``lu``)."""
+
+    def find(limit: int, after: Keys) -> Found:
+        return env.store.history(scope, HistoryPage(limit, after[0] if after else None))
+
+    return filled(sieve, count, (before,) if before else None, find) if count else Found((), more=False)
 
 
 def _read(params: Params, limits: Limits, *, strict: bool) -> _Asked:

@@ -68,12 +68,15 @@ class Listing:
         """Return how many rows there are in all where that costs nothing: all of them are on the first page."""
         return None if self.place or found.more else len(found.rows)
 
-    def links(self, used: Params, last: tuple[Any, ...] | None) -> dict[str, str]:
-        """Return the links of the page: itself, as the server understood it, and the next one after the keys ``last``, if any follows."""
+    def links(self, used: Params, last: tuple[Any, ...] | None, going_on: Params = ()) -> dict[str, str]:
+        """Return the links of the page: itself, as the server understood it, and the next one after the keys ``last``, if any follows.
+
+        ``going_on`` is told to the next page beside what was asked.
+        """
         base = f"{self.context.base_url}/{self.path}".removesuffix("/")
         links = {"self": f"{base}?{urlencode(used)}" if used else base}
         if last is not None:
-            links["next"] = next_url(base, self._token(used, last), self.call.params)
+            links["next"] = next_url(base, self._token((*used, *going_on), last), self.call.params)
         return links
 
     def searchset(
@@ -86,10 +89,12 @@ class Listing:
         total: int | None = None,
         ignored: Sequence[Issue] = (),
         ref: Ref | None = None,
+        going_on: Params = (),
     ) -> Result:
         """Return the page of what was found and included, each as the ``part`` of it that was asked for.
 
-        ``used`` is what was understood, ``ignored`` what is told of the rest; ``ref`` is the one resource that the list is about.
+        ``used`` is what was understood, ``ignored`` what is told of the rest; ``ref`` is the one resource that the list is about,
+        ``going_on`` what the next page is told beside what was asked.
         """
         base_url = self.context.base_url
         entries: list[Entry | bytes] = [
@@ -98,7 +103,7 @@ class Listing:
         ]
         if ignored:
             entries.append(Entry(body=codec.dumps(outcome(ignored)), search_mode="outcome"))
-        links = self.links(used, (found.last or ()) if found.more else None)
+        links = self.links(used, (found.last or ()) if found.more else None, going_on)
         return Result(
             "ok",
             bundle("searchset", entries, links=links, total=total, updated=self.updated),

@@ -5,22 +5,20 @@ The caller's rules are part of the query, so that totals, pages and order know n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from fhir_dmp.access.decide import decide
-from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Invalid, TooCostly
 from fhir_dmp.interactions.criteria import setting_of
 from fhir_dmp.interactions.listing import Listing
+from fhir_dmp.interactions.sifting import filled, sieve_of
 from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.include import included
 from fhir_dmp.search.model import Request
 from fhir_dmp.search.order import orders
 from fhir_dmp.search.parse import parse
-from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Page
 from fhir_dmp.store.query import And, Eq, In, Query, Scalar, assuming, both, either
 
@@ -114,19 +112,27 @@ def _values(query: Query) -> tuple[str, tuple[Scalar, ...]] | None:
 
 def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> Result:
     call, env = listing.call, listing.env
-    allowed = narrow(grant.rules("search"))
-    query = both(criteria, *_within(call, env), assuming(allowed, "ty", call.type) if call.type else allowed)
+    sieve = sieve_of(grant, "search")
+    allowed = assuming(sieve.allowed, "ty", call.type) if call.type else sieve.allowed
+    query = both(criteria, *_within(call, env), allowed)
     part = subset_of(request.used, env.definitions)
+    if request.count_only or request.total == "accurate":
+        sieve.require_exact()
     if request.count_only:
         total: int | None = env.store.count(query)
         return listing.searchset(request.used, Found((), more=False), part, total=total, ignored=request.ignored)
     follows = bool(request.includes or request.revincludes)
     page = Page(request.count, orders(request, env.definitions), listing.after, listing.bound, follows)
-    found = env.store.search(query, page)
+    found = filled(
+        sieve,
+        page.limit,
+        page.after,
+        lambda limit, after: env.store.search(query, replace(page, limit=limit, after=after)),
+    )
     total = None if request.total == "none" else listing.total(found)
     if request.total == "accurate" and total is None:
         total = env.store.count(query)
-    extra = included(request, found.rows, _reader(grant), allowed, env.store, env.limits) if follows else ()
+    extra = included(request, found.rows, sieve.readable, sieve.allowed, env.store, env.limits) if follows else ()
     return listing.searchset(request.used, found, part, included=extra, total=total, ignored=request.ignored)
 
 
@@ -145,11 +151,6 @@ def compile_query(request: Request, context: Context, grant: Grant, env: Env) ->
     """Return the query of the request's criteria, without the caller's rules for the type itself."""
     setting = setting_of(context, grant, env)
     return compile_criteria(request.type, request.criteria, setting)
-
-
-def _reader(grant: Grant) -> Callable[[Stored], bool]:
-    rules = grant.rules("read")
-    return lambda row: decide(rules, row.index).permit
 
 
 def _path(call: Call) -> str:

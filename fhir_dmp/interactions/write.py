@@ -31,7 +31,9 @@ from fhir_dmp.store.query import kept
 _STAMP = STAMP.decode()
 _SERVER_META = ("versionId", "lastUpdated")
 _SEEING: tuple[Action, ...] = ("read", "update", "delete")
-_PATIENTS_OWN = "90"
+PATIENTS_OWN = "90"
+"""The category of what the patient, or who acts for the patient, wrote."""
+
 _ADMINISTRATIVE = "95"
 
 
@@ -60,7 +62,7 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     if not ID.match(ref.id):
         raise Invalid(f"{ref.id!r} is no FHIR id.", expression=f"{ref.type}.id")
     version = before.version + 1 if before else 1
-    tree, only_labels = _labelled(before, tree, context)
+    tree, only_labels = _labelled(before, tree, context, env)
     whole = _with_meta(ref, version, tree)
     body = codec.dumps(whole)
     if len(body) > env.limits.resource:
@@ -112,7 +114,7 @@ def indexed(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     if ref.type == "Binary":
         index.update(_context_of(tree, context))
     if index.get("ca", _ADMINISTRATIVE) != _ADMINISTRATIVE and _is_patients_own(before, context):
-        index["ca"] = _PATIENTS_OWN
+        index["ca"] = PATIENTS_OWN
     return index
 
 
@@ -123,12 +125,15 @@ def _context_of(tree: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
     return {"pt": [str(ref)]} if ref is not None and ref.type == "Patient" else {}
 
 
-def _labelled(before: Stored | None, tree: Mapping[str, Any], context: Context) -> tuple[Mapping[str, Any], bool]:
+def _labelled(
+    before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env
+) -> tuple[Mapping[str, Any], bool]:
     """Return the resource with the visibility labels that it will have, and whether nothing else changes."""
     given = flags_of(tree)
     had = FLAGS & set(before.index.get("sec") or ()) if before else frozenset()
     if before is None or before.body is None:  # what comes back after its deletion is as hidden as it was
-        require_flags_at_creation(context.subject, given | had)
+        together = env.readings.masked_and_invisible
+        require_flags_at_creation(context.subject, given | had, together=together)
         return (with_flags(tree, given | had) if had - given else tree), False
     if had == given:
         return tree, False
@@ -140,7 +145,7 @@ def _labelled(before: Stored | None, tree: Mapping[str, Any], context: Context) 
 def _is_patients_own(before: Stored | None, context: Context) -> bool:
     """Tell whether the patient, or who acts for the patient, wrote it: a category of its own, whatever the resource says."""
     if before is not None:
-        return before.index.get("ca") == _PATIENTS_OWN
+        return before.index.get("ca") == PATIENTS_OWN
     person = context.subject.person if context.subject else None
     return person is not None and person.kind != "professional"
 

@@ -31,6 +31,7 @@ _NAME = re.compile(r"[a-z0-9\-]{1,32}\Z")
 _FIELDS = frozenset(
     """
     name label kind issuer client_id client_secret_file private_key_file scopes acr_values algorithms claims match open
+    strong
     """.split()
 )
 
@@ -41,7 +42,8 @@ class Provider:
 
     ``secret`` or ``key`` proves us to it. ``acr_values`` are asked for, and one of them must come back (none: no level is asked).
     ``claims`` says where things stand (see the README). ``match`` is how a person who was not linked before is found among the
-    accounts; ``opens`` whether a professional who is not found gets an account: alone it reaches nobody's record.
+    accounts; ``opens`` whether a professional who is not found gets an account: alone it reaches nobody's record. ``strong`` says that
+    it knows people by two factors or as much: a professional of one that does not may feed records, and consults none.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Provider:
     algorithms: tuple[str, ...] = ALGORITHMS
     match: tuple[str, ...] = ()
     opens: bool = False
+    strong: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,7 @@ def _checked(given: Mapping[str, Any], name: str, folder: Path) -> Provider:
         algorithms=algorithms,
         match=match,
         opens=bool(given.get("open")),
+        strong=bool(given.get("strong", given.get("acr_values"))),
     )
 
 

@@ -49,7 +49,7 @@ MAIN_DATES = (
 )
 """Date parameters by how well they tell when a thing was; the first that a type has orders a patient's rows (``ds``)."""
 
-FORM = 3
+FORM = 4
 """The form in which rows are indexed: raised whenever ``extract`` makes something else of the same resource, so that a database that holds
 rows of an older form is known."""
 
@@ -160,10 +160,16 @@ class _Type:
                 tokens.append(told + "false")
         return self._index(tree, tokens, ranges)
 
+    def _records(self, tree: Mapping[str, Any], tokens: list[str]) -> list[str]:
+        """Return whose record holds the resource: the patients in whose compartment it is, and of a Patient its own, whomever it links to."""
+        if self._name == "Patient" and "id" in tree:
+            return [f"Patient/{tree['id']}"]
+        return [each[1:] for each in tokens if each.startswith("@Patient/")]
+
     def _index(self, tree: Mapping[str, Any], tokens: list[str], ranges: _Ranges) -> dict[str, Any]:
         unique = list(dict.fromkeys(tokens))
         index: dict[str, Any] = {"t": unique + self._pairs(unique)}
-        patients = [each[1:] for each in unique if each.startswith("@Patient/")]
+        patients = self._records(tree, unique)
         if patients:
             index["pt"] = patients
         if ranges:

@@ -22,7 +22,7 @@ _MOST_TOKENS = 100_000
 def included(
     request: Request,
     matches: Sequence[Stored],
-    readable: Callable[[Stored], bool],
+    readable: Callable[[Sequence[Stored]], list[Stored]],
     allowed: Query,
     store: Store,
     limits: Limits,
@@ -37,9 +37,10 @@ def included(
         revincludes = [each for each in request.revincludes if steps == 0 or each.iterate]
         refs = [ref for ref in dict.fromkeys(_targets(includes, fresh)) if ref not in known]
         _require_few(len(found) + len(refs), limits)
-        rows = [row for row in store.find_many(refs).values() if not row.deleted and readable(row)] if refs else []
+        there = [row for row in store.find_many(refs).values() if not row.deleted] if refs else []
+        rows = readable(there) if there else []
         for each in revincludes:
-            rows.extend(row for row in _pointing(each, fresh, allowed, store, limits) if readable(row))
+            rows.extend(readable(_pointing(each, fresh, allowed, store, limits)))
         fresh = [row for row in {row.ref: row for row in rows}.values() if row.ref not in known]
         known.update(row.ref for row in fresh)
         found.extend(fresh)

@@ -89,7 +89,7 @@ class Answers:
     def _claimed(self, put: Put, choice: Choice, signed: SignedIn, record: Record | None) -> str | None:
         if not choice.emergency and put.asked.purpose is None:
             return None
-        emergency = emergency_of(put.client, signed)
+        emergency = emergency_of(put.client, signed, self._questions.readings)
         if emergency is None or put.asked.purpose not in (None, emergency):
             raise AccessDenied("This person may not claim this purpose with this client.")
         reason = choice.reason.strip()

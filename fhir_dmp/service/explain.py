@@ -16,7 +16,7 @@ from fhir_dmp.access.rules import shut
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Result
 from fhir_dmp.clock import instant
-from fhir_dmp.errors import Invalid, NotFound
+from fhir_dmp.errors import FhirError, Invalid, NotFound
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.store.accounts import Account, Accounts
@@ -40,12 +40,25 @@ def of_client(client: Client) -> Subject:
     return Subject(client.id, client.role, client.scopes, client.organization)
 
 
-def of_account(account: Account, patient: str, purpose: str | None, reason: str | None, role: str) -> Subject:
+@dataclass(frozen=True, slots=True)
+class Supposed:
+    """What is supposed of a person's token: why it was asked for, and what was written for an emergency.
+
+    ``situation`` is which of theirs, from 1; ``strong`` is whether they proved who they are by two factors or as much.
+    """
+
+    purpose: str | None = None
+    reason: str | None = None
+    situation: int = 1
+    strong: bool = True
+
+
+def of_account(account: Account, patient: str, supposed: Supposed) -> Subject:
     """Return a person as a token for the record would, with every scope: what an app may ask is another question."""
     professional = account.kind == "professional"
     own = account.resource == patient
     usual = "TREAT" if professional else "PATRQT" if own else "FAMRQT"
-    situation = account.situations[0] if account.situations else None
+    situation = account.situations[supposed.situation - 1] if account.situations else None
     person = Person(
         "professional" if professional else "holder" if own else "representative",
         account.id,
@@ -55,11 +68,16 @@ def of_account(account: Account, patient: str, purpose: str | None, reason: str 
         profession=situation.profession if situation else None,
         specialty=situation.specialty if situation else None,
         patient=patient,
-        purpose=purpose or usual,
-        reason=reason,
+        purpose=supposed.purpose or usual,
+        reason=supposed.reason,
+        strong=supposed.strong,
     )
     organization = situation.organization if situation else None
+    role = "samu" if supposed.purpose == CENTRE_15 else "app"
     return Subject("any-app", role, ("user/*.cruds",), organization, person=person)
+
+
+NOTHING_SUPPOSED = Supposed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +96,33 @@ class Explainer:
         *,
         resource: str | None = None,
         action: Action = "read",
-        purpose: str | None = None,
-        reason: str | None = None,
+        supposed: Supposed = NOTHING_SUPPOSED,
     ) -> tuple[str, ...]:
-        """Return the path to the decision; raise ``NotFound`` for a caller or a resource that is not there, ``Invalid`` for no reference."""
+        """Return the path to the decision. That it was asked leaves its event, whatever is found.
+
+        Raises ``NotFound`` for a caller or a resource that is not there, ``Invalid`` for no reference and no situation of theirs.
+        """
         record = patient if patient.startswith("Patient/") else f"Patient/{patient}"
+        try:
+            asked = self._asked(who, record, resource, action, supposed)
+        except FhirError as error:
+            error.reasons, error.patients = (str(error),), (record,)
+            _record(Act(_call(record), error=error), context, self.env)
+            raise
+        return explain(asked, context, self.env)
+
+    def _asked(self, who: str, record: str, resource: str | None, action: Action, supposed: Supposed) -> Asked:
         named = parse_literal(resource) if resource else None
         if resource and named is None:
             raise Invalid(f"{resource[:100]!r} is no resource: write Type/id.")
         ref = named.ref if named else None
         client = self.grants.find_client(who)
         if client is not None:
-            return explain(Asked(of_client(client), record, ref, action), context, self.env)
+            return Asked(of_client(client), record, ref, action)
         account = self._account(who)
-        subject = of_account(account, record, purpose, reason, "samu" if purpose == CENTRE_15 else "app")
-        return explain(Asked(subject, record, ref, action, _one_of_several(account)), context, self.env)
+        if not 1 <= supposed.situation <= max(len(account.situations), 1):
+            raise Invalid(f"They have {len(account.situations)} situations, counted from 1; not {supposed.situation}.")
+        return Asked(of_account(account, record, supposed), record, ref, action, _one_of_several(account, supposed))
 
     def _account(self, who: str) -> Account:
         account = self.accounts.find_account_by_login(who) or self.accounts.find_account(who)
@@ -101,13 +131,18 @@ class Explainer:
         return account
 
 
-def _one_of_several(account: Account) -> str | None:
+def _one_of_several(account: Account, supposed: Supposed) -> str | None:
     """Return which situation an account is judged in, where it has several: a token is for one of them."""
-    first, *others = account.situations or (None,)
-    if first is None or not others:
+    several = len(account.situations)
+    if several < 2:
         return None
-    named = first.label or f"profession {first.profession}, for {first.organization or 'no structure'}"
-    return f"Judged in the first of {len(account.situations)} situations: {named}."
+    judged = account.situations[supposed.situation - 1]
+    named = judged.label or f"profession {judged.profession}, for {judged.organization or 'no structure'}"
+    return f"Judged in situation {supposed.situation} of {several}: {named}."
+
+
+def _call(record: str) -> Call:
+    return Call("operation", "Patient", record.partition("/")[2], operation="explain")
 
 
 def explain(asked: Asked, context: Context, env: Env) -> tuple[str, ...]:
@@ -116,8 +151,8 @@ def explain(asked: Asked, context: Context, env: Env) -> tuple[str, ...]:
     Raises ``NotFound`` for a resource that is not there.
     """
     within = replace(context, subject=asked.subject, purpose=asked.subject.purpose)
-    call = Call("read", "Patient", asked.patient.partition("/")[2])
-    told = replace(call, name="operation", operation="explain")
+    told = _call(asked.patient)
+    call = replace(told, name="read", operation=None)
     try:
         row = _row(asked, env)
     except NotFound as error:

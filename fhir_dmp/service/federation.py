@@ -20,7 +20,7 @@ from fhir_dmp.oauth.oidc import Asked, OpenIdClient
 from fhir_dmp.oauth.people import require_account
 from fhir_dmp.oauth.providers import Identity, Provider, identify
 from fhir_dmp.seal import BrokenSealError, Seal
-from fhir_dmp.service.sign_in import SECOND, SignIn, Step
+from fhir_dmp.service.sign_in import SECOND, Provided, SignIn, Step
 from fhir_dmp.store.accounts import Account
 
 FLOW_SECONDS = 600
@@ -91,7 +91,8 @@ class Federation:
             why = "; ".join(error.reasons) or str(error)
             self.sign_in.announce(TokenAct("login", error=error.code, why=why, method=flow.provider), context)
             raise
-        return self.sign_in.by_provider(account, flow.provider, identity.situations, context, secret=flow.secret)
+        by = Provided(flow.provider, identity.situations, strong=client.provider.strong)
+        return self.sign_in.by_provider(account, by, context, secret=flow.secret)
 
     def _client(self, name: str) -> OpenIdClient:
         client = self.clients.get(name)

@@ -17,7 +17,8 @@ from fhir_dmp.errors import FhirError, Stale, TooCostly
 from fhir_dmp.fhir.ins import is_ins
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service import provenances
-from fhir_dmp.service.named import MOST, reaches, records_of
+from fhir_dmp.service.named import reaches, records_of
+from fhir_dmp.service.provenances import targets_of
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Page
@@ -124,7 +125,7 @@ class Granting:
         """
         if row.get("del"):
             return Decision(permit=False, reasons=("what it was about is not known",))
-        refs = provenances.targets_of(row)
+        refs = targets_of(row)
         found = known if known is not None else self._env.store.find_many(refs) if refs else {}
         for ref in refs:
             hidden = ref in found and not self.decide("read", found[ref].index).permit
@@ -157,19 +158,19 @@ class Granting:
         ).rows
         if len(found) > provenances.MOST:
             raise TooCostly(f"More than {provenances.MOST} Provenances would have to be looked at: name a target.")
-        seen = self._seen([row.ref for row in found])
+        seen = tuple(map(str, self.sees([row.ref for row in found])))
         versions = tuple(prefix("_id", f"{each}/") for each in seen) if self._call.name.startswith("history") else ()
         where = both(every, Not(Or((In("_id", seen), *versions))))
         yield Rule(permit=False, where=where, reason="what it is about is hidden")
 
-    def _seen(self, found: Sequence[Ref]) -> tuple[str, ...]:
-        """Return those of the Provenances all of whose targets are seen."""
+    def sees(self, provenances: Sequence[Ref]) -> Collection[Ref]:
+        """Return those of these Provenances whose targets the caller all sees."""
         store = self._env.store
-        rows = store.find_many(found) if found else {}
-        refs = dict.fromkeys(ref for row in rows.values() for ref in provenances.targets_of(row.index))
+        rows = store.find_many(provenances) if provenances else {}
+        refs = dict.fromkeys(ref for row in rows.values() for ref in targets_of(row.index))
         targets = store.find_many(tuple(refs)) if refs else {}
         seen = Decision(permit=True, reasons=())
-        return tuple(str(ref) for ref in rows if self._as_its_targets(rows[ref].index, seen, targets).permit)
+        return tuple(ref for ref in rows if self._as_its_targets(rows[ref].index, seen, targets).permit)
 
     def _asked_of_provenances(self) -> tuple[Query, ...]:
         """Return what is asked of the Provenances that are listed, so that no others are looked at."""
@@ -282,15 +283,15 @@ class Granting:
         return records_of(self._call, sought, self._context.base_url, self._env)
 
     def _policies_within(self, named: tuple[str, ...]) -> Mapping[str, Policy]:
-        self._within = (*named, *self._linked(named))
-        return {patient: decode(row.body) for patient, row in self._env.store.find_policies(self._within).items()}
+        """Return the policies of these records, and of those that hold rows of theirs too."""
+        found = self._policies_of(named)
+        shares = (each for policy in found.values() for each in policy.shares if each not in named)
+        beside = tuple(dict.fromkeys(shares))[: self._env.limits.policies]
+        self._within = (*named, *beside)
+        return {**found, **self._policies_of(beside)} if beside else found
 
-    def _linked(self, named: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the records that the named patients belong to beside their own: one that is linked to another is in both."""
-        refs = [Ref(*each.split("/", 1)) for each in named]
-        rows = self._env.store.find_many(refs, with_index=False).values()
-        beside = dict.fromkeys(patient for row in rows for patient in row.index.get("pt") or () if patient not in named)
-        return tuple(beside)[:MOST]
+    def _policies_of(self, patients: tuple[str, ...]) -> Mapping[str, Policy]:
+        return {patient: decode(row.body) for patient, row in self._env.store.find_policies(patients).items()}
 
     def _beyond(self) -> Iterator[Rule]:
         """Yield the refusal of the records whose policies were not looked at."""
@@ -311,7 +312,16 @@ class Granting:
         context = self._context
         matrix = self._env.definitions.matrix
         copies = _copies(self._call, self._person)
-        rules = rules_for(context.subject, action, policies, context.now, matrix, self._restriction, copies=copies)
+        rules = rules_for(
+            context.subject,
+            action,
+            policies,
+            context.now,
+            matrix,
+            self._restriction,
+            readings=self._env.readings,
+            copies=copies,
+        )
         return (*rules, *finds(context.subject, action, self._sought))
 
     def _restriction(self, scope: Scope) -> Query:

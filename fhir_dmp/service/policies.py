@@ -54,6 +54,10 @@ AUTHORS = (
 GUARDIANS = ("GUARD", "POWATT", "DPOWATT", "HPOWATT", "SPOWATT")
 """Relationships (v3-RoleCode) of who acts for a protected adult: https://terminology.hl7.org/CodeSystem-v3-RoleCode.html."""
 
+MOST_OF_ONE_ROW = 20
+MOST_SHARED = 100
+"""Records of one row, and records that share rows with one, that a list of one record of them looks at; rows of more are in no such list."""
+
 _ENTITLED_SYSTEMS = ("insurance-feed",)
 _LEGAL = ("insurance-feed",)
 
@@ -82,7 +86,8 @@ class _Sources:
     def registry(self, base_url: str, *, again: bool = False) -> Registry:
         """Return what compiling needs; what it looks at is named from now on."""
         self.names.clear()
-        return Registry(self.find, authored(self.env.definitions), base_url, self.env.majority, again)
+        env = self.env
+        return Registry(self.find, authored(env.definitions), base_url, env.majority, env.zone, again)
 
     def find(self, ref: Ref) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
@@ -121,6 +126,7 @@ def policy_changes(
                 changed[patient] = (put, version)
     _compile_anew(changed, policies, sources, base_url)
     _compile_births(changed, policies, sources, base_url)
+    _note_shared(plan, changed, policies)
     made = tuple(
         PolicyChange(patient, version, encode(policy), names(policy))
         for patient, (policy, version) in changed.items()
@@ -150,6 +156,19 @@ def _compile_births(
         if before and change.body and _born(before) != _born(change.body):
             policy, version = changed.get(str(ref)) or policies.policy(str(ref))
             changed[str(ref)] = (_resting_on({str(ref)}, policy, sources, base_url), version)
+
+
+def _note_shared(plan: Plan, changed: dict[str, tuple[Policy, int]], policies: Policies) -> None:
+    """Let each record of a row that is of several know of the others, so that a list of one finds their policies."""
+    for change in plan.changes:
+        patients: Sequence[str] = change.index.get("pt") or ()
+        if not 1 < len(patients) <= MOST_OF_ONE_ROW:
+            continue
+        for patient in patients:
+            policy, version = changed.get(patient) or policies.policy(patient)
+            shares = dict.fromkeys((*policy.shares, *(each for each in patients if each != patient)))
+            if len(policy.shares) < len(shares) <= MOST_SHARED:
+                changed[patient] = (replace(policy, shares=tuple(shares)), version)
 
 
 def _born(body: bytes) -> Any:
@@ -348,7 +367,7 @@ def _majority(reference: Mapping[str, Any], registry: Registry) -> int | None:
     """Return when the Patient comes of age; None if nobody knows."""
     ref = local(reference.get("reference") or "", registry.base_url)
     born = (registry.find(ref) or {}).get("birthDate") if ref else None
-    return anniversary(born, registry.majority) if born else None
+    return anniversary(born, registry.majority, registry.zone) if born else None
 
 
 def _patient(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:

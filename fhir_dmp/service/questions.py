@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fhir_dmp.access.model import Person, Subject
+from fhir_dmp.access.people import may_break_glass
 from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.call import Context, Restrict
 from fhir_dmp.clock import Clock
@@ -22,6 +23,7 @@ from fhir_dmp.oauth.launch import Launch, read_launch
 from fhir_dmp.service.records import Encounter, Record, Records
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.service.tokens import Opaque
+from fhir_dmp.settings import Readings
 from fhir_dmp.store.grants import Client
 
 _SECOND = 1_000_000
@@ -77,6 +79,7 @@ class Questions:
 
     def __init__(self, records: Records, opaque: Opaque, restrict: Restrict, clock: Clock, audience: str) -> None:
         self.records = records
+        self.readings = records.readings
         self._opaque = opaque
         self._restrict = restrict
         self._clock = clock
@@ -131,7 +134,7 @@ class Questions:
             patient_needed=not professional or asked.needs_patient or asked.purpose is not None,
             patient=settled,
             encounters=encounters,
-            emergency=emergency_of(client, signed),
+            emergency=emergency_of(client, signed, self.readings),
             claimed=asked.purpose is not None,
         )
 
@@ -174,6 +177,7 @@ def person_of(signed: SignedIn, record: Record | None) -> Person:
         patient=record.patient if record else None,
         purpose=PURPOSES[kind],
         secret=session.secret and kind != "representative",
+        strong=session.strong,
     )
 
 
@@ -183,14 +187,14 @@ def organization_of(client: Client, signed: SignedIn) -> str | None:
     return (situation.organization if situation else None) or client.organization
 
 
-def emergency_of(client: Client, signed: SignedIn) -> str | None:
-    """Return the emergency that this person may claim with this client: a doctor at a SAMU regulates, others break the glass."""
+def emergency_of(client: Client, signed: SignedIn, readings: Readings) -> str | None:
+    """Return the emergency that this person may claim with this client: a doctor at a SAMU regulates, others may break the glass."""
     situation = signed.session.situation
-    if signed.account.kind != "professional" or situation is None:
+    if signed.account.kind != "professional" or situation is None or not signed.session.strong:
         return None
     if client.role == "samu":
         return EMERGENCIES[1] if situation.profession == DOCTOR else None
-    return EMERGENCIES[0]
+    return EMERGENCIES[0] if may_break_glass(situation.profession, readings) else None
 
 
 def _origin(uri: str) -> str:

@@ -15,6 +15,7 @@ from fhir_dmp.call import Call, Caller, Context, Result
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.fhir.ins import INS_LENGTH, INS_SYSTEMS
+from fhir_dmp.settings import Readings
 from fhir_dmp.store.accounts import Account
 from fhir_dmp.store.grants import Grants, Look, PolicyRow
 from fhir_dmp.store.query import NOTHING
@@ -53,6 +54,7 @@ class Records:
     grants: Grants
     naming: Callable[[Sequence[str], int], Sequence[PolicyRow]]
     matrix: Matrix
+    readings: Readings
 
     def open_to(self, account: Account) -> tuple[Record, ...]:
         """Return the records that are the person's to choose without naming them: their own, and those of whom they represent.
@@ -75,7 +77,10 @@ class Records:
     def _opens(self, row: PolicyRow, asker: Subject, context: Context) -> bool:
         """Tell whether the record's policy opens it to the person, by the rules that judge whatever they read of it later."""
         subject, policies = _bound(asker, row.patient), {row.patient: decode(row.body)}
-        return not shut(rules_for(subject, "read", policies, context.now, self.matrix, lambda _: NOTHING))
+        rules = rules_for(
+            subject, "read", policies, context.now, self.matrix, lambda _: NOTHING, readings=self.readings
+        )
+        return not shut(rules)
 
     def find(self, asker: Subject, ins: str, context: Context) -> Record | None:
         """Return the record of exactly this INS, or None."""

@@ -17,8 +17,10 @@ from fhir_dmp.call import Act, Call, Context, Env, Result
 from fhir_dmp.definitions.compiler import UnsupportedError
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
+from fhir_dmp.interactions.write import PATIENTS_OWN
 from fhir_dmp.search.added import POLL_SECONDS, Added, ByType, fingerprint
 from fhir_dmp.search.extract import FORM
+from fhir_dmp.service.provenances import TYPE as PROVENANCE
 from fhir_dmp.store.change import Index, Stored
 from fhir_dmp.store.indexes import AddedParam, Indexes
 from fhir_dmp.store.port import Page
@@ -175,10 +177,16 @@ class Reindexer:
         """Return the row with its new index fields, or None if they are as they were."""
         if row.body is None:
             return None
-        index = self.env.extract(row.ref.type, codec.loads_object(row.body))
+        index = {**self.env.extract(row.ref.type, codec.loads_object(row.body)), **_stamped(row)}
         same = all(row.index.get(name) == value for name, value in index.items())
         gone = any(name in row.index and name not in index for name in ("r", "w", "ds"))
         return None if same and not gone else (row, index)
+
+
+def _stamped(row: Stored) -> Index:
+    """Return what the row's writer knew beside its body: that a patient wrote it; of a Provenance, whose targets' record and category it has."""
+    names = ("pt", "ca") if row.ref.type == PROVENANCE else ("ca",) if row.index.get("ca") == PATIENTS_OWN else ()
+    return {name: row.index[name] for name in names if name in row.index}
 
 
 def _name(types: list[str], waiting: Mapping[str, AddedParam], *, everything: bool) -> str:

@@ -11,6 +11,7 @@ import json
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from typing import TypeVar
 
 from fhir_dmp.call import Context
@@ -43,11 +44,12 @@ _TOKEN_LENGTH = 43
 
 @dataclass(frozen=True, slots=True)
 class SignInRules:
-    """How long a session lasts (seconds; ``idle`` without being seen, ``longest`` at all), and the age of majority."""
+    """How long a session lasts (seconds; ``idle`` without being seen, ``longest`` at all), the age of majority, and where days begin."""
 
     idle: int = 1800
     longest: int = 28_800
     majority: int = 18
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,15 @@ class Attempt:
     address: str
     device: str = ""
     secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """A provider's word: by whose ``method`` it is known who it is, as what they work, and whether as surely as by two factors."""
+
+    method: str
+    situations: Sequence[Situation]
+    strong: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +170,9 @@ class SignIn:
         self.accounts.remove_session(found.session.id)
         return self._proven(account, replace(found.session, method=method), context, account.situations)
 
-    def by_provider(
-        self, account: Account, method: str, situations: Sequence[Situation], context: Context, *, secret: bool
-    ) -> Step:
+    def by_provider(self, account: Account, by: Provided, context: Context, *, secret: bool) -> Step:
         """Take a provider's word for whose browser it is, and as what they work."""
-        told = _Told(method, account)
+        told = _Told(by.method, account)
 
         def check() -> Account:
             if account.disabled:
@@ -172,7 +181,8 @@ class SignIn:
 
         self._judged(told, context, check)
         secret = secret and self._may_be_secret(account)
-        return self._proven(account, self._session(account, method, secret=secret), context, situations)
+        session = replace(self._session(account, by.method, secret=secret), strong=by.strong)
+        return self._proven(account, session, context, by.situations)
 
     def choose(self, token: str | None, place: int, context: Context) -> Step:
         """Take the situation that a professional signs in with, by its place among theirs."""
@@ -209,7 +219,7 @@ class SignIn:
 
     def _may_be_secret(self, account: Account) -> bool:
         """Tell whether the *connexion secrète* means anything: for a minor, or for a professional who may see one."""
-        today = self.clock.now().date()
+        today = self.clock.now().astimezone(self.rules.zone).date()
         own_record = account.resource.startswith("Patient/")
         return account.kind == "professional" or (
             own_record and is_minor(account.birth_date, today, self.rules.majority)

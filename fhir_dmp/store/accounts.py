@@ -82,7 +82,7 @@ class Session:
     ``id`` is the SHA-256 of what the browser holds. ``method`` is how the person signed in: ``password``, ``password+totp`` or the
     name of a provider. ``started`` is when they did, ``seen`` when they were last seen (about), ``ends`` when all is over.
     ``situation`` is what a professional signed in as, ``choices`` what they have to choose from while the stage is ``situation``;
-    ``secret`` the *connexion secrète* of a minor.
+    ``secret`` the *connexion secrète* of a minor. ``strong``: by two factors, or by the word of a provider that vouches for as much.
     """
 
     id: str
@@ -95,6 +95,7 @@ class Session:
     situation: Situation | None = None
     choices: tuple[Situation, ...] = ()
     secret: bool = False
+    strong: bool = True
 
 
 class Accounts(Protocol):

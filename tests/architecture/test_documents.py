@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from fhir_dmp import cli
 from fhir_dmp.cli import main
-from fhir_dmp.settings import OFF_BY_ZERO, Limits, Settings
+from fhir_dmp.settings import OFF_BY_ZERO, Limits, Readings, Settings
 from tests.architecture.tree import PACKAGE, ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -53,7 +53,7 @@ def test_what_is_switched_off_by_0_takes_it_and_nothing_else_does():
         Settings.from_env({"DMP_THREADS": "0"})
 
 
-@pytest.mark.parametrize("each", [*fields(Settings), *fields(Limits)], ids=lambda each: each.name)
+@pytest.mark.parametrize("each", [*fields(Settings), *fields(Limits), *fields(Readings)], ids=lambda each: each.name)
 def test_every_setting_is_used(each):
     """A setting without effect would be a lie."""
     sources = [path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "settings.py"]

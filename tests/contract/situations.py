@@ -6,7 +6,7 @@ of it comes of one ``random.Random``: a seeded one, or Hypothesis' own, which sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -24,7 +24,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import SYSTEM
 from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.policies import authored
-from fhir_dmp.settings import Limits
+from fhir_dmp.settings import Limits, Readings
 from fhir_dmp.store.query import Eq, kept
 from tests.access_world import INS, consent
 from tests.unit.search.world import BASE, extract
@@ -88,12 +88,14 @@ WHO = (
 KINDS = (
     *("Observation",) * 5,
     *("DocumentReference",) * 3,
+    *("Coverage",) * 2,
     *("MedicationRequest", "CarePlan", "Consent", "Consent", "CareTeam", "Patient", "Patient", "RelatedPerson"),
     *("Practitioner", "Organization", "Task", "Communication", "AuditEvent", "Encounter"),
 )
 CONCERNED = {
     "auditor": ("AuditEvent", "AuditEvent", "Observation"),
     "admin": ("Task", "Communication", "Observation"),
+    "ehr": (*("Coverage",) * 6, *KINDS),
     "insurance-feed": (*("Patient",) * 4, "CarePlan", "CarePlan", *KINDS),
     "lab": (*("Patient",) * 2, "CarePlan", "CarePlan", *KINDS),
 }
@@ -124,6 +126,7 @@ class Situation:
     sought: object
     rows: tuple
     copies: bool = False
+    readings: Readings = field(default_factory=Readings)
 
     @property
     def who(self):
@@ -133,7 +136,8 @@ class Situation:
     def rules(self, policies=None):
         """Return the rules as the door makes them, by these policies in place of all."""
         known = self.policies if policies is None else policies
-        rules = rules_for(self.subject, self.action, known, NOON, load().matrix, restriction, copies=self.copies)
+        more = {"readings": self.readings, "copies": self.copies}
+        rules = rules_for(self.subject, self.action, known, NOON, load().matrix, restriction, **more)
         return (*rules, *finds(self.subject, self.action, self.sought))
 
 
@@ -155,13 +159,38 @@ def situation(random, who=WHO):
     subject = subject_of(random, caller)
     sought = Eq("t", f"Patient.identifier={INS}|{NUMBER}")
     policies = {patient: policy(random, patient, caller) for patient in PATIENTS}
+    if caller == "ehr" and random.choice((True, False)):  # two records of which the same was said
+        entry = said(random, PATIENTS[0], 0, OF_STRUCTURES)
+        policies = {each: replace(policies[each], entries=(entry,) if entry else ()) for each in PATIENTS}
     kinds = CONCERNED.get(caller, KINDS)
     mine = sorted(people.own(subject)) if subject.person else list(systems.own(subject))
     rows = {
         row["_id"]: row for row in (row_of(random, kinds, number, mine) for number in range(random.choice((3, 4, 5))))
     }
     return Situation(
-        subject, random.choice(ACTIONS), policies, sought, tuple(rows.values()), random.choice((False, False, True))
+        subject,
+        random.choice(ACTIONS),
+        policies,
+        sought,
+        tuple(rows.values()),
+        random.choice((False, False, True)),
+        readings(random),
+    )
+
+
+def readings(random):
+    """Return how the rules are read that no text settles: most often as by default."""
+    return random.choice(
+        (
+            *(Readings(),) * 4,
+            Readings(
+                emergency_masked=random.choice((True, False)),
+                emergency_matrix=random.choice((True, False)),
+                block_in_break_glass=random.choice((True, False)),
+                break_glass_professions=random.choice(("", "10", "60,28")),
+                structures_consult=random.choice((True, False)),
+            ),
+        )
     )
 
 
@@ -188,6 +217,7 @@ def professional(random):
         patient=random.choice(("Patient/p", "Patient/p", "Patient/p", "Patient/p", None)),
         purpose=purpose,
         reason=random.choice(("unconscious", "unconscious", None)),
+        strong=random.choice((*(True,) * 7, False)),
     )
     structure = random.choice(("urn:s|1", "urn:s|9", None))
     return Subject("c", role, scopes(random, "user"), structure, person=person)
@@ -223,7 +253,8 @@ def policy(random, patient, caller):
     kinds = random.choice(SOURCES.get(caller, OF_SYSTEMS))
     whom = {"representative": OF_REPRESENTATIVES, "professional": WHOM}.get(caller, OF_STRUCTURES)
     said = [SAID[kind](random, patient, number, whom) for number, kind in enumerate(kinds)]
-    return decode(encode(Policy(patient, tuple(entry for entry in said if entry is not None))))
+    shares = tuple(each for each in PATIENTS if each != patient)
+    return decode(encode(Policy(patient, tuple(entry for entry in said if entry is not None), shares)))
 
 
 def team(random, patient, number, among):
@@ -322,9 +353,10 @@ def row_of(random, kinds, number, mine):
     state = random.choice(("current", "current", "current", "current", "superseded", "deleted"))
     if state == "current":
         return row
-    row = {name: value for name, value in row.items() if name not in ("r", "w")} | {"t": kept(index["t"])}
     if state == "deleted":
-        return row | {"del": True}
+        left = {name: value for name, value in row.items() if name not in ("r", "w")}
+        return left | {"t": kept(index["t"]), "del": True}
+    row = {name: value for name, value in row.items() if name != "w"}
     return row | {"_id": f"{row['_id']}/1"} | ({"ca": [row["ca"], "10"]} if "ca" in row else {})
 
 
@@ -348,6 +380,13 @@ def resource(random, kind, own):
             "author": [by],
             "context": {"encounter": [{"reference": "Encounter/e1"}]},
             **({"date": f"{when}T10:00:00Z"} if when and when.count("-") > 1 else {}),
+        },
+        "Coverage": {
+            "status": "active",
+            "beneficiary": patient,
+            **random.choice(
+                ({}, {"subscriber": {"reference": "Patient/q"}}, {"subscriber": {"reference": "Patient/p"}})
+            ),
         },
         "MedicationRequest": {"status": "active", "subject": patient, "requester": by},
         "CarePlan": {"status": "active", "intent": "plan", "subject": patient},

@@ -171,7 +171,7 @@ def test_a_time_step_and_a_recovery_code_are_used_once_on_any_worker(port):
 def test_a_session_is_seen_and_ended_on_any_worker(port):
     """It outlives its end in the database by less than a day, and never moves back in time."""
     one, two = port
-    bare = Session("s-2", "a-2", "second-factor", "password", NOW, NOW, NOW + SECOND)
+    bare = Session("s-2", "a-2", "second-factor", "password", NOW, NOW, NOW + SECOND, strong=False)
     one.add_session(SESSION)
     one.add_session(bare)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
 
 from fhir_dmp.call import Call
+from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import Actor, consent, document, observation
 from tests.http.test_choices_of_the_patient import by, say
 from tests.http.test_narrowed_ways import lists, touches
@@ -63,6 +65,77 @@ def test_the_holder_takes_a_copy_of_a_closed_record(world, kept):
         "resource"
     ]["subtype"]
     assert event["resource"]["outcome"] == "0"
+
+
+def with_contents(world, *texts, absolute=False):
+    """Store a document that names Binaries of these texts; return it, and their ids in order."""
+    made = [
+        world.ehr.made({"resourceType": "Binary", "contentType": "text/plain", "data": b64encode(text).decode()})["id"]
+        for text in texts
+    ]
+    base = f"{world.server.base_url}/" if absolute else ""
+    content = [{"attachment": {"contentType": "text/plain", "url": f"{base}Binary/{each}"}} for each in made]
+    return world.ehr.made(document(world.patient, content=content))["id"], made
+
+
+def walked(who, **params):
+    """Take the copy page by page; return the ids of each."""
+    page, found = copy(who, **params), []
+    while True:
+        found.append([entry["resource"]["id"] for entry in page.body["entry"]])
+        following = [link["url"] for link in page.body["link"] if link["relation"] == "next"]
+        if not following:
+            return found
+        assert len(found) < 50
+        page = copy(who, **dict(parse_qsl(following[0].partition("?")[2])))
+
+
+@pytest.mark.rule("L24", "L16")
+def test_a_copy_of_a_closed_record_holds_the_contents_of_its_documents(world):
+    """For their Binaries can be read by nothing else now; not those of what is hidden from the holder, nor those of another record."""
+    one, (first, second) = with_contents(world, b"one", b"two")
+    other, (third,) = with_contents(world, b"three", absolute=True)
+    hidden = world.ehr.made({"resourceType": "Binary", "contentType": "text/plain", "data": "aGlkZGVu"})["id"]
+    attachment = {"contentType": "text/plain", "url": f"Binary/{hidden}"}
+    world.ehr.made(document(world.patient, "INVISIBLE_PATIENT", content=[{"attachment": attachment}]))
+    holder = world.holder()
+    opened = copy(holder).ids
+    say(holder, "close")
+
+    whole = copy(holder)
+    entries = {each["resource"]["id"]: each for each in whole.body["entry"]}
+
+    assert {one, other} <= opened
+    assert opened.isdisjoint({first, second, third})
+    assert {one, other, first, second, third} <= whole.ids
+    assert hidden not in whole.ids
+    assert entries[third]["resource"]["data"] == b64encode(b"three").decode()
+    assert entries[third]["search"]["mode"] == "include"
+    [told, *_], _ = world.server.store.search_events(EVERYTHING, 1, None)
+    assert holder.read(f"Binary/{first}").status == 403
+    assert copy(holder, _type="Observation").ids.isdisjoint({first, second, third})
+    assert {first, second, third} <= copy(holder, _type="DocumentReference,Binary").ids
+    assert all(each.encode() in told.event.body for each in (first, second, third))
+
+
+@pytest.mark.parametrize("count", [None, "1", "3"])
+def test_contents_that_are_long_are_told_over_several_pages(world, count):
+    """A page ends where its contents fill a body; each is told once, and none is left out."""
+    env = world.server.env
+    texts = [bytes([65 + number]) * 700 for number in range(7)]
+    first, some = with_contents(world, *texts[:4])
+    second, others = with_contents(world, *texts[4:])
+    seen = world.ehr.made(observation(world.patient))["id"]
+    say(world.holder(), "close")
+    world.server = replace(world.server, env=replace(env, limits=replace(env.limits, body=2000)))
+
+    pages = walked(world.holder(), **({"_count": count} if count else {}))
+    told = [each for page in pages for each in page]
+
+    assert len(pages) > 2
+    assert sorted(each for each in told if each in {*some, *others}) == sorted([*some, *others])
+    assert all(told.count(each) == 1 for each in (first, second, seen, world.patient.partition("/")[2]))
+    assert max(len({*page} & {*some, *others}) for page in pages) <= 2
 
 
 def test_nothing_but_the_copy_is_left_of_reading(world, kept):

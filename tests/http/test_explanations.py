@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from fhir_dmp.errors import NotFound
+from fhir_dmp.errors import Invalid, NotFound
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service.accounts import NewAccount
-from fhir_dmp.service.explain import Asked, Explainer, explain
+from fhir_dmp.service.explain import Asked, Explainer, Supposed, explain
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import RPPS, consent, observation
@@ -51,9 +52,62 @@ def test_a_path_that_leads_to_nothing_was_asked_for_all_the_same(world):
     assert event["why"] == ["Observation/none is not there."]
 
 
+@pytest.mark.parametrize(
+    ("asked", "fault", "text"),
+    [
+        ({"who": "nobody.known"}, NotFound, "There is no client and no account 'nobody.known'."),
+        ({"resource": "no reference"}, Invalid, "'no reference' is no resource: write Type/id."),
+        ({"supposed": Supposed(situation=3)}, Invalid, "They have 1 situations, counted from 1; not 3."),
+    ],
+    ids=["a caller", "a reference", "a situation"],
+)
+def test_a_question_that_cannot_be_put_was_asked_all_the_same(world, asked, fault, text):
+    """Nobody tries out who is known here without an event of each attempt."""
+    server = world.server
+    new = NewAccount(
+        *("professional", "X", "Practitioner/x", f"{RPPS}|7", "x.y", "cheval agrafe pile"),
+        situations=(Situation("10"),),
+    )
+    server.accounts.add(new, server.operator_context("tester", "account add"))
+    explainer = Explainer(server.grants, server.accounts.accounts, server.env)
+    context = server.operator_context("tester", "access explain")
+
+    with pytest.raises(fault, match=re.escape(text)):
+        explainer.explain(**{"who": "x.y", "patient": world.patient, "context": context, **asked})
+
+    parts, _ = server.store.search_events(EVERYTHING, 1, None)
+    event = json.loads(parts[0].event.body)
+    assert (event["act"], event["outcome"], event["for"], event["why"]) == ("$explain", "4", [world.patient], [text])
+
+
+def test_what_is_supposed_of_a_token_is_told_as_the_token_would_be_judged(world, item):
+    """Another situation of theirs, an emergency with its reason, a sign-in without a second factor."""
+    server = world.server
+    situations = (Situation("10", None, "urn:s|7"), Situation("28", None, "urn:s|2"))
+    new = NewAccount(
+        *("professional", "X", "Practitioner/x", f"{RPPS}|7", "x.y", "cheval agrafe pile"), situations=situations
+    )
+    server.accounts.add(new, server.operator_context("tester", "account add"))
+    world.holder().made(consent(world.patient, "permit", actors=["urn:s|2"]))
+    explainer = Explainer(server.grants, server.accounts.accounts, server.env)
+
+    def told(**supposed):
+        context = server.operator_context("tester", "access explain")
+        return explainer.explain("x.y", world.patient, context, resource=item, supposed=Supposed(**supposed))
+
+    assert told()[-1] == "Refused: no rule permits it."
+    assert "matrix" in told(situation=2)[-1]
+    assert "Judged in situation 2 of 2: profession 28, for urn:s|2." in told(situation=2)
+    assert told(purpose="BTG", reason="inconsciente")[-1] == "Permitted: break-glass."
+    assert told(purpose="ETREAT", reason="un appel")[-1] == "Permitted: centre 15."
+    assert told(purpose="BTG", reason="inconsciente", strong=False)[-1].startswith(
+        "Refused: not strongly authenticated"
+    )
+
+
 @pytest.mark.parametrize(("situations", "told"), [(1, False), (2, True)])
 def test_a_path_says_in_which_of_several_situations_somebody_is_judged(world, situations, told):
-    """The first: a token would be for the one that the person chose."""
+    """The first, unless another is named: a token would be for the one that the person chose."""
     server = world.server
     known = (Situation("10", None, "urn:s|1", "Clinic"), Situation("60", None, "urn:s|2"))[:situations]
     new = NewAccount("professional", "X", "Practitioner/x", f"{RPPS}|7", "x.y", "cheval agrafe pile", situations=known)
@@ -62,5 +116,5 @@ def test_a_path_says_in_which_of_several_situations_somebody_is_judged(world, si
 
     lines = explainer.explain("x.y", world.patient, server.operator_context("tester", "access explain"))
 
-    assert ("Judged in the first of 2 situations: Clinic." in lines) is told
+    assert ("Judged in situation 1 of 2: Clinic." in lines) is told
     assert lines[0].endswith("profession 10, for urn:s|1, purpose TREAT.")

@@ -14,7 +14,10 @@ from fhir_dmp.oauth.oidc import Asked, OpenIdClient
 from fhir_dmp.oauth.people import traits_digest
 from fhir_dmp.oauth.providers import read_providers
 from fhir_dmp.service.accounts import NewAccount
+from fhir_dmp.service.questions import emergency_of, person_of
+from fhir_dmp.settings import Readings
 from fhir_dmp.store.accounts import Situation
+from fhir_dmp.store.grants import Client
 from tests.journeys.conftest import free_port
 from tests.oauth_world import PUBLIC_URL, context
 from tests.provider import running_provider
@@ -22,6 +25,7 @@ from tests.sign_in_world import NEXT, Visitor, opened_sign_in_world
 
 HOSPITAL = Situation("10", "SM26", "urn:oid:1.2.250.1.71.4.2.2|1750712184", "Hôpital de la Plage")
 PRACTICE = Situation("10", "SM26", "urn:oid:1.2.250.1.71.4.2.2|499700218896001", "Cabinet du Port")
+CLIENT = Client("ehr-one", "r", "public", "ehr", (), 0)
 IDNPS = "urn:oid:1.2.250.1.71.4.2.1|899700218896"
 ZOES = traits_digest("Petit", "ZOE MARIE", "2012-05-31", "F", "75056")
 
@@ -104,6 +108,19 @@ def test_a_professional_of_one_place_has_nothing_to_choose(world, provider):
 
     assert visitor.page.headers["Location"] == NEXT
     assert who(app, visitor).session.situation == HOSPITAL
+
+
+@pytest.mark.rule("F20", "F21")
+@pytest.mark.parametrize(("name", "strong"), [("psc", True), ("clinic", False)])
+def test_a_provider_that_is_asked_for_no_level_makes_nobody_strongly_authenticated(world, provider, name, strong):
+    """What a token is told of its person: who came by their clinic's own log-in feeds records, and consults none."""
+    app = world.app(providers=provider.file)
+
+    signed = who(app, sign_in(app, provider, name, "dr.one-place"))
+
+    assert signed.session.strong is strong
+    assert person_of(signed, None).strong is strong
+    assert (emergency_of(CLIENT, signed, Readings()) is not None) is strong
 
 
 def test_an_account_that_an_operator_opened_is_the_professionals_own(world, provider):
@@ -213,7 +230,7 @@ def test_an_answer_that_names_another_issuer_is_refused(world, provider):
 @pytest.mark.parametrize("changed", [{"nonce": "n" * 43}, {"verifier": "v" * 64}, {"state": "s" * 43}], ids=str)
 def test_a_code_is_worth_nothing_without_what_it_was_asked_with(world, provider, changed):
     """State, nonce and verifier are this browser's alone."""
-    [psc, _] = read_providers(provider.file)
+    [psc, *_] = read_providers(provider.file)
     client = OpenIdClient(psc, f"{PUBLIC_URL}/oauth/sign-in/from/psc", world.clock)
     asked = Asked.new()
     answer = dict(parse_qsl(urlsplit(provider.answer(client.authorization_url(asked), "dr.martin")).query))

@@ -20,6 +20,7 @@ from fhir_dmp.oauth.people import PROFESSIONS
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.authorize import Go
 from fhir_dmp.service.clients import NewClient
+from fhir_dmp.settings import Readings
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import NOTHING
 from tests.http.test_code_grant import post, redeem, refresh
@@ -142,7 +143,7 @@ def test_no_purpose_of_theirs_can_be_asked_for(world, purpose):
 def test_no_rule_permits_anything_to_such_a_role(role, action):
     """Even if everything before had failed."""
     subject = Subject("x", role, ("system/*.cruds",), "urn:s|1")
-    rules = rules_for(subject, action, {}, NOON, load().matrix, lambda scope: NOTHING)
+    rules = rules_for(subject, action, {}, NOON, load().matrix, lambda scope: NOTHING, readings=Readings())
 
     assert [rule for rule in rules if rule.permit] == []
 
@@ -159,7 +160,7 @@ def test_no_profession_of_theirs_reads_a_record(profession):
         reason="whatever",
     )
     subject = Subject("x", "app", ("user/*.cruds",), "urn:s|1", person=person)
-    rules = rules_for(subject, "read", {}, NOON, load().matrix, lambda scope: NOTHING)
+    rules = rules_for(subject, "read", {}, NOON, load().matrix, lambda scope: NOTHING, readings=Readings())
     row = {"_id": "Observation/o", "ty": "Observation", "pt": ["Patient/p"], "ca": ["10"], "t": ["Observation"]}
 
     assert not decide(rules, row).permit

@@ -8,7 +8,9 @@ import pytest
 
 from tests.access_world import changed, consent, observation
 
-BORN, EVE = "2009-03-01", datetime(2027, 2, 28, 23, 59, tzinfo=UTC)
+BORN, EVE = "2009-03-01", datetime(2027, 2, 28, 22, 59, tzinfo=UTC)
+"""The minute before midnight in Paris."""
+
 FATHER, GUARDIAN = "FTH", "GUARD"
 
 
@@ -39,7 +41,7 @@ def related(world, code=None, patient=None, **more):
 @pytest.mark.rule("L15")
 @pytest.mark.parametrize("code", [FATHER, None])
 def test_a_parent_acts_until_the_day_of_majority(world, item, code):
-    """On the eve still, on the day no more: nothing has to run, and no token lives on."""
+    """On the eve still, on the day as it begins in Paris no more: nothing has to run, and no token lives on."""
     father = world.representative(f"RelatedPerson/{related(world, code)['id']}")
     world.clock.set(EVE)
     on_the_eve = father.read(item).status, father.search("Observation").status

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from urllib.parse import parse_qsl
 
 import pymongo
 import pytest
 
 from fhir_dmp.call import Call
+from fhir_dmp.service import provenances
 from tests.access_world import World, changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say
 
@@ -152,3 +155,70 @@ def test_a_whole_record_tells_no_provenance_of_what_is_hidden(world):
     }
 
     assert seen == {"holder": {of_both, of_one}, "doctor": {of_one}}
+
+
+@pytest.fixture
+def many(world, monkeypatch):
+    """More Provenances than one query names: of items that are seen, and each third of one that is masked from the doctor."""
+    monkeypatch.setattr(provenances, "MOST", 5)
+    shown, hidden = [], []
+    for number in range(12):
+        tree = document(world.patient, "MASQUE_PS") if number % 3 == 0 else document(world.patient)
+        answer, found = with_provenance(world.ehr, tree)
+        (hidden if number % 3 == 0 else shown).append((f"DocumentReference/{answer.body['id']}", *found))
+    return shown, hidden
+
+
+def every_page(actor, call):
+    """Return the ids of all pages of a list, each page by itself."""
+    pages, answer = [], actor.ask(call)
+    while True:
+        assert answer.status == 200
+        pages.append([each["resource"]["id"] for each in answer.body.get("entry", ())])
+        following = [each["url"] for each in answer.body["link"] if each["relation"] == "next"]
+        if not following:
+            return pages
+        params = tuple(parse_qsl(following[0].partition("?")[2]))
+        answer = actor.ask(replace(call, params=params))
+
+
+@pytest.mark.parametrize("count", ["3", "100"])
+@pytest.mark.parametrize("name", ["search-type", "search-system", "history-type", "history-system"])
+def test_a_list_of_however_many_provenances_shows_what_is_seen(world, many, name, count):
+    """Pages are filled with them, and hold each once; nothing of those about what is hidden."""
+    shown, hidden = many
+    kind = "Provenance" if name.endswith("type") else None
+    narrowed = (("_type", "Provenance"),) if name == "search-system" else ()
+    call = Call(name, kind, params=(("_count", count), *narrowed))
+
+    pages = every_page(world.professional("2"), call)
+    told = [each for page in pages for each in page]
+
+    assert sorted(each for each in told if each in {found for _, found in shown}) == sorted(found for _, found in shown)
+    assert {found for _, found in hidden}.isdisjoint(told)
+    if name.startswith("search"):
+        assert all(len(page) == int(count) for page in pages[:-1])
+
+
+def test_however_many_provenances_there_are_those_of_a_page_are_brought_along(world, many):
+    """A system that tells where all of it comes from asks for that as any other does."""
+    shown, hidden = many
+    doctor = world.professional("2")
+
+    found = doctor.search("DocumentReference", "_revinclude=Provenance:target")
+
+    assert {each for _, each in shown} <= found.ids
+    assert {each for _, each in hidden}.isdisjoint(found.ids)
+    everything = world.ehr.search("DocumentReference", "_revinclude=Provenance:target").ids
+    assert {each for _, each in (*shown, *hidden)} <= everything
+
+
+def test_too_many_provenances_are_not_counted(world, many):
+    """To count them each would have to be looked at: 422, unless a target is named."""
+    shown, _ = many
+    doctor = world.professional("2")
+
+    for query in ("_summary=count", "_total=accurate"):
+        assert doctor.search("Provenance", query).status == 422
+    assert doctor.search("Provenance", f"target={shown[0][0]}&_summary=count").body["total"] == 1
+    assert "total" not in doctor.history("Provenance").body

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from fhir_dmp.call import Call
 from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
 
 
@@ -273,7 +274,7 @@ def test_a_persons_token_reaches_no_other_record(world, item):
 
 
 def test_a_link_between_patients_opens_nothing(world, item):
-    """Neither record to who enters the other; the Patient who links is in both, and seen by no token for one."""
+    """Neither record to who enters the other; the Patient who links is in their own record, and hidden from nobody there."""
     other = world.new_patient(link=[{"other": {"reference": world.patient}, "type": "seealso"}])
     theirs = f"Observation/{world.ehr.made(observation(other))['id']}"
     for patient in (world.patient, other):
@@ -283,7 +284,9 @@ def test_a_link_between_patients_opens_nothing(world, item):
         ours, linked = enter(world.patient), enter(other)
         assert (ours.read(item).status, ours.read(theirs).status) == (200, 404)
         assert (linked.read(item).status, linked.read(theirs).status) == (404, 200)
-        assert (ours.read(world.patient).status, ours.read(other).status, linked.read(other).status) == (200, 404, 404)
+        assert (ours.read(world.patient).status, ours.read(other).status, linked.read(other).status) == (200, 404, 200)
+        assert linked.search("Patient").ids == {other.partition("/")[2]}
+        assert ours.search("Patient", f"link={world.patient}").ids == set()
     assert world.insurance.read(other).status == 200
 
 
@@ -301,8 +304,8 @@ def test_a_system_sees_its_own_work_and_what_names_its_structure(world, item):
 
 
 def test_a_past_version_is_read_by_a_scope_that_covers_some(world):
-    """A search restriction is held against the version itself."""
-    code = {"coding": [{"system": "urn:c", "code": "a"}]}
+    """A search restriction is held against the version itself, by number and in histories."""
+    code, shown = {"coding": [{"system": "urn:c", "code": "a"}]}, ["4", "2", "1"]
     made = world.ehr.made(observation(world.patient, code=code))
     ref = f"Observation/{made['id']}"
     assert world.ehr.update(changed(made, status="amended")).status == 200
@@ -311,12 +314,47 @@ def test_a_past_version_is_read_by_a_scope_that_covers_some(world):
         == 200
     )
     assert world.ehr.update(changed(made, status="corrected")).status == 200
+    world.ehr.made(observation(world.patient, code={"coding": [{"system": "urn:c", "code": "b"}]}))
     some = world.system("ehr-one", "ehr", "urn:s|1", scopes=("system/Observation.rs?code=urn:c|a",))
     holder = world.holder()
     person = type(holder)(world, replace(holder.subject, scopes=("patient/Observation.rs?code=urn:c|a",)))
 
     for caller in (some, person):
         assert [caller.vread(ref, version).status for version in (1, 2, 3, 4)] == [200, 200, 404, 200]
+        for history in (caller.history(ref), caller.history("Observation")):
+            assert [entry["resource"]["meta"]["versionId"] for entry in history.body["entry"]] == shown
+        assert caller.history(ref).body["total"] == len(shown)
+        assert "total" not in caller.history("Observation").body
+
+
+@pytest.mark.parametrize("withheld", ["encounter", "author", "day"])
+def test_a_past_version_is_hidden_by_what_the_present_one_holds(world, withheld):
+    """Of an encounter, by an author, of a day that a Consent withholds now: in no history, whatever the version held itself."""
+    encounter = {"resourceType": "Encounter", "status": "finished", "subject": {"reference": world.patient}}
+    visit = f"Encounter/{world.ehr.made({**encounter, 'class': {'code': 'AMB'}})['id']}"
+    author = f"Practitioner/{world.ehr.made({'resourceType': 'Practitioner'})['id']}"
+    more, data = {
+        "encounter": ({"encounter": {"reference": visit}}, {"data": [of("related", visit)]}),
+        "author": ({"performer": [{"reference": author}]}, {"data": [of("authoredby", author)]}),
+        "day": ({"effectiveDateTime": "2020-05-05"}, {"dataPeriod": {"end": "2021"}}),
+    }[withheld]
+    made, other = (world.ehr.made(observation(world.patient)) for _ in range(2))
+    assert world.ehr.update(changed(made, **more)).status == 200
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1", "urn:s|2"]))
+    before = world.professional("1").history("Observation").ids
+    world.holder().made(consent(world.patient, "deny", actors=[f"{RPPS}|1", "urn:s|2"], **data))
+
+    assert before == {made["id"], other["id"]}
+    for caller in (world.professional("1"), world.system("ehr-two", "ehr", "urn:s|2")):
+        assert caller.vread(f"Observation/{made['id']}", 1).status == 404
+        assert caller.history("Observation").ids == {other["id"]}
+        assert made["id"] not in caller.ask(Call("history-system")).ids
+    assert world.holder().history("Observation").body["total"] == 3
+
+
+def of(meaning, ref):
+    """Return what a provision is about."""
+    return {"meaning": meaning, "reference": {"reference": ref}}
 
 
 def test_a_professional_seeks_one_ins_at_a_time(world):

@@ -16,6 +16,7 @@ from fhir_dmp.call import Call
 from fhir_dmp.cli import main
 from fhir_dmp.search.added import POLL_SECONDS
 from fhir_dmp.service.perform import perform
+from tests.access_world import World, observation
 from tests.conftest import server_settings
 from tests.http.conftest import Caller, register
 
@@ -294,3 +295,25 @@ def test_an_index_of_an_older_form_is_made_anew(ehr, server):
     rows.update_many({"_id": {"$in": ["Patient/p1", "Patient/p2"]}}, {"$set": {"t": ["Patient"], "ds": 1, "w": ["x"]}})
     assert run(server, everything=True).changed == 2
     assert rows.find_one({"_id": "Patient/p1"}).keys() & {"ds", "w"} == set()
+
+
+def test_what_the_writer_knew_beside_the_body_is_kept(mongodb_uri, database_name, tmp_path):
+    """That a patient wrote it, whose record a Provenance is in, and of which category: rights are judged by it."""
+    world = World(mongodb_uri, database_name, tmp_path, commit_timeout_seconds=0.5)
+    own = world.holder().made(observation(world.patient))
+    item = world.ehr.made(observation(world.patient))
+    target = [{"reference": f"Observation/{item['id']}"}, {"reference": world.patient}]
+    told = {"recorded": "2026-01-01T00:00:00Z", "agent": [{"who": {"display": "x"}}], "target": target}
+    about = world.ehr.made({"resourceType": "Provenance", **told})
+    linked = world.new_patient(link=[{"other": {"reference": world.patient}, "type": "seealso"}])
+    rows = world.server.store.database["current"]
+    rows.update_one({"_id": linked}, {"$set": {"pt": [linked, world.patient]}})
+
+    changed = run(world.server, everything=True).changed
+    found = {row["_id"]: row for row in rows.find({}, {"pt": 1, "ca": 1})}
+    world.server.close()
+
+    assert changed == 1
+    assert found[linked]["pt"] == [linked]
+    assert found[f"Observation/{own['id']}"]["ca"] == "90"
+    assert found[f"Provenance/{about['id']}"]["ca"] == "10"

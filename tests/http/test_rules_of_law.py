@@ -11,6 +11,7 @@ from fhir_dmp.access.decide import decide
 from fhir_dmp.access.policy import Entry, Member, Policy, Provision
 from fhir_dmp.access.rules import rules_for
 from fhir_dmp.definitions.loader import load
+from fhir_dmp.settings import Readings
 from fhir_dmp.store.query import NOTHING
 from tests.access_world import NOON, RPPS, consent, document, observation, reference
 
@@ -75,25 +76,51 @@ def test_a_laboratory_writes_against_what_opposes_everybody_and_not_against_its_
     assert lab.create(observation(world.patient)).status == 403
 
 
-@pytest.mark.rule("L20")
+EXPLICIT = {"SM25": False, "urn:s|brigade": True}
+"""Occupational doctors, and who works for a fire brigade: each by express consent, the second ones in an emergency too."""
+
+
+def enters(world, subject, *entries):
+    """Tell whether the rules let somebody see an item of the record, where ``EXPLICIT`` are to be named."""
+    matrix = replace(load().matrix, explicit=EXPLICIT)
+    policies = {world.patient: Policy(world.patient, entries)}
+    row = {"_id": "Observation/o", "ty": "Observation", "pt": [world.patient], "ca": "10", "t": ["Observation"]}
+    return decide(
+        rules_for(subject, "read", policies, NOON, matrix, lambda _: NOTHING, readings=Readings()), row
+    ).permit
+
+
+@pytest.mark.rule("L19", "L20")
+@pytest.mark.parametrize("who", [{"specialty": "SM25"}, {"structure": "urn:s|brigade"}], ids=["specialty", "structure"])
 @pytest.mark.parametrize(
     ("opening", "read"),
     [
         (Entry("CareTeam/t", 1, members=(Member((("Practitioner/p1",),)),)), False),
+        (Entry("Patient/p", 1, doctors=(Member((("Practitioner/p1",),)),)), False),
         (Entry("Consent/c", 1, Provision(permit=True)), False),
         (Entry("Consent/c", 1, Provision(permit=True, actors=(("Practitioner/p1",),))), True),
     ],
+    ids=["team", "doctor", "everybody", "by name"],
 )
-def test_a_specialty_that_the_matrix_lists_as_explicit_enters_by_name_alone(world, opening, read):
-    """Any code of a specialty: that of the fire brigade's doctors would be a line of the matrix, and no code."""
-    matrix = replace(load().matrix, explicit=frozenset({"a-specialty"}))
-    subject = world.professional("1", specialty="a-specialty").subject
-    policies = {world.patient: Policy(world.patient, (opening,))}
-    row = {"_id": "Observation/o", "ty": "Observation", "pt": [world.patient], "ca": "10", "t": ["Observation"]}
+def test_who_the_matrix_lists_as_explicit_enters_by_name_alone(world, who, opening, read):
+    """By a specialty, or by the structure that they work for: no code of a specialty tells the fire brigade's doctors."""
+    assert enters(world, world.professional("1", **who).subject, opening) is read
 
-    rules = rules_for(subject, "read", policies, NOON, matrix, lambda _: NOTHING)
 
-    assert decide(rules, row).permit is read
+@pytest.mark.rule("L19", "L20", "L10")
+@pytest.mark.parametrize(
+    ("who", "read"), [({"specialty": "SM25"}, False), ({"structure": "urn:s|brigade"}, True)], ids=["works", "brigade"]
+)
+def test_a_doctor_of_the_fire_brigade_breaks_the_glass_and_an_occupational_one_does_not(world, who, read):
+    """Where consent cannot be expressed, and unless it was opposed before; who is both enters as the stricter of the two."""
+    doctor = world.professional("1", purpose="BTG", reason="inconsciente, seule", **who).subject
+    both = world.professional("1", purpose="BTG", reason="inconsciente, seule", **{**who, "specialty": "SM25"})
+    opposed = Provision(permit=False, purposes=("http://terminology.hl7.org/CodeSystem/v3-ActReason|BTG",))
+
+    assert enters(world, doctor) is read
+    assert not enters(world, doctor, Entry("Consent/c", 1, opposed))
+    assert not enters(world, replace(doctor, person=replace(doctor.person, reason=None)))
+    assert not enters(world, both.subject)
 
 
 @pytest.mark.rule("L21")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.http.pages.render import LANGUAGES, texts
 from fhir_dmp.oauth.people import PROFESSIONS
-from fhir_dmp.service.sign_in import ACCOUNT_WAITS, SECOND, Attempt
+from fhir_dmp.service.sign_in import ACCOUNT_WAITS, SECOND, Attempt, SignInRules
 from tests.oauth_world import context
 from tests.sign_in_world import HOSPITAL, NEXT, PASSWORD, PRACTICE, Visitor, opened_sign_in_world
 
@@ -263,6 +265,20 @@ def test_a_minor_may_sign_in_secretly(world, born, asked, secret):
 
     assert who(app, visitor).session.secret is secret
     assert ('class="notice"' in visitor.get("/oauth/sign-in/done").text) is secret
+
+
+@pytest.mark.rule("F10", "L15")
+@pytest.mark.parametrize(("minute", "minor"), [(59, True), (60, False)])
+def test_who_comes_of_age_does_so_at_midnight_in_paris(world, minute, minor):
+    """It is 22 hours in Greenwich, on a day of July."""
+    world.clock.set(datetime(2026, 7, 13, 21, tzinfo=UTC) + timedelta(minutes=minute))
+    world.patient(birth_date="2008-07-14")
+    world.rules = SignInRules(zone=ZoneInfo("Europe/Paris"))
+    app = world.app()
+    visitor = Visitor(app)
+    visitor.sign_in(secret="1")
+
+    assert who(app, visitor).session.secret is minor
 
 
 def test_a_professional_may_sign_in_secretly_for_a_minor(world):

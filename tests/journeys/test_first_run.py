@@ -107,7 +107,13 @@ def test_a_database_that_is_not_there_is_told_without_its_password(tmp_path, uri
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("DMP_THREADS", "many"), ("DMP_THREADS", "0"), ("DMP_LIMIT_PAGE", "-1"), ("DMP_LOG_LEVEL", "loud")],
+    [
+        ("DMP_THREADS", "many"),
+        ("DMP_THREADS", "0"),
+        ("DMP_LIMIT_PAGE", "-1"),
+        ("DMP_LOG_LEVEL", "loud"),
+        ("DMP_TIME_ZONE", "Nowhere"),
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_named(tmp_path, name, value):
     """The variable and what it holds, before anything starts."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_dmp.fhir.dates import FIRST, LAST, interval, of_value
+from fhir_dmp.fhir.dates import FIRST, LAST, anniversary, interval, of_value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,3 +106,19 @@ def test_only_the_outer_limits_of_a_timing_matter():
 def test_what_is_not_understood_has_no_interval(value, datatype):
     """Nothing is indexed for it, and nothing crashes."""
     assert of_value(value, datatype) == []
+
+
+@pytest.mark.parametrize(
+    ("born", "zone", "moment"),
+    [
+        ("2008-11-26", "UTC", (2026, 11, 26)),
+        ("2008-11-26", "Europe/Paris", (2026, 11, 25, 23)),
+        ("2008-07-14", "Europe/Paris", (2026, 7, 13, 22)),
+        ("2008-07", "Europe/Paris", (2026, 6, 30, 22)),
+        ("2008-02-29", "Europe/Paris", (2026, 2, 28, 23)),
+        ("2008-07-14", "America/Cayenne", (2026, 7, 14, 3)),
+    ],
+)
+def test_a_birthday_begins_at_midnight_where_it_is_kept(born, zone, moment):
+    """In winter and in summer; of 29 February in a common year on 1 March."""
+    assert anniversary(born, 18, ZoneInfo(zone)) == micros(*moment)

@@ -24,10 +24,7 @@ from fhir_dmp.interactions.choices import (
     name_of,
     require_unblocked,
 )
-
-LONGEST = timedelta(days=3 * 366)
-DECLARED = timedelta(days=365)
-"""For how long what a professional declares holds at most: the duration of 2010 (one year, renewable); today's is not verified."""
+from fhir_dmp.settings import Readings
 
 
 def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
@@ -39,7 +36,7 @@ def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     title = "Autorisation d’accès"
     if person.kind == "professional":
         title = f"{title} déclarée : {_declaration(call, person, policy, grant, context)}"
-    until = _until(call, context, person)
+    until = _until(call, context, person, env.readings)
     standing = choices(policy, permit=True, name=name, purpose="TREAT")
     earlier = ended((each for each in standing if each.declared or person.kind != "professional"), context, env)
     made = consent(call, context, env, title=title, permit=True, actor=actor, purpose="TREAT", until=until)
@@ -66,11 +63,12 @@ def _declaration(call: Call, person: Person, policy: Policy, grant: Grant, conte
     return words[:500]
 
 
-def _until(call: Call, context: Context, person: Person) -> str:
-    longest = DECLARED if person.kind == "professional" else LONGEST
+def _until(call: Call, context: Context, person: Person, readings: Readings) -> str:
+    usual = timedelta(days=readings.authorization_days)
+    longest = usual if person.kind == "professional" else timedelta(days=readings.longest_authorization_days)
     given = call.parameters.value("until")
     if given is None:
-        return (context.now + DECLARED).isoformat(timespec="seconds")
+        return (context.now + min(usual, longest)).isoformat(timespec="seconds")
     try:
         end = interval(given)[1]
     except ValueError as fault:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
-from fhir_dmp.errors import Conflict, Unprocessable
+from fhir_dmp.errors import Conflict, Refused, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions.choices import asking
 from fhir_dmp.interactions.write import entity, prepare
@@ -34,8 +34,10 @@ def close(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 
 def reopen(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
-    """Return the Plan that opens the record again, as it was."""
+    """Return the Plan that opens the record again, as it was; refuse it where what was closed stays closed."""
     _, policy = asking(call, context, grant, closed=True)
+    if not env.readings.reopening:
+        raise Refused("A record that was closed is not opened again here.", reasons=("reopening",))
     if policy.closing is None:
         raise Conflict("The record is open.")
 

@@ -7,7 +7,7 @@ where, what with). Its rows are in the order of creation, so that pages neither 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fhir_dmp.access.narrow import narrow
@@ -31,6 +31,9 @@ _REFERENCE = re.compile(rb'"reference":"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(
 
 _ENDS = {"Condition": "abatement-date"}
 """Types whose main date is the beginning alone, and the parameter that tells the end; what tells none goes on."""
+_CONTENT = re.compile(rb'"url":"([^"]{0,2000}?)Binary/([A-Za-z0-9\-.]{1,64})(?:/_history/[0-9]{1,18})?"')
+_WAITING = "waiting"
+"""In a page token: the ids of the Binaries that the page before had no room for."""
 
 
 def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -41,15 +44,79 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     call = call if call.id is not None else _of_token(call, context)
     listing = Listing.of(call, f"{call.ref}/$everything", context, env)
     asked = dict(listing.params) if listing.place else _asked(call, env)
+    waiting = asked.pop(_WAITING, "").split()
     count = int(asked.get("_count", env.limits.page))
     query = both(_record(call.ref, asked, env.definitions), narrow(grant.rules("search", provenances_apart=True)))
-    found = _judged(env.store.search(query, Page(count, after=listing.after, bound=listing.bound)), grant)
+    page = Page(count, after=listing.after, bound=listing.bound)
+    found, contents, waiting = _with_contents(query, page, waiting, call, asked, context, grant, env)
+    found = _judged(found, grant)
     if not any(row.ref == call.ref for row in found.rows):
         _require_record(call.ref, grant, env)
-    named = _named(found.rows, call.ref, asked, grant, env)
+    named = [*_named((*found.rows, *contents), call.ref, asked, grant, env), *contents]
     used = tuple(asked.items())
-    part = subset_of(used, env.definitions)
-    return listing.searchset(used, found, part, included=named, total=listing.total(found), ref=call.ref)
+    part, kept = subset_of(used, env.definitions), ((_WAITING, " ".join(waiting)),) if waiting else ()
+    return listing.searchset(used, found, part, included=named, total=listing.total(found), ref=call.ref, going_on=kept)
+
+
+def _with_contents(
+    query: Query,
+    page: Page,
+    waiting: Sequence[str],
+    call: Call,
+    asked: Mapping[str, str],
+    context: Context,
+    grant: Grant,
+    env: Env,
+) -> tuple[Found, list[Stored], list[str]]:
+    """Return the page; in a copy of a closed record with the Binaries that its rows name, and those of them that wait for the next page.
+
+    Of an open record they are read where the rows say. Contents are long: a page ends where they fill a body (``limits.body``).
+    """
+    found = env.store.search(query, page)
+    if not _is_copy(call, asked, context, grant):
+        return found, [], []
+    taken: dict[Ref, Stored] = {}
+    left = _filled(taken, waiting, grant, env)
+    room = 0
+    for row in found.rows:
+        if left or _size(taken) >= env.limits.body:
+            break
+        left = _filled(taken, _binaries(row, context.base_url), grant, env)
+        room += 1
+    if room == len(found.rows):
+        return replace(found, more=found.more or bool(left), last=found.last or page.after), list(taken.values()), left
+    cut = env.store.search(query, replace(page, limit=room)) if room else Found((), more=True, last=page.after)
+    return replace(cut, more=True), list(taken.values()), left
+
+
+def _is_copy(call: Call, asked: Mapping[str, str], context: Context, grant: Grant) -> bool:
+    """Tell whether it is a copy of a closed record, of which nothing but the copy can be read."""
+    person = context.subject.person if context.subject else None
+    if person is None or person.patient != str(call.ref) or "Binary" not in asked.get("_type", "Binary").split(","):
+        return False
+    return grant.policy(str(call.ref))[0].closing is not None
+
+
+def _filled(taken: dict[Ref, Stored], ids: Sequence[str], grant: Grant, env: Env) -> list[str]:
+    """Take the Binaries that the caller may read while there is room, and return those for which there was none."""
+    for place, each in enumerate(ids):
+        if _size(taken) >= env.limits.body:
+            return list(ids[place:])
+        row = env.store.find_current(Ref("Binary", each))
+        if row is not None and not row.deleted and grant.decide("read", row.index).permit:
+            taken[row.ref] = row
+    return []
+
+
+def _size(taken: Mapping[Ref, Stored]) -> int:
+    return sum(len(row.body or b"") for row in taken.values())
+
+
+def _binaries(row: Stored, base_url: str) -> list[str]:
+    """Return the ids of the Binaries of this server whose URL stands in the row."""
+    own = base_url.encode()
+    found = ((base, each) for base, each in _CONTENT.findall(row.body or b"") if base in (b"", own + b"/"))
+    return [each.decode() for each in dict.fromkeys(each for _, each in found)]
 
 
 def _judged(found: Found, grant: Grant) -> Found:

@@ -139,7 +139,7 @@ class MongoAccounts:
 
     def add_session(self, session: Session) -> None:
         """Keep a session until it ends."""
-        row = {name: getattr(session, name) for name in _SESSION}
+        row = {name: getattr(session, name) for name in (*_SESSION, "strong")}
         situation = given(**asdict(session.situation)) if session.situation else None
         choices = _situation_rows(session.choices) or None
         expires = moment(session.ends) + _KEPT_LONGER
@@ -152,7 +152,8 @@ class MongoAccounts:
             return None
         situation = Situation(**row["situation"]) if "situation" in row else None
         choices = tuple(Situation(**each) for each in row.get("choices", ()))
-        return Session(id=session_id, situation=situation, choices=choices, **{name: row[name] for name in _SESSION})
+        told = {name: row[name] for name in _SESSION}
+        return Session(id=session_id, situation=situation, choices=choices, strong=row.get("strong", True), **told)
 
     def touch_session(self, session_id: str, seen: int) -> None:
         """Remember when the session was last seen."""

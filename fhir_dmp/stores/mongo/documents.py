@@ -84,6 +84,7 @@ class Version(Row):
     co = StringField()
     b = BinaryField()
     t = ListField(StringField())
+    r = ListField(DictField())
     pt = ListField(StringField())
     ds = LongField()
     au = ListField(StringField())

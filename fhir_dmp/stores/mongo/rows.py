@@ -86,6 +86,7 @@ class Grant(Row):
     situation = DictField()
     choices = ListField(DictField())
     secret = BooleanField()
+    strong = BooleanField()
     secret_hash = StringField()
     client = StringField()
     session = StringField()

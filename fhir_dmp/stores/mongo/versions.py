@@ -7,11 +7,10 @@ from typing import Any
 
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Change, Stored
-from fhir_dmp.store.query import kept
 from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.transaction import Transaction
 
-_KEPT = ("pt", "au", "ds", "new")
+_KEPT = ("t", "r", "pt", "au", "ds", "new")
 _Row = dict[str, Any]
 Replaced = tuple[Change, Stored, Stored]
 """A change, the version that it replaces, the version that it makes."""
@@ -56,8 +55,7 @@ def _row(version: Stored) -> _Row:
 
 
 def _superseded(change: Change, before: Stored, after: Stored) -> _Row:
-    row = {name: before.index[name] for name in _KEPT if name in before.index}
-    row["t"] = kept(before.index.get("t", ()))
+    row = to_row({name: before.index[name] for name in _KEPT if name in before.index})
     labels = before.index.get("sec") or []
     row.update(_given(own=labels, sec=sorted({*labels, *(change.index.get("sec") or ())})))
     row.update(_given(ca=sorted({ca for ca in (before.index.get("ca"), change.index.get("ca")) if ca})))

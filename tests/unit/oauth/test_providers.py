@@ -54,7 +54,24 @@ def test_a_provider_is_what_its_file_says(tmp_path):
     provider = read(tmp_path)
 
     assert (provider.name, provider.scopes, provider.secret) == ("psc", ("openid", "scope_all"), "s")
+    assert provider.strong
     assert (provider.acr_values, provider.match, provider.opens) == (("eidas1",), (), False)
+
+
+@pytest.mark.rule("F20", "F21")
+@pytest.mark.parametrize(
+    ("changed", "strong"),
+    [
+        ({}, True),
+        ({"acr_values": None}, False),
+        ({"acr_values": []}, False),
+        ({"acr_values": None, "strong": True}, True),
+        ({"strong": False}, False),
+    ],
+)
+def test_a_provider_is_strong_that_vouches_for_a_level_or_is_said_to_be(tmp_path, changed, strong):
+    """Who is asked for no level may have known people by a password alone."""
+    assert read(tmp_path, **changed).strong is strong
 
 
 @pytest.mark.parametrize(
