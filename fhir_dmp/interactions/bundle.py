@@ -17,8 +17,10 @@ from fhir_dmp.errors import FhirError, Gone, Invalid, NotSupported
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, entries, named
+from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
+from fhir_dmp.interactions.preconditions import require_unused
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.references import link, linked, resolved
 from fhir_dmp.interactions.search import compile_query
@@ -50,7 +52,14 @@ def batch(
                 items.append(asked(place, entry, context, env))
         except FhirError as error:
             acts[place] = refuse(Call("batch"), error)
+    names = frozenset(item.full_url for item in items if item.full_url and item.full_url.startswith(PLACEHOLDERS))
     for item in sorted(items, key=lambda item: ORDER[item.method]):
+        try:
+            with At(item.place):
+                require_apart(item.tree, names)
+        except Invalid as error:
+            acts[item.place] = refuse(item.call, error)
+            continue
         mark = f"{call.mark}/{item.place}" if call.mark else None
         act = do(replace(item.call, prefer=call.prefer, strict=call.strict, mark=mark, provenance=call.provenance))
         acts[item.place] = _headless(act) if item.method == "HEAD" else act
@@ -109,6 +118,8 @@ def _change(sheet: Sheet) -> None:
             tree = resolved(item, sheet)
             tree = {**tree, "id": ref.id} if item.call.id is None and "id" not in tree else tree
             found = None if item.unchosen else known(call, before.get(ref), context, sheet.grant)
+            if item.call.criteria is not None and item.existing is None:
+                require_unused(ref, found)
             item.change = next_version(call, tree, found, context, sheet.grant, env)
             item.existing = item.existing or found
         elif method == "PATCH":

@@ -16,7 +16,7 @@ from fhir_dmp.fhir.reference import parse_literal
 _URI = re.compile(r".*(?:uri|url|oid|uuid)\Z", re.IGNORECASE)
 _HREF = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']+)""")
 _CONDITIONAL = re.compile(r"[A-Z][A-Za-z]+\?.+")
-_PLACEHOLDERS = ("urn:uuid:", "urn:oid:")
+PLACEHOLDERS = ("urn:uuid:", "urn:oid:")
 """What a reference begins with that means an entry of the same bundle, and nothing outside of it."""
 
 _EXTENSIONS = ("extension", "modifierExtension")
@@ -96,7 +96,7 @@ class Links:
         if found is None and "/" in value:
             plain = value.partition("/_history/")[0]
             found = targets.get(plain) or (targets.get(f"{base}/{plain}") if base else None)
-        if found is None and value.startswith(_PLACEHOLDERS):
+        if found is None and value.startswith(PLACEHOLDERS):
             self._missed.add(value)
         return value if found is None else found
 
@@ -114,6 +114,16 @@ class Links:
         return _HREF.sub(lambda found: found[1] + self._targets.get(found[2], found[2]), text)
 
 
+def require_apart(tree: dict[str, Any], names: frozenset[str]) -> None:
+    """Raise ``Invalid`` for a reference to an entry of a batch, of whose full URLs ``names`` are those that mean nothing outside of it.
+
+    Entries of a batch know nothing of each other. https://hl7.org/fhir/R4/http.html#brules.
+    """
+    at = next((at for at, url in _placeholders(tree, str(tree.get("resourceType"))) if url in names), None)
+    if at is not None:
+        raise Invalid("This refers to another entry of the batch: only those of a transaction do.", expression=at)
+
+
 def _names_a_definition(inside: str, node: dict[str, Any]) -> bool:
     """Tell whether a ``url`` here is what an extension or a definition is called by, and no link."""
     return inside in _EXTENSIONS or "resourceType" in node
@@ -126,7 +136,7 @@ def _placeholders(node: Any, at: str) -> Iterator[tuple[str, str]]:
             yield from _placeholders(item, f"{at}[{place}]")
     elif isinstance(node, dict) and node.get("resourceType") != "Bundle":
         for key, value in node.items():
-            if key == "reference" and isinstance(value, str) and value.startswith(_PLACEHOLDERS):
+            if key == "reference" and isinstance(value, str) and value.startswith(PLACEHOLDERS):
                 yield f"{at}.{key}", value
             else:
                 yield from _placeholders(value, f"{at}.{key}")

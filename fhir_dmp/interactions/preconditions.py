@@ -1,11 +1,12 @@
-"""Conditions by version and moment: ``If-Match``, ``If-None-Match``, ``If-Modified-Since``. https://hl7.org/fhir/R4/http.html#concurrency."""
+"""Conditions by version, moment and id: ``If-Match``, ``If-None-Match``, ``If-Modified-Since``, and an id that must be free. https://hl7.org/fhir/R4/http.html#concurrency."""
 
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
 from fhir_dmp.call import Call
-from fhir_dmp.errors import Invalid, VersionMismatch
+from fhir_dmp.errors import Conflict, Invalid, VersionMismatch
+from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Stored
 
 
@@ -21,6 +22,16 @@ def require_version(call: Call, before: Stored | None) -> None:
         unwanted = etag_versions(call.if_none_match)
         if unwanted is None or (before is not None and str(before.version) in unwanted):
             raise VersionMismatch("If-None-Match does not hold: the resource exists.")
+
+
+def require_unused(ref: Ref, row: Stored | None) -> None:
+    """Refuse to replace what has the id that a body brings where its criteria match nothing: the two mean different resources.
+
+    R4 leaves it open, R5 answers the conflict. https://hl7.org/fhir/R5/http.html#cond-update.
+    """
+    if row is not None and not row.deleted:
+        text = f"{ref} does not meet the criteria, so it is not what is meant; nothing was changed."
+        raise Conflict(text, expression=f"{ref.type}.id", reasons=("id in use",))
 
 
 def is_had(call: Call, row: Stored) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import sought
-from fhir_dmp.interactions.preconditions import require_version
+from fhir_dmp.interactions.preconditions import require_unused, require_version
 from fhir_dmp.interactions.write import known, next_version, one_change, prepare, resource_of
 
 
@@ -17,14 +17,17 @@ def update(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     What is there as it was sent stays the version that it is.
     """
     tree = resource_of(call)
-    by_criteria = call.id is None
+    by_criteria, is_new = call.id is None, False
     call, locks = sought(call, context, grant, env)
     if by_criteria:
         if call.id is None and "id" not in tree:
             require_version(call, None)
             new = Ref(call.resource_type, env.ids.new())
             return one_change(prepare(new, None, tree, context, env), None, locks)
+        is_new = call.id is None
         call = replace(call, id=call.id or tree["id"])
         tree = {**tree, "id": tree.get("id", call.id)}
     before = known(call, env.store.find_current(call.ref), context, grant)
+    if is_new:
+        require_unused(call.ref, before)
     return one_change(next_version(call, tree, before, context, grant, env), before, locks)

@@ -78,6 +78,8 @@ def parse(resource_type: str, params: Params, definitions: Definitions, limits: 
             parts.ignored.append(Issue("not-supported", str(unknown), expression=name[:64], severity="warning"))
     if len(parts.criteria) > limits.clauses:
         raise Invalid(f"A search may have {limits.clauses} criteria.")
+    if parts.controls.get("_summary") == "text" and (parts.includes or parts.revincludes):
+        raise Invalid("_include and _revinclude are not mixed with _summary=text.", expression="_summary")
     count, count_only = _count(parts.controls, limits)
     return Request(
         type=resource_type,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from xml.parsers import expat
+
+from fhir_dmp.fhir.xml import XHTML
 
 _ELEMENTS = frozenset(
     [
@@ -57,6 +60,7 @@ _ELEMENTS = frozenset(
         "var",
     ]
 )
+_TAG = re.compile("<[^>]*>")
 _SAFE_SCHEMES = ("http:", "https:", "mailto:", "tel:", "data:image/", "urn:")
 
 
@@ -67,7 +71,8 @@ class _RefusedError(Exception):
 def wrong(text: str) -> str | None:
     """Return what is wrong with the XHTML of a narrative, or None.
 
-    It must be one well-formed ``div`` of formatting elements, without scripts, event attributes, or a document type.
+    It must be one well-formed ``div`` of formatting elements in which something is to be read, without scripts, event attributes, or a
+    document type. That it is XHTML need not be said, as in JSON many leave it out; nothing else may be said.
     """
     parser = expat.ParserCreate()
     parser.UseForeignDTD(True)  # noqa: FBT003 - entities of HTML are then passed over instead of unknown
@@ -80,6 +85,8 @@ def wrong(text: str) -> str | None:
         return f"must be well-formed XHTML: {expat.ErrorString(fault.code)}"
     except _RefusedError as refusal:
         return str(refusal)
+    if "<img" not in text and not _TAG.sub("", text).strip():
+        return "must hold something to read (txt-2)"
     return None
 
 
@@ -89,6 +96,8 @@ def _start(name: str, attributes: Mapping[str, str]) -> None:
     for attribute, value in attributes.items():
         if attribute.lower().startswith("on"):
             raise _RefusedError(f"must not hold the attribute {attribute[:40]!r} (txt-1)")
+        if attribute == "xmlns" and value != XHTML:
+            raise _RefusedError(f"must be in the namespace {XHTML}")
         if attribute in ("href", "src") and _acts(value):
             raise _RefusedError(f"must not link to {value[:40]!r}")
 

@@ -100,7 +100,7 @@ CHECKS: Mapping[str, Check] = {
     "base64Binary": base64_binary,
     "boolean": boolean,
     "canonical": _matching(r"[^\s\x00-\x1f]+\Z", "a canonical URL without spaces"),
-    "code": _matching(r"[^\s]+(?: [^\s]+)*\Z", "a code, without spaces at its ends or two in a row"),
+    "code": _matching(r"[^\s\x00-\x1f]+(?: [^\s\x00-\x1f]+)*\Z", "a code, without spaces at its ends or two in a row"),
     "date": _dated(_DATE, "a date: 2024, 2024-05 or 2024-05-31"),
     "dateTime": _dated(_DATE_TIME, "a dateTime: 2024, 2024-05, 2024-05-31 or 2024-05-31T12:00:00Z"),
     "decimal": decimal,

@@ -11,6 +11,7 @@ from typing import Any
 from fhir_dmp.definitions.model import Definitions, ElementDef
 from fhir_dmp.errors import Issue
 from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.fhir.xml import DEEPEST
 from fhir_dmp.validation.invariants import RULES
 from fhir_dmp.validation.primitives import CHECKS, Check
 
@@ -36,12 +37,13 @@ class _Full(Exception):
 
 
 class _Found:
-    """The issues of one resource."""
+    """The issues of one resource, and how deep the walk is in it."""
 
-    __slots__ = ("issues",)
+    __slots__ = ("depth", "issues")
 
     def __init__(self) -> None:
         self.issues: list[Issue] = []
+        self.depth = 0
 
     def add(self, code: str, text: str, path: _Path) -> None:
         told = _told(path)
@@ -146,6 +148,10 @@ class _Validator:
         self, value: Mapping[str, Any], kind: _Type, path: _Path, found: _Found, root: Mapping[str, Any]
     ) -> None:
         elements, seen = kind.elements, None
+        found.depth += 1
+        if found.depth >= DEEPEST:
+            found.add("structure", "is nested too deeply", (None, str(root["resourceType"])))
+            raise _Full
         for name, item in value.items():
             element = elements.get(name)
             if element is None:
@@ -159,6 +165,7 @@ class _Validator:
             elif not element.admits(item):
                 self._item(item, element, (path, name), found, root)
         self._whole(value, kind, path, found)
+        found.depth -= 1
 
     def _whole(self, value: Mapping[str, Any], kind: _Type, path: _Path, found: _Found) -> None:
         """Check what no element says alone: that nothing is missing, and the rule of the type."""

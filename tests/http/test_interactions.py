@@ -89,6 +89,20 @@ def test_an_update_whose_body_has_another_id_changes_nothing(ehr):
     assert ehr.get("/Patient/one").status_code == 404
 
 
+def test_a_conditional_update_that_matches_nothing_replaces_nothing(ehr):
+    """Its body's id is taken if nobody has it, or who had it is deleted; whoever has it met other criteria and stays as it is: 409."""
+    url, other = "/Patient?identifier=urn:x|new", "/Patient?identifier=urn:x|other"
+    made = ehr.put(url, {**PATIENT, "id": "brought"})
+    refused = ehr.put(other, {**PATIENT, "id": "brought", "gender": "male"})
+    unchanged = ehr.get("/Patient/brought")
+    ehr.delete("/Patient/brought")
+    back = ehr.put(other, {**PATIENT, "id": "brought"})
+
+    assert [made.status_code, refused.status_code, back.status_code] == [201, 409, 201]
+    assert refused.json["issue"][0]["code"] == "conflict"
+    assert unchanged.headers["ETag"] == 'W/"1"'
+
+
 def test_a_stale_if_match_is_refused_and_changes_nothing(ehr):
     """If-Match with an old version answers 412; the present one passes."""
     made = ehr.post("/Patient", PATIENT).json

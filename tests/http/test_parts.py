@@ -110,6 +110,16 @@ def test_parts_that_cannot_be_meant_are_refused(ehr, parts, query):
     assert ehr.get(f"/Patient?{query}").status_code == 400
 
 
+@pytest.mark.parametrize("include", ["_include=Observation:subject", "_revinclude=Provenance:target"])
+def test_narratives_alone_bring_nothing_along(ehr, parts, include):
+    """The standard does not mix _summary=text with includes: 400; any other part does."""
+    refused = ehr.get(f"/Observation?_summary=text&{include}")
+
+    assert refused.status_code == 400
+    assert refused.json["issue"][0]["expression"] == ["_summary"]
+    assert ehr.get(f"/Observation?_summary=true&{include}").status_code == 200
+
+
 def test_a_part_does_not_replace_the_whole(ehr, parts):
     """An update by what was read with _summary would lose the rest: 422, and nothing is changed."""
     part = ehr.get("/Patient/p?_summary=true").json

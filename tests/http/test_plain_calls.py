@@ -82,6 +82,7 @@ SEARCHED = {
     [
         ("post", "/Patient", PATIENT, {}),
         ("post", "/Patient", PATIENT, {"If-None-Exist": "identifier=nobody"}),
+        ("post", "/Patient", PATIENT, {"If-None-Exist": "_id=own"}),
         ("post", "/Patient", {"resourceType": "Patient", "unknown": 1}, {}),
         ("post", "/Patient", b'{"resourceType": "Patient"', {}),
         ("post", "/Patient", {"resourceType": "Observation"}, {}),

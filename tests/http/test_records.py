@@ -259,6 +259,8 @@ def test_a_type_that_is_in_no_compartment_is_refused_there(ehr, record):
     assert ehr.get("/Patient/p/Organization").status_code == 400
     assert ehr.get("/Observation/p-1/Patient").status_code == 400
     assert ehr.get("/Patient/p/Nonsense").status_code == 404
+    assert ehr.get("/Nonsense/p/Observation").status_code == 404
+    assert ehr.get("/Nonsense/p/*").status_code == 404
     assert ehr.get("/Observation/p-1/*").status_code == 400
 
 

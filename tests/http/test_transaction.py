@@ -419,6 +419,19 @@ def test_a_conditional_create_makes_one_and_finds_it_again(ehr):
     assert count(ehr, "/Patient") == 1
 
 
+def test_a_conditional_create_says_where_its_resource_is(ehr):
+    """Also where it was there, and no body is asked for."""
+    asked = {"If-None-Exist": f"identifier={SYSTEM}|42"}
+    made = ehr.post("/Patient", patient("42"), headers=asked)
+    found = [
+        ehr.post("/Patient", patient("42"), headers={**asked, **more}) for more in ({}, {"Prefer": "return=minimal"})
+    ]
+
+    assert [each.status_code for each in (made, *found)] == [201, 200, 200]
+    assert {each.headers["Location"] for each in found} == {made.headers["Location"]}
+    assert found[1].data == b""
+
+
 def test_the_criteria_of_a_transaction_are_asked_together_and_each_has_its_own_answer(ehr, app, monkeypatch):
     """One question for all conditional entries, one for all conditional references: some match, some do not."""
     for number in ("1", "3"):
@@ -508,6 +521,21 @@ def test_conditional_update_and_delete_find_their_resource(ehr):
     assert ehr.get(f"/Patient/{one}").json["gender"] == "female"
     assert ehr.get(f"/Patient/{two}").status_code == 410
     assert ehr.get(f"/Observation/{made_id(about)}").json["subject"]["reference"] == f"Patient/{made_id(created)}"
+
+
+def test_a_conditional_update_of_a_transaction_replaces_nobody_else(ehr):
+    """Criteria that match nothing, and a body with the id of what is there: 409, and the other entries are not done either."""
+    there = ehr.post("/Patient", patient("1")).json["id"]
+    answer = send(
+        ehr,
+        entry("PUT", f"Patient?identifier={SYSTEM}|2", patient("2", id=there)),
+        entry("POST", "Patient", patient("3")),
+    )
+
+    assert answer.status_code == 409
+    assert answer.json["issue"][0]["expression"] == ["Bundle.entry[0].resource.id"]
+    assert ehr.get(f"/Patient/{there}").headers["ETag"] == 'W/"1"'
+    assert count(ehr, f"/Patient?identifier={SYSTEM}|3") == 0
 
 
 def test_what_is_deleted_can_be_created_anew_in_the_same_transaction(ehr):
@@ -734,6 +762,21 @@ def test_batch_entries_succeed_and_fail_by_themselves(ehr, auditor):
     assert sorted(act for act in acts if act not in ("operator-token", "client-add")) == sorted(
         ["batch"] * 4 + ["create"] * 3 + ["read"] * 2 + ["update", "delete", "patch", "search-type"]
     )
+
+
+def test_entries_of_a_batch_do_not_refer_to_each_other(ehr):
+    """What names another entry would name nothing once it is stored: it is refused, with its place, and the others are done."""
+    answer = send(
+        ehr,
+        entry("POST", "Patient", patient("1"), ONE),
+        entry("POST", "Observation", observation(ONE), TWO),
+        entry("POST", "Observation", observation("urn:uuid:00000000-0000-4000-8000-0000000000ff")),
+        kind="batch",
+    )
+    made, refused, other = done(answer)
+
+    assert [made["status"], refused["status"], other["status"]] == ["201 Created", "400", "201 Created"]
+    assert refused["outcome"]["issue"][0]["expression"] == ["Bundle.entry[1].resource.subject.reference"]
 
 
 def test_a_batch_gives_no_right_that_its_entries_lack(with_scopes):

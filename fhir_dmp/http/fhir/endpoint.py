@@ -104,8 +104,9 @@ class Endpoint:
         return render_error(failed(request_id), request_id)
 
     def _known(self, call: Call) -> Call:
-        if call.type is not None and call.type not in self.env.definitions.search_params:
-            raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.")
+        for named in (call.type, call.compartment.type if call.compartment else None):
+            if named is not None and named not in self.env.definitions.search_params:
+                raise UnknownType(f"{named[:64]!r} is no resource type of FHIR R4.")
         strict, prefer = preferences(request)
         return replace(call, strict=strict, prefer=prefer, provenance=request.headers.get("X-Provenance"))
 

@@ -110,7 +110,7 @@ class PlainCalls:
             result = perform(call, context, self.endpoint.env)
         except FhirError as error:
             return render_error(error, context.request_id)(environ, start_response)
-        status, headers = status_and_headers(context, result)
+        status, headers = status_and_headers(call, context, result)
         body = result.body or b""
         if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
             body, told = packed(body, self.endpoint.gzip_from)

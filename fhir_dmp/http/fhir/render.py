@@ -27,21 +27,24 @@ _DONE = {
 
 def render(call: Call, context: Context, result: Result) -> Response:
     """Return the response: status, ETag, Last-Modified, Location, and the body that was preferred."""
-    status, headers = status_and_headers(context, result)
+    status, headers = status_and_headers(call, context, result)
     body = _body(call, result)
     if body is not None and status == _STATUS["no-content"]:
         status = _STATUS["ok"]
     return Response(body, status, headers)
 
 
-def status_and_headers(context: Context, result: Result) -> tuple[int, list[tuple[str, str]]]:
-    """Return the status of a result, and the headers that tell of it."""
+def status_and_headers(call: Call, context: Context, result: Result) -> tuple[int, list[tuple[str, str]]]:
+    """Return the status of a result, and the headers that tell of it.
+
+    A create that found what it would create says where that is: who asked for no body would not know.
+    """
     headers = [("Content-Type", result.content_type or JSON), ("X-Request-Id", context.request_id), *ALWAYS]
     if result.version is not None:
         headers.append(("ETag", f'W/"{result.version}"'))
     if result.updated is not None:
         headers.append(("Last-Modified", formatdate(result.updated // 1_000_000, usegmt=True)))
-    if result.outcome == "created" and result.ref is not None:
+    if (result.outcome == "created" or call.name == "create") and result.ref is not None:
         headers.append(("Location", f"{context.base_url}/{result.ref}/_history/{result.version}"))
     return _STATUS[result.outcome], headers
 

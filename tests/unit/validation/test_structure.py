@@ -13,7 +13,7 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import FhirError
-from fhir_dmp.fhir import codec
+from fhir_dmp.fhir import codec, xml
 from fhir_dmp.validation.structure import build_validator
 
 DATA = Path(__file__).parents[2] / "data"
@@ -114,6 +114,11 @@ NARRATIVES = {
     "<div><a href='java&#10;script:x()'>a</a></div>": False,
     "<div><a href='https://a.example/x'>a</a></div>": True,
     "<div><p></div>": False,
+    "<div xmlns='http://www.w3.org/1999/xhtml'/>": False,
+    "<div xmlns='http://www.w3.org/1999/xhtml'> <p> </p> </div>": False,
+    "<div><img src='#face' alt='face'/></div>": True,
+    "<div xmlns='http://www.w3.org/2000/svg'>a</div>": False,
+    "<div><p xmlns='http://www.w3.org/2000/svg'>a</p></div>": False,
     "<!DOCTYPE x [<!ENTITY a 'b'>]><div>&a;</div>": False,
     "plain": False,
 }
@@ -151,3 +156,25 @@ def test_another_library_agrees_on_most_examples_that_it_knows():
 
     assert agreed > 60
     assert len(differed) < agreed / 5, differed
+
+
+@pytest.mark.parametrize("name", ["system", "version", "code", "display"])
+def test_no_text_holds_control_characters(name):
+    """JSON can write them, XML cannot, and the standard forbids them: in codes and URIs as in strings."""
+    for character in "\x00\x01\x1f":
+        tree = {"resourceType": "Basic", "code": {"coding": [{name: f"a{character}b"}]}}
+
+        assert [issue.expression for issue in validate("Basic", tree)] == [f"Basic.code.coding[0].{name}"]
+
+
+def test_what_is_nested_deeper_than_xml_is_read_is_refused():
+    """What one form takes the other gives back: whoever asks for XML gets what can be sent again."""
+    for levels, taken in ((97, True), (98, False), (2000, False)):
+        tree = {"url": "urn:x:leaf", "valueString": "x"}
+        for _ in range(levels):
+            tree = {"url": "urn:x:branch", "extension": [tree]}
+        whole = {"resourceType": "Basic", "extension": [tree], "code": {"text": "x"}}
+
+        assert [issue.expression for issue in validate("Basic", whole)] == ([] if taken else ["Basic"])
+        if taken:
+            assert xml.read(xml.write(whole, load().types), load().types) == whole
