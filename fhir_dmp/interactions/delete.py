@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.errors import Invalid
+from fhir_dmp.fhir.reference import ID
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.interactions.write import entity, known, removal, withheld
@@ -17,6 +19,8 @@ def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     if call.id is None:
         require_version(call, None)
         return Plan(changes=(), finish=lambda *_: Result("no-content"))
+    if not ID.match(call.ref.id):
+        raise Invalid(f"{call.ref.id[:80]!r} is no FHIR id.", expression=f"{call.type}.id")
     row = env.store.find_current(call.ref)
     seen = known(call, row, context, grant)
     change = removal(call, seen)

@@ -146,8 +146,10 @@ class _Reader:
         if isinstance(value, str) and name == "_list":
             return _listed(resource_type, value)
         head, dot, rest = name.partition(".")
-        code, _, modifier = head.partition(":")
+        code, colon, modifier = head.partition(":")
         param = self._param(resource_type, code)
+        if colon and not modifier:
+            raise Invalid(f"{name[:64]!r} names no modifier after the colon.", expression=name[:64])
         if dot:
             return self._chain(resource_type, param, modifier, rest, value, depth)
         if isinstance(value, Comparison):
@@ -235,13 +237,24 @@ class _Reader:
         kept = self._references(source, code)
         if not kept:
             raise Invalid(f"{source} has no reference parameter {code[:64]!r}.", expression=name)
+        if target not in ("", "*") and not self._points_at(source, code, target):
+            raise Invalid(f"{source}:{code[:64]} does not point at {target[:64]!r}.", expression=name)
         return Include(source, tuple(dict.fromkeys(kept)), None if target in ("", "*") else target, iterate)
 
     def _references(self, source: str, code: str) -> list[str]:
         """Return the names under which the references of a type are kept: of one parameter, or of all for ``*``."""
         own = self._definitions.search_params[source]
-        params = [param for param in own.values() if param.type == "reference" and code in ("*", param.code)]
-        return [home for param in params for home in names.homes(own, source, param)]
+        return [home for param in self._pointing(source, code) for home in names.homes(own, source, param)]
+
+    def _points_at(self, source: str, code: str, target: str) -> bool:
+        """Tell whether one of the parameters may point at the type; what names no targets may point at any."""
+        if target not in self._definitions.search_params:
+            return False
+        return any(target in param.targets or not param.targets for param in self._pointing(source, code))
+
+    def _pointing(self, source: str, code: str) -> list[SearchParam]:
+        own = self._definitions.search_params[source].values()
+        return [param for param in own if param.type == "reference" and code in ("*", param.code)]
 
 
 def _listed(resource_type: str, value: str) -> Listed:

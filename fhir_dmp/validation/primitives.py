@@ -17,7 +17,10 @@ LONGEST_STRING = 1024 * 1024
 _INTEGER = 2**31
 Check = Callable[[Any], str | None]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""What no XML can hold."""
+
+_SOLID = r"[^\s\x00-\x1f\ufffe\uffff]+"
 _ZONE = r"(?:Z|[+-](?:(?:0\d|1[0-3]):[0-5]\d|14:00))"
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
 _DATE = re.compile(r"(\d{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01]))?)?\Z")
@@ -99,8 +102,8 @@ def xhtml(value: Any) -> str | None:
 CHECKS: Mapping[str, Check] = {
     "base64Binary": base64_binary,
     "boolean": boolean,
-    "canonical": _matching(r"[^\s\x00-\x1f]+\Z", "a canonical URL without spaces"),
-    "code": _matching(r"[^\s\x00-\x1f]+(?: [^\s\x00-\x1f]+)*\Z", "a code, without spaces at its ends or two in a row"),
+    "canonical": _matching(rf"{_SOLID}\Z", "a canonical URL without spaces"),
+    "code": _matching(rf"{_SOLID}(?: {_SOLID})*\Z", "a code, without spaces at its ends or two in a row"),
     "date": _dated(_DATE, "a date: 2024, 2024-05 or 2024-05-31"),
     "dateTime": _dated(_DATE_TIME, "a dateTime: 2024, 2024-05, 2024-05-31 or 2024-05-31T12:00:00Z"),
     "decimal": decimal,
@@ -113,8 +116,8 @@ CHECKS: Mapping[str, Check] = {
     "string": string,
     "time": _matching(rf"{_TIME}\Z", "a time: 12:00:00"),
     "unsignedInt": _integer(0, "an integer of 0 or more"),
-    "uri": _matching(r"[^\s\x00-\x1f]+\Z", "a URI without spaces"),
-    "url": _matching(r"[^\s\x00-\x1f]+\Z", "a URL without spaces"),
+    "uri": _matching(rf"{_SOLID}\Z", "a URI without spaces"),
+    "url": _matching(rf"{_SOLID}\Z", "a URL without spaces"),
     "uuid": _matching(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", "a UUID: urn:uuid:…"),
     "xhtml": xhtml,
 }

@@ -90,7 +90,10 @@ def test_format_in_the_url_wins_over_accept(ehr):
     for name in ("xml", "application/fhir+xml", "text/xml"):
         assert "xml" in ehr.get(f"/Patient/x1?_format={name}", headers={"Accept": "application/json"}).content_type
     assert "json" in ehr.get("/Patient/x1?_format=json", headers={"Accept": XML}).content_type
+    assert "xml" in ehr.get("/Patient/x1?_format=", headers={"Accept": XML}).content_type
     assert ehr.get("/Patient/x1?_format=ttl").status_code == 406
+    assert ehr.get("/Patient/x1?_format=application/fhir%2Bxml;fhirVersion=4.0").status_code == 200
+    assert ehr.get("/Patient/x1?_format=application/fhir%2Bxml;fhirVersion=3.0").status_code == 406
 
 
 def test_the_next_page_comes_in_the_form_of_the_first(ehr, auditor):

@@ -254,6 +254,7 @@ def test_ids_that_are_no_ids_are_refused(ehr):
     assert ehr.get(f"/Patient/{long}").status_code == 404
     assert ehr.put(f"/Patient/{long}", {**PATIENT, "id": long}).status_code == 400
     assert ehr.put("/Patient/a%20b", {**PATIENT, "id": "a b"}).status_code == 400
+    assert ehr.delete("/Patient/_history").status_code == 400
 
 
 def test_nobody_unknown_is_answered(anonymous):

@@ -288,7 +288,8 @@ def test_what_is_not_known_is_told_or_refused(world):
 @pytest.mark.parametrize(
     "question",
     ["Patient?birthdate=yesterday", "Patient?_count=-1", "Patient?name:below=x", "Patient?_sort=name&_total=x", "Observation?value-quantity=a", "Patient?_has:x=y",
-     "Patient?_include=Patient", "Observation?code=a%5Cb", "Patient?_page=nonsense", "Observation?subject:Nothing=1", "Patient?name=...", "Patient?_filter=gender", "Observation?code:in=http://nowhere/x", "Location?near=a", "Patient?_text=(", "Observation?_sort=combo-code"],
+     "Patient?_include=Patient", "Observation?code=a%5Cb", "Patient?_page=nonsense", "Observation?subject:Nothing=1", "Patient?name=...", "Patient?_filter=gender", "Observation?code:in=http://nowhere/x", "Location?near=a", "Patient?_text=(", "Observation?_sort=combo-code",
+     "Patient?gender:=male", "Observation?_include=Observation:subject:Nothing", "Observation?_include=Observation:subject:Medication"],
 )  # fmt: skip
 def test_bad_questions_are_refused_in_words(world, question):
     """400 and an OperationOutcome that says what is wrong."""

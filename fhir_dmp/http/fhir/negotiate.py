@@ -54,7 +54,7 @@ def wanted(request: Request) -> Form:
     environ = request.environ
     zipped = "HTTP_ACCEPT_ENCODING" in environ and request.accept_encodings.quality("gzip") > 0
     if request.query_string:
-        asked = request.args.get("_format")
+        asked = request.args.get("_format") or None
         pretty = request.args.get("_pretty") == "true"
         as_xml = _accepts_xml(request) if asked is None else _names_xml(asked, lines=_sends_lines(request))
         return Form(as_xml, pretty, zipped, _native(request) if asked is None else frozenset())
@@ -81,8 +81,8 @@ def _of_binary(request: Request, *needed: str) -> bool:
 
 
 def _names_xml(asked: str, *, lines: bool = False) -> bool:
-    kind = asked.replace(" ", "+").partition(";")[0]
-    if kind not in (*_JSON, *_XML, *(_NDJSON if lines else ())):
+    kind, served = _kind(asked.replace(" ", "+"))
+    if not served or kind not in (*_JSON, *_XML, *(_NDJSON if lines else ())):
         raise NotAcceptable(f"_format {asked[:64]!r} is not served: ask for json or xml.")
     return kind in _XML
 
@@ -209,7 +209,7 @@ def form_params(request: Request) -> tuple[tuple[str, str], ...]:
 
 def as_sent(form: Form, params: Sequence[tuple[str, str]]) -> Form:
     """Return the form with what the parameters of a body ask of it, where a search or an operation comes as one."""
-    asked = next((value for name, value in params if name == "_format"), None)
+    asked = next((value for name, value in params if name == "_format" and value), None)
     pretty = form.pretty or ("_pretty", "true") in params
     return replace(form, xml=form.xml if asked is None else _names_xml(asked), pretty=pretty)
 

@@ -114,9 +114,6 @@ NARRATIVES = {
     "<div><a href='java&#10;script:x()'>a</a></div>": False,
     "<div><a href='https://a.example/x'>a</a></div>": True,
     "<div><p></div>": False,
-    "<div xmlns='http://www.w3.org/1999/xhtml'/>": False,
-    "<div xmlns='http://www.w3.org/1999/xhtml'> <p> </p> </div>": False,
-    "<div><img src='#face' alt='face'/></div>": True,
     "<div xmlns='http://www.w3.org/2000/svg'>a</div>": False,
     "<div><p xmlns='http://www.w3.org/2000/svg'>a</p></div>": False,
     "<!DOCTYPE x [<!ENTITY a 'b'>]><div>&a;</div>": False,
@@ -160,8 +157,8 @@ def test_another_library_agrees_on_most_examples_that_it_knows():
 
 @pytest.mark.parametrize("name", ["system", "version", "code", "display"])
 def test_no_text_holds_control_characters(name):
-    """JSON can write them, XML cannot, and the standard forbids them: in codes and URIs as in strings."""
-    for character in "\x00\x01\x1f":
+    """JSON can write them, XML cannot, and the standard forbids most: in codes and URIs as in strings."""
+    for character in "\x00\x01\x1f\ufffe\uffff":
         tree = {"resourceType": "Basic", "code": {"coding": [{name: f"a{character}b"}]}}
 
         assert [issue.expression for issue in validate("Basic", tree)] == [f"Basic.code.coding[0].{name}"]
