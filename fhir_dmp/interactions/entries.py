@@ -8,31 +8,22 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from email.utils import formatdate
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote
 
-from fhir_dmp.call import Act, Call, Context, Env, Params
+from fhir_dmp.call import Act, Call, Context, Env
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError, Invalid, Issue, NotSupported, TooLong, UnknownType
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import STATUS, Entry
-from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.outcome import outcome
-from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.operation import find
+from fhir_dmp.interactions.requests import call_of, conditions_of, text_of
 
 ORDER: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "OPERATION": 2, "GET": 3, "HEAD": 3}
 """When an entry is done, by its method. https://hl7.org/fhir/R4/http.html#trules."""
 
 WRITES = ("create", "update", "patch", "delete")
-_CONDITIONS = {
-    "ifMatch": ("PUT", "PATCH", "DELETE"),
-    "ifNoneMatch": ("PUT", "GET", "HEAD"),
-    "ifModifiedSince": ("GET", "HEAD"),
-    "ifNoneExist": ("POST",),
-}
 _MOST_ISSUES = 100
 
 
@@ -133,7 +124,7 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     request = entry.get("request") if isinstance(entry, Mapping) else None
     if not isinstance(request, Mapping):
         raise Invalid("The entry has no request.", expression="Bundle.request")
-    method, url = request.get("method"), _text(request, "url")
+    method, url = request.get("method"), text_of(request, "url")
     if not isinstance(method, str) or method not in ORDER:
         raise Invalid(
             f"request.method is GET, HEAD, POST, PUT, PATCH or DELETE, not {str(method)[:20]!r}.",
@@ -142,7 +133,7 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     if url is None:
         raise Invalid("The request has no url.", expression="Bundle.request.url")
     tree = entry.get("resource") if method in ("POST", "PUT", "PATCH") else None
-    call = _call(method, url.removeprefix(context.base_url).lstrip("/"), _conditions(request, method), tree)
+    call = call_of(method, url.removeprefix(context.base_url).lstrip("/"), conditions_of(request, method), tree)
     if call.type is not None and call.type not in env.definitions.search_params:
         raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.", expression="Bundle.request.url")
     full_url = entry.get("fullUrl")
@@ -195,113 +186,6 @@ def _require_resource(tree: Any, method: str, call: Call) -> None:
             f"The resource is a {str(tree.get('resourceType'))[:64]!r}, the url says {call.type}.",
             expression="Bundle.request.url",
         )
-
-
-def _conditions(request: Mapping[str, Any], method: str) -> Mapping[str, str]:
-    """Return the preconditions by their names; raise ``Invalid`` for one that says nothing, or contradicts another."""
-    if _CONDITIONS.keys().isdisjoint(request):
-        return {}
-    found = {name: value for name in _CONDITIONS if (value := _text(request, name)) is not None}
-    for name in found:
-        if method not in _CONDITIONS[name]:
-            raise Invalid(f"{name} means nothing for {method}.", expression=f"Bundle.request.{name}")
-    if "ifMatch" in found and "ifNoneMatch" in found:
-        raise Invalid("ifMatch and ifNoneMatch contradict each other.", expression="Bundle.request.ifNoneMatch")
-    return found
-
-
-def _text(request: Mapping[str, Any], name: str) -> str | None:
-    value = request.get(name)
-    if value is not None and not isinstance(value, str):
-        raise Invalid(f"request.{name} must be a string.", expression=f"Bundle.request.{name}")
-    return value
-
-
-def _call(method: str, url: str, conditions: Mapping[str, str], tree: Any) -> Call:
-    path, _, query = url.partition("?")
-    parts = [unquote(part) for part in path.split("/") if part]
-    if parts and parts[-1].startswith("$"):
-        found = _operation(method, parts, tuple(parse_qsl(query, keep_blank_values=True)), tree)
-    elif method in ("GET", "HEAD") or (method == "POST" and parts and parts[-1] == "_search"):
-        found = _read(parts, tuple(parse_qsl(query, keep_blank_values=True)), conditions)
-    else:
-        found = _write(method, parts, query, conditions, tree)
-    if found is None:
-        raise Invalid(f"{method} {url[:100]} is no FHIR interaction.", expression="Bundle.request.url")
-    return found
-
-
-def _operation(method: str, parts: list[str], params: Params, tree: Any) -> Call | None:
-    """Return the call of an operation; one by POST has a body, though it may be empty."""
-    if method not in ("GET", "POST") or len(parts) > 3:
-        return None
-    if tree is not None and not isinstance(tree, dict):
-        raise Invalid("The resource must be an object.", expression="Bundle.resource")
-    resource_type, resource_id = [*parts[:-1], None, None][:2]
-    name, body = parts[-1].removeprefix("$"), None if method == "GET" else tree or {}
-    return Call("operation", resource_type, resource_id, params=params, body=body, operation=name)
-
-
-def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, str], tree: Any) -> Call | None:
-    match method, parts:
-        case "POST", [resource_type] if not query:
-            return Call("create", resource_type, body=tree, criteria=conditions.get("ifNoneExist"))
-        case (("PUT" | "PATCH" | "DELETE"), [resource_type, *rest]) if len(rest) <= 1 and bool(rest) != bool(query):
-            return Call(
-                {"PUT": "update", "PATCH": "patch", "DELETE": "delete"}[method],
-                resource_type,
-                rest[0] if rest else None,
-                body=tree,
-                criteria=query or None,
-                if_match=conditions.get("ifMatch"),
-                if_none_match=conditions.get("ifNoneMatch"),
-            )
-    return None
-
-
-def _read(parts: list[str], params: Params, conditions: Mapping[str, str]) -> Call | None:
-    found = _reading(parts)
-    if found is None or found.name not in ("read", "vread"):
-        return replace(found, params=params) if found else None
-    since = _http_date(conditions.get("ifModifiedSince"))
-    return replace(found, params=params, if_none_match=conditions.get("ifNoneMatch"), if_modified_since=since)
-
-
-def _reading(parts: list[str]) -> Call | None:
-    """Return the call that a path alone names."""
-    found = None
-    match parts:
-        case [] | ["_search"]:
-            found = Call("search-system")
-        case [record_type, record_id, member] | [record_type, record_id, member, "_search"] if member != "_history":
-            whole = member in ("*", "_search")
-            name, kind = ("search-system", None) if whole else ("search-type", member)
-            found = Call(name, kind, compartment=Ref(record_type, record_id))
-        case ["metadata"]:
-            found = Call("capabilities")
-        case ["_history"]:
-            found = Call("history-system")
-        case [resource_type, "_history"]:
-            found = Call("history-type", resource_type)
-        case [resource_type, resource_id, "_history"]:
-            found = Call("history-instance", resource_type, resource_id)
-        case [resource_type, resource_id, "_history", version]:
-            found = Call("vread", resource_type, resource_id, version)
-        case [resource_type] | [resource_type, "_search"]:
-            found = Call("search-type", resource_type)
-        case [resource_type, resource_id]:
-            found = Call("read", resource_type, resource_id)
-    return found
-
-
-def _http_date(text: str | None) -> str | None:
-    """Return a FHIR instant as the date of an HTTP header, which is what the same condition is outside of bundles."""
-    if text is None:
-        return None
-    try:
-        return formatdate(interval(text)[0] // 1_000_000, usegmt=True)
-    except ValueError as fault:
-        raise Invalid(f"ifModifiedSince: {fault}.", expression="Bundle.request.ifModifiedSince") from None
 
 
 def answer(act: Act, context: Context, asking: Call) -> Entry:

@@ -7,8 +7,7 @@ import re
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone, NotFound
 from fhir_dmp.fhir import codec
-from fhir_dmp.interactions.preconditions import is_had
-from fhir_dmp.interactions.subset import subset_of
+from fhir_dmp.interactions.shown import shown
 from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.store.change import Index, Stored
 
@@ -30,14 +29,7 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         raise NotFound(f"{call.ref} has no version {call.version}.", reasons=refusals or ("absent",), patients=patients)
     if row.deleted:
         raise Gone(f"{call.ref} version {version} is its deletion.")
-    return Result(
-        outcome="not-modified" if is_had(call, row) else "ok",
-        body=subset_of(call.params, env.definitions)(row.body),
-        ref=row.ref,
-        version=row.version,
-        updated=row.updated,
-        entities=(disclosed(row),),
-    )
+    return shown(call, row, env)
 
 
 def _judged(row: Stored, context: Context, env: Env) -> Index:

@@ -1,190 +1,23 @@
-"""The XML of FHIR, in and out, by the tables of the definitions. https://hl7.org/fhir/R4/xml.html.
-
-Between the two forms nothing is lost: decimals keep their digits, narratives their text as it was written. A document type is refused
-where it begins, so no entity is ever declared, expanded or fetched; depth is bounded.
-"""
+"""XML as the parsed resource that it is. https://hl7.org/fhir/R4/xml.html."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from html.entities import html5
-from typing import Any, Protocol
+from typing import Any
 from xml.parsers import expat
 
 from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.codec import Number
+from fhir_dmp.fhir.xml.tables import NAMESPACE, XHTML, Element, Table, Tables, attribute, is_attribute
 
-NAMESPACE = "http://hl7.org/fhir"
-XHTML = "http://www.w3.org/1999/xhtml"
 DEEPEST = 100
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z", re.ASCII)
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z", re.ASCII)
 _INTEGERS = ("integer", "positiveInt", "unsignedInt")
 _FLAGS = {"true": True, "false": False}
-_ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
-_OWN_ENTITIES = ("amp", "lt", "gt", "quot", "apos")
-_NO_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_ESCAPES = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
-)
 _TEXT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-
-
-class Element(Protocol):
-    """What is needed to know of an element."""
-
-    @property
-    def name(self) -> str:
-        """The property in JSON, which is the name in XML."""
-        ...
-
-    @property
-    def type(self) -> str:
-        """Its datatype."""
-        ...
-
-    @property
-    def array(self) -> bool:
-        """Whether JSON has a list."""
-        ...
-
-
-class Table(Protocol):
-    """What is needed to know of a type."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """``resource``, ``complex-type`` or ``backbone``."""
-        ...
-
-    @property
-    def elements(self) -> Mapping[str, Any]:
-        """Its elements (``Element``) by property, in their order."""
-        ...
-
-
-Tables = Mapping[str, Any]
-"""Types (``Table``) by name; what is no key of it and no Resource is a primitive."""
-
-
-def write(tree: Mapping[str, Any], tables: Tables, *, pretty: bool = False) -> bytes:
-    """Return the XML of a parsed resource; what its tables do not know is left out."""
-    writer = _Writer(tables, pretty=pretty)
-    writer.resource(tree, 0, f' xmlns="{NAMESPACE}"')
-    return b'<?xml version="1.0" encoding="UTF-8"?>' + "".join(writer.parts).encode()
-
-
-class _Writer:
-    """Puts elements in the order of the tables."""
-
-    def __init__(self, tables: Tables, *, pretty: bool) -> None:
-        self.parts: list[str] = []
-        self._tables = tables
-        self._pretty = pretty
-
-    def resource(self, tree: Mapping[str, Any], depth: int, namespace: str = "") -> None:
-        table = self._tables[str(tree["resourceType"])]
-        self._object(table.name, table, tree, depth, namespace)
-
-    def _object(self, name: str, table: Table, tree: Mapping[str, Any], depth: int, attributes: str = "") -> None:
-        for key in ("id",) if table.kind != "resource" else ():
-            attributes += _attribute("id", tree.get(key))
-        if table.name == "Extension":
-            attributes += _attribute("url", tree.get("url"))
-        self._open(name, attributes, depth)
-        for element in table.elements.values():
-            if not _is_attribute(table, element.name):
-                self._element(element, tree, depth + 1)
-        self._close(name, depth)
-
-    def _element(self, element: Element, tree: Mapping[str, Any], depth: int) -> None:
-        value, beside = tree.get(element.name), tree.get(f"_{element.name}")
-        if value is None and beside is None:
-            return
-        if isinstance(value, list) or isinstance(beside, list):
-            values, besides = _list(value), _list(beside)
-            longest = max(len(values), len(besides))
-            values += [None] * (longest - len(values))
-            besides += [None] * (longest - len(besides))
-            for one, more in zip(values, besides, strict=True):
-                self._value(element, one, more, depth)
-        else:
-            self._value(element, value, beside, depth)
-
-    def _value(self, element: Element, value: Any, beside: Any, depth: int) -> None:
-        if element.type == "xhtml":
-            self._break(depth)
-            self.parts.append(_narrative(str(value)))
-        elif element.type == "Resource":
-            self._open(element.name, "", depth)
-            self.resource(value, depth + 1)
-            self._close(element.name, depth)
-        elif element.type in self._tables:
-            self._object(element.name, self._tables[element.type], value, depth)
-        else:
-            self._primitive(element.name, value, beside if isinstance(beside, Mapping) else {}, depth)
-
-    def _primitive(self, name: str, value: Any, beside: Mapping[str, Any], depth: int) -> None:
-        attributes = _attribute("id", beside.get("id")) + _attribute("value", value)
-        extensions = beside.get("extension")
-        if not extensions:
-            self._break(depth)
-            self.parts.append(f"<{name}{attributes}/>")
-            return
-        self._open(name, attributes, depth)
-        for extension in extensions:
-            self._object("extension", self._tables["Extension"], extension, depth + 1)
-        self._close(name, depth)
-
-    def _open(self, name: str, attributes: str, depth: int) -> None:
-        self._break(depth)
-        self.parts.append(f"<{name}{attributes}>")
-
-    def _close(self, name: str, depth: int) -> None:
-        if self.parts[-1].startswith(f"<{name}") and not self.parts[-1].endswith("/>") and self.parts[-1][1] != "/":
-            self.parts[-1] = f"{self.parts[-1][:-1]}/>"
-            return
-        self._break(depth)
-        self.parts.append(f"</{name}>")
-
-    def _break(self, depth: int) -> None:
-        if self._pretty:
-            self.parts.append("\n" + "  " * depth)
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [] if value is None else [value]
-
-
-def _is_attribute(table: Table, name: str) -> bool:
-    return (name == "id" and table.kind != "resource") or (name == "url" and table.name == "Extension")
-
-
-def _attribute(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    text = value.text if isinstance(value, Number) else str(value).lower() if isinstance(value, bool) else str(value)
-    return f' {name}="{_NO_CHARACTER.sub(chr(0xFFFD), text).translate(_ESCAPES)}"'
-
-
-def _narrative(text: str) -> str:
-    """Return the div as it stands, in its namespace, with the entities of HTML as characters."""
-    text = _ENTITY.sub(_character, text.strip())
-    head = text[: text.find(">")]
-    return text if "xmlns" in head else text.replace("<div", f'<div xmlns="{XHTML}"', 1)
-
-
-def _character(found: re.Match[str]) -> str:
-    if found[1] in _OWN_ENTITIES:
-        return found[0]
-    return "".join(f"&#{ord(char)};" for char in html5.get(f"{found[1]};", "\ufffd"))
 
 
 def read(raw: bytes, tables: Tables) -> dict[str, Any]:
@@ -292,7 +125,7 @@ class _Reader:
 
 
 def _attributes(attributes: Mapping[str, str]) -> str:
-    return "".join(_attribute(name.rpartition(" ")[2], value) for name, value in attributes.items())
+    return "".join(attribute(name.rpartition(" ")[2], value) for name, value in attributes.items())
 
 
 class _Builder:
@@ -310,13 +143,13 @@ class _Builder:
     def _object(self, node: _Node, table: Table, path: str) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for name, text in node.attributes.items():
-            if not _is_attribute(table, name):
+            if not is_attribute(table, name):
                 self._unknown_attribute(name, path)
             else:
                 made[name] = text
         for child in node.children:
             element = table.elements.get(child.name)
-            if element is None or _is_attribute(table, child.name):
+            if element is None or is_attribute(table, child.name):
                 raise Invalid(f"{path} has no element {child.name[:64]!r}.", expression=path)
             value, beside = self._value(child, element, f"{path}.{child.name}")
             if element.array:
