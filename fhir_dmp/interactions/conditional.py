@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from urllib.parse import parse_qsl
 
 from fhir_dmp.access.narrow import narrow
@@ -19,7 +20,7 @@ from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
-from fhir_dmp.store.query import Query, both
+from fhir_dmp.store.query import Query, assuming, both
 
 _OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"})
 """Parameters that say how an answer looks, and nothing of what is matched."""
@@ -47,7 +48,7 @@ class Criteria:
 
 def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:
     """Return what the criteria (``identifier=system|value``) match; raise ``Invalid`` if they say nothing."""
-    return match_each((compiled(resource_type, criteria, context, grant, env),), env)[0]
+    return match_each((compiler(context, grant, env)(resource_type, criteria),), env)[0]
 
 
 def match_each(wanted: Sequence[Criteria], env: Env) -> list[Matched]:
@@ -62,20 +63,27 @@ def match_each(wanted: Sequence[Criteria], env: Env) -> list[Matched]:
     ]
 
 
-def compiled(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Criteria:
-    """Return the criteria as a query; raise ``Invalid`` if they say nothing."""
-    params = _params(resource_type, criteria)
-    request = parse(resource_type, params, env.definitions, env.limits, strict=True)
-    if not request.criteria:
-        raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
-    require_scope(context.subject, resource_type, "search")
+def compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], Criteria]:
+    """Return the function from a type and criteria to what is looked for; it raises ``Invalid`` if they say nothing."""
     setting = setting_of(context, grant, env)
-    asked = compile_criteria(resource_type, request.criteria, setting)
-    asks = sorted(each for each in request.used if each[0].partition(":")[0] not in _OF_ANSWERS)
-    key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in asks)
-    if by_ins(request) and may_find_by_ins(context.subject):
-        return Criteria(key, asked, lambda row: grant.decide("read", row.index).permit)
-    return Criteria(key, both(asked, narrow(grant.rules("search"))))
+
+    @cache
+    def visible(resource_type: str) -> Query:
+        return assuming(narrow(grant.rules("search")), "ty", resource_type)
+
+    def compiled(resource_type: str, criteria: str) -> Criteria:
+        request = parse(resource_type, _params(resource_type, criteria), env.definitions, env.limits, strict=True)
+        if not request.criteria:
+            raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
+        require_scope(context.subject, resource_type, "search")
+        wanted = compile_criteria(resource_type, request.criteria, setting)
+        asks = sorted(each for each in request.used if each[0].partition(":")[0] not in _OF_ANSWERS)
+        key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in asks)
+        if by_ins(request) and may_find_by_ins(context.subject):
+            return Criteria(key, wanted, lambda row: grant.decide("read", row.index).permit)
+        return Criteria(key, both(wanted, visible(resource_type)))
+
+    return compiled
 
 
 def _params(resource_type: str, criteria: str) -> Params:

@@ -14,7 +14,7 @@ from typing import Any
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.errors import FhirError, Invalid, NotFound, NotSupported, UnknownType
 from fhir_dmp.fhir.reference import ID, Ref
-from fhir_dmp.interactions.conditional import Criteria, Matched, compiled, match_each, only
+from fhir_dmp.interactions.conditional import Criteria, Matched, compiler, match_each, only
 from fhir_dmp.interactions.entries import Asked, At, asked, each, entries
 from fhir_dmp.interactions.links import Links
 from fhir_dmp.store.change import Change, Lock, Stored
@@ -93,19 +93,20 @@ class Sheet:
         if found is not None:
             return found
         with At(item.place, of_query=True):
-            wanted = compiled(resource_type, criteria, self.context, self.grant, self.env)
+            wanted = compiler(self.context, self.grant, self.env)(resource_type, criteria)
         return match_each((wanted,), self.env)[0]
 
     def ask(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask at once what types and criteria match; what cannot be asked is refused when its entry's turn comes."""
+        compiled = compiler(self.context, self.grant, self.env)
         meant: dict[tuple[str, str], Criteria] = {}
         for question in wanted:
             with suppress(FhirError):
-                meant[question] = compiled(*question, self.context, self.grant, self.env)
+                meant[question] = compiled(*question)
         if meant:
-            fresh = tuple(dict.fromkeys(meant.values()))
-            found = dict(zip(fresh, match_each(fresh, self.env), strict=True))
-            self.asked_before.update((question, found[criteria]) for question, criteria in meant.items())
+            fresh = {criteria.key: criteria for criteria in meant.values()}
+            found = dict(zip(fresh, match_each(tuple(fresh.values()), self.env), strict=True))
+            self.asked_before.update((question, found[criteria.key]) for question, criteria in meant.items())
 
 
 def sheet_of(call: Call, context: Context, grant: Grant, env: Env) -> Sheet:
