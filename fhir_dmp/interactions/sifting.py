@@ -83,8 +83,9 @@ def sieve_of(grant: Grant, action: Action, *, histories: Store | None = None) ->
         rules: tuple[Rule, ...] = grant.rules(action)
     except TooCostly as error:
         fault, rules = error, grant.rules(action, provenances_apart=True)
-    content = any(mentions(rule.where, _TOLD_BY_CONTENT) for rule in rules)
-    return Sieve(narrow(rules), grant, fault, histories if content else None)
+    if histories is not None and not any(mentions(rule.where, _TOLD_BY_CONTENT) for rule in rules):
+        histories = None
+    return Sieve(narrow(rules), grant, fault, histories)
 
 
 def filled(sieve: Sieve, limit: int, after: Keys, find: Callable[[int, Keys], Found]) -> Found:
