@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ class Running:
     """A data folder that this process serves: its lock, and its embedded database if the settings name no other."""
 
     settings: Settings
-    notice: str
+    database: Future[Embedded] | None
 
     @classmethod
     @contextmanager
@@ -35,34 +35,28 @@ class Running:
         """Hold the folder for as long as the server runs; raise ``DatabaseError`` if another server does.
 
         ``listens`` is the URL that clients reach the server at, if the settings name none; commands on the folder find it there.
+        The embedded database starts meanwhile: what is loaded before ``wait`` costs no time of its own.
         """
         lock = ServerLock(settings.data_dir)
         settings = replace(settings, public_url=settings.public_url or listens)
         (settings.data_dir / _PUBLIC_URL).write_text(settings.public_url)
-        database = None if settings.mongodb_uri else _start_database(settings.data_dir)
+        beside, database = ThreadPoolExecutor(1), None
+        if not settings.mongodb_uri:
+            database = beside.submit(Embedded.ensure, settings.data_dir, own=True)
         try:
-            if database is not None:
-                database.supervise()
-            yield cls(settings, embedded.NOTICE if database else "")
+            yield cls(settings, database)
         finally:
-            if database is not None:
-                database.stop()
+            if database is not None and database.exception() is None:
+                database.result().stop()
+            beside.shutdown()
             lock.release()
 
-
-def _start_database(data_dir: Path) -> Embedded:
-    """Start the embedded database, and load the parts meanwhile: both take a second, and neither needs the other."""
-    with ThreadPoolExecutor(1) as beside:
-        database = beside.submit(Embedded.ensure, data_dir, own=True)
-        _maker()
-        return database.result()
-
-
-def _maker() -> Callable[[Settings], Server]:
-    """Return what puts the parts together. It is most of the program, so nobody loads it before it is needed."""
-    from fhir_dmp.app.server import create_server  # noqa: PLC0415 - as above
-
-    return create_server
+    def wait(self) -> str:
+        """Return what is to be said of the database, once it takes work; raise ``DatabaseError`` if it does not come up."""
+        if self.database is None:
+            return ""
+        self.database.result().supervise()
+        return embedded.NOTICE
 
 
 @contextmanager
@@ -71,7 +65,9 @@ def open_server(settings: Settings) -> Iterator[Server]:
     database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir)
     settings = replace(settings, public_url=settings.public_url or _served_at(settings.data_dir))
     try:
-        server = _maker()(settings)
+        from fhir_dmp.app.server import create_server  # noqa: PLC0415 - most of the program, and who starts workers needs none of it
+
+        server = create_server(settings)
         try:
             yield server
         finally:

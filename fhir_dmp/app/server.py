@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
-from fhir_dmp.app.database import DatabaseError, uri_of
+from fhir_dmp.app.database import uri_of
 from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
@@ -93,14 +93,6 @@ class Server:
         request_id = self.env.ids.new()
         return Context(subject, self.env.clock.now(), request_id, self.base_url, address="local", url=f"fhir-dmp {act}")
 
-    def require_safe_log(self) -> None:
-        """Raise ``DatabaseError`` if the database's user could change the log, unless the settings accept that."""
-        if not self.settings.alterable_log and self.store.may_alter_log():
-            raise DatabaseError(
-                "The user of DMP_MONGODB_URI may change or remove rows of the log. Give the server one that may not: "
-                "fhir-dmp audit users prints what to run; or set DMP_ALTERABLE_LOG=true to serve all the same."
-            )
-
     def auditor_context(self, operator: str, act: str) -> Context:
         """Return the Context of a person at the command line who asks for the log, and reaches nothing else."""
         context = self.operator_context(operator, act)
@@ -134,11 +126,10 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     secret = read_secret(Path(settings.secret_file) if settings.secret_file else settings.data_dir / "secret")
     clock = clock or SystemClock()
     store = MongoStore.connect(uri_of(settings, users.APP), settings.mongodb_database, clock=clock, settings=settings)
+    if store.first:
+        make_ready(store)
     tables, indexes = load(), MongoIndexes(store.database)
     added = Added(tables, indexes.added)
-    if store.first:
-        indexes.keep_form(FORM)
-        indexes.save([AddedParam(url, fingerprint(params), 0, complete=True) for url, params in added.tabled.items()])
     env = _env(settings, store, tables, added, Seal(secret, "page"), clock, ids or RandomIds())
     refusals = Refusals(env, settings.anonymous_per_minute)
     common = _common(settings, env, secret, store, announcer(env, refusals))
@@ -161,6 +152,14 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         refusals=refusals,
         reindexer=Reindexer(env, indexes, added, time.sleep),
     )
+
+
+def make_ready(store: MongoStore) -> None:
+    """Write down what the rows of a new database are indexed by."""
+    indexes = MongoIndexes(store.database)
+    added = Added(load(), indexes.added)
+    indexes.keep_form(FORM)
+    indexes.save([AddedParam(url, fingerprint(params), 0, complete=True) for url, params in added.tabled.items()])
 
 
 def _env(

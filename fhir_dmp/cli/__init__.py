@@ -8,7 +8,7 @@ import click
 
 COMMANDS = {
     "serve": ("serve:serve", "Serve the record system; it starts empty."),
-    "demo": ("serve:demo", "Serve with synthetic French patients and a client to try with."),
+    "demo": ("demo:demo", "Serve with synthetic French patients and a client to try with."),
     "client": ("client:client", "Register, list and remove the systems that may ask for tokens."),
     "account": ("account:account", "Add, list, change and remove the people who may sign in."),
     "access": ("access:access", "Explain who may see what."),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
@@ -17,13 +17,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from fhir_dmp.app.database import DatabaseError
 from fhir_dmp.app.running import open_server
-from fhir_dmp.app.server import Server
-from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.errors import InvalidClient, OAuthError
 from fhir_dmp.serve import PortError
-from fhir_dmp.service.load import Outcome
 from fhir_dmp.settings import Settings
+
+if TYPE_CHECKING:  # most of the program, which whoever only starts workers does not need
+    from fhir_dmp.app.server import Server
+    from fhir_dmp.call import Context
+    from fhir_dmp.service.load import Outcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +61,19 @@ def _way_out(refusal: OAuthError) -> str:
     if isinstance(refusal, InvalidClient):
         return " See fhir-dmp client list, or register it: fhir-dmp client add --help"
     return ""
+
+
+def with_address(command: Callable[P, T]) -> Callable[P, T]:
+    """Give the command what a server listens by: ``--host``, ``--port`` and ``--workers``."""
+    for option in (
+        click.option(
+            "--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Processes; one per core."
+        ),
+        click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535)),
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+    ):
+        command = option(command)
+    return command
 
 
 def with_data_dir(command: Callable[P, T]) -> Callable[P, T]:

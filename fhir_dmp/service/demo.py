@@ -11,8 +11,7 @@ from joserfc.jwk import ECKey
 
 from fhir_dmp.call import Call, Context, Result
 from fhir_dmp.demo.generate import directory, patients
-from fhir_dmp.demo.people import LOGINS, PASSWORD, TOTP, household, people, records
-from fhir_dmp.errors import Conflict
+from fhir_dmp.demo.people import PASSWORD, TOTP, household, people, records
 from fhir_dmp.fhir import codec
 from fhir_dmp.service.accounts import Accounts, NewAccount
 from fhir_dmp.service.clients import Clients, NewClient
@@ -20,7 +19,6 @@ from fhir_dmp.service.load import Door, Outcome, Unit, load_unit
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.store.port import Store
 
-DEMO_CLIENTS = ("demo-ehr", "demo-auditor", "demo-insurance")
 BUNDLES = 4
 """How many are loaded beside those of the patients: the directory, the people who may sign in, and their records."""
 
@@ -55,17 +53,6 @@ class Parts(Protocol):
     def operator_context(self, operator: str, act: str) -> Context:
         """Return the Context of the person who demonstrates."""
         ...
-
-
-def require_no_demo(clients: Clients, accounts: Accounts, context: Context) -> None:
-    """Refuse to serve a folder that holds the clients or the people of a demonstration, whose secrets everybody knows."""
-    found = [client.id for client in clients.list(context) if client.id in DEMO_CLIENTS]
-    found += [login for login in LOGINS if accounts.accounts.find_account_by_login(login)]
-    if found:
-        raise Conflict(
-            f"This folder was made by a demonstration ({', '.join(found)}): serve another --data-dir, "
-            "or remove its clients and people with fhir-dmp client remove and fhir-dmp account remove."
-        )
 
 
 def prepare_demo(parts: Parts, count: int, seed: int, progress: Callable[[Outcome], None]) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from fhir_dmp.demo.people import LOGINS, PASSWORD, TOTP, people
 from fhir_dmp.errors import Conflict
-from fhir_dmp.service.demo import BUNDLES, prepare_demo, require_no_demo
+from fhir_dmp.service.demo import BUNDLES, prepare_demo
+from fhir_dmp.service.no_demo import require_no_demo
 from fhir_dmp.service.sign_in import Attempt
 
 
@@ -28,14 +29,14 @@ def test_the_people_of_a_demonstration_sign_in_and_no_server_serves_them(app):
             step = door.by_code(step.token, pyotp.TOTP(TOTP).now(), "", context)
         assert step.stage == ("situation" if len(account.situations) > 1 else "signed-in")
     with pytest.raises(Conflict, match="demo-ehr"):
-        require_no_demo(server.clients, server.accounts, context)
+        require_no_demo(server.grants, server.accounts.accounts)
     for client in server.clients.list(context):
         server.clients.remove(client.id, context)
     with pytest.raises(Conflict, match=r"claire\.morel"):
-        require_no_demo(server.clients, server.accounts, context)
+        require_no_demo(server.grants, server.accounts.accounts)
     for login in LOGINS:
         server.accounts.remove(login, context)
-    require_no_demo(server.clients, server.accounts, context)
+    require_no_demo(server.grants, server.accounts.accounts)
 
 
 def test_a_father_stands_in_the_record_of_his_child():
