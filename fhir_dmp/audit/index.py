@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from fhir_dmp.audit import codes
@@ -73,14 +74,17 @@ def _of_one(part: Part, row: Row, rare: Sequence[str], common: Sequence[str]) ->
 
 
 def _of_several(parts: Sequence[Part], row: Row, rare: Sequence[str], common: Sequence[str]) -> dict[str, Any]:
-    own = [_own(part, row) for part in parts]
+    own = _owns(parts, row)
+    different = dict.fromkeys(own)
+    patients = dict.fromkeys([part.patient for part in parts])
+    patients.pop("", None)
     index: dict[str, Any] = {
-        "t": list(dict.fromkeys((*rare, *(token for each in own for token in each[0])))),
-        "u": list(dict.fromkeys((*common, *(token for each in own for token in each[1])))),
-        "pt": list(dict.fromkeys(part.patient for part in parts if part.patient)),
+        "t": list(dict.fromkeys(chain(rare, *[each[0] for each in different]))),
+        "u": list(dict.fromkeys(chain(common, *[each[1] for each in different]))),
+        "pt": list(patients),
         "m": len(parts),
     }
-    if any(each != own[0] for each in own) or len(index["pt"]) != len(parts):
+    if len(different) > 1 or len(patients) != len(parts):
         index.update(c=list(rare), cu=list(common))
         index["x"] = [
             {"t": list(each[0]), "u": list(each[1]), "pt": [part.patient] if part.patient else []}
@@ -88,6 +92,9 @@ def _of_several(parts: Sequence[Part], row: Row, rare: Sequence[str], common: Se
         ]
     return index
 
+
+_NAMING = ("data", "export", "decision")
+"""Shapes of acts that name entities beside the patient."""
 
 _NOBODY: Row = {}
 _Sorted = tuple[tuple[str, ...], tuple[str, ...]]
@@ -135,34 +142,44 @@ def _of_caller(
     return _sorted(tokens)
 
 
+def _owns(parts: Sequence[Part], row: Row) -> list[_Sorted]:
+    """Return what each AuditEvent has of its own: one for all, where they differ in nothing but the patient."""
+    first = parts[0]
+    if kind_of(first.act).shape not in _NAMING and len({part[:2] for part in parts}) == 1:
+        return [_own(first, row)] * len(parts)
+    return [_own(part, row) for part in parts]
+
+
 def _own(part: Part, row: Row) -> _Sorted:
     """Return what an AuditEvent has of its own: what was done, how it ended, to what."""
-    kind, rare, common = _of_act(part.act, part.outcome, row.get("on", "").startswith("AuditEvent"))
-    named = entities(kind, part, row)
-    return ((*rare, *[f"e={entity}" for entity in named]) if named else rare), common
+    kind, own = _of_act(part.act, part.outcome, row.get("on", "").startswith("AuditEvent"))
+    if kind.shape not in _NAMING:
+        return own
+    return (*own[0], *[f"e={entity}" for entity in entities(kind, part, row)]), own[1]
 
 
 @lru_cache(maxsize=4096)
-def _of_act(act: str, outcome: str, of_log: bool) -> tuple[Kind, tuple[str, ...], tuple[str, ...]]:  # noqa: FBT001 - by place a cache is asked in half the time
+def _of_act(act: str, outcome: str, of_log: bool) -> tuple[Kind, _Sorted]:  # noqa: FBT001 - by place a cache is asked in half the time
     kind = kind_of(act, of_log=of_log)
     subtypes = (f"s={subtype['code']}" for subtype in kind.subtypes)
-    return kind, *_sorted((f"a={kind.action}", f"o={outcome}", f"y={kind.type['code']}", *subtypes))
+    return kind, _sorted((f"a={kind.action}", f"o={outcome}", f"y={kind.type['code']}", *subtypes))
 
 
 def entities(kind: Kind, part: Part, row: Row) -> list[str]:
     """Return what an AuditEvent names as its entities beside the patient, without versions."""
     shape = kind.shape
     if shape in ("data", "export"):
-        names = part.names if shape == "data" else (row.get("on", ""),)
-        return list(dict.fromkeys([ref for name in names if (ref := _ref(name))]))
+        refs = [_ref(name) for name in (part.names if shape == "data" else (row.get("on", ""),))]
+        return refs if len(refs) == 1 and refs[0] else list(dict.fromkeys(filter(None, refs)))
     if shape == "decision":
         return [consent.rpartition("/")[0] for consent in row.get("consents", ())]
     return []
 
 
-def _ref(name: str) -> str | None:
-    parts = name.split("/")
-    return f"{parts[0]}/{parts[1]}" if len(parts) > 1 else None
+def _ref(name: str) -> str:
+    """Return what is named without its version, nothing for a type alone."""
+    parts = name.split("/", 2)
+    return f"{parts[0]}/{parts[1]}" if len(parts) > 1 else ""
 
 
 def _submitted(row: Row) -> dict[str, Any]:

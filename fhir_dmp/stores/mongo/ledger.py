@@ -254,10 +254,9 @@ class MongoLedger:
                     for run in _joined([run for run in runs if run.period == period])
                 ]
                 for branches in _chunks(ranges, BRANCHES):
-                    rows = self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE)
-                    found.update(
-                        ((row.writer, row.epoch, row.number), row) for row in (_row(each, period) for each in rows)
-                    )
+                    for each in self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE).to_list():
+                        row = _row(each, period)
+                        found[row.writer, row.epoch, row.number] = row
         return found
 
     def rows_of(self, period: str, writer: str, epoch: str, after: int) -> Iterator[Row]:
@@ -338,17 +337,16 @@ def _link(writer: str, row: _Document) -> Link:
 
 def _row(row: _Document, period: str) -> Row:
     """Take the row out of its document; fields that somebody took away or made another type are empty, for the verifier to name the row."""
-    values = [row.pop(name, None) for name in _ROW]
-    if not all(map(isinstance, values, _ROW.values())):
-        values = [
-            value if isinstance(value, kind) else kind() for value, kind in zip(values, _ROW.values(), strict=True)
-        ]
+    values = [row.pop(name, None) for name in _NAMES]
+    if not all(map(isinstance, values, _KINDS)):
+        values = [value if isinstance(value, kind) else kind() for value, kind in zip(values, _KINDS, strict=True)]
     ident, recorded, writer, epoch, number, previous, digest, body = values
     secret = row.pop("s", None)
     return Row(ident, int(recorded), writer, epoch, int(number), previous, digest, body, row, period, secret)
 
 
-_ROW = {"_id": str, "rec": int, "w": str, "e": str, "n": int, "p": bytes, "h": bytes, "b": bytes}
+_ROW: dict[str, type] = {"_id": str, "rec": int, "w": str, "e": str, "n": int, "p": bytes, "h": bytes, "b": bytes}
+_NAMES, _KINDS = tuple(_ROW), tuple(_ROW.values())
 
 
 def _run(row: _Document) -> Run:
