@@ -27,8 +27,9 @@ def entities(scene: Scene) -> Iterator[dict[str, Any]]:
     elif kind.shape == "query":
         yield _query(scene)
     elif kind.shape == "bundle":
-        job: dict[str, Any] = {"display": f"{part.act}: {len(scene.row.get('entries', ()))} entries"}
-        yield {"what": job, "type": codes.OBJECT, "role": codes.JOB}
+        told = scene.row.get("entries")
+        job = f"{part.act}: {len(told)} entries" if told else part.act
+        yield {"what": {"display": job}, "type": codes.OBJECT, "role": codes.JOB}
     elif kind.shape == "token":
         yield _token_request(scene)
     elif kind.shape == "decision":

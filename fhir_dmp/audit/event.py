@@ -23,7 +23,7 @@ row can check what was made of it. The store chains rows when it writes them.
 ``from``       network address of the client; behind proxies that are trusted, the one they name
 ``request``    method and URL, clinical values cut out; what a body or a header asked on lines of its own; 2,000 characters at most
 ``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``)
-``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason
+``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason; absent where nobody known asked
 ``requestId``  X-Request-Id
 ``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing of theirs
 ``touched``    by patient (``Patient/p``; empty for nobody's): the versions disclosed or changed
@@ -88,7 +88,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         **_who(context),
         request=shown,
         sealed=digest(secret) if secret else None,
-        purpose=context.purpose,
+        purpose=_purpose(context.subject, context.purpose),
         requestId=context.request_id,
         touched=touched,
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
@@ -132,7 +132,7 @@ def describe_token(
         **who,
         request=cleaned(context.url),
         sealed=digest(secret) if secret else None,
-        purpose=subject.purpose if subject else None,
+        purpose=_purpose(subject, subject.purpose if subject else None),
         requestId=context.request_id,
         **{"for": [subject.record] if subject and subject.record else None},
         account=_given(**account),
@@ -163,6 +163,7 @@ def _put(row: dict[str, Any], **values: Any) -> None:
             row[name] = value
 
 
+_WATCHING = ("auditor", "admin")
 _NOBODYS = ("",)
 _ORDER = (
     *("on", "outcome", "error", "why", "consents", "agent", "person", "from", "request", "sealed", "purpose"),
@@ -217,6 +218,14 @@ def _who(context: Context, subject: Subject | None = None) -> dict[str, Any]:
         jti=subject.token_id,
     )
     return {"agent": agent, "person": _person(subject.person), "from": context.address}
+
+
+def _purpose(subject: Subject | None, purpose: str | None) -> str | None:
+    """Return why somebody asked: nobody unknown has said so, and who watches over the server treats no one."""
+    if subject is None:
+        return None
+    watches = subject.person is None and subject.role in _WATCHING
+    return "HSYSADMIN" if watches and purpose == "TREAT" else purpose
 
 
 def _person(person: Person | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ shape     entities beside the patient and the request id
 ========  ===========================================================================================================
 data      the resource, as the version that was read or made
 query     what was asked; the versions found are details of the patient
-bundle    the job: how many entries; each entry of a transaction has an event of its own
+bundle    the job: of a transaction that was done how many entries; each entry has an event of its own
 export    the record that left; the versions are details of the patient
 token     what was asked of the authorization server
 decision  the Consents that decided

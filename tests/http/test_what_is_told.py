@@ -155,3 +155,28 @@ def test_tokens_and_their_refusals_are_told_by_the_profile_of_the_transaction(ap
     assert claimed(event, FACTS) == []
     assert b"secret-proof" not in stored.body + (stored.secret or b"")
     assert "secret-proof" not in json.dumps(event)
+
+
+def test_nobody_is_said_to_treat_who_does_not(ehr, auditor, anonymous):
+    """A stranger has said nothing of why; who watches over the log does so for the system, and in no French mode of access."""
+    ehr.get("/Patient/p")
+    anonymous.get("/fhir/Patient/p")
+    auditor.get("/AuditEvent?date=ge2000")
+    refused = newest(auditor, outcome="8")
+    watching = newest(auditor, agent="auditor-one", subtype="search-type")
+    told = newest(auditor, agent="ehr-one", subtype="read")
+
+    assert "purposeOfEvent" not in refused
+    assert [coding["code"] for coding in watching["purposeOfEvent"][0]["coding"]] == ["HSYSADMIN"]
+    assert [coding["code"] for coding in told["purposeOfEvent"][0]["coding"]] == ["TREAT", "normal"]
+    assert newest(auditor, purpose="HSYSADMIN")["agent"][0]["who"] == watching["agent"][0]["who"]
+
+
+@pytest.mark.parametrize(("kind", "job"), [("batch", "batch"), ("transaction", "transaction: 1 entries")])
+def test_a_bundle_is_told_with_as_many_entries_as_its_event_knows(ehr, auditor, kind, job):
+    """The entries of a batch each have an event of their own: it is not said to have none."""
+    entry = {"resource": PATIENT, "request": {"method": "POST", "url": "Patient"}}
+    ehr.post("", {"resourceType": "Bundle", "type": kind, "entry": [entry]})
+    told = newest(auditor, subtype=kind)
+
+    assert job in [each["what"].get("display") for each in told["entity"]]
