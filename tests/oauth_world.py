@@ -34,7 +34,7 @@ from fhir_dmp.service.clients import Clients, NewClient
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.service.tokens import Opaque, Tokens
-from fhir_dmp.settings import Limits
+from fhir_dmp.settings import Limits, Readings
 from fhir_dmp.store.accounts import Account, Session
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from fhir_dmp.stores.mongo.families import MongoFamilies
@@ -198,7 +198,7 @@ class World:
             clients=self.authentication(grants),
             opaque=Opaque.of(secret),
             issuer=Issuer(PUBLIC_URL),
-            records=Records(nobody_looks, grants, lambda names, limit: (), load().matrix),
+            records=Records(nobody_looks, grants, lambda names, limit: (), load().matrix, Readings()),
             restrict=restrict(),
             clock=self.clock,
             ids=RandomIds(),
