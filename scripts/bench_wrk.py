@@ -48,11 +48,11 @@ end"""
 _MIXED = """function request()
   i = i + 1
   local step, n = i % 4, math.floor(i / 4)
-  local behind = {{0, 20, 40, 60}}
+  local behind = {{0, 40, 80, 120}}
   local method = ({{"PUT", "GET", "PUT", "DELETE"}})[step + 1]
   local id = {stamp} .. "-" .. name .. "-" .. (n - behind[step + 1])
   local body = nil
-  if n < first / 4 + 60 then
+  if n < first / 4 + 120 then
     method, id = "PUT", {stamp} .. "-" .. name .. "-" .. n
     if step > 0 then id = id .. "-" .. step end
   end
@@ -63,7 +63,7 @@ _MIXED = """function request()
 end"""
 
 MIXED = "mixed"
-"""Instead of a method: create, read, update and delete of one resource after the other, each 80 requests after the one before."""
+"""Instead of a method: create, read, update and delete of one resource after the other, each 160 requests after the one before."""
 
 
 @dataclass(frozen=True, slots=True)

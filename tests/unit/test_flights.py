@@ -41,7 +41,9 @@ def calls(group, many, after=0.0):
 
 
 def test_calls_that_are_under_way_together_share_one_flight(group, landed, monkeypatch):
-    """The first waits for the others, who come one after the other: two thirds of them are enough, and who comes before it leaves comes along."""
+    """Once some have come, the first waits for the others, one after the other: two thirds of them are enough."""
+    run(*calls(group, 12))
+    landed.clear()
     monkeypatch.setattr(flights, "HOLD_SECONDS", 2.0)
 
     assert run(*calls(group, 6, after=0.02)) == list(range(6))
@@ -60,8 +62,24 @@ def test_a_caller_who_is_alone_waits_for_nobody(group, landed, monkeypatch):
     assert landed == [[0], ["from a thread"]]
 
 
+def test_one_caller_after_the_other_is_not_held_for_slow_ones(group, landed, monkeypatch):
+    """Who comes alone again and again has nobody to share with, whatever else is under way."""
+    monkeypatch.setattr(flights, "HOLD_SECONDS", 60.0)
+
+    def one_after_the_other():
+        return [group.join(number) for number in range(5)]
+
+    def slow():
+        pause(0.2)
+
+    assert run(one_after_the_other, slow, slow, slow) == [list(range(5)), None, None, None]
+    assert landed == [[number] for number in range(5)]
+
+
 def test_a_flight_leaves_without_those_who_do_not_come(group, landed):
     """Calls that are under way and want nothing of the log hold others back for a moment only."""
+    run(*calls(group, 12))
+    landed.clear()
 
     def other():
         pause(0.5)

@@ -28,8 +28,11 @@ do. Under 64 callers audited reads rose from 2,500/s to 3,300/s by it, and their
 waits for nobody.
 """
 
-_MOST = 0.7
+_MOST = 2 / 3
 """The part of the fibres under way that is enough: the others are on the way to their answers or to another flight."""
+
+_FEW = 2
+"""Members of two flights that follow each other between whom nobody is waited for: whoever else is under way is slow."""
 
 _TOO_SLOW = "The database is too slow to make this durable in time."
 
@@ -79,6 +82,8 @@ class Flights(Generic[T]):
         self._joining = threading.Condition(threading.Lock())
         self._flying = False
         self._held = False
+        self._lately = 0
+        """Members of the last flight."""
 
     def join(self, item: T, touches: frozenset[Hashable] = frozenset(), weight: int = 1) -> Any:
         """Do the item in some flight and return its result; raise its error.
@@ -165,13 +170,17 @@ class Flights(Generic[T]):
                 flight = self._waiting.pop(0)
                 self._gauge.set(sum(len(each.members) for each in self._waiting))
                 if flight.members:
+                    self._lately = len(flight.members)
                     return flight
             self._flying = False
             return None
 
     def _enough(self) -> bool:
         """Tell whether the next flight need not wait for others: it may be full already, too."""
-        return len(self._waiting) != 1 or len(self._waiting[0].members) >= Fibre.under_way * _MOST
+        if len(self._waiting) != 1:
+            return True
+        aboard = len(self._waiting[0].members)
+        return aboard + self._lately <= _FEW or aboard >= Fibre.under_way * _MOST
 
 
 def _settle(members: Sequence[Member[T]], error: BaseException) -> None:
