@@ -15,6 +15,7 @@ from typing import Any
 from fhir_dmp.access.kinds import is_national
 from fhir_dmp.access.model import Rule
 from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
+from fhir_dmp.clock import moment
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.reference import Ref, local
@@ -392,9 +393,6 @@ def _labelled(labels: Sequence[str]) -> Query:
 def _dated(period: Period) -> Query:
     """Return the query for what was in the period: by its main date, or by its deposit if it has none."""
     low, high = period.start, period.end
-    deposited = Between("co", _moment(low), _moment(high))
+    first, last = (None if end is None else moment(end) for end in (low, high))
+    deposited = Between("co", first, last)
     return Or((Between("ds", low, high), And((Not(Between("ds")), deposited))))
-
-
-def _moment(micros: int | None) -> str | None:
-    return None if micros is None else f"{max(micros, 0):013x}"

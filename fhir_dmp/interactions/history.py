@@ -5,18 +5,21 @@ Who polls with ``_since`` set to the bundle's own ``meta.lastUpdated`` misses no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlencode
 
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
-from fhir_dmp.clock import instant
+from fhir_dmp.clock import instant, moment
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.bundle import STATUS, Entry, bundle
-from fhir_dmp.fhir.dates import Interval, interval
+from fhir_dmp.fhir.dates import LAST, Interval, interval
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import Keys, Sieve, filled, sieve_of
 from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
+from fhir_dmp.search.types import date
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, HistoryPage, Scope
@@ -39,7 +42,7 @@ class _Asked:
 def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of versions; deletions are entries without a resource."""
     listing = Listing.of(call, _path(call), context, env)
-    asked = _read(listing.params, env.limits, strict=call.strict)
+    asked = _read(listing.params, env.limits, context.now, strict=call.strict)
     if call.id is not None:
         visible(call.ref, env.store.find_current(call.ref), grant)
     sieve = sieve_of(grant, "read") if call.id else sieve_of(grant, "search", histories=env.store)
@@ -71,33 +74,61 @@ def _found(scope: Scope, count: int, before: str | None, sieve: Sieve, env: Env)
     return filled(sieve, count, (before,) if before else None, find) if count else Found((), more=False)
 
 
-def _read(params: Params, limits: Limits, *, strict: bool) -> _Asked:
+def _read(params: Params, limits: Limits, now: datetime, *, strict: bool) -> _Asked:
     used = tuple(each for each in params if each[0] in _ASKED)
     unknown = next((name for name, _ in params if name not in _ASKED + _RENDERING), None)
     if unknown is not None and (strict or unknown == "_list"):
         raise NotSupported(
             f"History takes _count, _since, _at, _summary and _elements, not {unknown[:64]!r}.", expression=unknown[:64]
         )
-    asked = dict(used)
-    if len(asked) < len(used):
-        raise Invalid("Each parameter of a history is given once.")
+    once = [each for each in used if each[0] != "_at"]
+    asked = dict(once)
+    if len(asked) < len(once):
+        raise Invalid("Each parameter of a history is given once, but for _at.")
     count = asked.get("_count", str(limits.default_page))
     if not count.isdecimal() or not count.isascii():
         raise Invalid(f"_count {count[:20]!r} is no number of versions.", expression="_count")
     if asked.get("_summary") == "count":
         count = "0"
-    since = _moment(asked, "_since")
-    return _Asked(min(int(count[:9]), limits.page), since[0] if since else None, _moment(asked, "_at"), used)
+    at = _moments([value for name, value in used if name == "_at"], now)
+    return _Asked(min(int(count[:9]), limits.page), _since(asked.get("_since")), at, used)
 
 
-def _moment(asked: dict[str, str], name: str) -> Interval | None:
-    """Return what a date covers; a ``+`` that came as a blank, since nobody encoded it, is one."""
-    if name not in asked:
+def _since(text: str | None) -> int | None:
+    """Return when a moment begins; a ``+`` that came as a blank, since nobody encoded it, is one."""
+    if text is None:
         return None
     try:
-        return interval(asked[name].replace(" ", "+"))
+        return interval(text.replace(" ", "+"))[0]
     except ValueError as fault:
-        raise Invalid(f"{name}: {fault}.", expression=name) from None
+        raise Invalid(f"_since: {fault}.", expression="_since") from None
+
+
+def _moments(values: Sequence[str], now: datetime) -> Interval | None:
+    """Return the time that all values of ``_at`` have in common, each a date with a prefix or without one; None where there is none."""
+    spans = [_span(value, now) for value in values]
+    if not spans:
+        return None
+    low, high = max(low for low, _ in spans), min(high for _, high in spans)
+    if low >= high:
+        raise Invalid("_at: these dates have no moment in common.", expression="_at")
+    return low, high
+
+
+def _span(value: str, now: datetime) -> Interval:
+    prefix, low, high = date.asked(value, "_at", now)
+    spans: dict[str, Interval] = {
+        "eq": (low, high),
+        "ge": (low, LAST),
+        "gt": (high, LAST),
+        "sa": (high, LAST),
+        "le": (0, high),
+        "lt": (0, low),
+        "eb": (0, low),
+    }
+    if prefix not in spans:
+        raise NotSupported(f"_at is one stretch of time: {prefix} is none.", expression="_at")
+    return spans[prefix]
 
 
 def _scope(call: Call, asked: _Asked, allowed: Query) -> tuple[Scope, str | None]:
@@ -107,8 +138,8 @@ def _scope(call: Call, asked: _Asked, allowed: Query) -> tuple[Scope, str | None
     """
     if asked.at is None:
         return Scope(call.type, call.id, allowed, asked.since), None
-    low, high = (max(moment, 0) for moment in asked.at)
-    return Scope(call.type, call.id, allowed, asked.since, low), f"{high:013x}"
+    low, high = asked.at
+    return Scope(call.type, call.id, allowed, asked.since, low), moment(high)
 
 
 def _entry(row: Stored, part: Subset, context: Context) -> Entry:

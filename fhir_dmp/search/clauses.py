@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fhir_dmp.clock import moment
 from fhir_dmp.definitions.model import Component, Path, SearchParam
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.reference import Ref
@@ -16,9 +17,6 @@ from fhir_dmp.search.model import Clause, Params, Setting
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import halves, split, unescape, unsupported
 from fhir_dmp.store.query import EVERYTHING, NOTHING, Between, In, Not, Query, Range, both, either, prefix
-
-_LATEST = 16**13 - 1
-"""The last moment that thirteen hexadecimal digits hold, in the year 2112."""
 
 
 def compile_clause(clause: Clause, setting: Setting) -> Query:
@@ -204,9 +202,9 @@ def _last_updated(clause: Clause, setting: Setting) -> Query:
 
 
 def _moment(value: str, setting: Setting) -> Query:
-    """Return the query on ``lu``, whose first 13 digits are microseconds in hexadecimal."""
+    """Return the query on ``lu``, which begins with the moment."""
     sign, low, high = date.asked(value, "_lastUpdated", setting.now)
-    start, end = (f"{min(max(micros, 0), _LATEST):013x}" for micros in (low, high))
+    start, end = (moment(micros) for micros in (low, high))
     bounds: dict[str, Query] = {
         "ne": Not(Between("lu", start, end)),
         "gt": Between("lu", end, None),

@@ -148,6 +148,7 @@ def test_since_leaves_out_what_is_older(ehr):
     assert versions(ehr.get(f"/Patient/a/_history?_since={middle}").json) == ["Patient/a/3", "Patient/a/2"]
     assert ehr.get(f"/_history?_since={middle}").json["total"] == 2
     assert ehr.get("/_history?_since=2999-01-01").json["total"] == 0
+    assert ehr.get("/_history?_since=9999-12-31").json["total"] == 0
     assert ehr.get("/_history?_since=2001-01-01T00:00:00+02:00").json["total"] == 3
 
 
@@ -165,6 +166,28 @@ def test_at_finds_the_versions_that_were_present_then(ehr):
     assert versions(ehr.get("/Patient/a/_history?_at=2999").json) == ["Patient/a/3"]
     assert versions(ehr.get("/Patient/a/_history?_at=1999").json) == []
     assert versions(ehr.get("/Patient/_history?_at=1999").json) == []
+
+
+def test_at_takes_prefixes_and_the_time_that_all_of_its_values_share(ehr):
+    """As searches by date do; what is one stretch of time, and not what has a hole in it or is only nearly there."""
+    write(ehr, "a", 3)
+    first, second, third = (ehr.get(f"/Patient/a/_history/{n}").json["meta"]["lastUpdated"] for n in (1, 2, 3))
+    found = {
+        query: "".join(each[-1] for each in versions(ehr.get(f"/Patient/a/_history?{query}").json))
+        for query in (
+            f"_at=ge{second}",
+            f"_at=gt{third}",
+            f"_at=le{second}",
+            f"_at=lt{second}",
+            f"_at=ge{first}&_at=lt{second}",
+            f"_at=ge{first[:4]}&_at=le{first[:4]}&_count=2",
+            "_at=gt2999",
+            "_at=9999",
+            "_at=lt1999",
+        )
+    }
+
+    assert list(found.values()) == ["32", "3", "21", "1", "1", "32", "3", "3", ""]
 
 
 def test_at_finds_what_all_of_a_type_and_of_the_system_were_then(ehr):
@@ -242,6 +265,9 @@ def test_count_zero_tells_the_total_alone(ehr):
         "_since=yesterday",
         "_since=2024-02-30",
         "_at=x",
+        "_at=ne2024",
+        "_at=ge2024&_at=lt2024",
+        "_since=ge2024",
         "_page=x",
         "_count=1&_count=2",
         "_list=x",

@@ -352,6 +352,22 @@ def test_a_past_version_is_hidden_by_what_the_present_one_holds(world, withheld)
     assert world.holder().history("Observation").body["total"] == 3
 
 
+@pytest.mark.parametrize("period", [{"end": "9999-12-31"}, {"start": "1900-01-01", "end": "2200-01-01"}])
+def test_what_is_withheld_until_a_far_day_is_withheld_though_it_tells_no_date(world, period):
+    """It counts as of its deposit, which is before any day so far away; a permit until then holds likewise."""
+    made = world.ehr.made(observation(world.patient))
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1"]))
+    before = world.professional("1").search("Observation").ids
+    denied = world.holder().made(consent(world.patient, "deny", actors=[f"{RPPS}|1"], dataPeriod=period))
+
+    assert before == {made["id"]}
+    assert world.professional("1").search("Observation").ids == set()
+    assert world.professional("1").read(f"Observation/{made['id']}").status == 404
+    assert world.holder().delete(f"Consent/{denied['id']}").status == 204
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|2"], dataPeriod=period))
+    assert world.professional("2").search("Observation").ids == {made["id"]}
+
+
 def of(meaning, ref):
     """Return what a provision is about."""
     return {"meaning": meaning, "reference": {"reference": ref}}

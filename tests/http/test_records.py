@@ -134,6 +134,7 @@ def test_everything_is_narrowed_by_type_and_time(ehr, record):
     since = ehr.put("/Observation/p-1", observation(1)["resource"]).json["meta"]["lastUpdated"]
     assert refs(ehr.get("/Patient/p/$everything", query_string={"_since": since}), "match") == ["Observation/p-1"]
     assert len(refs(ehr.get("/Patient/p/$everything?_since=2020-01-01"), "match")) == len(record)
+    assert refs(ehr.get("/Patient/p/$everything?_since=9999-12-31"), "match") == []
     cared = set(refs(ehr.get("/Patient/p/$everything?start=2024-03-01&end=2024-04"), "match"))
     assert cared == {
         "Patient/p",

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Result
+from fhir_dmp.clock import moment
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Gone, Invalid
 from fhir_dmp.fhir.dates import LAST, interval
@@ -157,7 +158,7 @@ def _record(ref: Ref, asked: Mapping[str, str], definitions: Definitions) -> Que
     if "_type" in asked:
         parts.append(In("ty", tuple(asked["_type"].split(","))))
     if "_since" in asked:
-        parts.append(Between("lu", f"{max(interval(asked['_since'])[0], 0):013x}", None))
+        parts.append(Between("lu", moment(interval(asked["_since"])[0]), None))
     start = interval(asked["start"])[0] if "start" in asked else None
     end = interval(asked["end"])[1] if "end" in asked else None
     if start is not None and end is not None and end <= start:

@@ -19,7 +19,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import Clock, moment
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.fibres import offloaded
@@ -447,7 +447,7 @@ def _current_ids(scope: Scope) -> _Row:
 
 
 def _version_ids(scope: Scope) -> _Row:
-    present = {} if scope.at is None else {"un": {"$gte": f"{scope.at + 1:013x}"}}
+    present = {} if scope.at is None else {"un": {"$gte": moment(scope.at + 1)}}
     if scope.id is not None:
         return {"_id": {"$gte": f"{scope.type}/{scope.id}/", "$lt": f"{scope.type}/{scope.id}0"}, **present}
     return {"ty": scope.type, **present} if scope.type else present
@@ -456,7 +456,7 @@ def _version_ids(scope: Scope) -> _Row:
 def _moments(scope: Scope, page: HistoryPage) -> _Row:
     bounds: _Row = {}
     if scope.since is not None:
-        bounds["$gte"] = f"{scope.since:013x}"
+        bounds["$gte"] = moment(scope.since)
     if page.before is not None:
         bounds["$lt"] = page.before
     return {"lu": bounds} if bounds else {}
