@@ -133,6 +133,7 @@ class Settings:
         if str(values["log_level"]).upper() not in logging.getLevelNamesMapping():
             raise ValueError(f"DMP_LOG_LEVEL is debug, info, warning or error, not {values['log_level']!r}")
         _require_zone(str(values["time_zone"]))
+        _require_professions(parts["readings"].break_glass_professions)
         return cls(**values, **parts)
 
     def to_env(self) -> dict[str, str]:
@@ -162,6 +163,12 @@ def _require_zone(name: str) -> None:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"DMP_TIME_ZONE is no time zone such as Europe/Paris: {name!r}") from None
+
+
+def _require_professions(codes: str) -> None:
+    for code in codes.replace(",", " ").split():
+        if not (len(code) == 2 and code.isascii() and code.isdigit()):
+            raise ValueError(f"DMP_RULE_BREAK_GLASS_PROFESSIONS holds codes of TRE_G15 such as 10,60, not {code!r}")
 
 
 def _read(environ: Mapping[str, str], name: str, default: object) -> object:

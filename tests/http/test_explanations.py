@@ -6,14 +6,16 @@ import json
 import re
 
 import pytest
+from click.testing import CliRunner
 
+from fhir_dmp.cli import main
 from fhir_dmp.errors import Invalid, NotFound
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.explain import Asked, Explainer, Supposed, explain
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import EVERYTHING
-from tests.access_world import RPPS, consent, observation
+from tests.access_world import RPPS, World, consent, observation
 
 
 @pytest.fixture
@@ -118,3 +120,29 @@ def test_a_path_says_in_which_of_several_situations_somebody_is_judged(world, si
 
     assert ("Judged in situation 1 of 2: Clinic." in lines) is told
     assert lines[0].endswith("profession 10, for urn:s|1, purpose TREAT.")
+
+
+def test_the_command_tells_the_path_as_it_is_supposed(mongodb_uri, database_name, tmp_path):
+    """In the situation, for the purpose and by the sign-in that are named; what cannot be put is one line and exit code 1."""
+    world = World(mongodb_uri, database_name, tmp_path)
+    server = world.server
+    situations = (Situation("10", None, "urn:s|7"), Situation("60", None, "urn:s|2", "Ward"))
+    new = NewAccount(
+        *("professional", "X", "Practitioner/x", f"{RPPS}|7", "x.y", "cheval agrafe pile"), situations=situations
+    )
+    server.accounts.add(new, server.operator_context("tester", "account add"))
+    server.close()
+    environ = {"DMP_MONGODB_URI": mongodb_uri, "DMP_MONGODB_DATABASE": database_name, "DMP_DATA_DIR": str(tmp_path)}
+
+    def run(*words):
+        given = ("access", "explain", "--as", "x.y", "--patient", world.patient, "--operator", "alice", *words)
+        result = CliRunner().invoke(main, given, env=environ)
+        return result.exit_code, result.output
+
+    emergency = ("--purpose", "BTG", "--reason", "inconsciente, seule")
+    assert "The record is shut: not authorised." in run()[1]
+    assert "Judged in situation 2 of 2: Ward." in run("--situation", "2")[1]
+    assert "The record is open" in run(*emergency)[1]
+    assert "The record is shut: not strongly authenticated: feeds alone." in run(*emergency, "--weak")[1]
+    assert run("--situation", "3") == (1, "Error: They have 2 situations, counted from 1; not 3.\n")
+    assert run("--as", "nobody")[0] == 1

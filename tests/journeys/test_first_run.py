@@ -113,6 +113,9 @@ def test_a_database_that_is_not_there_is_told_without_its_password(tmp_path, uri
         ("DMP_LIMIT_PAGE", "-1"),
         ("DMP_LOG_LEVEL", "loud"),
         ("DMP_TIME_ZONE", "Nowhere"),
+        ("DMP_RULE_BREAK_GLASS_PROFESSIONS", "doctors"),
+        ("DMP_RULE_EMERGENCY_MASKED", "perhaps"),
+        ("DMP_RULE_AUTHORIZATION_DAYS", "0"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(tmp_path, name, value):
