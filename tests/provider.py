@@ -188,7 +188,7 @@ def running_provider(folder, port, public_url):
 
 
 def _wait(process, log):
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while not re.search(r"listening at", log.read_text()):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < ends, log.read_text()

@@ -103,13 +103,13 @@ def test_readers_that_wait_together_share_a_query_sent_after_they_came():
     def fetch(keys):
         sent.append(set(keys))
         under_way.set()
-        assert go.wait(5)
+        assert go.wait(60)
         return {key: key.upper() for key in keys if key != "absent"}
 
     together, found = Together(fetch), {}
     threads = [threading.Thread(target=lambda: found.update(a=together.find("a")))]
     threads[0].start()
-    assert under_way.wait(5)
+    assert under_way.wait(60)
     for key in ("a2", "b", "c", "absent"):
         threads.append(threading.Thread(target=lambda key=key: found.update({key: together.find(key)})))
         threads[-1].start()

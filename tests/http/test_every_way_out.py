@@ -155,7 +155,7 @@ def test_a_full_queue_turns_away_and_keeps_nothing():
 
     def fly(members):
         begun.set()
-        go.wait(10)
+        go.wait(60)
         for member in members:
             member.result = True
 
@@ -163,7 +163,7 @@ def test_a_full_queue_turns_away_and_keeps_nothing():
     made = [Event(str(number), 0, b"{}") for number in range(4)]
     threads = [threading.Thread(target=flights.join, args=(event,)) for event in made[:3]]
     threads[0].start()
-    begun.wait(5)
+    begun.wait(60)
     for thread in threads[1:]:
         thread.start()
     waiting = threading.Event()

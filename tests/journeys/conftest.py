@@ -54,7 +54,7 @@ class Running:
                 "client_assertion_type": ASSERTION_TYPE,
                 "client_assertion": make_assertion(key_pair(), client_id, f"{self.url}/oauth/token"),
             },
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 200, answer.text
         return answer.json()["access_token"]

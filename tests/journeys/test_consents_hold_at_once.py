@@ -22,6 +22,9 @@ from tests.http.conftest import register
 SECONDS = 4.0
 ROUNDS = 4
 WORKERS = 4
+PATIENCE = 30.0
+"""How long an answer may wait for its evidence, on a machine that is hammered."""
+
 _EHR_STRUCTURE = "urn:x|1"
 
 
@@ -30,7 +33,7 @@ class Workers(World):
 
     def __init__(self, uri, name, folder):
         super().__init__(uri, name, folder)
-        settings = server_settings(uri, name, folder)
+        settings = server_settings(uri, name, folder, audit_timeout_seconds=PATIENCE)
         self.servers = [create_server(settings, clock=self.clock) for _ in range(WORKERS)]
         self.apps = [create_app(settings, server) for server in self.servers]
 

@@ -39,7 +39,7 @@ def sealed(server):
 
 
 def wait_until_sealed(server, more_than=0):
-    ends = time.monotonic() + 15
+    ends = time.monotonic() + 60
     while not (sealed(server) > more_than and "wait for" not in server.command("audit", "verify").stdout):
         assert time.monotonic() < ends
         time.sleep(0.2)

@@ -134,7 +134,13 @@ def give_and_end(world, visitor, hammer, end):
     given.sent = time.monotonic()
     assert end(world, visitor, given)
     given.done = time.monotonic()
-    time.sleep(0.1)
+    latest = time.monotonic() + PATIENCE
+    while not all(
+        any(each[0] is given and each[1] > given.done for each in done[-500:])
+        for done in (hammer.reads, hammer.replaced)
+    ):
+        assert time.monotonic() < latest, "nobody asked again"
+        time.sleep(0.01)
 
 
 def judged(answers):

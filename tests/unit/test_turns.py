@@ -43,9 +43,10 @@ def test_who_comes_first_has_its_turn_first():
 
     with order.taken(frozenset({"key"})):
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
+        for place, thread in enumerate(threads, start=2):
             thread.start()
-            time.sleep(0.02)
+            while len(order._waiting["key"]) < place:
+                time.sleep(0.001)
         assert order.wanted(["other", "key"])
         assert not order.wanted(["other"])
     for thread in threads:
