@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,10 +85,13 @@ def _stored(folder: Path) -> str:
             told = log.command("collStats", month)
             disk += told["storageSize"] + told["totalIndexSize"]
     acts, ordered = sizes.total(), sorted(sizes)
-    counted = accumulate(sizes[size] for size in ordered)
-    last = next(size for size, until in zip(ordered, counted, strict=True) if until >= acts * 0.99)
+    until = list(accumulate(sizes[size] for size in ordered))
+    middle, last = (ordered[bisect_left(until, acts * share)] for share in (0.5, 0.99))
     mean = sum(size * count for size, count in sizes.items()) / acts
-    return f"an act takes {mean:.0f} bytes before compression (p99 {last}, {acts} acts); {disk / acts:.0f} on disk with its indexes"
+    return (
+        f"an act takes {mean:.0f} bytes before compression (p50 {middle}, p99 {last}, {acts} acts), "
+        f"and {disk / acts:.0f} on disk with its indexes"
+    )
 
 
 def proofs(shape: Shape, folder: Path, count: int) -> str:

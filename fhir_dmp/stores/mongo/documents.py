@@ -6,7 +6,7 @@ main date, ``lu`` histories. A row without ranges or without a patient costs tho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from mongoengine import Document
@@ -24,7 +24,7 @@ from pymongo import IndexModel
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from fhir_dmp.store.ledger import PERIOD_PREFIX
+from fhir_dmp.store.ledger import PERIOD_PREFIX, period_of
 
 
 class Row(Document):  # type: ignore[misc] # mongoengine carries no types
@@ -258,6 +258,20 @@ def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[
 def months(log: Database[dict[str, Any]]) -> list[str]:
     """Return the names of the months of the log, oldest first."""
     return sorted(log.list_collection_names(filter={"name": {"$regex": f"^{PERIOD_PREFIX}"}}))
+
+
+def months_of(log: Database[dict[str, Any]], event_id: str) -> Iterator[str]:
+    """Yield the names of the months that may keep the event, first that in which its id was made: it begins with milliseconds.
+
+    The others are asked for only by who goes on.
+    """
+    try:
+        first = period_of(int(event_id[:13].replace("-", ""), 16) * 1000)
+    except (ValueError, OverflowError, OSError):
+        first = ""
+    if first:
+        yield first
+    yield from (name for name in reversed(months(log)) if name != first)
 
 
 def prepare_collection(database: Database[dict[str, Any]], document: type[Row], name: str) -> None:

@@ -19,7 +19,6 @@ from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.fibres import offloaded
 from fhir_dmp.store.ledger import (
-    PERIOD_PREFIX,
     Batch,
     Fenced,
     Lease,
@@ -32,7 +31,7 @@ from fhir_dmp.store.ledger import (
     period_of,
 )
 from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
-from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months
+from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.faults import answering
 
 BRANCHES = 100
@@ -214,7 +213,7 @@ class MongoLedger:
     def place_of(self, event_id: str) -> tuple[Row, int | None] | None:
         """Return the row with this id, and the number of its leaf if it has one yet."""
         with answering():
-            for period in _likely_first(event_id, months(self.log)):
+            for period in months_of(self.log, event_id):
                 found = self.log[period].find_one({"_id": event_id})
                 if found is not None:
                     row = _row(found, period)
@@ -377,16 +376,6 @@ def _joined(runs: Sequence[Run]) -> list[Run]:
 
 def _tile_id(place: TilePlace) -> str:
     return f"{place[0]}/{place[1]}"
-
-
-def _likely_first(event_id: str, periods: list[str]) -> list[str]:
-    """Return the periods with that first in which the id was made: it begins with milliseconds (UUID version 7)."""
-    try:
-        millis = int(event_id[:13].replace("-", ""), 16)
-        likely = f"{PERIOD_PREFIX}{datetime.fromtimestamp(millis / 1000, UTC):%Y_%m}"
-    except (ValueError, OverflowError, OSError):
-        likely = ""
-    return sorted(periods, key=lambda period: (period != likely, period))
 
 
 def _chunks(items: list[_Document], size: int) -> Iterator[list[_Document]]:

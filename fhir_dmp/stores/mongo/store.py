@@ -31,7 +31,7 @@ from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
-from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes, months
+from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import again_once, answering
@@ -269,7 +269,7 @@ class MongoStore:
     def find_event(self, event_id: str) -> Event | None:
         """Return one row of the audit log."""
         with answering():
-            for name in self._audit_collections():
+            for name in months_of(self.log, event_id):
                 row = self._log(name).find_one({"_id": event_id})
                 if row:
                     return event_of(row)
