@@ -44,6 +44,7 @@ class Readings:
     TRE_G15 between commas; empty: any). An authorisation whose end is not told, or that a professional declares, holds for
     ``authorization_days`` at most, any other for ``longest_authorization_days``. ``masked_and_invisible`` lets an item be hidden from
     professionals and, until it is announced, from the patient. ``reopening`` lets a holder open again what they closed.
+    ``several_doctors`` lets more than the first doctor be the attending one.
     ``structures_consult`` opens records to an EHR that acts for a structure which the holder names, without a person who signed in.
     """
 
@@ -55,6 +56,7 @@ class Readings:
     longest_authorization_days: int = 1098
     masked_and_invisible: bool = False
     reopening: bool = True
+    several_doctors: bool = True
     structures_consult: bool = True
 
 

@@ -44,7 +44,7 @@ class Registry:
     ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource
     is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
     At ``majority`` years, by the days of ``zone``, parents act for nobody. ``again``: it was compiled before, and who cannot
-    be told any more is nobody, instead of being refused.
+    be told any more is nobody, instead of being refused. ``several``: all doctors that a Patient names are attending, not the first alone.
     """
 
     find: Callable[[Ref], Mapping[str, Any] | None]
@@ -53,6 +53,7 @@ class Registry:
     majority: int = 18
     zone: tzinfo = UTC
     again: bool = False
+    several: bool = True
 
 
 def is_privacy(tree: Mapping[str, Any]) -> bool:

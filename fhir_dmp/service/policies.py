@@ -87,7 +87,8 @@ class _Sources:
         """Return what compiling needs; what it looks at is named from now on."""
         self.names.clear()
         env = self.env
-        return Registry(self.find, authored(env.definitions), base_url, env.majority, env.zone, again)
+        several = env.readings.several_doctors
+        return Registry(self.find, authored(env.definitions), base_url, env.majority, env.zone, again, several)
 
     def find(self, ref: Ref) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
@@ -372,8 +373,9 @@ def _majority(reference: Mapping[str, Any], registry: Registry) -> int | None:
 
 def _patient(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
     named = [(each, named_by(each, registry)) for each in tree.get("generalPractitioner") or ()]
-    doctors = tuple(Member(actors) for _, actors in named if actors)
-    about = tuple(written(each, registry) for each, actors in named if actors)
+    known = [(each, actors) for each, actors in named if actors][: None if registry.several else 1]
+    doctors = tuple(Member(actors) for _, actors in known)
+    about = tuple(written(each, registry) for each, _ in known)
     closed = 0 if tree.get("active") is False else None
     died = _died(tree)
     if not doctors and closed is None and died is None:

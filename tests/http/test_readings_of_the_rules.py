@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from fhir_dmp.settings import Readings
-from tests.access_world import NOON, RPPS, World, consent, document, observation
+from tests.access_world import NOON, RPPS, World, changed, consent, document, observation, reference
 from tests.http.test_choices_of_the_patient import by, say, told
 
 MATRIX_HIDES = "28"
@@ -165,6 +165,24 @@ def test_a_closed_record_is_opened_again_where_it_is_read_so(read_as, reopening,
 
     assert say(world.holder(), "reopen").status == status
     assert (world.holder().read(world.item).status == 200) is reopening
+
+
+@pytest.mark.rule("L25", "F13", "L12")
+@pytest.mark.parametrize("several", [True, False])
+def test_more_than_one_doctor_attends_where_it_is_read_so(read_as, several):
+    """The first sees what is masked and is told of an emergency; the second too, or not."""
+    world = read_as(several_doctors=several)
+    tree = world.holder().read(world.patient).body
+    named = [reference(f"{RPPS}|{number}") for number in ("1", "2")]
+    assert world.insurance.update(changed(tree, generalPractitioner=named)).status == 200
+
+    assert finds(world.professional("1"), world.masked)
+    assert finds(world.professional("2"), world.masked) is several
+
+    breaking(world, "3").read(world.item)
+    letters = [each["resource"] for each in world.holder().search("Communication").body["entry"]]
+    told = {to["identifier"]["value"] for letter in letters for to in letter["recipient"] if "identifier" in to}
+    assert told == ({"1", "2"} if several else {"1"})
 
 
 @pytest.mark.rule("F21", "F20")
