@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -29,6 +30,9 @@ from fhir_dmp.store.change import STAMP, Change, Lock, Stored
 from fhir_dmp.store.query import kept
 
 _STAMP = STAMP.decode()
+_CONDITIONAL = re.compile(rb'"reference":"([A-Z][A-Za-z]+\?[^"]*)')
+"""In compact JSON, in which no text can hold a bare quotation mark."""
+
 _SERVER_META = ("versionId", "lastUpdated")
 _SEEING: tuple[Action, ...] = ("read", "update", "delete")
 PATIENTS_OWN = "90"
@@ -67,7 +71,19 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     body = codec.dumps(whole)
     if len(body) > env.limits.resource:
         raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
+    _require_literal(ref, body)
     return Change(ref, version, before, body, indexed(ref, before, whole, context, env), only_labels)
+
+
+def _require_literal(ref: Ref, body: bytes) -> None:
+    """Refuse a reference by criteria that nothing resolved: a transaction does that, and what is stored names one resource.
+
+    https://hl7.org/fhir/R4/http.html#trules. What holds resources as they were sent may hold theirs.
+    """
+    found = _CONDITIONAL.search(body) if b"?" in body and ref.type not in ("Bundle", "Parameters") else None
+    if found is not None:
+        text = f"The reference {found[1].decode(errors='replace')[:200]!r} is resolved within a transaction alone."
+        raise InvalidStructure(text, expression=ref.type)
 
 
 def changed(

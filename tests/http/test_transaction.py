@@ -779,6 +779,25 @@ def test_entries_of_a_batch_do_not_refer_to_each_other(ehr):
     assert refused["outcome"]["issue"][0]["expression"] == ["Bundle.entry[1].resource.subject.reference"]
 
 
+def test_a_conditional_reference_is_resolved_or_refused(ehr):
+    """Criteria are no address: alone and in a batch, by PUT and by patch, they are 400. A stored Bundle keeps what its entries say."""
+    made = ehr.put("/Observation/o", observation("Patient/p", id="o")).json
+    criteria = observation(f"Patient?identifier={SYSTEM}|1")
+    held = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": criteria}]}
+    path = {"op": "replace", "path": "/subject/reference", "value": criteria["subject"]["reference"]}
+    refused = [
+        ehr.post("/Observation", criteria),
+        ehr.put("/Observation/o", {**criteria, "id": "o"}),
+        ehr.patch("/Observation/o", [path]),
+    ]
+    (batched,) = done(send(ehr, entry("POST", "Observation", criteria), kind="batch"))
+
+    assert [each.status_code for each in refused] == [400, 400, 400]
+    assert batched["status"] == "400"
+    assert ehr.get("/Observation/o").json == made
+    assert ehr.post("/Bundle", held).status_code == 201
+
+
 def test_a_batch_gives_no_right_that_its_entries_lack(with_scopes):
     """Refusals stand in their entry."""
     reader = with_scopes("system/Patient.rs")
