@@ -38,6 +38,8 @@ from typing import Any
 NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
 """Tokens that a deletion keeps, beside its compartments: rules tell by them whose work it is."""
 
+_LAST = "\U0010ffff"
+
 Scalar = str | int | bool | Decimal
 Row = Mapping[str, Any]
 EARTH = 6_371_008.8
@@ -178,7 +180,13 @@ def _side_by_side(queries: Sequence[Query]) -> Query:
 
 def prefix(field: str, text: str) -> Between:
     """Return the query for values that start with ``text``."""
-    return Between(field, text, text[:-1] + chr(ord(text[-1]) + 1))
+    return Between(field, text, end_of(text))
+
+
+def end_of(start: str) -> str:
+    """Return the first text, in the order of characters, behind all that begin with ``start``. No surrogate is a character."""
+    last = start.rstrip(_LAST)
+    return last[:-1] + ("\ue000" if last[-1] == "\ud7ff" else chr(ord(last[-1]) + 1))
 
 
 def matches(query: Query, row: Row) -> bool:  # noqa: C901, PLR0911 - one line for each word of the algebra

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_dmp.store.query import NOTHING, Eq, In, Not, both, either, matches, together
+from fhir_dmp.store.query import NOTHING, Eq, In, Not, both, either, matches, prefix, together
 
 TOKENS = ("a", "b", "c")
 SIMPLE = st.one_of(
@@ -38,3 +38,16 @@ def test_what_all_ask_is_said_once_and_values_stand_side_by_side():
 def test_no_query_finds_nothing():
     """The disjunction of nothing holds for no row."""
     assert together([]) == NOTHING
+
+
+TEXTS = st.text(st.sampled_from("ab\ud7ff\ue000\uffff\U0010ffff"), max_size=4)
+
+
+@given(TEXTS, TEXTS)
+def test_a_prefix_finds_what_begins_with_it_and_nothing_else(start, text):
+    """Whatever its last character is: surrogates are none that could follow it, and behind the last of all comes none."""
+    query = prefix("t", f"T.p={start}")
+
+    query.high.encode()
+    assert matches(query, {"t": [f"T.p={text}"]}) == text.startswith(start)
+    assert matches(query, {"t": [f"T.p={start}{text}"]})

@@ -29,6 +29,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.errors import Unavailable
+from fhir_dmp.store.query import end_of
 from fhir_dmp.stores.mongo.documents import Row, prepare_collection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,7 +127,7 @@ class Rows:
 
     def prefixed(self, prefix: str) -> Sequence[Mapping[str, Any]]:
         """Return all rows whose id begins so, by id."""
-        bounds = {"$gte": prefix, "$lt": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
+        bounds = {"$gte": prefix, "$lt": end_of(prefix)}
         with answering():
             return list(self.collection.find({"_id": bounds}, max_time_ms=self.millis).sort("_id"))
 
