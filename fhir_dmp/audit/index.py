@@ -113,8 +113,13 @@ def _shared(row: Row) -> _Sorted:
     agent, person, account = row.get("agent", _NOBODY), row.get("person", _NOBODY), row.get("account", _NOBODY)
     return _of_caller(
         (
-            *(person.get("id"), person.get("resource"), agent.get("operator"), account.get("identifier")),
-            *(account.get("id"), agent.get("client"), agent.get("organization")),
+            person.get("id"),
+            person.get("resource"),
+            agent.get("operator"),
+            account.get("identifier"),
+            account.get("id"),
+            agent.get("client"),
+            agent.get("organization"),
         ),
         (agent.get("role"), person.get("profession")),
         row.get("from"),

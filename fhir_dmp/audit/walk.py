@@ -29,8 +29,9 @@ class Stored:
         runs, rows, tiles = _read(self.ledger, self.runs)
         sight = Sight(runs[0].leaf, index=self.index)
         for run in runs:
-            for over, known in enumerate(_hashes(tiles, run.leaf, run.size)):
-                row = rows.get((run.writer, run.epoch, run.number + over))
+            _, _, writer, epoch, first, _ = run
+            for number, known in enumerate(_hashes(tiles, run.leaf, run.size), first):
+                row = rows.get((writer, epoch, number))
                 if row is None or not _beside(row):
                     return None
                 entry = taken(row)
