@@ -5,17 +5,36 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import resource
 import socket
 import time
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from fhir_dmp.metrics import FOLDER
 from fhir_dmp.settings import Settings
 
 ORPHAN_SECONDS = 1.0
+CONNECTIONS = 2048
+"""Connections that a worker keeps at once; whoever comes then waits until one ends.
+
+Each needs a file, and may make the worker keep a head and a short body: 400 MB if all of them do.
+"""
+
+FILES = 512
+"""Files that a worker has open beside its connections, at most."""
+
+SILENT_SECONDS = 30
+"""How long a connection may say nothing, or take to say what it asks for: until its headers are whole."""
+
+HEAD_BYTES = 64 * 1024
+"""What a connection makes a worker keep before its call begins: those of all connections have room in memory."""
+
+STOP_SECONDS = 7
+"""How long workers have to end what they began: containers are given ten until they are killed."""
 
 
 class PortError(Exception):
@@ -52,6 +71,7 @@ def _refused(host: str, port: int) -> OSError | None:
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until told to stop. Workers are spawned, not forked: a database client does not survive a fork."""
     multiprocessing.set_start_method("spawn", force=True)
+    files = _allow_files(CONNECTIONS + FILES)
     os.environ.update(settings.to_env(), **{FOLDER: str(settings.metrics_dir)})
     Granian(
         "fhir_dmp.wsgi:create_front",
@@ -63,8 +83,20 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         loop=Loops.uvloop,
         http=HTTPModes.http1,
         websockets=False,
+        http1_settings=HTTP1Settings(header_read_timeout=SILENT_SECONDS * 1000, max_buffer_size=HEAD_BYTES),
         backlog=2048,
+        backpressure=max(files - FILES, FILES // 4),
         respawn_failed_workers=True,
-        workers_kill_timeout=10,
+        workers_kill_timeout=STOP_SECONDS,
         log_level=LogLevels.error,
     ).serve()
+
+
+def _allow_files(wanted: int) -> int:
+    """Let this process and its workers open so many files, if the system lets us, and return how many they may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import socket
 import threading
 import time
@@ -13,8 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from fhir_dmp.serve import SILENT_SECONDS
 from tests.journeys.conftest import start, stop
 
+SILENT = 2500
 PATIENT = b'{"resourceType":"Patient","name":[{"family":"Durand"}]}'
 
 
@@ -96,6 +99,28 @@ def test_heads_that_never_end_and_connections_that_say_nothing_keep_nobody(serve
 
         for _ in range(20):
             assert requests.get(f"{server.fhir}/Patient?_count=1", headers=sent, timeout=15).status_code == 200
+
+
+@pytest.fixture
+def many_files():
+    """Let this process have as many connections as the test wants."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < SILENT + 500:
+        pytest.skip(f"this machine lets a process open {before[1]} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], SILENT + 500), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_thousands_that_say_nothing_keep_nobody_out(server, many_files):
+    """More than a worker of a common server lets in; whoever comes behind them is answered before the first of them is let go."""
+    sent = bearer(server)
+    with ExitStack() as others:
+        for _ in range(SILENT):
+            others.enter_context(connect(server))
+
+        for _ in range(10):
+            assert requests.get(f"{server.fhir}/Patient?_count=1", headers=sent, timeout=SILENT_SECONDS / 2).ok
 
 
 @pytest.mark.parametrize("kind", ["length", "chunks"])
