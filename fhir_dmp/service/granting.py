@@ -102,21 +102,26 @@ class Granting:
         return decision
 
     def _as_its_documents(self, row: Row, decision: Decision) -> Decision:
-        """Return the decision for a Binary: that for the documents which name it, if there are any; its author has it anyhow.
+        """Return the decision for a Binary: that for the documents of its author which name it, if there are any; its author has it anyhow.
 
-        https://hl7.org/fhir/R4/binary.html#security: a Binary has no labels of its own, and is seen by who sees what it belongs to.
+        https://hl7.org/fhir/R4/binary.html#security: a Binary has no labels of its own, and is seen by who sees what it belongs to. Whoever
+        knows its id can write that a document is of it, so those of others open nothing; what hides one of them hides it.
         """
         if decision.reasons == ("author",) or not (decision.permit or decision.reasons == (NO_RULE,)):
             return decision
         urls = (row["_id"], f"{self._context.base_url}/{row['_id']}")
         naming = In("t", tuple(f"DocumentReference.location={url}" for url in urls))
         documents = self._env.store.search(naming, Page(_MOST_DOCUMENTS)).rows
-        for document in documents:
-            found = self.decide("read", document.index)
-            if found.permit:
-                reasons = tuple(f"{document.ref}: {reason}" for reason in found.reasons)
-                return Decision(permit=True, reasons=reasons, patients=tuple(document.index.get("pt") or ()))
-        return Decision(permit=False, reasons=("its documents are hidden",)) if documents else decision
+        own = [each for each in documents if not _written_by(row).isdisjoint(_written_by(each.index))]
+        judged = [(each, self.decide("read", each.index)) for each in own or documents]
+        seen = [(each, found) for each, found in judged if found.permit]
+        if not documents or not (own or decision.permit):
+            return decision
+        if not seen or (not own and len(seen) < len(judged)):
+            return Decision(permit=False, reasons=("its documents are hidden",))
+        document, found = seen[0]
+        reasons = tuple(f"{document.ref}: {reason}" for reason in found.reasons)
+        return Decision(permit=True, reasons=reasons, patients=tuple(document.index.get("pt") or ()))
 
     def _as_its_targets(self, row: Row, decision: Decision, known: Mapping[Ref, Stored] | None = None) -> Decision:
         """Return the decision for a Provenance: it is seen by who sees all that it is about, which are no others of its kind.
@@ -338,6 +343,11 @@ class Granting:
 
     def _note(self, reasons: Iterable[str]) -> None:
         self._used.update(dict.fromkeys(reasons))
+
+
+def _written_by(row: Row) -> frozenset[str]:
+    """Return who wrote version 1 of the row, as it was stamped."""
+    return frozenset(row.get("au") or ())
 
 
 def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False, writes: bool = False) -> Granting:

@@ -20,7 +20,7 @@ A row is a mapping of index fields:
 ``del``     True for a deleted resource: no body, and of ``t`` what rules narrow by
 ==========  ===========================================================================================
 
-A superseded version keeps what rules narrow by: all but ``w``, and of ``sec`` and ``ca`` its own and the present ones.
+A superseded version keeps what rules narrow by: all but ``w``, and of ``pt``, ``sec`` and ``ca`` its own and the present ones.
 
 The adapter compiles a Query to the database's filter; ``matches`` says what it must mean. A contract test holds the two
 together. An empty ``Or`` or ``In`` matches nothing, an empty ``And`` everything.

@@ -63,6 +63,42 @@ def test_a_masked_document_hides_its_content(world):
     assert world.holder().read(binary).status == 200
 
 
+def named_by(actor, patient, binary, *flags):
+    """Store a document of the actor's own that names the content; return its reference."""
+    tree = document(patient, *flags)
+    tree["content"][0]["attachment"]["url"] = binary
+    return f"DocumentReference/{actor.made(tree)['id']}"
+
+
+@pytest.mark.parametrize("within", [True, False], ids=["of the record", "of another record"])
+def test_a_document_of_somebody_elses_opens_no_content(world, within):
+    """Who knows the id of a content that is hidden from them, and writes a document that names it, reads it no more than before."""
+    whose = world.patient if within else world.new_patient()
+    binary = f"Binary/{world.ehr.made({**TEXT, 'securityContext': {'reference': whose}})['id']}"
+    named_by(world.ehr, whose, binary, "MASQUE_PS")
+    doctor = world.professional("1")
+    callers = [doctor] if within else [doctor, world.holder(), world.system("ehr-two", "ehr", "urn:s|2")]
+    before = [each.read(binary).status for each in callers]
+    for each in callers:
+        named_by(each, world.patient, binary)
+
+    assert before == [404] * len(callers)
+    assert [each.read(binary).status for each in callers] == before
+    assert world.holder(whose).read(binary).status == 200
+
+
+def test_a_document_of_another_author_may_hide_a_content_of_the_record(world):
+    """Where its own author wrote none, it is seen by who sees the record and all documents that name it."""
+    binary = f"Binary/{world.ehr.made({**TEXT, 'securityContext': {'reference': world.patient}})['id']}"
+    made = named_by(world.system("lab", "lab"), world.patient, binary)
+    doctor = world.professional("1")
+    before = doctor.read(binary).status
+
+    say(world.holder(), "mask", item={"reference": made})
+
+    assert (before, doctor.read(binary).status, world.holder().read(binary).status) == (200, 404, 200)
+
+
 def test_a_content_of_no_document_follows_its_security_context(world):
     """The record that it names, and without one its author alone."""
     of_record = f"Binary/{world.ehr.made({**TEXT, 'securityContext': {'reference': world.patient}})['id']}"

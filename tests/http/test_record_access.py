@@ -482,3 +482,29 @@ def test_what_the_patient_wrote_is_a_category_of_its_own(world, item):
 
     assert operator.search("Observation").ids == {item.split("/")[1]}
     assert doctor.search("Observation").ids == {item.split("/")[1], own["id"]}
+
+
+def test_what_was_moved_to_another_record_is_past_in_neither(world):
+    """A result that was filed under the wrong patient: from its correction on, nobody finds by history what vread does not show them."""
+    other = world.new_patient()
+    made = world.ehr.made(observation(world.patient))
+    ref = f"Observation/{made['id']}"
+
+    def versions(who):
+        listed = who.history("Observation").body
+        found = [entry["resource"]["meta"]["versionId"] for entry in listed["entry"]] if "entry" in listed else []
+        assert listed["total"] == len(found)
+        assert found == [each for each in "4321" if who.vread(ref, each).status == 200]
+        return found
+
+    world.ehr.update(changed(made, status="amended"))
+    before = versions(world.holder()), versions(world.holder(other))
+    world.ehr.update(changed(made, subject={"reference": other}))
+    moved = versions(world.holder()), versions(world.holder(other))
+    world.ehr.update(changed(made))
+    back = versions(world.holder()), versions(world.holder(other))
+
+    assert before == (["2", "1"], [])
+    assert moved == ([], ["3"])
+    assert back == (["4", "2", "1"], [])
+    assert versions(world.ehr) == ["4", "3", "2", "1"]

@@ -68,8 +68,8 @@ class Current(Row):
 class Version(Row):
     """What ``current`` held before, with the fields that rules narrow by; ``_id`` is ``Type/id/version``.
 
-    ``un`` is the ``lu`` of the version that came after it, ``own`` are the labels of this very version. ``sec`` and ``ca`` hold the present
-    version's as well, so that the stricter wins, and are all that ever changes.
+    ``un`` is the ``lu`` of the version that came after it, ``own`` are the labels of this very version, ``whose`` the patients where they are
+    others than now. ``pt``, ``sec`` and ``ca`` hold the present version's as well, so that the stricter wins, and are all that ever changes.
     """
 
     meta = {
@@ -90,6 +90,7 @@ class Version(Row):
     au = ListField(StringField())
     sec = ListField(StringField())
     own = ListField(StringField())
+    whose = ListField(StringField())
     ca = ListField(StringField())
     gone = BooleanField(db_field="del")
     new = BooleanField()

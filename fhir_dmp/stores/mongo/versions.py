@@ -10,7 +10,8 @@ from fhir_dmp.store.change import Change, Stored
 from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.transaction import Transaction
 
-_KEPT = ("t", "r", "pt", "au", "ds", "new")
+_KEPT = ("t", "r", "au", "ds", "new")
+_JUDGED = ("pt", "sec", "ca")
 _Row = dict[str, Any]
 Replaced = tuple[Change, Stored, Stored]
 """A change, the version that it replaces, the version that it makes."""
@@ -34,13 +35,13 @@ def _replace(replaced: Sequence[Replaced], transaction: Transaction) -> bool:
         return False
     transaction.insert("versions", [_superseded(*each) for each in replaced])
     relabelled = [
-        (versions_of(change.ref), [{"$set": _judged_as(change)}])
+        (versions_of(change.ref), [{"$set": _judged_as(change, before)}])
         for change, before, _ in replaced
         if before.version > 1 and _relabels(change, before)
     ]
     if (
         relabelled
-    ):  # past versions are judged by the labels and the category that the resource has now, beside their own
+    ):  # past versions are judged by the records, labels and category that the resource has now, beside their own
         transaction.update("versions", relabelled)
     return True
 
@@ -59,6 +60,10 @@ def _superseded(change: Change, before: Stored, after: Stored) -> _Row:
     labels = before.index.get("sec") or []
     row.update(_given(own=labels, sec=sorted({*labels, *(change.index.get("sec") or ())})))
     row.update(_given(ca=sorted({ca for ca in (before.index.get("ca"), change.index.get("ca")) if ca})))
+    patients, now = before.index.get("pt") or [], change.index.get("pt") or []
+    if patients:
+        moved = not set(now) <= set(patients)
+        row.update(_given(whose=patients if moved else [], pt=list(dict.fromkeys([*patients, *now]))))
     row.update(_id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co)
     row["un"] = after.lu
     if before.body is None:
@@ -74,7 +79,7 @@ def _given(**values: Sequence[str]) -> _Row:
 
 def _relabels(change: Change, before: Stored) -> bool:
     """Tell whether the change alters what past versions are judged by."""
-    return any(change.index.get(name) != before.index.get(name) for name in ("sec", "ca"))
+    return any(change.index.get(name) != before.index.get(name) for name in _JUDGED)
 
 
 def versions_of(ref: Ref | str) -> _Row:
@@ -82,9 +87,13 @@ def versions_of(ref: Ref | str) -> _Row:
     return {"_id": {"$gte": f"{ref}/", "$lt": f"{ref}0"}}
 
 
-def _judged_as(change: Change) -> _Row:
+def _judged_as(change: Change, before: Stored) -> _Row:
     labels, category = list(change.index.get("sec") or ()), change.index.get("ca")
     judged: _Row = {"sec": {"$setUnion": [{"$ifNull": ["$own", []]}, {"$literal": labels}]}}
+    if change.index.get("pt") != before.index.get("pt"):
+        own, now = {"$ifNull": ["$whose", "$pt", []]}, {"$literal": list(change.index.get("pt") or ())}
+        both = {"$cond": [{"$eq": [own, []]}, "$pt", {"$setUnion": [own, now]}]}
+        judged |= {"whose": {"$ifNull": ["$whose", "$pt"]}, "pt": both}
     if category:
         judged["ca"] = {"$setUnion": [{"$ifNull": ["$ca", []]}, [{"$literal": category}]]}
     return judged
