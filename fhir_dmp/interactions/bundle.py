@@ -16,7 +16,7 @@ from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Interaction, P
 from fhir_dmp.errors import FhirError, Gone, Invalid, NotSupported
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, entries, named
+from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, entries, full, named, size_of
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
@@ -53,16 +53,20 @@ def batch(
         except FhirError as error:
             acts[place] = refuse(Call("batch"), error)
     names = frozenset(item.full_url for item in items if item.full_url and item.full_url.startswith(PLACEHOLDERS))
+    room = env.limits.body
     for item in sorted(items, key=lambda item: ORDER[item.method]):
         try:
             with At(item.place):
                 require_apart(item.tree, names)
-        except Invalid as error:
+                if item.method in READS and room <= 0:
+                    raise full(env)
+        except FhirError as error:
             acts[item.place] = refuse(item.call, error)
             continue
         mark = f"{call.mark}/{item.place}" if call.mark else None
         act = do(replace(item.call, prefer=call.prefer, strict=call.strict, mark=mark, provenance=call.provenance))
-        acts[item.place] = _headless(act) if item.method == "HEAD" else act
+        acts[item.place] = act = _headless(act) if item.method == "HEAD" else act
+        room -= size_of(act) if item.method in READS else 0
     done = tuple(acts[place] for place in sorted(acts))
     return Result("ok", bundle("batch-response", _answers(done, context, call)), entries=done)
 
@@ -122,15 +126,23 @@ def _change(sheet: Sheet) -> None:
                 require_unused(ref, found)
             item.change = next_version(call, tree, found, context, sheet.grant, env)
             item.existing = item.existing or found
+            _rely(item, found, sheet)
         elif method == "PATCH":
             call = replace(item.call, id=ref.id, body=linked(item, sheet))
             item.change = patched(call, before.get(ref), context, sheet.grant, env)
             item.existing = before.get(ref)
+            _rely(item, item.existing, sheet)
         elif item.existing is None and ref not in made:
             item.change = prepare(ref, None, resolved(item, sheet), context, env)
             made.add(ref)
 
     sheet.each(("DELETE", "POST", "PUT", "PATCH"), change)
+
+
+def _rely(item: Item, found: Stored | None, sheet: Sheet) -> None:
+    """Let the commit hold to the version that an entry changes nothing of: it is the entry's answer, and its condition (``If-Match``)."""
+    if item.change is None and found is not None:
+        sheet.relied_on[found.ref] = found.version
 
 
 def _operate(operations: Operations, sheet: Sheet) -> None:

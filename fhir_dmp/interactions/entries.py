@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from fhir_dmp.call import Act, Call, Context, Env
 from fhir_dmp.clock import instant
-from fhir_dmp.errors import FhirError, Invalid, Issue, NotSupported, TooLong, UnknownType
+from fhir_dmp.definitions.model import OperationDef
+from fhir_dmp.errors import FhirError, Invalid, Issue, NotSupported, TooCostly, TooLong, UnknownType
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import STATUS, Entry
 from fhir_dmp.fhir.outcome import outcome
@@ -142,12 +143,22 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     if call.name.startswith("search"):
         return Asked(place, "GET" if method == "POST" else method, _searching(call, tree))
     if call.operation is not None:
-        return Asked(place, "OPERATION" if _affects_state(call, env) else "GET", call)
+        return Asked(place, "OPERATION" if _operation(call, env).affects_state else "GET", call)
     if method == "PATCH":
         return Asked(place, method, replace(call, body=_patch(tree)), full_url=full_url)
     if method in ("POST", "PUT"):
         _require_resource(tree, method, call)
     return Asked(place, method, call, tree or {}, full_url)
+
+
+def full(env: Env) -> TooCostly:
+    """Return the refusal of a read whose bundle has read as much already as one body holds (``limits.body``)."""
+    return TooCostly(f"The reads before it brought {env.limits.body} bytes: ask for this one alone.")
+
+
+def size_of(act: Act) -> int:
+    """Return how many bytes an act brought."""
+    return len(act.result.body or b"") if act.result else 0
 
 
 def _searching(call: Call, tree: Any) -> Call:
@@ -171,11 +182,15 @@ def _patch(tree: Any) -> Any:
         raise Invalid("Binary.data is not base64.", expression="Bundle.resource.data") from None
 
 
-def _affects_state(call: Call, env: Env) -> bool:
+def _operation(call: Call, env: Env) -> OperationDef:
+    """Return the operation that the entry calls; one that answers with a file (Binary), which no Bundle holds, is sent alone."""
     try:
-        return find(call, env.definitions).affects_state
+        found = find(call, env.definitions)
     except NotSupported as error:
         raise NotSupported(str(error), expression="Bundle.request.url") from None
+    if any(each.use == "out" and each.type == "Binary" for each in found.parameters):
+        raise NotSupported(f"${found.code} is sent alone, not in a bundle.", expression="Bundle.request.url")
+    return found
 
 
 def _require_resource(tree: Any, method: str, call: Call) -> None:

@@ -30,6 +30,7 @@ from fhir_dmp.interactions.bundle import batch, named, transaction
 from fhir_dmp.interactions.capabilities import capabilities
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
+from fhir_dmp.interactions.entries import full, size_of
 from fhir_dmp.interactions.history import history
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.options import options
@@ -194,11 +195,8 @@ def _shut(context: Context, reasons: tuple[str, ...]) -> Refused:
 
 
 def _batch(call: Call, context: Context, env: Env) -> Result:
-    def refuse(entry: Call, error: FhirError) -> Act:
-        turn_away(entry, error, context, env)
-        return Act(entry, error=error)
-
-    result = batch(call, context, env, partial(_entry, context=context, env=env), refuse)
+    do, refuse = partial(_entry, context=context, env=env), partial(_refused, context=context, env=env)
+    result = batch(call, context, env, do, refuse)
     failed = any(entry.error is not None for entry in result.entries)
     told = replace(result, entries=tuple(entry for entry in result.entries if entry.result is not _DONE_BEFORE))
     _recorded(Act(replace(call, mark=None) if failed else call, told), context, env)
@@ -319,14 +317,21 @@ def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
 
     What it did is done: a read that fails now, and be it for want of the database, is an entry that failed.
     """
-
-    def read(call: Call) -> Act:
+    acts: list[Act] = []
+    room = env.limits.body
+    for call in plan.reads:
         try:
-            return _entry(call, context, env)
+            acts.append(_entry(call, context, env) if room > 0 else _refused(call, full(env), context, env))
         except Unavailable as error:
-            return Act(call, error=error)
+            acts.append(Act(call, error=error))
+        room -= size_of(acts[-1])
+    return acts
 
-    return [read(call) for call in plan.reads]
+
+def _refused(call: Call, error: FhirError, context: Context, env: Env) -> Act:
+    """Return the act of an entry that is refused, once its event is durable."""
+    turn_away(call, error, context, env)
+    return Act(call, error=error)
 
 
 def _recorded(act: Act, context: Context, env: Env, owed: tuple[Change, ...] = ()) -> Result:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from fhir_dmp.service.tokens import Tokens
+from tests.http.conftest import register
 
 PATIENT = {"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "1"}]}
 R4 = "application/fhir+json; fhirVersion=4.0"
@@ -45,6 +46,19 @@ def test_a_body_of_unknown_length_is_not_cut_at_the_limit(small_ehr, monkeypatch
 
     assert answer.status_code == 413
     assert answer.json["issue"][0]["code"] == "too-long"
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_the_reads_of_a_bundle_end_where_their_answers_fill_a_body(small_ehr, kind):
+    """Each further one is refused by itself, with its event: nobody has a thousand pages put together in the server's memory."""
+    small_ehr.put("/Patient/long", {**PATIENT, "id": "long", "name": [{"text": "a" * 30_000}]})
+    reads = [{"request": {"method": "GET", "url": "Patient/long"}}] * 5
+
+    answer = small_ehr.post("", {"resourceType": "Bundle", "type": kind, "entry": reads})
+
+    assert [entry["response"]["status"][:3] for entry in answer.json["entry"]] == ["200", "200", "200", "422", "422"]
+    auditor = register(small_ehr.app, "auditor-small", role="auditor", scopes=("system/AuditEvent.rs",))
+    assert len(auditor.get("/AuditEvent?date=ge2000&subtype=read&outcome=4").json["entry"]) == 2
 
 
 @pytest.mark.parametrize("method", ["put", "delete"])

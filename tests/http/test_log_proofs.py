@@ -193,3 +193,14 @@ def test_no_byte_of_the_log_leaves_before_its_event(sealed, auditor, app, monkey
 def test_the_whole_log_is_for_auditors_alone(sealed, ehr):
     """An EHR with every scope is refused."""
     assert ehr.get("/AuditEvent/$entries").status_code == 403
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_a_page_of_the_log_is_no_entry_of_a_bundle(sealed, auditor, kind):
+    """Its lines are no resource: it is asked for alone, where one page is one answer."""
+    request = {"method": "GET", "url": "AuditEvent/$entries"}
+    answer = auditor.post("", {"resourceType": "Bundle", "type": kind, "entry": [{"request": request}]})
+
+    told = answer.json if kind == "transaction" else answer.json["entry"][0]["response"]["outcome"]
+    assert answer.status_code == (400 if kind == "transaction" else 200)
+    assert told["issue"][0]["code"] == "not-supported"

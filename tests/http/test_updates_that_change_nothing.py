@@ -99,6 +99,33 @@ def test_entries_that_change_nothing_make_no_version(ehr, weight, kind):
     assert versions(ehr, "Observation/w") == versions(ehr, "Patient/p") == 1
 
 
+@pytest.mark.parametrize("condition", [{"ifMatch": 'W/"1"'}, {}], ids=["a version", "none"])
+def test_a_transaction_rests_on_what_it_changes_nothing_of(app, ehr, weight, monkeypatch, condition):
+    """Somebody changes it while the transaction is on its way: its version is answered as it is then, or does not hold any more."""
+    server, other = app.extensions["fhir_dmp"], ehr.fresh()
+    commit = server.store.commit
+
+    def overtaken(wanted):
+        monkeypatch.setattr(server.store, "commit", commit)
+        assert other.put("/Observation/w", WEIGHT % b"41").headers["ETag"] == 'W/"2"'
+        return commit(wanted)
+
+    monkeypatch.setattr(server.store, "commit", overtaken)
+    entries = [
+        {"request": {"method": "PUT", "url": "Observation/w", **condition}, "resource": json.loads(WEIGHT % b"36.70")},
+        {"request": {"method": "PUT", "url": "Patient/p"}, "resource": {"resourceType": "Patient", "id": "p"}},
+    ]
+    sent = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).replace("36.7,", "36.70,")
+
+    answer = ehr.post("", sent.encode())
+
+    if condition:
+        assert answer.status_code == 412
+        assert ehr.get("/Patient/p").status_code == 404
+    else:
+        assert [entry["response"]["etag"] for entry in answer.json["entry"]] == ['W/"3"', 'W/"1"']
+
+
 def test_who_may_not_update_it_learns_nothing_by_what_is_there(world):
     """The same refusal for the same content as for any other."""
     made = world.ehr.made(observation(world.patient))
