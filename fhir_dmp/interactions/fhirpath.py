@@ -22,7 +22,10 @@ LONGEST_PATH = 1000
 FUNCTIONS = frozenset(
     "as contains count empty endsWith exists extension first is last not ofType single skip startsWith tail take where".split()
 )
-"""What a path may call: functions that choose among elements, and none whose work grows beyond the document."""
+"""What a path may call: functions that choose among elements, and none whose work grows beyond the document.
+
+Nor may it name a variable: by ``%context`` each ``where`` would begin at the whole document again, for each of its elements.
+"""
 
 _CALLED = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'")
@@ -45,7 +48,10 @@ def places(tree: Mapping[str, Any], path: str) -> list[Place]:
     """
     if len(path) > LONGEST_PATH:
         raise Invalid(f"A path has up to {LONGEST_PATH} characters.")
-    refused = set(_CALLED.findall(_QUOTED.sub("''", path))) - FUNCTIONS
+    bare = _QUOTED.sub("''", path)
+    if "%" in bare:
+        raise Invalid("A path of a patch begins at its resource, and names no variable (%…).")
+    refused = set(_CALLED.findall(bare)) - FUNCTIONS
     if refused:
         raise Invalid(f"A path of a patch may not call {', '.join(sorted(refused))[:100]}.")
     marks = _Marks(tree)

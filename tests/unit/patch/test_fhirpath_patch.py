@@ -194,6 +194,8 @@ def test_what_does_not_apply_is_unprocessable(asked):
         operation("add", path="Patient", name="contact", value=("part", [1])),
         operation("delete", path="Patient.name.where(family.matches('(a+)+$'))"),
         operation("delete", path="Patient.repeat(name)"),
+        operation("delete", path="Patient.name.where(%context.name.where(%context.name.exists()).exists())"),
+        operation("delete", path="Patient.name.where(%`context`.name.exists())"),
         operation("delete", path="Patient" + ".name" * 300),
     ],
 )
