@@ -10,6 +10,7 @@ from flask_smorest import Api
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from fhir_dmp.app.server import FHIR_PATH, Server, create_server
+from fhir_dmp.errors import Invalid
 from fhir_dmp.http.bodies import share_threads
 from fhir_dmp.http.cors import Cors
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
@@ -19,7 +20,7 @@ from fhir_dmp.http.fhir.endpoint import Endpoint
 from fhir_dmp.http.fhir.plain import PlainCalls
 from fhir_dmp.http.fhir.routes import fhir_blueprint
 from fhir_dmp.http.health import health_blueprint
-from fhir_dmp.http.middleware import Reception
+from fhir_dmp.http.middleware import LOST, Reception
 from fhir_dmp.http.oauth.authorize import AuthorizePages, authorize_blueprint
 from fhir_dmp.http.oauth.routes import oauth_blueprint, well_known_blueprint
 from fhir_dmp.http.oauth.sign_in import SignInPages, sign_in_blueprint
@@ -30,6 +31,7 @@ from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.origins import Origins
 from fhir_dmp.settings import Settings
 
+_LOST = "A header is not ASCII."
 _log = structlog.get_logger(__name__)
 
 
@@ -69,8 +71,10 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     app.register_blueprint(health_blueprint(server.store.ready))
 
     @app.before_request
-    def methods() -> Response | None:
+    def before() -> Response | None:
         here = request.path == FHIR_PATH or request.path.startswith(f"{FHIR_PATH}/")
+        if request.environ.get(LOST):
+            return endpoint.turn_away(Invalid(_LOST)) if here else Response(_LOST, 400, content_type="text/plain")
         return endpoint.options() if request.method == "OPTIONS" and here else None
 
     @app.errorhandler(HTTPException)

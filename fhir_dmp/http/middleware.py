@@ -19,6 +19,9 @@ _INVALID = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
 Environ = dict[str, Any]
 """The WSGI environment of one request."""
 
+LOST = "fhir_dmp.lost"
+"""Where the environment says that a header was sent which could not be read: it is not passed over in silence."""
+
 _WEIGHT = re.compile(r"[01](\.\d{0,3})?\Z")
 Language = Literal["fr", "en"]
 LANGUAGES: tuple[Language, ...] = ("fr", "en")

@@ -20,7 +20,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 from fhir_dmp.errors import TooMany
 from fhir_dmp.fibres import Fibre, Threads, on_loop
-from fhir_dmp.http.middleware import Environ
+from fhir_dmp.http.middleware import LOST, Environ
 
 T = TypeVar("T")
 Headers = list[tuple[str, str]]
@@ -36,7 +36,6 @@ SLOWEST = 4096
 """Bytes each second that the sender of a longer one sends after that time: who reads it is wanted by others."""
 
 _UNREAD = frozenset({"user-agent", "referer", "from"})
-_UNREADABLE = (400, [("Content-Type", "text/plain")], b"A header is not ASCII.")
 _FAULT = (500, [("Content-Type", "text/plain")], b"The server met a fault.")
 _BUSY = (503, [("Content-Type", "text/plain"), ("Retry-After", "1")], b"The server is busy; try again in a moment.")
 _log = structlog.get_logger(__name__)
@@ -85,9 +84,6 @@ class Front:
     async def __rsgi__(self, scope: Scope, proto: Any) -> None:
         """Answer one request."""
         loop = asyncio.get_running_loop()
-        if lost_headers(scope):
-            proto.response_bytes(*_UNREADABLE)
-            return
         environ = environ_of(scope)
         short = is_short(environ)
         environ["wsgi.input"] = (
@@ -183,6 +179,7 @@ def environ_of(scope: Scope) -> Environ:
         environ["HTTP_HOST"] = scope.authority
     if "HTTP_TRANSFER_ENCODING" in environ:
         environ["wsgi.input_terminated"] = True
+    environ[LOST] = lost_headers(scope)
     return environ
 
 

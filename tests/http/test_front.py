@@ -297,6 +297,24 @@ def test_a_fault_of_the_application_says_nothing_outside():
     assert not any(b"Durand" in body for _, _, body in answers)
 
 
+def test_a_header_that_cannot_be_read_is_refused_with_its_event(front, ehr, auditor, anonymous):
+    """Whatever it would have asked: by name, to who is known; the condition of an update would not be heard, for one."""
+    ehr.put("/Patient/p", {"resourceType": "Patient", "id": "p"})
+    sent = bearer(ehr, **{"if-match": 'W/"é"'})
+
+    known, unknown, page = ask(
+        front,
+        (scope("GET", "/fhir/Patient/p", sent), ()),
+        (scope("GET", "/fhir/Patient/p", sent[1:]), ()),
+        (scope("GET", "/oauth/jwks", sent[1:]), ()),
+    )
+
+    assert [status for status, _, _ in (known, unknown, page)] == [400, 401, 400]
+    assert "ASCII" in json.loads(known[2])["issue"][0]["diagnostics"]
+    assert len(auditor.get("/AuditEvent?date=ge2000&agent=ehr-one&outcome=4").json["entry"]) == 1
+    assert ask(front, (scope("GET", "/fhir/Patient/p", bearer(ehr, referer="é")), ()))[0][0] == 200
+
+
 def test_the_environment_tells_what_was_sent():
     """Repeated headers are joined, text becomes Latin-1 as WSGI wants it, and no name poses as another."""
     sent = [("cookie", "a=1"), ("cookie", "b=2"), ("accept", "x"), ("accept", "y"), ("x_forwarded_for", "192.0.2.9")]

@@ -23,7 +23,7 @@ from fhir_dmp.http.errors import from_werkzeug, render_error
 from fhir_dmp.http.fhir.endpoint import Endpoint
 from fhir_dmp.http.fhir.render import REASONS, status_and_headers
 from fhir_dmp.http.fhir.represent import packed
-from fhir_dmp.http.middleware import Environ, path_of, raw_bearer
+from fhir_dmp.http.middleware import LOST, Environ, path_of, raw_bearer
 from fhir_dmp.service.perform import perform
 
 StartResponse = Callable[..., Any]
@@ -143,7 +143,8 @@ class PlainCalls:
 
 def _asks_for_no_more(environ: Environ) -> bool:
     return (
-        environ.get("HTTP_ACCEPT", "*/*") in _ANYTHING
+        not environ.get(LOST)
+        and environ.get("HTTP_ACCEPT", "*/*") in _ANYTHING
         and _CODINGS.issuperset(environ.get("HTTP_ACCEPT_ENCODING", "").replace(" ", "").split(","))
         and not any(name in environ for name in ASKS_FOR_MORE)
     )
