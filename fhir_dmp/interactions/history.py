@@ -6,7 +6,7 @@ Who polls with ``_since`` set to the bundle's own ``meta.lastUpdated`` misses no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -48,7 +48,7 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     sieve = sieve_of(grant, "read") if call.id else sieve_of(grant, "search", histories=env.store)
     scope, before = _scope(call, asked, sieve.allowed)
     part = subset_of(asked.used, env.definitions)
-    found = _found(scope, asked.count, listing.after[0] if listing.after else before, sieve, env)
+    found = _found(scope, asked.count, listing.after[0] if listing.after else before, sieve, grant, env)
     counted = listing.place is None and asked.at is None and sieve.is_exact
     return Result(
         "ok",
@@ -65,13 +65,22 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     )
 
 
-def _found(scope: Scope, count: int, before: str | None, sieve: Sieve, env: Env) -> Found:
+def _found(scope: Scope, count: int, before: str | None, sieve: Sieve, grant: Grant, env: Env) -> Found:
     """Return a page of the versions that precede the moment (as ``lu``)."""
 
     def find(limit: int, after: Keys) -> Found:
-        return env.store.history(scope, HistoryPage(limit, after[0] if after else None))
+        page = env.store.history(scope, HistoryPage(limit, after[0] if after else None))
+        return replace(page, rows=tuple(row for row in page.rows if _as_it_was(row, grant, env)))
 
     return filled(sieve, count, (before,) if before else None, find) if count else Found((), more=False)
+
+
+def _as_it_was(row: Stored, grant: Grant, env: Env) -> bool:
+    """Tell whether a past Provenance is seen by what it was about then; all else is found by that."""
+    if row.ref.type != "Provenance" or "un" not in row.index:
+        return True
+    whole = env.store.find_version(row.ref, row.version)
+    return whole is not None and grant.decide("read", whole.index).permit
 
 
 def _read(params: Params, limits: Limits, now: datetime, *, strict: bool) -> _Asked:

@@ -26,7 +26,7 @@ from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.store.change import STAMP, Change, Lock, Stored
+from fhir_dmp.store.change import NOBODYS, STAMP, Change, Lock, Stored
 from fhir_dmp.store.query import kept
 
 _STAMP = STAMP.decode()
@@ -248,7 +248,7 @@ def entity(change: Change) -> Entity:
 
 def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
-    return Entity(row.ref, row.version, tuple(row.index.get("pt") or ()))
+    return Entity(row.ref, row.version, tuple(each for each in row.index.get("pt") or () if each != NOBODYS))
 
 
 def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:

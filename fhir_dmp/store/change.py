@@ -15,6 +15,10 @@ STAMP = b"0000-00-00T00:00:00.000000Z"
 """Stands in a body for ``meta.lastUpdated`` until the commit knows the moment; no valid instant, and as wide as one."""
 
 
+NOBODYS = "-"
+"""Stands among the patients of past versions (``pt``) of what is in no record any more: nobody's token reaches all of these."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """One version of a resource as the store holds it.

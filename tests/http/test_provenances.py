@@ -105,6 +105,24 @@ def test_the_provenance_of_what_is_hidden_is_as_absent(world, hiding):
         assert "search" in everywhere(reader, provenance, ref)
 
 
+def test_a_past_provenance_is_seen_by_what_it_was_about_then(world):
+    """That it is about something else now opens none of its past, by number or in any history."""
+    hidden, plain = (world.ehr.made(document(world.patient, *flags))["id"] for flags in (("MASQUE_PS",), ()))
+    made = world.ehr.made(about(f"DocumentReference/{hidden}"))
+    ref, doctor = f"Provenance/{made['id']}", world.professional("2")
+    target = [{"reference": f"DocumentReference/{plain}"}]
+    assert world.ehr.update(changed(made, target=target)).status == 200
+
+    def versions(who):
+        histories = who.history(ref), who.history("Provenance"), who.ask(Call("history-system"))
+        found = [each["resource"] for history in histories for each in history.body["entry"] if "resource" in each]
+        return [each["meta"]["versionId"] for each in found if each["id"] == made["id"]]
+
+    assert [doctor.vread(ref, version).status for version in (1, 2)] == [404, 200]
+    assert versions(doctor) == ["2"] * 3
+    assert versions(world.ehr) == ["2", "1"] * 3
+
+
 def test_one_of_several_that_is_hidden_hides_the_whole(world):
     """What a transaction made together is told together, or not at all."""
     entries = [

@@ -494,17 +494,20 @@ def test_what_was_moved_to_another_record_is_past_in_neither(world):
         listed = who.history("Observation").body
         found = [entry["resource"]["meta"]["versionId"] for entry in listed["entry"]] if "entry" in listed else []
         assert listed["total"] == len(found)
-        assert found == [each for each in "4321" if who.vread(ref, each).status == 200]
+        assert found == [each for each in "54321" if who.vread(ref, each).status == 200]
         return found
 
     world.ehr.update(changed(made, status="amended"))
     before = versions(world.holder()), versions(world.holder(other))
     world.ehr.update(changed(made, subject={"reference": other}))
     moved = versions(world.holder()), versions(world.holder(other))
+    world.ehr.update(changed({key: value for key, value in made.items() if key != "subject"}))
+    nobodys = versions(world.holder()), versions(world.holder(other))
     world.ehr.update(changed(made))
     back = versions(world.holder()), versions(world.holder(other))
 
     assert before == (["2", "1"], [])
     assert moved == ([], ["3"])
-    assert back == (["4", "2", "1"], [])
-    assert versions(world.ehr) == ["4", "3", "2", "1"]
+    assert nobodys == ([], [])
+    assert back == (["5", "2", "1"], [])
+    assert versions(world.ehr) == ["5", "4", "3", "2", "1"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.store.change import Change, Stored
+from fhir_dmp.store.change import NOBODYS, Change, Stored
 from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.transaction import Transaction
 
@@ -60,7 +60,7 @@ def _superseded(change: Change, before: Stored, after: Stored) -> _Row:
     labels = before.index.get("sec") or []
     row.update(_given(own=labels, sec=sorted({*labels, *(change.index.get("sec") or ())})))
     row.update(_given(ca=sorted({ca for ca in (before.index.get("ca"), change.index.get("ca")) if ca})))
-    patients, now = before.index.get("pt") or [], change.index.get("pt") or []
+    patients, now = before.index.get("pt") or [], change.index.get("pt") or [NOBODYS]
     if patients:
         moved = not set(now) <= set(patients)
         row.update(_given(whose=patients if moved else [], pt=list(dict.fromkeys([*patients, *now]))))
@@ -91,7 +91,7 @@ def _judged_as(change: Change, before: Stored) -> _Row:
     labels, category = list(change.index.get("sec") or ()), change.index.get("ca")
     judged: _Row = {"sec": {"$setUnion": [{"$ifNull": ["$own", []]}, {"$literal": labels}]}}
     if change.index.get("pt") != before.index.get("pt"):
-        own, now = {"$ifNull": ["$whose", "$pt", []]}, {"$literal": list(change.index.get("pt") or ())}
+        own, now = {"$ifNull": ["$whose", "$pt", []]}, {"$literal": list(change.index.get("pt") or (NOBODYS,))}
         both = {"$cond": [{"$eq": [own, []]}, "$pt", {"$setUnion": [own, now]}]}
         judged |= {"whose": {"$ifNull": ["$whose", "$pt"]}, "pt": both}
     if category:
