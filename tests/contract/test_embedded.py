@@ -77,6 +77,25 @@ def test_a_mongod_that_was_killed_comes_back_on_its_port_with_its_data(folder):
     assert _notes(second) == ["before"]
 
 
+def test_a_mongod_that_dies_while_it_is_waited_for_is_started_again(folder, monkeypatch):
+    """Whoever found it running a moment ago does not wait for it in vain."""
+    found, ensure = [], mongod.ensure
+
+    def found_dying(of):
+        found.append(ensure(of))
+        if len(found) == 1:
+            os.kill(found[0][0].pid, signal.SIGKILL)
+        return found[-1]
+
+    monkeypatch.setattr(mongod, "ensure", found_dying)
+    database = Embedded.ensure(folder)
+
+    _note(database, "here")
+    assert _notes(database) == ["here"]
+    assert len({place.pid for place, _ in found}) == 2
+    assert len({place.port for place, _ in found}) == 1
+
+
 @pytest.mark.parametrize("length", [80, 95, 140])
 def test_a_folder_may_have_a_long_name(tmp_path, length):
     """A socket's path has 107 bytes at most; a folder too deep for one is served without."""
