@@ -15,7 +15,7 @@ from fhir_dmp.access.systems import WRITERS, system_rules
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import Refused
 from fhir_dmp.settings import Readings
-from fhir_dmp.store.query import NOTHING, Among, Eq, In, Not, Query, both, either
+from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, both, either
 
 _LEVELS = {True: ("patient", "user"), False: ("system",)}
 _INSUFFICIENT = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
@@ -74,7 +74,8 @@ def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[R
         return
     types = tuple(dict.fromkeys(scope.type for scope in whole if scope.type))
     covered: list[Query] = [In("ty", types)] if types else []
-    covered += [both(Eq("ty", scope.type or ""), restrict(scope)) for scope in scopes if scope.restriction]
+    there = Not(Between("del"))  # a deletion keeps too little for a restriction to be held against it
+    covered += [both(Eq("ty", scope.type or ""), there, restrict(scope)) for scope in scopes if scope.restriction]
     yield Rule(permit=False, where=Not(either(covered)), reason=f"scope: {' '.join(subject.scopes)}")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action, Person, Rule, Subject
 from fhir_dmp.access.people import ACT_REASON, CENTRE_15
 from fhir_dmp.access.policy import Entry, Policy
@@ -230,7 +229,7 @@ def _rules(asked: Asked, grant: Granting, row: Row | None) -> Iterator[str]:
     yield f"To {asked.action} {what}, in the order of decision:"
     yield from (f"  {_told(rule, row)}" for rule in rules)
     if row is not None:
-        decision = decide(rules, row)
+        decision = grant.decide(asked.action, row)
         yield f"{'Permitted' if decision.permit else 'Refused'}: {'; '.join(decision.reasons)}."
     else:
         yield _whole(rules)

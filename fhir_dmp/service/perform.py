@@ -255,6 +255,9 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
 
 
 def _states(change: Change) -> Iterable[Row]:
+    """Return what is judged of a change: what was there, and what will be; of a deletion nothing is left to be judged."""
+    if change.before is not None and change.body is None:
+        return (change.before.index,)
     after = {**change.index, "_id": str(change.ref), "ty": change.ref.type}
     if change.before is None:
         return (after,)

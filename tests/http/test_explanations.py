@@ -15,7 +15,7 @@ from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.explain import Asked, Explainer, Supposed, explain
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import EVERYTHING
-from tests.access_world import RPPS, World, consent, observation
+from tests.access_world import RPPS, World, consent, document, observation
 
 
 @pytest.fixture
@@ -37,6 +37,21 @@ def test_an_administrator_is_told_why(world, item):
     assert opened[-1] == f"Permitted: Consent/{made['id']} v1, provision."
     assert any("permits urn:s|2 for TREAT" in line for line in opened)
     assert shut[-1] == "The record is shut: not authorised."
+
+
+def test_a_content_is_explained_by_the_document_that_it_is_judged_by(world):
+    """What the answer to a read would be, and not what the rules alone say of a Binary."""
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1"]))
+    content = world.ehr.made({"resourceType": "Binary", "contentType": "text/plain", "data": "Qm9uam91cg=="})["id"]
+    tree = document(world.patient)
+    tree["content"][0]["attachment"]["url"] = f"Binary/{content}"
+    made, doctor = world.ehr.made(tree)["id"], world.professional("1")
+    context = world.server.operator_context("tester", "access explain")
+
+    told = explain(Asked(doctor.subject, world.patient, Ref("Binary", content)), context, world.server.env)
+
+    assert doctor.read(f"Binary/{content}").status == 200
+    assert told[-1].startswith(f"Permitted: DocumentReference/{made}: Consent/")
 
 
 def test_a_path_that_leads_to_nothing_was_asked_for_all_the_same(world):

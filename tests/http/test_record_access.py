@@ -511,3 +511,36 @@ def test_what_was_moved_to_another_record_is_past_in_neither(world):
     assert nobodys == ([], [])
     assert back == (["5", "2", "1"], [])
     assert versions(world.ehr) == ["5", "4", "3", "2", "1"]
+
+
+def test_a_deletion_is_told_to_no_scope_that_covers_some(world):
+    """Not even where it leaves something out: what was left out is not told by its deletion. What is covered is deleted by it."""
+    code = {"coding": [{"system": "urn:c", "code": "a"}]}
+    left_out, covered = (
+        f"Observation/{world.ehr.made(observation(world.patient, **more))['id']}" for more in ({"code": code}, {})
+    )
+    scope = f"system/Observation.ruds?patient={world.patient}&code:not=urn:c|a"
+    some = world.system("ehr-one", "ehr", "urn:s|1", scopes=(scope,))
+    before = some.read(left_out).status, some.read(covered).status
+
+    assert world.ehr.delete(left_out).status == 204
+    assert some.delete(covered).status == 204
+
+    assert before == (404, 200)
+    assert (some.read(left_out).status, some.read(covered).status) == (404, 404)
+    assert world.ehr.read(covered).status == 410
+    assert "entry" not in some.history("Observation").body
+
+
+def test_a_scope_that_covers_some_deletes_what_it_covers(world):
+    """By what the resource held; nothing is left that a restriction could be held against."""
+    code = {"coding": [{"system": "urn:c", "code": "a"}]}
+    covered, other = (
+        f"Observation/{world.ehr.made(observation(world.patient, **more))['id']}" for more in ({"code": code}, {})
+    )
+    some = world.system("ehr-one", "ehr", "urn:s|1", scopes=("system/Observation.rd?code=urn:c|a",))
+
+    some.delete(other)
+
+    assert some.delete(covered).status == 204
+    assert (world.ehr.read(covered).status, world.ehr.read(other).status) == (410, 200)
