@@ -7,19 +7,20 @@ are compared by exact code.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from fhir_dmp.access.kinds import is_national
+from fhir_dmp.access.kinds import is_misspelt, is_national
 from fhir_dmp.access.model import Rule
 from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
 from fhir_dmp.clock import moment
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.reference import Ref, local
-from fhir_dmp.store.query import And, Between, Eq, In, Not, Or, Query, both, either, prefix
+from fhir_dmp.store.query import LONGEST, And, Between, Eq, In, Lasts, Not, Or, Query, both, either, prefix
 
 SCOPE = "patient-privacy"
 CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
@@ -212,6 +213,8 @@ def _actor(item: Mapping[str, Any], registry: Registry, path: str) -> Actors:
     if not any(coding.get("code") == _RECIPIENT for coding in codings):
         raise refused("an actor is a recipient of information (IRCP)", f"{path}.role")
     reference = item.get("reference") or {}
+    if "reference" not in reference:
+        _require_plain(reference.get("identifier") or {}, f"{path}.reference.identifier")
     found = named_by(reference, registry)
     if not found and registry.again:
         return ((written(reference, registry),),)
@@ -220,6 +223,15 @@ def _actor(item: Mapping[str, Any], registry: Registry, path: str) -> Actors:
     if len(found) > MOST_ACTORS:
         raise refused(f"an actor stands for more than {MOST_ACTORS} names", f"{path}.reference")
     return found
+
+
+def _require_plain(identifier: Mapping[str, Any], path: str) -> None:
+    """Refuse an identifier that looks like another one and is compared as if it were somebody else's."""
+    value = identifier.get("value", "")
+    if value != unicodedata.normalize("NFKC", value).strip() or not value.isprintable():
+        raise refused("an identifier has no blanks around it and no characters but the usual ones", f"{path}.value")
+    if is_misspelt(identifier.get("system", "")):
+        raise refused("this is not how the system of national numbers is written", f"{path}.system")
 
 
 def named_by(reference: Mapping[str, Any], registry: Registry) -> Actors:
@@ -297,7 +309,10 @@ def _whole(identifier: Mapping[str, Any]) -> bool:
 def _coded(item: Mapping[str, Any], path: str) -> str:
     if not item.get("system") or not item.get("code"):
         raise refused("a code needs its system", path)
-    return f"{item['system']}|{item['code']}"
+    code = f"{item['system']}|{item['code']}"
+    if len(code) > LONGEST:
+        raise refused(f"a code with its system is longer than {LONGEST} characters", path)
+    return code
 
 
 def _period(tree: Mapping[str, Any] | None, path: str) -> Period | None:
@@ -337,15 +352,15 @@ def consent_rules(
     told = [(place, each) for place, each in enumerate(root.exceptions, start=1)]
     met = [(place, each) for place, each in told if _applies(each, names, purpose, now, named_only=named_only)]
     whole = _applies(root, names, purpose, now, named_only=named_only)
-    aside = [data_query(each.data) for _, each in met if each.permit is not root.permit]
+    aside = [_about_data(each) for _, each in met if each.permit is not root.permit]
     reason = f"{entry.name}, provision"
     if whole:
-        where = both(data_query(root.data), *(Not(query) for query in aside))
+        where = both(_about_data(root), *(Not(query) for query in aside))
         yield Rule(root.permit, where, reason, record=root.permit or where == And(()))
     if root.permit:
         for place, each in met:
             if each.permit:
-                where = both(data_query(each.data), *(Not(query) for query in aside))
+                where = both(_about_data(each), *(Not(query) for query in aside))
                 yield Rule(permit=True, where=where, reason=f"{reason} {place}", record=True)
 
 
@@ -363,15 +378,16 @@ def meets(actors: Actors, names: frozenset[str]) -> bool:
     return any(names.issuperset(actor) for actor in actors)
 
 
-def data_query(data: Data) -> Query:
+def _about_data(provision: Provision) -> Query:
     """Return the query for the rows that a provision is about."""
+    data = provision.data
     parts: list[Query] = []
     if data.named:
         parts.append(either(list(_named(data))))
     if data.labels:
         parts.append(_labelled(data.labels))
     if data.period is not None:
-        parts.append(_dated(data.period))
+        parts.append(_dated(data.period, begun=provision.permit))
     return both(*parts) if parts else And(())
 
 
@@ -391,9 +407,15 @@ def _labelled(labels: Sequence[str]) -> Query:
     return Or((found, Not(prefix("sec", f"{CONFIDENTIALITY}|")))) if _NORMAL in labels else found
 
 
-def _dated(period: Period) -> Query:
-    """Return the query for what was in the period: by its main date, or by its deposit if it has none."""
+def _dated(period: Period, *, begun: bool) -> Query:
+    """Return the query for what was in the period: by its main date, or by its deposit if it has none.
+
+    What opens, opens what has ``begun`` in it; what withholds, withholds whatever has some time in common with it.
+    """
     low, high = period.start, period.end
     first, last = (None if end is None else moment(end) for end in (low, high))
     deposited = Between("co", first, last)
-    return Or((Between("ds", low, high), And((Not(Between("ds")), deposited))))
+    within: list[Query] = [Between("ds", low, high), And((Not(Between("ds")), deposited))]
+    if low is not None and not begun:
+        within.append(And((Between("ds", None, low), Lasts(low))))
+    return Or(tuple(within))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fhir_dmp.store.query import In
 
 DIRECTORY = (
@@ -16,6 +18,14 @@ DIRECTORY = (
 
 RPPS = "https://rpps.esante.gouv.fr|"
 NATIONAL = "urn:oid:1.2.250.1.71.4.2.1|"
+
+_PLAIN = re.compile("^https?://")
+
+
+def is_misspelt(system: str) -> bool:
+    """Tell whether a system is one of national numbers but for its case, its scheme or a slash: nobody is known by such."""
+    meant = _PLAIN.sub("", system.lower()).rstrip("/")
+    return any(meant == _PLAIN.sub("", known[:-1]) and system != known[:-1] for known in (RPPS, NATIONAL))
 
 
 def is_national(number: str) -> bool:

@@ -38,6 +38,9 @@ from typing import Any
 NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
 """Tokens that a deletion keeps, beside its compartments: rules tell by them whose work it is."""
 
+LONGEST = 300
+"""Characters of an index entry's value; of a longer one the beginning is kept and a digest of the whole."""
+
 _LAST = "\U0010ffff"
 
 Scalar = str | int | bool | Decimal
@@ -104,6 +107,13 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasts:
+    """What begins with the row's main date ends after the moment: one item of ``r`` has ``ds`` for its ``lo`` and a ``hi`` beyond."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
 class Near:
     """One item of ``r`` with the key is a place (``lo``, ``hi`` in degrees) within so many metres of a point, over the sphere."""
 
@@ -134,7 +144,7 @@ class Not:
     part: Query
 
 
-Query = Eq | In | Among | Between | Like | Range | Near | And | Or | Not
+Query = Eq | In | Among | Between | Like | Range | Lasts | Near | And | Or | Not
 
 EVERYTHING = And(())
 NOTHING = Or(())
@@ -210,6 +220,8 @@ def matches(query: Query, row: Row) -> bool:  # noqa: C901, PLR0911 - one line f
                 item["k"] == key and _within(item["lo"], *low) and _within(item["hi"], *high)
                 for item in row.get("r") or ()
             )
+        case Lasts(after):
+            return any(item["lo"] == row.get("ds") and item["hi"] > after for item in row.get("r") or ())
         case Near(key):
             return any(item["k"] == key and metres_between(query, item) <= query.metres for item in row.get("r") or ())
         case And(parts):
@@ -245,6 +257,8 @@ def mentions(query: Query, fields: frozenset[str]) -> bool:
             return mentions(part, fields)
         case Range() | Near():
             return "r" in fields
+        case Lasts():
+            return not fields.isdisjoint(("r", "ds"))
         case _:
             return query.field in fields
 

@@ -177,7 +177,11 @@ def test_a_policy_that_is_not_in_question_changes_nothing(drawn):
     st.booleans(),
 )
 def test_a_closed_or_blocking_record_is_shut_whatever_else_is_said(drawn, closed):
-    """No permission of anybody stands against a closing, or against a denial by name, and be it for a copy."""
+    """No permission of anybody stands against a closing, or against a denial by name, and be it for a copy.
+
+    Where a setting lets who breaks the glass pass over the latter, it is judged by itself.
+    """
+    drawn = replace(drawn, readings=replace(drawn.readings, block_in_break_glass=True))
     person = replace(drawn.subject.person, patient="Patient/p")
     denial = Provision(permit=False, actors=((person.resource,),))
     shutting = Entry("Patient/end", 1, closed=0) if closed else Entry("Consent/9", 1, denial)

@@ -20,7 +20,7 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange
 from fhir_dmp.store.ledger import PERIOD_PREFIX
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
-from fhir_dmp.store.query import And, Between, Eq, In, Like, Near, Not, Or, Range, matches
+from fhir_dmp.store.query import And, Between, Eq, In, Lasts, Like, Near, Not, Or, Range, matches
 from fhir_dmp.stores.mongo import mongod, transaction
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
@@ -341,6 +341,7 @@ ROWS = st.fixed_dictionaries(
             st.fixed_dictionaries({"k": st.sampled_from(["P.d", "P.d~"]), "lo": NUMBERS, "hi": NUMBERS}), min_size=1
         ),
         "pt": st.lists(st.sampled_from(["Patient/1", "Patient/2"]), unique=True),
+        "ds": st.integers(-3, 3),
     },
 )
 QUERIES = st.recursive(
@@ -352,6 +353,7 @@ QUERIES = st.recursive(
         st.builds(Like, st.just("t"), st.sampled_from(["P.x=", "P.y="]), FIELDS, st.booleans()),
         st.builds(Near, st.just("P.d"), st.floats(-3, 3), st.floats(-180, 180), st.floats(0, 1e6)),
         st.builds(Range, st.sampled_from(["P.d", "P.d~"]), BOUNDS, BOUNDS),
+        st.builds(Lasts, st.integers(-3, 3)),
     ),
     lambda inner: st.one_of(
         st.builds(And, st.lists(inner, max_size=3).map(tuple)),

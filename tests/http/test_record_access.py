@@ -368,6 +368,37 @@ def test_what_is_withheld_until_a_far_day_is_withheld_though_it_tells_no_date(wo
     assert world.professional("2").search("Observation").ids == {made["id"]}
 
 
+SPANS = {
+    "goes over it": {"effectivePeriod": {"start": "2020-01-01", "end": "2024-12-31"}},
+    "has no end": {"effectivePeriod": {"start": "2020-01-01"}},
+    "has no beginning": {"effectivePeriod": {"end": "2022-06-01"}},
+    "a year": {"effectiveDateTime": "2022"},
+    "a day": {"effectiveDateTime": "2022-03-01"},
+    "several moments": {"effectiveTiming": {"event": ["2019-01-01", "2022-05-05"]}},
+}
+
+
+@pytest.mark.parametrize("when", SPANS)
+def test_what_has_some_time_in_common_with_a_withheld_period_is_withheld(world, when):
+    """It need not begin in it; what was over before, or came after, is seen. A permission opens what begins in its period alone."""
+    before, after = ({"effectivePeriod": {"start": day, "end": day}} for day in ("2022-02-28", "2022-11-02"))
+    made = world.ehr.made(observation(world.patient, **SPANS[when]))
+    others = {world.ehr.made(observation(world.patient, **each))["id"] for each in (before, after)}
+    period = {"start": "2022-03-01T08:00:00+01:00", "end": "2022-11-01T09:00:00-05:00"}
+    ref, callers = f"Observation/{made['id']}", (world.professional("1"), world.system("ehr-two", "ehr", "urn:s|2"))
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1", "urn:s|2"]))
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|3"], dataPeriod=period))
+    seen = [each.search("Observation").ids for each in callers]
+
+    world.holder().made(consent(world.patient, "deny", dataPeriod=period))
+
+    assert seen == [{made["id"], *others}] * 2
+    for caller in callers:
+        assert [caller.read(ref).status, caller.vread(ref, 1).status, caller.history(ref).status] == [404] * 3
+        assert caller.search("Observation").ids == caller.history("Observation").ids == others
+    assert world.professional("3").search("Observation").ids == set()
+
+
 def of(meaning, ref):
     """Return what a provision is about."""
     return {"meaning": meaning, "reference": {"reference": ref}}

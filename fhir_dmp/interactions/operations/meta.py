@@ -13,9 +13,9 @@ from fhir_dmp.errors import Gone, TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.interactions.write import changed, disclosed, one_change, visible
-from fhir_dmp.search.types.values import LONGEST, split
+from fhir_dmp.search.types.values import split
 from fhir_dmp.store.change import Stored
-from fhir_dmp.store.query import both, prefix
+from fhir_dmp.store.query import LONGEST, both, prefix
 
 _LISTS = ("profile", "security", "tag")
 """What may be added and taken away; the rest of a meta is the server's, or one resource's alone."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fhir_dmp.definitions.model import Path
-from fhir_dmp.search.types.values import LONGEST, bounded, unescape, unsupported
-from fhir_dmp.store.query import Eq, In, Query, either, prefix
+from fhir_dmp.search.types.values import bounded, unescape, unsupported
+from fhir_dmp.store.query import LONGEST, Eq, In, Query, either, prefix
 
 
 def indexer(name: str, path: Path) -> Callable[[Any], list[str]]:

@@ -6,12 +6,10 @@ import re
 from hashlib import sha256
 
 from fhir_dmp.errors import Invalid, NotSupported
+from fhir_dmp.store.query import LONGEST
 
 _ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
 _PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)?(.*)", re.DOTALL)
-
-LONGEST = 300
-"""Characters of an index entry's value; of a longer one the beginning is kept and a digest of the whole."""
 
 _KEPT = 240
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from bson.decimal128 import Decimal128
 
-from fhir_dmp.store.query import EARTH, Among, And, Between, Eq, In, Like, Near, Not, Or, Query, Range
+from fhir_dmp.store.query import EARTH, Among, And, Between, Eq, In, Lasts, Like, Near, Not, Or, Query, Range
 
 Filter = dict[str, Any]
 
@@ -45,6 +45,10 @@ def compile_query(query: Query) -> Filter:  # noqa: C901, PLR0911 - one line for
             item: Filter = {"k": key}
             item.update({name: bounds for name, ends in (("lo", low), ("hi", high)) if (bounds := _bounds(*ends))})
             return {"r": {"$elemMatch": item}}
+        case Lasts(after):
+            goes_on: Filter = {"$and": [{"$eq": ["$$x.lo", "$ds"]}, {"$gt": ["$$x.hi", after]}]}
+            spans: Filter = {"$map": {"input": {"$ifNull": ["$r", []]}, "as": "x", "in": goes_on}}
+            return {"$expr": {"$anyElementTrue": [spans]}}
         case Near():
             return _near(query)
         case And(parts):

@@ -10,7 +10,7 @@ from fhir_dmp.access.consents import MOST_ACTORS, compile_consent, consent_rules
 from fhir_dmp.access.effect import require_effect
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.labels import SYSTEM
-from tests.access_world import ACT_REASON, INS, consent
+from tests.access_world import ACT_REASON, INS, RPPS, consent
 from tests.unit.access.test_published_consents import NOON, PUBLISHED, needs_published, registry
 
 DOCTOR, PARENT = "urn:rpps|1", "RelatedPerson/r"
@@ -93,6 +93,9 @@ def test_published_consents_for_what_the_law_forbids_are_understood_and_not_take
     assert taken == {"consent-basic-reject", "dissent-intermediate-break-glass"}
 
 
+MISSPELT = ("1 ", " 1", "1\t", "1\n", "1\u00a0", "1\u200b", "\uff11", "e\u0301")
+MISWRITTEN = (RPPS.upper(), f"{RPPS}/", "https://rpps.esante.gouv.fr/", "http://rpps.esante.gouv.fr")
+
 STRUCTURE = [
     (without_patient(consent("Patient/p", "permit")), "no patient"),
     (consent("Patient/p", "permit", period={"start": "2026-02-01", "end": "2026-01-01"}), "ends after it starts"),
@@ -111,6 +114,9 @@ STRUCTURE = [
     ({**consent("Patient/p", "deny"), "verification": [{"verified": False}]}, "not verified"),
     ({**consent("Patient/p", "deny"), "policyRule": {"coding": [{"code": "OPTIN"}]}}, "policyRule"),
     (consent("Patient/p", "permit", data=[{"modifierExtension": [{"url": "http://x.test"}]}]), "modifiers"),
+    (consent("Patient/p", "deny", securityLabel=[{"system": f"urn:x:{'a' * 300}", "code": "R"}]), "longer than"),
+    *((consent("Patient/p", "deny", actors=[f"urn:rpps|{value}"]), "no blanks") for value in MISSPELT),
+    *((consent("Patient/p", "deny", actors=[f"{system}|1"]), "how the system") for system in MISWRITTEN),
 ]
 
 
