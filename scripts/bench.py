@@ -60,6 +60,12 @@ HAPI = {
 UNAUDITED = "read, unaudited"
 NAMES = ("import, resources", "Synthea, resources", *FLOORS, UNAUDITED, *LOADS, *bench_person.LOADS)
 CLIFF = (500, 2000, 8000)
+BEFORE_NAMES = (
+    "",
+    *(f"{each}-" for each in "Val Roche Mont Pré Bois Clos Mas Pont Puy Lac Gué Cap Aube Brive Crest".split()),
+)
+"""What stands before the family names of each 500 patients: however many there are, a name has a like number of them."""
+
 SYNTHEA = Path(__file__).resolve().parents[2] / "shared" / "data" / "synthea" / "blaze-100"
 SYNTHEA_BUNDLES = 10
 
@@ -195,7 +201,7 @@ def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterato
     """Measure the searches again and again while the server comes to hold more patients."""
     before = 0
     for count in CLIFF:
-        _import(options, target, before, count)
+        _import(options, target, before, count, of_like_names=True)
         before = count
         searches = [load for load in bench_loads.loads(bench_loads.held(target), SEED, count) if load.name in SEARCHES]
         for load in searches * options.rounds:
@@ -203,9 +209,13 @@ def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterato
             yield replace(row, name=f"{row.name} of {count}")
 
 
-def _import(options: argparse.Namespace, target: Target, first: int, last: int) -> Row:
+def _import(options: argparse.Namespace, target: Target, first: int, last: int, *, of_like_names: bool = False) -> Row:
     """Post bundles of generated patients as an EHR would, from the ``first`` on up to the ``last``."""
-    bundles = islice(patients(SEED, last), first, None)
+    bundles = list(islice(patients(SEED, last), first, None))
+    if of_like_names:
+        for number, bundle in enumerate(bundles, first):
+            name = bundle["entry"][0]["resource"]["name"][0]
+            name["family"] = BEFORE_NAMES[number // CLIFF[0]] + name["family"]
     _post(target.url, codec.dumps(directory(SEED)), target.headers())
     return _posted("import, resources", [codec.dumps(bundle) for bundle in bundles], options, target)
 
