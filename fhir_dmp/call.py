@@ -123,7 +123,8 @@ class Env:
     ``restrict`` compiles the search restrictions of scopes. At ``majority`` years, on the day as it begins in ``zone``, nobody's parents act
     for them. ``readings`` are of the rules that no text settles.
     ``indexed_by`` is a number that changes with the search parameters of ``extract``; ``statement`` is the CapabilityStatement as it stands.
-    ``turns`` is the order of those who change the same resource, ``recent`` what writers may presume of policies.
+    ``paired`` tells whether all rows that are stored are indexed by pairs (``search.pairs``). ``turns`` is the order of those who change
+    the same resource, ``recent`` what writers may presume of policies.
     """
 
     store: Store
@@ -139,6 +140,7 @@ class Env:
     restrict: Restrict
     indexed_by: Callable[[], int]
     statement: Callable[[], bytes]
+    paired: bool = True
     majority: int = 18
     zone: tzinfo = UTC
     readings: Readings = field(default_factory=Readings)

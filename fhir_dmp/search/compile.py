@@ -38,7 +38,9 @@ _MERGED = 200
 
 def compile_criteria(resource_type: str, criteria: Sequence[Criterion], setting: Setting) -> Query:
     """Return the query for rows of the type that meet all criteria; the caller's own rules are not in it."""
-    parts = paired(resource_type, [_criterion(each, setting) for each in criteria])
+    parts: Sequence[Query] = [_criterion(each, setting) for each in criteria]
+    if setting.paired:
+        parts = paired(resource_type, parts)
     if any(_names_type(part, resource_type) for part in parts):
         return both(*parts)
     return both(Eq("t", resource_type), *parts)

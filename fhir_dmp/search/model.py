@@ -139,7 +139,7 @@ class Setting:
     """What compiling needs beside the request.
 
     ``lookup`` is ``Store.keys``: query, prefix, limit. ``bodies`` gives up to so many bodies that a query finds. ``allowed`` narrows each
-    hop of a chain by the caller's rules.
+    hop of a chain by the caller's rules. ``paired`` tells whether all rows are indexed by pairs (``search.pairs``).
     """
 
     definitions: Definitions
@@ -149,3 +149,4 @@ class Setting:
     lookup: Callable[[Query, str | None, int], tuple[str, ...]]
     bodies: Callable[[Query, int], tuple[bytes, ...]]
     allowed: Callable[[str], Query]
+    paired: bool = True

@@ -28,7 +28,14 @@ def build_restrict(
     not understood must not be left out, and what looks at other rows would have to be asked for each row anew.
     """
     setting = Setting(
-        definitions, base_url, _EPOCH, limits, lookup=lambda *_: (), bodies=lambda *_: (), allowed=lambda _: NOTHING
+        definitions,
+        base_url,
+        _EPOCH,
+        limits,
+        lookup=lambda *_: (),
+        bodies=lambda *_: (),
+        allowed=lambda _: NOTHING,
+        paired=False,  # past versions are judged by it too, in whatever form they were indexed
     )
 
     def restrict(resource_type: str, restriction: Sequence[tuple[str, str]]) -> Query:

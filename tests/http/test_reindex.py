@@ -297,6 +297,35 @@ def test_an_index_of_an_older_form_is_made_anew(ehr, server):
     assert rows.find_one({"_id": "Patient/p1"}).keys() & {"ds", "w"} == set()
 
 
+def test_rows_without_pairs_are_found_all_the_same(ehr, server, settings):
+    """A server on a database that was filled before there were pairs asks for none, until all rows have them."""
+    code = {"coding": [{"system": "http://loinc.org", "code": "2339-0"}]}
+    result = {
+        "resourceType": "Observation",
+        "id": "o",
+        "status": "final",
+        "code": code,
+        "subject": {"reference": "Patient/p1"},
+    }
+    assert ehr.put("/Observation/o", result).status_code == 201
+    server.store.database["current"].update_one(
+        {"_id": "Observation/o"}, {"$pull": {"t": {"$regex": "^Observation.patient.code"}}}
+    )
+    server.reindexer.indexes.keep_form(2)
+
+    def found_by_another():
+        other = create_app(settings, create_server(settings))
+        try:
+            return found(Caller(other, "ehr-one", ("system/*.cruds",)), "Observation?patient=p1&code=2339-0")
+        finally:
+            other.extensions["fhir_dmp"].close()
+
+    assert found_by_another() == {"o"}
+    assert run(server, everything=True).changed == 1
+    assert found_by_another() == {"o"}
+    assert found(ehr, "Observation?patient=p1&code=2339-0") == {"o"}
+
+
 def test_what_the_writer_knew_beside_the_body_is_kept(mongodb_uri, database_name, tmp_path):
     """That a patient wrote it, whose record a Provenance is in, and of which category: rights are judged by it."""
     world = World(mongodb_uri, database_name, tmp_path, commit_timeout_seconds=0.5)
