@@ -18,7 +18,7 @@ from fhir_dmp.access.model import Rule
 from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
 from fhir_dmp.clock import moment
 from fhir_dmp.errors import Unprocessable
-from fhir_dmp.fhir.dates import interval
+from fhir_dmp.fhir.dates import days
 from fhir_dmp.fhir.reference import Ref, local
 from fhir_dmp.store.query import LONGEST, And, Between, Eq, In, Lasts, Not, Or, Query, both, either, prefix
 
@@ -44,8 +44,9 @@ class Registry:
 
     ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource
     is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
-    At ``majority`` years, by the days of ``zone``, parents act for nobody. ``again``: it was compiled before, and who cannot
-    be told any more is nobody, instead of being refused. ``several``: all doctors that a Patient names are attending, not the first alone.
+    At ``majority`` years parents act for nobody; days, of this and of periods, are those of ``zone``. ``again``: it was compiled before, and who
+    cannot be told any more is nobody, instead of being refused. ``several``: all doctors that a Patient names are attending, not the first
+    alone.
     """
 
     find: Callable[[Ref], Mapping[str, Any] | None]
@@ -156,16 +157,16 @@ def _provision(tree: Mapping[str, Any], registry: Registry, path: str, within: P
         permit=tree["type"] == "permit",
         actors=actors or (within.actors if within else ()),
         purposes=purposes or (within.purposes if within else ()),
-        period=_valid(tree.get("period"), f"{path}.period", within.period if within else Period()),
+        period=_valid(tree.get("period"), registry.zone, f"{path}.period", within.period if within else Period()),
         data=_data(tree, registry, path, within.data if within else Data()),
     )
     exceptions = tuple(_provision(each, registry, f"{path}.provision", own) for each in inner)
     return Provision(own.permit, own.actors, own.purposes, own.period, own.data, exceptions)
 
 
-def _valid(tree: Mapping[str, Any] | None, path: str, around: Period) -> Period:
+def _valid(tree: Mapping[str, Any] | None, zone: tzinfo, path: str, around: Period) -> Period:
     """Return when a provision holds: never longer than the one around it."""
-    period = around.within(_period(tree, path) or Period())
+    period = around.within(period_of(tree, zone, path) if tree else Period())
     if period.is_empty:
         raise refused("it holds at no time that the provision around it does", path)
     return period
@@ -198,7 +199,7 @@ def _data(tree: Mapping[str, Any], registry: Registry, path: str, within: Data) 
         tokens=tuple(tokens) if named else within.tokens,
         authors=tuple(authors) if named else within.authors,
         labels=labels or within.labels,
-        period=_period(tree.get("dataPeriod"), f"{path}.dataPeriod") or within.period,
+        period=period_of(tree["dataPeriod"], UTC, f"{path}.dataPeriod") if tree.get("dataPeriod") else within.period,
     )
 
 
@@ -315,17 +316,11 @@ def _coded(item: Mapping[str, Any], path: str) -> str:
     return code
 
 
-def _period(tree: Mapping[str, Any] | None, path: str) -> Period | None:
-    if not tree:
-        return None
-    return period_of(tree, path)
-
-
-def period_of(tree: Mapping[str, Any], path: str) -> Period:
-    """Return a FHIR Period; what its end names is within it. https://hl7.org/fhir/R4/datatypes.html#Period."""
+def period_of(tree: Mapping[str, Any], zone: tzinfo, path: str) -> Period:
+    """Return a FHIR Period by the days of the ``zone``; what its end names is within it. https://hl7.org/fhir/R4/datatypes.html#Period."""
     try:
-        start = interval(tree["start"])[0] if "start" in tree else None
-        end = interval(tree["end"])[1] if "end" in tree else None
+        start = days(tree["start"], zone)[0] if "start" in tree else None
+        end = days(tree["end"], zone)[1] if "end" in tree else None
     except ValueError as fault:
         raise refused(str(fault), path) from None
     period = Period(start, end)

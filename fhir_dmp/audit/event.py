@@ -255,15 +255,17 @@ def _by_patient(entities: Iterable[Entity]) -> dict[str, list[str]]:
 def _about(act: Act, context: Context) -> list[str] | None:
     """Return the patients of an act that touched nothing of theirs: whose item was refused, who was named, whose token it is.
 
+    A person's token comes first whatever was refused: that nothing of it stood among its own traces would tell whose the item is.
     Nobody unknown can put a line into somebody's record.
     """
     call, subject = act.call, context.subject
     if subject is None:
         return None
+    own = [subject.record] if subject.person and subject.record else []
     if act.error is not None and act.error.patients:
-        return list(act.error.patients[:MOST_PATIENTS])
+        return list(dict.fromkeys((*own, *act.error.patients)))[:MOST_PATIENTS]
     if call.type == "Patient" and call.id and ID.match(call.id):
-        return [f"Patient/{call.id}"]
+        return list(dict.fromkeys((*own, f"Patient/{call.id}")))
     record = call.compartment
     if subject.record is not None:
         return [subject.record]

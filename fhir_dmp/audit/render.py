@@ -25,6 +25,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.store.change import Event
 
 _PROFILES = f"{codes.BALP}/StructureDefinition"
+_ABSENT = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def _described(scene: Scene) -> str:
     words = []
     if "error" in row and (part.outcome != "0" or scene.kind.shape == "decision"):
         words.append(" ".join(str(value) for value in row["error"].values()))
-    if part.outcome != "0" and all(scene.view.sees(unversioned(name)) for name in part.names):
+    absent = scene.in_vain and row.get("error", {}).get("status") == _ABSENT
+    if part.outcome != "0" and not absent and all(scene.view.sees(unversioned(name)) for name in part.names):
         words.extend(row.get("why", ()))
     if "reason" in scene.said:
         words.append(f"motif: {scene.said['reason']}")

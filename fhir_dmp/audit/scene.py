@@ -22,7 +22,8 @@ class View:
 
     ``sees`` tells of a resource (``Type/id``) whether the reader may know that it was touched; ``values`` whether what a request asked
     for is told, ``sealed`` whether what lies beside the row is (clinical values of the request, the reason for breaking the glass),
-    ``reason`` whether the reason alone is.
+    ``reason`` whether the reason alone is. ``own``: it was the reader who asked, and is told of what they asked for in
+    vain as if it were absent.
     """
 
     language: Language = "fr"
@@ -30,6 +31,7 @@ class View:
     values: bool = True
     sealed: bool = True
     reason: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,17 @@ class Scene:
     def hides(self) -> bool:
         """Tell whether something is left out that the row or what lies beside it tells."""
         sealed = "sealed" in self.row and not self.said
-        return sealed or not all(self.view.sees(unversioned(name)) for name in self.part.names)
+        return sealed or len(self.shown) < len(self.part.names)
 
     @property
     def shown(self) -> tuple[str, ...]:
         """Return the versions that this reader may know of."""
-        return tuple(name for name in self.part.names if self.view.sees(unversioned(name)))
+        return tuple(name for name in self.part.names if self.in_vain or self.view.sees(unversioned(name)))
+
+    @property
+    def in_vain(self) -> bool:
+        """Tell whether it is the reader's own attempt that failed: they named what it was about, and were told no more."""
+        return self.view.own and self.part.outcome != "0"
 
 
 def unversioned(name: str) -> str:

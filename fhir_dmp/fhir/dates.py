@@ -65,6 +65,25 @@ def anniversary(text: str, years: int, zone: tzinfo = UTC) -> int:
     year = born.year + years
     leaps = (born.month, born.day) == (2, 29) and not isleap(year)
     day = date(year, 3, 1) if leaps else born.replace(year=year)
+    return _midnight(day, zone)
+
+
+def days(text: str, zone: tzinfo) -> Interval:
+    """Return what the date covers by the days of the ``zone``; a dateTime says itself when it is.
+
+    Raises ``ValueError`` for what is no date of the calendar.
+    """
+    low, high = interval(text)
+    return (low, high) if "T" in text else (_begun(low, zone), _begun(high, zone))
+
+
+def _begun(moment: int, zone: tzinfo) -> int:
+    """Return when the day begins in the zone that begins then in UTC; that after the last one of the calendar is the same everywhere."""
+    ordinal = moment // DAY + _EPOCH
+    return moment if ordinal > date.max.toordinal() else _midnight(date.fromordinal(ordinal), zone)
+
+
+def _midnight(day: date, zone: tzinfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * _SECOND
 
 

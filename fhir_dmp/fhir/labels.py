@@ -17,13 +17,18 @@ FLAGS = frozenset({MASKED, HIDDEN_FROM_HOLDER, HIDDEN_FROM_REPRESENTATIVES})
 _Codings = Sequence[Mapping[str, Any]]
 
 
-def flags_of(tree: Mapping[str, Any]) -> frozenset[str]:
-    """Return the visibility labels of a resource, whatever system a sender gave their codes.
+def codings_of(tree: Mapping[str, Any]) -> _Codings:
+    """Return the security labels of a resource; a DocumentReference has them in ``securityLabel`` as well.
 
-    A DocumentReference carries them in ``securityLabel`` as well. https://hl7.org/fhir/R4/documentreference.html.
+    https://hl7.org/fhir/R4/documentreference.html.
     """
     codings = [*_security(tree), *(coding for concept in _concepts(tree) for coding in concept.get("coding") or ())]
-    return FLAGS & {f"{SYSTEM}|{coding.get('code')}" for coding in codings if isinstance(coding, Mapping)}
+    return [coding for coding in codings if isinstance(coding, Mapping)]
+
+
+def flags_of(tree: Mapping[str, Any]) -> frozenset[str]:
+    """Return the visibility labels of a resource, whatever system a sender gave their codes."""
+    return FLAGS & {f"{SYSTEM}|{coding.get('code')}" for coding in codings_of(tree)}
 
 
 def with_flags(tree: Mapping[str, Any], flags: frozenset[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fhir_dmp.definitions.model import Definitions, Path, SearchParam, Step
 from fhir_dmp.errors import Unprocessable
-from fhir_dmp.fhir.labels import flags_of
+from fhir_dmp.fhir.labels import codings_of, flags_of
 from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.search.category import categoriser
 from fhir_dmp.search.model import Params
@@ -49,7 +49,7 @@ MAIN_DATES = (
 )
 """Date parameters by how well they tell when a thing was; the first that a type has orders a patient's rows (``ds``)."""
 
-FORM = 4
+FORM = 5
 """The form in which rows are indexed: raised whenever ``extract`` makes something else of the same resource, so that a database that holds
 rows of an older form is known."""
 
@@ -217,10 +217,9 @@ def _entries(indexer: Callable[[Any], composite.Entries]) -> _Add:
 
 def _labels(tree: Mapping[str, Any]) -> list[str]:
     """Return the security labels as ``system|code``; those of visibility count whatever system a sender gave them."""
-    given = (tree.get("meta") or {}).get("security")
-    if not given and "securityLabel" not in tree:
+    if "securityLabel" not in tree and not (tree.get("meta") or {}).get("security"):
         return []
-    told = [bounded(f"{each.get('system', '')}|{each.get('code', '')}") for each in given or ()]
+    told = [bounded(f"{each.get('system', '')}|{each.get('code', '')}") for each in codings_of(tree)]
     return list(dict.fromkeys([*told, *sorted(flags_of(tree))]))
 
 

@@ -20,20 +20,20 @@ from fhir_dmp.audit.event import submit
 from fhir_dmp.audit.parts import event_id, row_of
 from fhir_dmp.audit.render import Opened, render
 from fhir_dmp.audit.scene import View
-from fhir_dmp.audit.search import PARAMS, bounded, compile_clause, union
+from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
 from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, TooCostly, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.parameters import write
-from fhir_dmp.fhir.reference import Ref, parse_literal
+from fhir_dmp.fhir.reference import Ref, local, parse_literal
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
-from fhir_dmp.store.query import Query, assuming
+from fhir_dmp.store.query import NOTHING, Query, assuming, both, either
 
 __all__ = ["INTERACTIONS", "PARAMS", "find", "sees_all"]
 
@@ -118,7 +118,7 @@ def _is_us(name: str, base_url: str) -> bool:
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of AuditEvents, newest first; ``total`` is exact when asked for or when all fit on the page."""
     listing = Listing.of(call, _TYPE, context, env)
-    asked = _Asked.parse(listing.params, call, context, env)
+    asked = _Asked.parse(listing.params, call, context, grant, env)
     query = asked.query(grant)
     if asked.count == 0:
         return _page([], asked, env.store.count_events(query), None, listing)
@@ -140,12 +140,12 @@ class _Asked:
     ignored: tuple[Issue, ...]
 
     @classmethod
-    def parse(cls, params: Params, call: Call, context: Context, env: Env) -> _Asked:
+    def parse(cls, params: Params, call: Call, context: Context, grant: Grant, env: Env) -> _Asked:
         controls = {name: value for name, value in params if name in _CONTROLS}
         unknown = [name for name, _ in params if name not in _CONTROLS and name.partition(":")[0] not in PARAMS]
         _require_known(unknown, strict=call.strict)
         used = tuple((name, value) for name, value in params if name not in unknown)
-        clauses = tuple(compile_clause(name, value, context.base_url) for name, value in used if name not in _CONTROLS)
+        clauses = tuple(_clause(*each, context, grant, env) for each in used if each[0] not in _CONTROLS)
         if context.subject is not None and context.subject.role == "auditor" and not bounded(used):
             raise Invalid(
                 "Say when: an auditor's search names date (or period-start, _lastUpdated, _id), such as date=ge2026-11-01.",
@@ -168,6 +168,24 @@ class _Asked:
         """Return what is asked, of what the caller may see."""
         allowed = assuming(narrow(grant.rules("search")), "ty", _TYPE)
         return union(list(self.clauses), allowed)
+
+
+def _clause(name: str, value: str, context: Context, grant: Grant, env: Env) -> Words:
+    """Return what a parameter asks; of items that a person does not see, what they themselves have asked about them in vain."""
+    person = context.subject.person if context.subject else None
+    if name != "entity" or person is None:
+        return compile_clause(name, value, context.base_url)
+    named = value.split(",")
+    refs = {each: ref for each in named if (ref := local(each, context.base_url))}
+    view = _view(map(str, refs.values()), context, grant, env)
+    hidden = [each for each, ref in refs.items() if not view.sees(str(ref))]
+    if not hidden:
+        return compile_clause(name, value, context.base_url)
+    mine, _ = compile_clause("agent", ",".join(filter(None, (person.resource, person.identifier))), context.base_url)
+    about, _ = compile_clause(name, ",".join(hidden), context.base_url)
+    seen = [each for each in named if each not in hidden]
+    ours, theirs = compile_clause(name, ",".join(seen), context.base_url) if seen else (NOTHING, NOTHING)
+    return either([ours, both(about, mine)]), theirs
 
 
 _CONTROLS = ("_count", "_total", "_summary", "_format", "_pretty", "_page", "_sort")
@@ -217,7 +235,7 @@ def _own(view: View, part: EventPart, context: Context) -> View:
     tokens = part.event.index.get("t", ())
     opened = any(f"p={purpose}" in tokens for purpose in ("BTG", "ETREAT"))
     mine = f"g={person.identifier}" in tokens or f"g={person.resource}" in tokens
-    return replace(view, values=mine, sealed=mine, reason=mine or opened)
+    return replace(view, values=mine, sealed=mine, reason=mine or opened, own=mine)
 
 
 def sees_all(event: Event, context: Context, grant: Grant) -> bool:
@@ -248,7 +266,7 @@ def _page(
 def counts(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return how many AuditEvents each actor made on each day, counted by the database."""
     asked = tuple((each.name, str(each.value)) for each in call.parameters.items)
-    clauses = [compile_clause(name, value, context.base_url) for name, value in asked]
+    clauses = [_clause(name, value, context, grant, env) for name, value in asked]
     found = env.store.tally_events(union(clauses, assuming(narrow(grant.rules("search")), "ty", _TYPE)))
     if len(found) > MOST_TALLIES:
         raise TooCostly(f"There are more than {MOST_TALLIES} days and actors: ask for fewer days.")

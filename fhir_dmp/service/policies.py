@@ -331,12 +331,12 @@ def _consent(tree: Mapping[str, Any], change: Change, registry: Registry, _: Sub
 def _care_team(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
     if tree.get("status", "active") != "active":
         return None
-    whole = _period(tree.get("period"), "CareTeam.period")
+    whole = _period(tree.get("period"), registry, "CareTeam.period")
     members = tuple(
         Member(actors, within)
         for each in tree.get("participant") or ()
         if (actors := named_by(each.get("member") or {}, registry))
-        and (within := whole.within(_period(each.get("period"), "CareTeam.participant.period")))
+        and (within := whole.within(_period(each.get("period"), registry, "CareTeam.participant.period")))
     )
     return Entry(str(change.ref), change.version, members=members) if members else None
 
@@ -351,7 +351,7 @@ def _related_person(
     stated = subject is None or (subject.person is None and subject.role in _LEGAL)
     if not stated or not tree.get("active", True):
         return None
-    period: Period | None = _period(tree.get("period"), "RelatedPerson.period")
+    period: Period | None = _period(tree.get("period"), registry, "RelatedPerson.period")
     if period is not None and not _is_guardian(tree):
         ends = _majority(tree.get("patient") or {}, registry)
         period = None if ends is None else period.within(Period(end=ends))
@@ -397,8 +397,8 @@ _COMPILERS: Mapping[str, Callable[[Mapping[str, Any], Change, Registry, Subject 
 }
 
 
-def _period(tree: Mapping[str, Any] | None, path: str) -> Period:
-    return period_of(tree, path) if tree else Period()
+def _period(tree: Mapping[str, Any] | None, registry: Registry, path: str) -> Period:
+    return period_of(tree, registry.zone, path) if tree else Period()
 
 
 def authored(definitions: Definitions) -> Callable[[str], tuple[str, ...]]:

@@ -287,7 +287,7 @@ def members(random):
 
 def period(random):
     """Return a time that is past, present or to come."""
-    return period_of(random.choice(PERIODS), "period")
+    return period_of(random.choice(PERIODS), UTC, "period")
 
 
 def denial(random, patient, number, among):

@@ -282,7 +282,7 @@ def test_the_list_tells_who_may_enter_and_by_what(world):
 
     kinds = {part[0]["valueString"]: {each["name"]: each for each in part} for part in lines}
     assert set(kinds) == {"consent for TREAT", "attending doctor", "consent for BTG"}
-    assert kinds["consent for TREAT"]["until"]["valueInstant"].startswith("2026-12-02T00:00:00")
+    assert kinds["consent for TREAT"]["until"]["valueInstant"].startswith("2026-12-01T23:00:00")
     assert kinds["consent for BTG"]["permit"]["valueBoolean"] is False
 
 

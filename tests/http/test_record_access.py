@@ -399,6 +399,40 @@ def test_what_has_some_time_in_common_with_a_withheld_period_is_withheld(world, 
     assert world.professional("3").search("Observation").ids == set()
 
 
+@pytest.mark.parametrize("where", ["meta", "securityLabel"])
+def test_a_document_is_withheld_by_a_label_wherever_it_has_it(world, where):
+    """French and IHE documents carry their confidentiality in ``securityLabel``; a Consent that speaks of it means that as well."""
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+    labelled = {"meta": {"meta": {"security": [label]}}, "securityLabel": {"securityLabel": [{"coding": [label]}]}}[
+        where
+    ]
+    made, other = world.ehr.made(document(world.patient, **labelled)), world.ehr.made(document(world.patient))
+    ref, doctor = f"DocumentReference/{made['id']}", world.professional("1")
+    world.holder().made(consent(world.patient, "permit"))
+    before = doctor.search("DocumentReference").ids
+
+    world.holder().made(consent(world.patient, "deny", securityLabel=[label]))
+
+    assert before == {made["id"], other["id"]}
+    assert doctor.search("DocumentReference").ids == {other["id"]}
+    assert [doctor.read(ref).status, doctor.vread(ref, 1).status, doctor.history(ref).status] == [404] * 3
+
+
+def test_a_day_of_a_consent_is_a_day_of_the_country(world):
+    """What is opened for the 23rd is shut when the 24th begins in Paris, and what is denied from the 25th is shut when that begins there."""
+    ref = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+    opened, barred = world.professional("1"), world.professional("2")
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1"], period={"end": "2026-11-23"}))
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|2"]))
+    world.holder().made(consent(world.patient, "deny", actors=[f"{RPPS}|2"], period={"start": "2026-11-25"}))
+    seen = []
+    for hours in (10.9, 11.1, 34.9, 35.1):  # after noon by UTC, of the 23rd
+        world.clock.set(NOON + timedelta(hours=hours))
+        seen.append((opened.read(ref).status, barred.read(ref).status))
+
+    assert seen == [(200, 200), (403, 200), (403, 200), (403, 403)]
+
+
 def of(meaning, ref):
     """Return what a provision is about."""
     return {"meaning": meaning, "reference": {"reference": ref}}

@@ -108,6 +108,67 @@ def test_an_item_that_is_hidden_from_the_holder_is_not_named_and_its_reading_is_
     assert hidden["id"] in json.dumps(later["entity"])
 
 
+def parent_of(world):
+    """Return a representative of a minor, whose record is made for it."""
+    world.patient = world.new_patient(birthDate="2011-05-31")
+    related = {"resourceType": "RelatedPerson", "patient": {"reference": world.patient}, "active": True}
+    return world.representative(f"RelatedPerson/{world.insurance.made(related)['id']}")
+
+
+WHO = {
+    "the holder": (lambda world: world.holder(), "INVISIBLE_PATIENT", False),
+    "a representative": (parent_of, "INVISIBLE_REPRESENTANTS_LEGAUX", False),
+    "the holder of another record": (lambda world: world.holder(), None, True),
+}
+
+
+@pytest.mark.rule("L13")
+@pytest.mark.parametrize("who", WHO)
+def test_traces_tell_no_more_than_the_answers_whether_something_is_there(world, who):
+    """By an item that is hidden, what others did with it is not found; one's own attempt is told as that about an id which nobody has."""
+    make, label, elsewhere = WHO[who]
+    caller = make(world)
+    patient = world.new_patient() if elsewhere else world.patient
+    hidden, absent = world.ehr.made(document(patient, *([label] if label else [])))["id"], "a" * 36
+    world.ehr.read(f"DocumentReference/{hidden}")
+    assert traces(caller, f"entity=DocumentReference/{hidden}") == []
+    seen = {}
+    for own in (hidden, absent):
+        assert [caller.read(f"DocumentReference/{own}").status, caller.vread(f"DocumentReference/{own}", 1).status] == [
+            404
+        ] * 2
+        found = traces(caller, f"entity=DocumentReference/{own}&subtype=read,vread")
+        assert [event["id"] for event in found] == [event["id"] for event in traces(caller, "subtype=read,vread")][:2]
+        assert all(caller.read(f"AuditEvent/{event['id']}").body == event for event in found)
+        seen[own] = [
+            (acts([event]), event.get("outcomeDesc"), event["meta"].get("security"), named(event, own))
+            for event in found
+        ]
+
+    assert seen[hidden] == seen[absent]
+    assert len(seen[hidden]) == 2
+    assert bool(traces(world.holder(patient), "subtype=read&outcome=4")) or not elsewhere
+
+
+def test_an_attempt_at_another_patient_is_told_as_one_at_nobody(world):
+    """It stands among the traces of who tried in both cases, and among those of the other one."""
+    other, caller = world.new_patient(), world.holder()
+    told_of = []
+    for patient in (other, "Patient/nobody"):
+        caller.read(patient)
+        event = traces(caller, "subtype=read")[0]
+        told_of.append(json.dumps([event["outcomeDesc"], named(event, patient)]).replace(patient, "ID"))
+
+    assert told_of[0] == told_of[1]
+    assert acts(traces(world.holder(other), "subtype=read")) == [("read", "4")]
+
+
+def named(event, own):
+    """Return what an event is about, without the id and what tells one request from another."""
+    entities = [entity for entity in event["entity"] if "role" in entity]
+    return json.dumps(entities, sort_keys=True).replace(own, "ID")
+
+
 def test_what_a_client_reports_of_a_hidden_item_is_masked_too(world, auditor):
     """A trace of another system may not name what the holder may not know of yet."""
     hidden = world.ehr.made(document(world.patient, "INVISIBLE_PATIENT"))
