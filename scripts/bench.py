@@ -1,8 +1,8 @@
 """Measure the server: a real one on a folder of its own, generated patients, ``wrk`` beside it, and two floors of the same run.
 
-The load generator, the server and the database share this machine's cores, and others may share the machine: all loads are measured
-in several rounds, and medians are told. Read the ratios. Every load is bounded in time and
-goes to loopback alone, and only processes started here are ended. A figure counts good answers alone; errors stand beside it.
+The load generator, the server and the database share this machine's cores, and others may share the machine: all loads are
+measured in several rounds, and medians are told. Read the ratios. Every load is bounded in time and goes to loopback
+alone, and only processes started here are ended. A figure counts good answers alone; errors stand beside it.
 """
 
 from __future__ import annotations
@@ -157,14 +157,18 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
 
 
 def _table(options: argparse.Namespace, target: Target, shape: Shape, folder: Path) -> Iterator[Row]:
-    """Measure what is wanted, each for a while in every round, so that a slow minute of the machine is shared by all."""
+    """Measure what is wanted, each for a while in every round, so that a slow minute of the machine is shared by all.
+
+    What writes has rounds of its own after the others: they ask of as many patients in the last round as in the first.
+    """
     wanted = options.only or NAMES
     if not options.no_load:
         yield _import(options, target, 0, options.patients)
     with ExitStack() as servers:
         aims = list(_aims(wanted, options, target, shape, folder, servers))
-        for _ in range(options.rounds):
-            yield from (_load(load, at, options, folder) for load, at in aims)
+        for writing in (False, True):
+            for load, at in [aim for aim in aims if bool(aim[0].bodies) is writing] * options.rounds:
+                yield _load(load, at, options, folder)
     if "Synthea, resources" in wanted and SYNTHEA.is_dir():
         yield _synthea(options, target)
 
