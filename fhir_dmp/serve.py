@@ -34,8 +34,8 @@ HEAD_BYTES = 64 * 1024
 """What a connection makes a worker keep before its call begins: those of all connections have room in memory."""
 
 ARENAS = "2"
-"""Pools that the C library keeps memory in, unless the environment says otherwise: its own default, eight for each core, holds on to
-8 % more after a load and gains nothing, since one thread at a time runs Python."""
+"""Pools that the C library keeps a worker's memory in: its own default, eight for each core, holds on to 8 % more after a load and
+gains nothing, since one thread at a time runs Python."""
 
 STOP_SECONDS = 7
 """How long workers have to end what they began: containers are given ten until they are killed."""
@@ -76,8 +76,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until told to stop. Workers are spawned, not forked: a database client does not survive a fork."""
     multiprocessing.set_start_method("spawn", force=True)
     files = _allow_files(CONNECTIONS + FILES)
-    os.environ.update(settings.to_env(), **{FOLDER: str(settings.metrics_dir)})
-    os.environ.setdefault("MALLOC_ARENA_MAX", ARENAS)
+    os.environ.update(settings.to_env(), MALLOC_ARENA_MAX=ARENAS, **{FOLDER: str(settings.metrics_dir)})
     Granian(
         "fhir_dmp.wsgi:create_front",
         factory=True,
