@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from fhir_dmp.audit.export import Exported
@@ -46,9 +47,11 @@ class Published:
             pass
         return chain
 
-    def heads(self) -> Iterator[Head]:
-        """Yield the heads, which ``survey`` has checked."""
-        return (SignedHead.from_line(line).head for line in self.lines())
+    def heads(self, checked: HeadChain) -> Iterator[Head]:
+        """Yield the heads that a survey has checked: those that are published meanwhile tell of a log that is longer than what is looked at."""
+        last = checked.last.head.number if checked.last else 0
+        heads = (SignedHead.from_line(line).head for line in self.lines())
+        return takewhile(lambda head: head.number <= last, heads)
 
 
 def verify_database(
@@ -70,7 +73,7 @@ def verify_database(
     with ThreadPoolExecutor(1) as beside:
         without_leaf = beside.submit(unaccounted, ledger)
         looked = looking(windows(ledger, 0, end, index=index))
-        report = Verifier(checked.removed, index=index).run(looked, published.heads(), progress(end))
+        report = Verifier(checked.removed, index=index).run(looked, published.heads(checked), progress(end))
         report.add_all(without_leaf.result())
     return report
 
@@ -95,7 +98,7 @@ def verify_export(
     verifier = Verifier(checked.removed, exported.first, exported.edge, index=index)
     claimed = (lambda: None) if to_the_last else (lambda: exported.head)
     looked = looking(exported.windows(index=index))
-    return verifier.run(looked, published.heads(), progress(max(size - exported.first, 0)), claimed)
+    return verifier.run(looked, published.heads(checked), progress(max(size - exported.first, 0)), claimed)
 
 
 def verify_proof(told: Parameters, *keys: PublicKey) -> str:

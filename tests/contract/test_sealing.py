@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.audit.look import here
 from fhir_dmp.service.sealer import SealError
 from fhir_dmp.store.ledger import Batch, Fenced
 from tests.sealed_world import sealed_world
@@ -49,6 +50,26 @@ def test_nothing_new_is_no_new_head(world):
         sealer.tick()
 
     assert len(heads(world)) == 2
+
+
+def test_a_head_that_is_published_while_somebody_looks_is_no_cut_tail(world):
+    """The log of a busy server grows meanwhile: what is looked at ends with the heads that were there at first."""
+    store, sealer = world.writer(), world.sealer()
+    world.write(store, 5)
+    sealer.tick()
+
+    def looking(windows):
+        world.later(seconds=1)
+        world.write(store, 3)
+        assert sealer.tick()
+        return here(windows)
+
+    report = world.verify(None, looking)
+
+    assert report.findings == []
+    assert report.leaves == 5
+    assert [head.size for head in heads(world)] == [0, 5, 8]
+    assert world.verify().leaves == 8
 
 
 def test_rows_that_wait_are_counted_as_unsealed(world):
