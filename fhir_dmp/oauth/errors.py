@@ -77,12 +77,6 @@ class ConsentRequired(OAuthError):
     error, status = "consent_required", 400
 
 
-class UnsupportedTokenType(OAuthError):
-    """The server does not revoke tokens of this kind. https://www.rfc-editor.org/rfc/rfc7009#section-2.2.1."""
-
-    error, status = "unsupported_token_type", 400
-
-
 class InvalidScope(OAuthError):
     """The scope is malformed, not supported, or more than the client is registered for."""
 

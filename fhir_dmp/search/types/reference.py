@@ -18,7 +18,6 @@ from fhir_dmp.store.query import Eq, In, Query, either, prefix
 
 IDENTIFIER = ":identifier"
 TEXT = ":text"
-_NO_KINDS: frozenset[str] = frozenset()
 
 
 def indexer(
