@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import chain
+from unittest.mock import Mock
 
 import pytest
 
 from fhir_dmp.fibres import Fibre, pause
 from fhir_dmp.stores.mongo import flights
 from fhir_dmp.stores.mongo.flights import Flights
+from fhir_dmp.stores.mongo.together import Together
 from tests.fibres import run
 
 
@@ -88,6 +90,29 @@ def test_a_flight_leaves_without_those_who_do_not_come(group, landed):
     assert run(*calls(group, 1), other, other) == [0, "other", "other"]
 
     assert landed == [[0]]
+
+
+def test_who_could_not_be_flown_is_not_done_later(group, landed, monkeypatch):
+    """No thread was to be had: the caller was told so, and the next one flies without them."""
+    with monkeypatch.context() as patched:
+        patched.setattr(flights.FLIGHTS, "submit", Mock(side_effect=RuntimeError("no thread can be made")))
+        with pytest.raises(RuntimeError, match="no thread"):
+            group.join("refused")
+
+    assert group.join("next") == "next"
+
+    assert landed == [["next"]]
+
+
+def test_a_query_that_nobody_could_send_is_not_waited_for(monkeypatch):
+    """The next reader has it sent."""
+    together = Together(lambda keys: dict.fromkeys(keys, "found"))
+    with monkeypatch.context() as patched:
+        patched.setattr(flights.FLIGHTS, "submit", Mock(side_effect=RuntimeError("no thread can be made")))
+        with pytest.raises(RuntimeError, match="no thread"):
+            together.find("refused")
+
+    assert together.find_many(("next",)) == {"next": "found"}
 
 
 def test_fibres_are_counted_while_they_are_under_way():

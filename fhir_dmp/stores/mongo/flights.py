@@ -92,21 +92,12 @@ class Flights(Generic[T]):
         its flight does not land in time: whether it is done cannot be told.
         """
         member = Member(item, touches, weight)
-        if self._board(member):
-            self._start()
+        self._board(member)
         if not member.landed.acquire(timeout=self._seconds) and not member.landed.acquire(timeout=self._late(member)):
             raise Unrecorded(_TOO_SLOW)
         if member.error is not None:
             raise own(member.error)
         return member.result
-
-    def _start(self) -> None:
-        try:
-            FLIGHTS.submit(self._fly_each)
-        except BaseException:
-            with self._joining:
-                self._flying = False
-            raise
 
     def _late(self, member: Member[T]) -> float:
         """Return how long to wait for a flight that is under way; raise ``Unavailable`` for who still waits for theirs."""
@@ -118,12 +109,15 @@ class Flights(Generic[T]):
                     raise Unavailable(_TOO_SLOW)
         return self._seconds
 
-    def _board(self, member: Member[T]) -> bool:
-        """Seat the member; return whether nobody flies yet."""
+    def _board(self, member: Member[T]) -> None:
+        """Seat the member, once it is sure that somebody flies."""
         with self._joining:
             if sum(len(flight.members) for flight in self._waiting) >= self._most:
                 self._full.inc()
                 raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
+            if not self._flying:
+                FLIGHTS.submit(self._fly_each)
+                self._flying = True
             flight = self._seat(member)
             if flight is None:
                 flight = _Flight()
@@ -131,11 +125,8 @@ class Flights(Generic[T]):
             flight.members.append(member)
             flight.touches |= member.touches
             flight.weight += member.weight
-            starts = not self._flying
-            self._flying = True
             if self._held and self._enough():
                 self._joining.notify()
-            return starts
 
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""

@@ -46,25 +46,16 @@ class Together(Generic[K, V]):
         """Return what one flight brought for these keys, and for those of others beside them."""
         landed = latch()
         with self._joining:
+            if not self._flying:
+                FLIGHTS.submit(self._fly)
+                self._flying = True
             flight = self._boarding()
             flight.keys.update(keys)
             flight.latches.append(landed)
-            starts = not self._flying
-            self._flying = True
-        if starts:
-            self._start()
         landed.acquire()
         if flight.error is not None:
             raise own(flight.error)
         return flight.found
-
-    def _start(self) -> None:
-        try:
-            FLIGHTS.submit(self._fly)
-        except BaseException:
-            with self._joining:
-                self._flying = False
-            raise
 
     def _boarding(self) -> _Flight[K, V]:
         """Return the flight that has room."""
