@@ -26,11 +26,14 @@ from fhir_dmp.interactions.references import link, linked, resolved
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.sheet import READS, RENEWING, Item, Sheet, sheet_of
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import disclosed, entity, known, next_version, prepare, removal, withheld
+from fhir_dmp.interactions.write import as_read, disclosed, entity, known, next_version, prepare, removal, withheld
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 
 __all__ = ["batch", "named", "transaction"]
+
+_MADE = 1
+"""The version that a create makes."""
 
 _OUTCOMES: Mapping[str, Any] = {"create": "created", "update": "ok", "relabel": "ok", "delete": "no-content"}
 
@@ -96,7 +99,7 @@ def transaction(operations: Operations, call: Call, context: Context, grant: Gra
         finish=finish,
         locks=tuple(sheet.locks.values()),
         relied_on=sheet.relied_on,
-        entities=tuple(_touched(sheet.items)),
+        entities=tuple(dict.fromkeys(_touched(sheet.items))),
         entries=tuple(_planned(item) for item in sheet.items if item.asked.method not in READS),
         events=tuple(event for item in in_order if item.plan for event in item.plan.events),
         reads=tuple(replace(item.call, prefer=call.prefer, strict=call.strict) for item in reads),
@@ -213,6 +216,9 @@ def _planned(item: Item) -> Act:
     if item.withheld is not None:
         return Act(item.call, error=item.withheld)
     version = item.change.version if item.change else item.existing.version if item.existing else None
+    if item.asked.method == "POST" and item.change is None and item.ref is not None:
+        version = version or _MADE  # by the entry before it that has the same criteria
+        return Act(as_read(item.call, item.ref, version), Result("ok", ref=item.ref, version=version))
     return Act(item.call, Result("ok", ref=item.ref, version=version))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import match, only
-from fhir_dmp.interactions.write import one_change, prepare, resource_of, standing
+from fhir_dmp.interactions.write import found_instead, one_change, prepare, resource_of
 from fhir_dmp.store.change import Lock
 
 
@@ -17,7 +17,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         matched = match(call.resource_type, call.criteria, context, grant, env)
         found = only(matched)
         if found is not None:
-            return standing(found)
+            return found_instead(call, found)
         locks = (matched.lock,)
     made = prepare(Ref(call.resource_type, env.ids.new()), None, tree, context, env)
     return one_change(made, None, locks)

@@ -121,6 +121,16 @@ def standing(row: Stored) -> Plan:
     )
 
 
+def found_instead(call: Call, row: Stored) -> Plan:
+    """Return the Plan of a create that finds what it would make: nothing is made, and the log tells a read of what was found."""
+    return replace(standing(row), told=as_read(call, row.ref, row.version))
+
+
+def as_read(call: Call, ref: Ref, version: int) -> Call:
+    """Return a create that found what it would make as the read that it came to."""
+    return replace(call, name="read", id=ref.id, version=str(version))
+
+
 def indexed(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env) -> dict[str, Any]:
     """Return what ``tree`` is found and judged by as the next version of ``ref``: its values, its author, its category."""
     index = dict(env.extract(ref.type, tree))

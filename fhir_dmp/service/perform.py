@@ -274,7 +274,8 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
     )
     described = replace(planned, entities=plan.entities, entries=plan.entries)
     why = (*grant.used, *(reason for act in plan.entries if act.error for reason in act.error.reasons))
-    act = Act(call, error=plan.withheld) if plan.withheld else Act(call, described, reasons=why)
+    done = plan.told or call
+    act = Act(done, error=plan.withheld) if plan.withheld else Act(done, described, reasons=why)
     event = _described(act, context, env)
     owed = _owed(call, plan.entities, context, grant, env)
     if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:

@@ -180,3 +180,35 @@ def test_a_bundle_is_told_with_as_many_entries_as_its_event_knows(ehr, auditor, 
     told = newest(auditor, subtype=kind)
 
     assert job in [each["what"].get("display") for each in told["entity"]]
+
+
+@pytest.mark.parametrize("kind", ["alone", "batch", "transaction"])
+def test_a_create_that_finds_its_resource_is_told_as_a_read(ehr, auditor, kind):
+    """Nothing was made: who asked learned of the one that is there, and of which version; a twin in the same transaction is no create either."""
+    person = {**PATIENT, "identifier": [{"system": "urn:x", "value": "7"}]}
+    criteria = "identifier=urn:x|7"
+    entry = {"request": {"method": "POST", "url": "Patient", "ifNoneExist": criteria}, "resource": person}
+    for _ in range(2):
+        if kind == "alone":
+            answer = ehr.post("/Patient", person, headers={"If-None-Exist": criteria})
+            location = answer.headers["Location"]
+        else:
+            answer = ehr.post("", {"resourceType": "Bundle", "type": kind, "entry": [entry, entry]})
+            location = answer.json["entry"][1]["response"]["location"]
+    made = location.partition("/fhir/")[2]
+    ref = made.partition("/_history")[0]
+    told = {
+        code: [
+            each["resource"]
+            for each in auditor.get(f"/AuditEvent?date=ge2000&entity={ref}&subtype={code}").json.get("entry", ())
+        ]
+        for code in ("create", "read")
+    }
+
+    assert [len(events) for events in told.values()] == [1, 1 if kind == "alone" else 3]
+    for event in told["read"]:
+        assert event["action"] == "R"
+        assert event["outcome"] == "0"
+        assert event["meta"]["profile"][0].endswith("IHE.BasicAudit.PatientRead")
+        assert claimed(event, FACTS) == []
+        assert [each["what"]["reference"] for each in event["entity"][:2]] == [ref, made]
