@@ -26,7 +26,7 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.store.accounts import Account, Represented, Session, Situation
-from fhir_dmp.stores.mongo.rows import Rows, answering, given, moment
+from fhir_dmp.stores.mongo.rows import Rows, answering, datetime_of, given
 
 _ACCOUNT = (
     *("kind", "name", "resource", "identifier", "added", "holds_from", "login", "password", "totp"),
@@ -142,7 +142,7 @@ class MongoAccounts:
         row = {name: getattr(session, name) for name in (*_SESSION, "strong")}
         situation = given(**asdict(session.situation)) if session.situation else None
         choices = _situation_rows(session.choices) or None
-        expires = moment(session.ends) + _KEPT_LONGER
+        expires = datetime_of(session.ends) + _KEPT_LONGER
         self._rows.insert(f"session/{session.id}", given(**row, situation=situation, choices=choices, expires=expires))
 
     def find_session(self, session_id: str) -> Session | None:
@@ -169,11 +169,11 @@ class MongoAccounts:
         A row that waits is not matched, so that the upsert meets its id and fails: no attempt slips in between.
         """
         row_id = _turns_key(key)
-        counted = {"$cond": [{"$gt": ["$expires", moment(now)]}, {"$add": ["$turns", 1]}, 1]}
+        counted = {"$cond": [{"$gt": ["$expires", datetime_of(now)]}, {"$add": ["$turns", 1]}, 1]}
         wait = {"$arrayElemAt": [list(waits), {"$min": [{"$subtract": ["$turns", 1]}, len(waits) - 1]}]}
         change: list[Mapping[str, Any]] = [
             {"$set": {"turns": counted}},
-            {"$set": {"until": {"$add": [now, wait]}, "expires": moment(now + forgotten)}},
+            {"$set": {"until": {"$add": [now, wait]}, "expires": datetime_of(now + forgotten)}},
         ]
         free = {"_id": row_id, "$or": [{"until": {"$lte": now}}, {"until": {"$exists": False}}]}
         try:

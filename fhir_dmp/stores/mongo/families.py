@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.database import Database
 
 from fhir_dmp.store.families import Family
-from fhir_dmp.stores.mongo.rows import Rows, given, moment
+from fhir_dmp.stores.mongo.rows import Rows, datetime_of, given
 
 _FIELDS = (
     *("client", "registration", "account", "session", "redirect_uri", "challenge", "code", "began", "ends"),
@@ -60,7 +60,7 @@ def _key(family_id: str) -> str:
 
 
 def _until(ends: int) -> dict[str, Any]:
-    return {"ends": ends, "expires": moment(ends) + _KEPT_LONGER}
+    return {"ends": ends, "expires": datetime_of(ends) + _KEPT_LONGER}
 
 
 def _family(row: Mapping[str, Any]) -> Family:

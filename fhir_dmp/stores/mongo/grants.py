@@ -23,7 +23,7 @@ from pymongo.database import Database
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.grants import Client, Key, Look, PersonStanding, PolicyRow, Standing
 from fhir_dmp.stores.mongo.faults import again_once
-from fhir_dmp.stores.mongo.rows import Rows, answering, micros_of, moment
+from fhir_dmp.stores.mongo.rows import Rows, answering, datetime_of, micros_of
 from fhir_dmp.stores.mongo.together import Together
 
 KEPT_LONGER = timedelta(hours=1)
@@ -68,11 +68,11 @@ class MongoGrants:
     def use_assertion(self, client_id: str, jti: str, expires: int) -> bool:
         """Remember that the client used ``jti``; return False if it had before, on any worker."""
         digest = hashlib.sha256(f"{client_id}\n{jti}".encode()).hexdigest()
-        return self._rows.insert(f"used/{digest}", {"expires": moment(expires) + KEPT_LONGER})
+        return self._rows.insert(f"used/{digest}", {"expires": datetime_of(expires) + KEPT_LONGER})
 
     def revoke_token(self, token_id: str, expires: int) -> None:
         """Remember until well after ``expires`` that the token does not hold any more."""
-        self._rows.insert(f"revoked/{token_id}", {"expires": moment(expires) + KEPT_LONGER})
+        self._rows.insert(f"revoked/{token_id}", {"expires": datetime_of(expires) + KEPT_LONGER})
 
     def list_keys(self) -> tuple[Key, ...]:
         """Return the signing keys that are kept, by generation."""
@@ -81,7 +81,7 @@ class MongoGrants:
     def add_key(self, key: Key) -> bool:
         """Keep a signing key; return False if its generation exists."""
         row = {name: getattr(key, name) for name in ("generation", "kid", "sealed", "signs_from", "signs_until")}
-        return self._rows.insert(f"key/{key.generation}", {**row, "expires": moment(key.expires)})
+        return self._rows.insert(f"key/{key.generation}", {**row, "expires": datetime_of(key.expires)})
 
     def _fetch_standings(self, looks: Sequence[Look]) -> Mapping[Look, Standing]:
         """Return the standings, by one query.

@@ -162,14 +162,14 @@ def answering() -> Iterator[None]:
         raise Unavailable("The database does not answer.", reasons=(type(error).__name__,)) from error
 
 
-def moment(micros: int) -> datetime:
+def datetime_of(micros: int) -> datetime:
     """Return the instant as MongoDB keeps it, in milliseconds."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def micros_of(moment: datetime) -> int:
+def micros_of(kept: datetime) -> int:
     """Return microseconds since 1970 of an instant that MongoDB kept."""
-    return (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+    return (kept.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def given(**values: Any) -> dict[str, Any]:
