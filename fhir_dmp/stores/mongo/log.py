@@ -11,13 +11,19 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import Or, Query, matches
 from fhir_dmp.stores.mongo.compile import compile_query
+from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
+from fhir_dmp.stores.mongo.documents import months, months_of
+from fhir_dmp.stores.mongo.faults import answering
 
-MILLIS = 10_000
 _DAY = 86_400_000_000
 _FIELDS = ("t", "u", "pt", "sec", "m", "x", "c", "cu", "at", "ps")
 _ONE = {"m": {"$exists": False}}
@@ -44,6 +50,17 @@ _APART: list[_Row] = [
 ]
 """Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does."""
 
+_ACTORS = {"$filter": {"input": "$t", "as": "x", "cond": {"$eq": [{"$substrCP": ["$$x", 0, 2]}, "g="]}}}
+_BY_DAY_AND_ACTOR: _Row = {
+    "$group": {
+        "_id": {
+            "d": {"$floor": {"$divide": ["$rec", _DAY]}},
+            "g": {"$ifNull": [{"$arrayElemAt": [_ACTORS, 0]}, "g="]},
+        },
+        "n": {"$sum": 1},
+    }
+}
+
 
 def event_of(row: _Row) -> Event:
     """Return a row of the log as the port tells it."""
@@ -51,54 +68,70 @@ def event_of(row: _Row) -> Event:
     return Event(row["_id"], int(row["rec"]), row["b"], index, row.get("s"))
 
 
-def search_log(
-    months: Sequence[Any], query: Query, limit: int, after: Sequence[Any] | None
-) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
-    """Return up to ``limit`` AuditEvents, newest first, and the keys of the last if more follow."""
-    found: list[EventPart] = []
-    for month in months:
-        branches = [_events(month, branch, limit, after) for branch in _branches(query)]
-        merged = heapq.merge(*branches, key=_order) if len(branches) > 1 else branches[0]
-        found.extend(islice(merged, limit + 1 - len(found)))
-        if len(found) > limit:
-            last = found[limit - 1]
-            return tuple(found[:limit]), (last.event.recorded, last.event.id, last.number)
-    return tuple(found), None
+class MongoLog:
+    """The AuditEvents of the log's database, as ``store.port.Store`` tells them; whoever calls waits."""
+
+    def __init__(self, database: Database[_Row]) -> None:
+        self._database = database
+
+    def find(self, event_id: str) -> Event | None:
+        """Return one row."""
+        with answering():
+            for name in months_of(self._database, event_id):
+                row = self._month(name).find_one({"_id": event_id})
+                if row:
+                    return event_of(row)
+        return None
+
+    def search(
+        self, query: Query, limit: int, after: Sequence[Any] | None
+    ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
+        """Return up to ``limit`` AuditEvents, newest first, and the keys of the last if more follow."""
+        found: list[EventPart] = []
+        with answering():
+            for month in self._months():
+                branches = [_events(month, branch, limit, after) for branch in _branches(query)]
+                merged = heapq.merge(*branches, key=_order) if len(branches) > 1 else branches[0]
+                found.extend(islice(merged, limit + 1 - len(found)))
+                if len(found) > limit:
+                    last = found[limit - 1]
+                    return tuple(found[:limit]), (last.event.recorded, last.event.id, last.number)
+        return tuple(found), None
+
+    def count(self, query: Query) -> int:
+        """Return how many AuditEvents meet the query."""
+        with answering():
+            return sum(_counted(month, query) for month in self._months())
+
+    def tally(self, query: Query) -> tuple[Tally, ...]:
+        """Return how many AuditEvents meet the query for each day and actor: the first agent that a row names."""
+        counted: dict[tuple[int, str], int] = {}
+        with answering():
+            for month in self._months():
+                for branch in _branches(query):
+                    one: list[_Row] = [{"$match": {"$and": [compile_query(branch), _ONE]}}]
+                    for stages in (one, _several(branch)):
+                        for row in month.aggregate([*stages, _BY_DAY_AND_ACTOR], maxTimeMS=QUERY_MILLIS):
+                            key = int(row["_id"]["d"]), row["_id"]["g"][2:]
+                            counted[key] = counted.get(key, 0) + row["n"]
+        order = sorted(counted, key=lambda each: (-each[0], each[1]))
+        return tuple(Tally(day, actor, counted[day, actor]) for day, actor in order)
+
+    def _months(self) -> list[Collection[_Row]]:
+        """Return the months of the log, newest first."""
+        return [self._month(name) for name in months(self._database)[::-1]]
+
+    def _month(self, name: str) -> Collection[_Row]:
+        return self._database.get_collection(name, read_concern=ReadConcern("majority"))
 
 
-def count_log(month: Any, query: Query) -> int:
-    """Return how many AuditEvents of the month meet the query."""
+def _counted(month: Collection[_Row], query: Query) -> int:
     total = 0
     for branch in _branches(query):
-        total += month.count_documents({"$and": [compile_query(branch), _ONE]}, maxTimeMS=MILLIS)
-        for row in month.aggregate([*_several(branch), {"$count": "n"}], maxTimeMS=MILLIS):
+        total += month.count_documents({"$and": [compile_query(branch), _ONE]}, maxTimeMS=QUERY_MILLIS)
+        for row in month.aggregate([*_several(branch), {"$count": "n"}], maxTimeMS=QUERY_MILLIS):
             total += row["n"]
     return total
-
-
-def tally_log(months: Sequence[Any], query: Query) -> tuple[Tally, ...]:
-    """Return how many AuditEvents meet the query for each day and actor: the first agent that a row names."""
-    actors = {"$filter": {"input": "$t", "as": "x", "cond": {"$eq": [{"$substrCP": ["$$x", 0, 2]}, "g="]}}}
-    group: _Row = {
-        "$group": {
-            "_id": {
-                "d": {"$floor": {"$divide": ["$rec", _DAY]}},
-                "g": {"$ifNull": [{"$arrayElemAt": [actors, 0]}, "g="]},
-            },
-            "n": {"$sum": 1},
-        }
-    }
-    counted: dict[tuple[int, str], int] = {}
-    for month in months:
-        for branch in _branches(query):
-            one: list[_Row] = [{"$match": {"$and": [compile_query(branch), _ONE]}}]
-            for stages in (one, _several(branch)):
-                for row in month.aggregate([*stages, group], maxTimeMS=MILLIS):
-                    key = int(row["_id"]["d"]), row["_id"]["g"][2:]
-                    counted[key] = counted.get(key, 0) + row["n"]
-    return tuple(
-        Tally(day, actor, counted[day, actor]) for day, actor in sorted(counted, key=lambda each: (-each[0], each[1]))
-    )
 
 
 def _branches(query: Query) -> Sequence[Query]:
@@ -110,14 +143,14 @@ def _several(query: Query) -> list[_Row]:
     return [{"$match": wanted}, {"$unset": "b"}, *_APART, {"$match": compile_query(query)}]
 
 
-def _events(month: Any, query: Query, limit: int, after: Sequence[Any] | None) -> Iterator[EventPart]:
+def _events(month: Collection[_Row], query: Query, limit: int, after: Sequence[Any] | None) -> Iterator[EventPart]:
     """Yield the AuditEvents of one branch in their order, those after the keys."""
     loose = loosened(query)
     wanted: _Row = compile_query(loose)
     if after is not None:
         wanted = {"$and": [wanted, _beyond(after)]}
     rows = month.find(wanted, batch_size=limit + 2).sort([("rec", -1), ("_id", 1)])
-    for row in rows.max_time_ms(MILLIS):
+    for row in rows.max_time_ms(QUERY_MILLIS):
         event = event_of(row)
         told = loose == query and "m" not in row
         passed = after[2] if after is not None and row["_id"] == after[1] else 0

@@ -16,11 +16,10 @@ from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, moment
-from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.fibres import offloaded
 from fhir_dmp.settings import Settings
@@ -31,13 +30,14 @@ from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
-from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes, months, months_of
+from fhir_dmp.stores.mongo.connect import QUERY_MILLIS, connected
+from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.ledger import MongoLedger
-from fhir_dmp.stores.mongo.log import count_log, event_of, search_log, tally_log
+from fhir_dmp.stores.mongo.log import MongoLog
 from fhir_dmp.stores.mongo.months import Months
 from fhir_dmp.stores.mongo.together import Together
 from fhir_dmp.stores.mongo.users import may_alter_log
@@ -45,7 +45,6 @@ from fhir_dmp.stores.mongo.users import may_alter_log
 SKEW_SECONDS = 1.0
 """The most by which the clocks of two workers are believed to differ."""
 
-QUERY_SECONDS = 10.0
 _PRESENT = {"del": {"$exists": False}}
 _UNSEARCHED = {"t": 0, "r": 0, "w": 0}
 """The projection of rows that nobody searches in any more."""
@@ -64,6 +63,7 @@ class MongoStore:
         self.database: Database[_Row] = client.get_database(name, write_concern=DURABLE)
         self._name = name
         self.log: Database[_Row] = client.get_database(f"{name}{LOG_SUFFIX}", write_concern=DURABLE)
+        self._logged = MongoLog(self.log)
         self._client = client
         self._clock = clock
         self._commit_seconds = settings.commit_timeout_seconds
@@ -90,9 +90,8 @@ class MongoStore:
     @classmethod
     def connect(cls, uri: str, name: str, *, clock: Clock, settings: Settings) -> MongoStore:
         """Return the store at the URI, with its indexes; raise ``Unavailable`` saying what is wrong with the database."""
-        client = _client(uri, settings)
+        client = connected(uri, settings)
         try:
-            _require_replica_set(client)
             with answering():
                 ensure_indexes(client.get_database(name, write_concern=DURABLE))
                 ensure_indexes(client.get_database(f"{name}{LOG_SUFFIX}", write_concern=DURABLE), LOG)
@@ -160,7 +159,7 @@ class MongoStore:
         bounds = {"$gt": f"policy/{patient}", "$lt": "policy0"}
         with answering():
             found = self._grants.find({"_id": bounds}, _OF_POLICIES, limit=limit).sort("_id")
-            return tuple(_policy(row) for row in found.max_time_ms(int(QUERY_SECONDS * 1000)))
+            return tuple(_policy(row) for row in found.max_time_ms(QUERY_MILLIS))
 
     @offloaded
     def search(self, query: Query, page: Page) -> Found:
@@ -193,7 +192,7 @@ class MongoStore:
     def count(self, query: Query, limit: int | None = None) -> int:
         """Return how many present rows meet the query."""
         with answering():
-            options: dict[str, Any] = {"maxTimeMS": int(QUERY_SECONDS * 1000)}
+            options: dict[str, Any] = {"maxTimeMS": QUERY_MILLIS}
             if limit is not None:
                 options["limit"] = limit
             return self._current.count_documents(_present(query), **options)
@@ -204,7 +203,7 @@ class MongoStore:
         projection = {"_id": 1} if prefix is None else {"t": 1}
         found: dict[str, None] = {}
         with answering():
-            for row in self._current.find(_present(query), projection, max_time_ms=int(QUERY_SECONDS * 1000)):
+            for row in self._current.find(_present(query), projection, max_time_ms=QUERY_MILLIS):
                 if prefix is None:
                     found[row["_id"]] = None
                 else:
@@ -225,7 +224,7 @@ class MongoStore:
             ):
                 wanted = {"$and": [compile_query(scope.allowed), ids, _moments(scope, page)]}
                 found = collection.find(wanted, _UNSEARCHED).sort("lu", -1).limit(limit)
-                for row in found.max_time_ms(int(QUERY_SECONDS * 1000)):
+                for row in found.max_time_ms(QUERY_MILLIS):
                     rows.setdefault(row["lu"], row)
         newest = sorted(rows.values(), key=lambda row: str(row["lu"]), reverse=True)
         shown = newest[: page.limit]
@@ -241,7 +240,7 @@ class MongoStore:
                 collection.count_documents(
                     {"$and": [compile_query(scope.allowed), ids, _moments(scope, everything)]},
                     session=session,
-                    maxTimeMS=int(QUERY_SECONDS * 1000),
+                    maxTimeMS=QUERY_MILLIS,
                 )
                 for collection, ids in (
                     (self._current, _current_ids(scope)),
@@ -255,7 +254,7 @@ class MongoStore:
 
     def newest(self) -> str:
         """Return a ``co`` that bounds what exists now."""
-        return f"{self._clock.micros():013x}ffff"
+        return f"{moment(self._clock.micros())}ffff"
 
     def commit(self, commit: Commit) -> tuple[Stored, ...]:
         """Make all changes and events durable or none, and return the new versions in order."""
@@ -268,32 +267,24 @@ class MongoStore:
     @offloaded
     def find_event(self, event_id: str) -> Event | None:
         """Return one row of the audit log."""
-        with answering():
-            for name in months_of(self.log, event_id):
-                row = self._log(name).find_one({"_id": event_id})
-                if row:
-                    return event_of(row)
-        return None
+        return self._logged.find(event_id)
 
     @offloaded
     def search_events(
         self, query: Query, limit: int, after: tuple[Any, ...] | None = None
     ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
         """Return a page of the AuditEvents of the log, newest first, and the keys to go on from."""
-        with answering():
-            return search_log(self._audit_months(), query, limit, after)
+        return self._logged.search(query, limit, after)
 
     @offloaded
     def count_events(self, query: Query) -> int:
         """Return how many AuditEvents meet the query."""
-        with answering():
-            return sum(count_log(log, query) for log in self._audit_months())
+        return self._logged.count(query)
 
     @offloaded
     def tally_events(self, query: Query) -> tuple[Tally, ...]:
         """Return how many AuditEvents meet the query for each day and actor."""
-        with answering():
-            return tally_log(self._audit_months(), query)
+        return self._logged.tally(query)
 
     @offloaded
     def has_mark(self, mark: str) -> bool:
@@ -329,7 +320,7 @@ class MongoStore:
             "projection": fields,
             **options,
             "readConcern": {"level": "majority"},
-            "maxTimeMS": int(QUERY_SECONDS * 1000),
+            "maxTimeMS": QUERY_MILLIS,
         }
         with answering():
             answer = again_once(lambda: self.database.command(command))["cursor"]
@@ -339,7 +330,7 @@ class MongoStore:
             self.database.command({"killCursors": of.name, "cursors": [answer["id"]]})
             found = of.find(wanted, fields, limit=options.get("limit", 0))
             sort = options.get("sort")
-            return list((found.sort(list(sort.items())) if sort else found).max_time_ms(int(QUERY_SECONDS * 1000)))
+            return list((found.sort(list(sort.items())) if sort else found).max_time_ms(QUERY_MILLIS))
 
     def _fetch_naming(self, asked: Sequence[_Naming]) -> Mapping[_Naming, tuple[PolicyRow, ...]]:
         return {(names, limit): self._fetch_named(names, limit) for names, limit in asked}
@@ -365,58 +356,7 @@ class MongoStore:
         stages = [{"$match": wanted}, *sort_stages(order, after), {"$limit": page.limit + 1}]
         if fields:
             stages.append({"$project": fields})
-        return self._current.aggregate(stages, maxTimeMS=int(QUERY_SECONDS * 1000))
-
-    def _audit_collections(self) -> list[str]:
-        """Return the months of the log, newest first."""
-        return months(self.log)[::-1]
-
-    def _audit_months(self) -> list[Any]:
-        return [self._log(name) for name in self._audit_collections()]
-
-    def _log(self, name: str) -> Any:
-        return self.log.get_collection(name, read_concern=ReadConcern("majority"))
-
-
-def _client(uri: str, settings: Settings) -> MongoClient[_Row]:
-    """Return a client of the database at the URI, of which no word is repeated: it may hold a password."""
-    try:
-        return MongoClient(
-            uri,
-            maxPoolSize=settings.threads + 16,
-            serverSelectionTimeoutMS=2000,
-            connectTimeoutMS=2000,
-            socketTimeoutMS=int(QUERY_SECONDS * 2000),
-            w="majority",
-            journal=True,
-            tz_aware=True,
-        )
-    except (PyMongoError, ValueError, TypeError) as fault:
-        raise Unavailable(
-            f"DMP_MONGODB_URI is no address of a MongoDB ({type(fault).__name__}): write mongodb://HOST:27017/?replicaSet=rs0, "
-            "with user and password percent-encoded if there are any."
-        ) from None
-
-
-def _require_replica_set(client: MongoClient[_Row]) -> None:
-    try:
-        hello = client.admin.command("hello")
-    except OperationFailure as refusal:
-        raise Unavailable(
-            f"The MongoDB at DMP_MONGODB_URI does not let us in ({refusal.code}): see user, password and authSource."
-        ) from refusal
-    except PyMongoError as fault:
-        raise Unavailable(
-            "No MongoDB answers at DMP_MONGODB_URI: start it, or correct the address and the name of its replica set, "
-            "or leave DMP_MONGODB_URI empty for the embedded database.",
-            reasons=(type(fault).__name__,),
-        ) from fault
-    if "setName" not in hello:
-        raise Unavailable(
-            "The MongoDB at DMP_MONGODB_URI is a standalone. Records, versions and their evidence are written in one "
-            "transaction, and only a replica set has those: start mongod with --replSet rs0 and run rs.initiate() once "
-            "(one node is enough), or leave DMP_MONGODB_URI empty for the embedded database."
-        )
+        return self._current.aggregate(stages, maxTimeMS=QUERY_MILLIS)
 
 
 def _present(query: Query) -> _Row:
