@@ -15,6 +15,9 @@ import msgspec
 
 from fhir_dmp.errors import Invalid
 
+LONGEST_NUMBER = 200
+"""Characters of a number that is kept or asked for; R4 asks for 18 digits to be kept. https://hl7.org/fhir/R4/datatypes.html#decimal."""
+
 _BOM = b"\xef\xbb\xbf"
 _LONG = 18
 """Digits that are sure to fit 64 bits; longer integers stay text."""

@@ -70,13 +70,15 @@ def _found(scope: Scope, count: int, before: str | None, sieve: Sieve, grant: Gr
 
     def find(limit: int, after: Keys) -> Found:
         page = env.store.history(scope, HistoryPage(limit, after[0] if after else None))
+        if sieve.fault is None:
+            return page
         return replace(page, rows=tuple(row for row in page.rows if _as_it_was(row, grant, env)))
 
     return filled(sieve, count, (before,) if before else None, find) if count else Found((), more=False)
 
 
 def _as_it_was(row: Stored, grant: Grant, env: Env) -> bool:
-    """Tell whether a past Provenance is seen by what it was about then; all else is found by that."""
+    """Tell whether a past Provenance is seen by what it was about then, where there are too many to be found by that."""
     if row.ref.type != "Provenance" or "un" not in row.index:
         return True
     whole = env.store.find_version(row.ref, row.version)

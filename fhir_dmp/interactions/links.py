@@ -1,7 +1,8 @@
 """References between the entries of one bundle. https://hl7.org/fhir/R4/bundle.html#references.
 
-Rewritten are ``Reference.reference``, elements of the types uri, url, oid and uuid (told by their names), and ``href``
-and ``src`` in narratives; never canonicals, identifiers, the URL of an extension or of a definition.
+Rewritten are ``Reference.reference``, elements of the types uri and url (told by their names), and ``href`` and ``src`` in narratives;
+never canonicals, identifiers, the URL of an extension or of a definition. Those of the types oid and uuid stay as they are: what an entry
+is called by here, ``Type/id``, is none, and would break the resource.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from fhir_dmp.errors import Invalid, Issue
 from fhir_dmp.fhir.reference import parse_literal
 
-_URI = re.compile(r".*(?:uri|url|oid|uuid)\Z", re.IGNORECASE)
+_URI = re.compile(r".*(?:uri|url)\Z|(?:address|endpoint|policy)\Z", re.IGNORECASE)
 _HREF = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']+)""")
 _CONDITIONAL = re.compile(r"[A-Z][A-Za-z]+\?.+")
 PLACEHOLDERS = ("urn:uuid:", "urn:oid:")

@@ -17,12 +17,13 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return that version. It is judged by its own row and by the present one: the stricter wins. Conditional vread answers 304."""
+    del context
     version = int(call.version) if call.version and _VERSION.match(call.version) else 0
     current = env.store.find_current(call.ref, with_index=grant.searches("read"))
     if current is None or not 0 < version <= current.version:
         raise NotFound(f"{call.ref} has no version {call.version}.", reasons=("absent",))
     row = current if version == current.version else env.store.find_version(call.ref, version)
-    decisions = [grant.decide("read", _judged(each, context, env)) for each in (current, row) if each is not None]
+    decisions = [grant.decide("read", _judged(each, env)) for each in (current, row) if each is not None]
     refusals = tuple(reason for each in decisions if not each.permit for reason in each.reasons)
     if row is None or refusals:
         patients = disclosed(current).patients if refusals else ()
@@ -32,9 +33,8 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     return shown(call, row, env)
 
 
-def _judged(row: Stored, context: Context, env: Env) -> Index:
-    """Return what a version is judged by: a scope with a search restriction needs more than a superseded one keeps."""
-    if row.body is None or context.subject is None or not any("?" in scope for scope in context.subject.scopes):
+def _judged(row: Stored, env: Env) -> Index:
+    """Return what a version is judged by, which it keeps; one that was superseded when versions kept less tells it by its body."""
+    if "t" in row.index or "un" not in row.index or row.body is None:
         return row.index
-    whole = env.extract(row.ref.type, codec.loads_object(row.body))
-    return {**whole, **row.index, "t": whole["t"]}
+    return {**env.extract(row.ref.type, codec.loads_object(row.body)), **row.index}

@@ -195,7 +195,8 @@ def next_version(
     """Return the Change that an update makes of ``before``; the body's id must be the one that the call names.
 
     None where everything is there as it was sent: who sends a record each night makes no versions that say nothing. Who may not
-    update it is refused whatever differs, and so the Change is made; as it is for who tells a Provenance of it.
+    update it is refused whatever differs, and so the Change is made; as it is for who tells a Provenance of it. One that is found by less
+    than rows are now is a Change to the same version.
     """
     if tree.get("id") != call.id:
         raise Invalid(
@@ -207,7 +208,7 @@ def next_version(
         raise Unprocessable("The resource is a part of one (SUBSETTED); read it whole, then change it.")
     if before is None or call.provenance or not _says_the_same(change, before) or _is_a_word(change, context):
         return change
-    return None if grant.decide("update", before.index).permit else change
+    return _indexed_anew(change, before) if grant.decide("update", before.index).permit else change
 
 
 def _says_the_same(change: Change, before: Stored) -> bool:
@@ -218,6 +219,19 @@ def _says_the_same(change: Change, before: Stored) -> bool:
     if len(change.body) - len(new) != len(before.body) - len(old) or not before.body.startswith(old):
         return False
     return change.body.startswith(new) and change.body[len(new) :] == before.body[len(old) :]
+
+
+def _indexed_anew(change: Change, before: Stored) -> Change | None:
+    """Return what keeps the version that is there and finds it by what rows are found by now; None if it is found by that already.
+
+    A row that was indexed in an older form, or before a search parameter was added, is sent as it is. Whose record a Provenance is in is
+    told by its targets, and not known yet.
+    """
+    told = ("t", "r", "w", "ds", "sec") if change.ref.type == "Provenance" else ("t", "r", "w", "ds", "sec", "pt", "ca")
+    if all((change.index.get(name) or None) == (before.index.get(name) or None) for name in told):
+        return None
+    new = {"new": True} if before.index.get("new") else {}
+    return replace(change, version=before.version, body=before.body, index={**change.index, **new})
 
 
 def _head(ref: Ref, version: int, moment: str) -> bytes:

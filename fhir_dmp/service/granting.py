@@ -21,8 +21,9 @@ from fhir_dmp.service.named import reaches, records_of
 from fhir_dmp.service.provenances import targets_of
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.grants import PolicyRow
-from fhir_dmp.store.port import Page
-from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Or, Query, Row, both, mentions, prefix
+from fhir_dmp.store.port import Found, HistoryPage, Page
+from fhir_dmp.store.port import Scope as HistoryScope
+from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, Row, both, mentions
 
 _SEARCHED = frozenset({"t", "r", "w"})
 _MOST_REASONS = 20
@@ -124,11 +125,8 @@ class Granting:
         return Decision(permit=True, reasons=reasons, patients=tuple(document.index.get("pt") or ()))
 
     def _as_its_targets(self, row: Row, decision: Decision, known: Mapping[Ref, Stored] | None = None) -> Decision:
-        """Return the decision for a Provenance: it is seen by who sees all that it is about, which are no others of its kind.
-
-        Of one that was deleted nobody knows any more what that was.
-        """
-        if row.get("del"):
+        """Return the decision for a Provenance: it is seen by who sees all that it is about, which are no others of its kind."""
+        if not provenances.is_known_what_about(row):
             return Decision(permit=False, reasons=("what it was about is not known",))
         refs = targets_of(row)
         found = known if known is not None else self._env.store.find_many(refs) if refs else {}
@@ -158,24 +156,40 @@ class Granting:
             if self._call.type is None or reaches(self._call, self._env):
                 yield Rule(permit=False, where=every, reason="not asked for")
             return
-        found = self._env.store.search(
-            both(every, narrow(rules), *self._asked_of_provenances()), Page(provenances.MOST + 1)
-        ).rows
-        if len(found) > provenances.MOST:
-            raise TooCostly(f"More than {provenances.MOST} Provenances would have to be looked at: name a target.")
-        seen = tuple(map(str, self.sees([row.ref for row in found])))
-        versions = tuple(prefix("_id", f"{each}/") for each in seen) if self._call.name.startswith("history") else ()
-        where = both(every, Not(Or((In("_id", seen), *versions))))
-        yield Rule(permit=False, where=where, reason="what it is about is hidden")
+        where = both(every, narrow(rules))
+        past = self._call.name.startswith("history")
+        seen = self._versions_seen(where) if past else self._those_seen(both(where, *self._asked_of_provenances()))
+        yield Rule(permit=False, where=both(every, Not(In("_id", seen))), reason="what it is about is hidden")
+
+    def _those_seen(self, where: Query) -> tuple[str, ...]:
+        """Return the rows of the Provenances that meet the query and are seen."""
+        found = self._env.store.search(where, Page(provenances.MOST))
+        _require_all(found)
+        return tuple(map(str, self.sees([row.ref for row in found.rows])))
+
+    def _versions_seen(self, where: Query) -> tuple[str, ...]:
+        """Return the same of their versions, each seen by what it was about then and by what the present one is about."""
+        store = self._env.store
+        scope = HistoryScope(provenances.TYPE, self._call.id, where)
+        found = store.history(scope, HistoryPage(provenances.MOST, with_index=True))
+        _require_all(found)
+        present = self.sees(tuple(dict.fromkeys(row.ref for row in found.rows)))
+        rows = [row.index for row in found.rows if row.ref in present]
+        return tuple(row["_id"] for row in self._of_seen_targets(rows))
 
     def sees(self, provenances: Sequence[Ref]) -> Collection[Ref]:
         """Return those of these Provenances whose targets the caller all sees."""
         store = self._env.store
         rows = store.find_many(provenances) if provenances else {}
-        refs = dict.fromkeys(ref for row in rows.values() for ref in targets_of(row.index))
-        targets = store.find_many(tuple(refs)) if refs else {}
+        seen = {row["_id"] for row in self._of_seen_targets([row.index for row in rows.values()])}
+        return tuple(ref for ref in rows if str(ref) in seen)
+
+    def _of_seen_targets(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return those of the rows whose targets the caller all sees; these are read together."""
+        refs = dict.fromkeys(ref for row in rows for ref in targets_of(row))
+        targets = self._env.store.find_many(tuple(refs)) if refs else {}
         seen = Decision(permit=True, reasons=())
-        return tuple(ref for ref in rows if self._as_its_targets(rows[ref].index, seen, targets).permit)
+        return [row for row in rows if self._as_its_targets(row, seen, targets).permit]
 
     def _asked_of_provenances(self) -> tuple[Query, ...]:
         """Return what is asked of the Provenances that are listed, so that no others are looked at."""
@@ -343,6 +357,11 @@ class Granting:
 
     def _note(self, reasons: Iterable[str]) -> None:
         self._used.update(dict.fromkeys(reasons))
+
+
+def _require_all(found: Found) -> None:
+    if found.more:
+        raise TooCostly(f"More than {provenances.MOST} Provenances would have to be looked at: name a target.")
 
 
 def _written_by(row: Row) -> frozenset[str]:

@@ -111,7 +111,7 @@ def policy_changes(
     sources = _Sources({change.ref: change for change in plan.changes}, env)
     changed: dict[str, tuple[Policy, int]] = {}
     for change in plan.changes:
-        if change.ref.type in SOURCES:
+        if change.ref.type in SOURCES and not change.stays:
             patients = _patients(change)
             if not patients:
                 _require_no_choice(change, subject)

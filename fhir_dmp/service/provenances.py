@@ -16,13 +16,13 @@ from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.write import entity
 from fhir_dmp.service.named import asked_of
 from fhir_dmp.store.change import Change
-from fhir_dmp.store.query import Row
+from fhir_dmp.store.query import TARGETS, Row
 
 TYPE = "Provenance"
 MOST = 1000
 """Provenances of a list whose targets are looked at."""
 
-_TARGET = "Provenance.target="
+_TARGET = TARGETS[0]
 _SYSTEM = ("search-system", "history-system")
 
 
@@ -38,6 +38,11 @@ def targets_of(row: Row) -> tuple[Ref, ...]:
     """Return what a Provenance is about, of what lies on this server."""
     named = (parse_literal(each.removeprefix(_TARGET)) for each in row.get("t") or () if each.startswith(_TARGET))
     return tuple(dict.fromkeys(each.ref for each in named if each and each.base is None))
+
+
+def is_known_what_about(row: Row) -> bool:
+    """Tell whether it is known what a Provenance is about: not of one that was deleted when deletions kept less."""
+    return not row.get("del") or any(each.startswith(TARGETS) for each in row.get("t") or ())
 
 
 def may_be_listed(call: Call, env: Env) -> bool:

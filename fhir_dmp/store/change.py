@@ -48,7 +48,7 @@ class Change:
     ``before`` is the version it replaces: None for a resource that never was (a tombstone for one that comes back). The commit fails
     as stale if the store holds anything else by then. ``body`` carries ``STAMP`` where ``meta.lastUpdated`` goes, and is
     None for a deletion. ``index`` lacks ``_id``, ``ty``, ``v``, ``lu``, ``co``, which the store fills in. ``only_labels``: nothing
-    differs from ``before`` but who sees it.
+    differs from ``before`` but who sees it. Of the ``version`` that ``before`` is, nothing is new but the index: it stays that version.
     """
 
     ref: Ref
@@ -57,6 +57,11 @@ class Change:
     body: bytes | None
     index: Index = field(default_factory=dict)
     only_labels: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """Tell whether the version that is there stays, and is only indexed anew."""
+        return self.before is not None and self.version == self.before.version
 
     @property
     def kind(self) -> Literal["create", "update", "delete", "relabel"]:

@@ -87,10 +87,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """A window on a history, newest first: ``limit`` rows below the ``lu`` ``before``; ``horizon`` leaves out later ones."""
+    """A window on a history, newest first: ``limit`` rows below the ``lu`` ``before``; ``with_index`` as for ``Page``."""
 
     limit: int
     before: str | None = None
+    with_index: bool = False
 
 
 class Store(Protocol):

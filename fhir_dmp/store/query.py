@@ -17,7 +17,7 @@ A row is a mapping of index fields:
 ``au``      who wrote version 1: ``client``, person and structure, stamped by the server
 ``sec``     security labels (``system|code``)
 ``ca``      category of the record's matrix
-``del``     True for a deleted resource: no body, and of ``t`` what rules narrow by
+``del``     True for a deleted resource: no body, and of ``t`` what it is judged by
 ==========  ===========================================================================================
 
 A superseded version keeps what rules narrow by: all but ``w``, and of ``pt``, ``sec`` and ``ca`` its own and the present ones.
@@ -38,6 +38,9 @@ from typing import Any
 NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
 """Tokens that a deletion keeps, beside its compartments: rules tell by them whose work it is."""
 
+TARGETS = ("Provenance.target=", "Provenance.target:identifier=")
+"""How those tokens begin that tell what a Provenance is about: a deletion keeps them too, for it is seen by who sees all of that."""
+
 LONGEST = 300
 """Characters of an index entry's value; of a longer one the beginning is kept and a digest of the whole."""
 
@@ -50,8 +53,12 @@ EARTH = 6_371_008.8
 
 
 def kept(tokens: Iterable[str]) -> list[str]:
-    """Return of a row's tokens those that rules narrow by: compartments, and who is named."""
-    return [token for token in tokens if token[0] == "@" or any(name in token for name in NAMES)]
+    """Return of a row's tokens those that it is judged by: compartments, who is named, what a Provenance is about."""
+    return [
+        token
+        for token in tokens
+        if token[0] == "@" or token.startswith(TARGETS) or any(name in token for name in NAMES)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from calendar import monthrange
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fhir_dmp.fhir.codec import Number
+from fhir_dmp.fhir.codec import LONGEST_NUMBER, Number
 from fhir_dmp.validation import narrative
 
 LONGEST_STRING = 1024 * 1024
@@ -72,8 +72,10 @@ def boolean(value: Any) -> str | None:
 
 
 def decimal(value: Any) -> str | None:
-    """Judge a decimal."""
-    return None if type(value) in (int, Number) else "must be a JSON number"
+    """Judge a decimal; one that is longer than anybody measures is refused, and never cut."""
+    if type(value) is not Number:
+        return None if type(value) is int else "must be a JSON number"
+    return None if len(value.text) <= LONGEST_NUMBER else f"must not be longer than {LONGEST_NUMBER} characters"
 
 
 def _integer(low: int, what: str) -> Check:

@@ -121,6 +121,43 @@ def test_a_past_provenance_is_seen_by_what_it_was_about_then(world):
     assert [doctor.vread(ref, version).status for version in (1, 2)] == [404, 200]
     assert versions(doctor) == ["2"] * 3
     assert versions(world.ehr) == ["2", "1"] * 3
+    for who in (doctor, world.ehr):
+        for history in (who.history(ref), who.history("Provenance"), who.ask(Call("history-system"))):
+            assert history.body["total"] == len(history.body["entry"])
+
+
+def test_a_deleted_provenance_is_gone_for_whom_it_was_there(world):
+    """Its deletion keeps what it was about: who sees all of that is told 410, by its history too; for others there never was one."""
+    masked, plain = (world.ehr.made(document(world.patient, *flags))["id"] for flags in (("MASQUE_PS",), ()))
+    own, open_to_all = (world.ehr.made(about(f"DocumentReference/{each}"))["id"] for each in (masked, plain))
+    doctor = world.professional("2")
+    for each in (own, open_to_all):
+        assert world.ehr.delete(f"Provenance/{each}").status == 204
+
+    def told(who, provenance):
+        ref = f"Provenance/{provenance}"
+        methods = [entry["request"]["method"] for entry in who.history(ref).body.get("entry", ())]
+        return who.read(ref).status, who.vread(ref, 1).status, who.vread(ref, 2).status, methods
+
+    assert told(world.ehr, own) == told(world.holder(), own) == (410, 200, 410, ["DELETE", "POST"])
+    assert told(doctor, open_to_all) == (410, 200, 410, ["DELETE", "POST"])
+    assert told(doctor, own) == (404, 404, 404, [])
+    assert doctor.history("Provenance").body["total"] == 2
+    assert world.ehr.history("Provenance").body["total"] == 4
+    assert world.ehr.update({**about(f"DocumentReference/{masked}"), "id": own}).status == 201
+    assert doctor.read(f"Provenance/{own}").status == 404
+
+
+def test_a_deletion_that_kept_less_is_told_to_nobody(world, mongodb_uri, database_name):
+    """One made by an older server: what the Provenance was about is not known."""
+    made = world.ehr.made(about(f"DocumentReference/{world.ehr.made(document(world.patient))['id']}"))
+    ref = f"Provenance/{made['id']}"
+    assert world.ehr.delete(ref).status == 204
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client[database_name]["current"].update_one({"_id": ref}, {"$set": {"t": []}})
+
+    assert world.ehr.read(ref).status == 404
+    assert world.ehr.history(ref).status == 404
 
 
 def test_one_of_several_that_is_hidden_hides_the_whole(world):

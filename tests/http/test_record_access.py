@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from fhir_dmp.call import Call
+from fhir_dmp.interactions import vread
 from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
 
 
@@ -325,6 +327,25 @@ def test_a_past_version_is_read_by_a_scope_that_covers_some(world):
             assert [entry["resource"]["meta"]["versionId"] for entry in history.body["entry"]] == shown
         assert caller.history(ref).body["total"] == len(shown)
         assert "total" not in caller.history("Observation").body
+
+
+def test_a_past_version_is_judged_by_what_it_keeps(world, monkeypatch):
+    """No body is read for a search restriction, but that of a version from when they kept less."""
+    made = world.ehr.made(observation(world.patient, code={"coding": [{"system": "urn:c", "code": "a"}]}))
+    other = {"coding": [{"system": "urn:c", "code": "b"}]}
+    for code in (other, made["code"]):
+        assert world.ehr.update(changed(made, code=code)).status == 200
+    some = world.system("ehr-one", "ehr", "urn:s|1", scopes=("system/Observation.rs?code=urn:c|a",))
+    ref, found = f"Observation/{made['id']}", [200, 404, 200]
+    read = []
+    monkeypatch.setattr(vread.codec, "loads_object", lambda body: read.append(body) or json.loads(body))
+
+    assert [some.vread(ref, version).status for version in (1, 2, 3)] == found
+    assert read == []
+
+    world.server.store.database["versions"].update_many({}, {"$unset": {"t": "", "r": ""}})
+    assert [some.vread(ref, version).status for version in (1, 2, 3)] == found
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize("withheld", ["encounter", "author", "day"])

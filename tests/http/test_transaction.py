@@ -227,6 +227,8 @@ def test_references_between_entries_are_rewritten(ehr):
                 extension=[
                     {"url": "http://x.example/e", "valueUri": ONE},
                     {"url": "http://x.example/c", "valueCanonical": ONE},
+                    {"url": "http://x.example/u", "valueUuid": ONE},
+                    {"url": "http://x.example/o", "valueOid": oid},
                 ],
             ),
             web,
@@ -258,6 +260,7 @@ def test_references_between_entries_are_rewritten(ehr):
     assert first["performer"][0]["reference"] == f"Practitioner/{ids[1]}"
     assert first["extension"][0]["valueUri"] == f"Patient/{ids[0]}"
     assert first["extension"][1]["valueCanonical"] == ONE
+    assert (first["extension"][2]["valueUuid"], first["extension"][3]["valueOid"]) == (ONE, oid)
     assert second["hasMember"][0]["reference"] == f"Observation/{ids[2]}"
     assert report["contained"][0]["subject"]["reference"] == f"Patient/{ids[0]}"
     assert [each["reference"] for each in report["result"]] == ["#c", f"Observation/{ids[2]}"]

@@ -126,6 +126,30 @@ def test_a_transaction_rests_on_what_it_changes_nothing_of(app, ehr, weight, mon
         assert [entry["response"]["etag"] for entry in answer.json["entry"]] == ['W/"3"', 'W/"1"']
 
 
+@pytest.mark.parametrize("kind", ["alone", "batch", "transaction"])
+def test_what_is_found_by_less_than_now_is_found_by_all_of_it(app, ehr, weight, kind):
+    """A row of an older form is indexed anew by who sends it as it is, and stays the version that it is."""
+    rows, other = app.extensions["fhir_dmp"].store.database["current"], ehr.fresh()
+    whole = rows.find_one({"_id": "Observation/w"})
+    rows.update_one({"_id": "Observation/w"}, {"$set": {"t": ["Observation"], "sec": []}, "$unset": {"r": ""}})
+    assert "entry" not in other.get("/Observation?value-quantity=36.70").json
+
+    if kind == "alone":
+        answer = ehr.put("/Observation/w", WEIGHT % b"36.70")
+        assert (answer.status_code, answer.headers["ETag"], answer.data) == (200, 'W/"1"', weight.data)
+    else:
+        entry = b'{"request": {"method": "PUT", "url": "Observation/w"}, "resource": %s}' % (WEIGHT % b"36.70")
+        answer = ehr.post("", b'{"resourceType": "Bundle", "type": "%s", "entry": [%s]}' % (kind.encode(), entry))
+        assert answer.json["entry"][0]["response"]["etag"] == 'W/"1"'
+
+    assert len(other.get("/Observation?value-quantity=36.70").json["entry"]) == 1
+    assert {k: v for k, v in whole.items() if v} == {
+        k: v for k, v in rows.find_one({"_id": "Observation/w"}).items() if v
+    }
+    assert other.get("/Observation/w").data == weight.data
+    assert versions(ehr, "Observation/w") == 1
+
+
 def test_who_may_not_update_it_learns_nothing_by_what_is_there(world):
     """The same refusal for the same content as for any other."""
     made = world.ehr.made(observation(world.patient))

@@ -16,7 +16,7 @@ from typing import Any
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.definitions.units import Unit
 from fhir_dmp.errors import Invalid
-from fhir_dmp.fhir.codec import Number
+from fhir_dmp.fhir.codec import LONGEST_NUMBER, Number
 from fhir_dmp.search.types.values import prefixed, unescape, unsupported
 from fhir_dmp.store.query import Query, Range, either
 
@@ -29,7 +29,6 @@ LOWEST, HIGHEST = Decimal("-9E+6000"), Decimal("9E+6000")
 Span = tuple[Decimal, Decimal]
 _CONTEXT = Context(prec=DIGITS, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax=6144, traps=[])
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,6})?", re.ASCII)
-_LONGEST = 1000
 
 
 def indexer(name: str, path: Path) -> Callable[[Any], list[dict[str, Any]]]:
@@ -115,7 +114,7 @@ def compile_number(name: str, text: str, unit: Unit | None = None) -> Query:
 
 
 def _number(digits: str, name: str) -> Decimal:
-    if len(digits) > _LONGEST or _NUMBER.fullmatch(digits.strip()) is None:
+    if len(digits) > LONGEST_NUMBER or _NUMBER.fullmatch(digits.strip()) is None:
         raise Invalid(f"{digits[:40]!r} is no number.", expression=name)
     asked = _CONTEXT.create_decimal(digits.strip())
     if not LOWEST < asked < HIGHEST:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pymongo.client_session import ClientSession
@@ -201,6 +202,8 @@ class WriteCommitter:
         return tuple(self._version(change) for change in commit.changes)
 
     def _version(self, change: Change) -> Stored:
+        if change.before is not None and change.stays:
+            return replace(change.before, index={**change.index, "_id": str(change.ref), "ty": change.ref.type})
         micros, lu = self._stamps.next()
         body = change.body.replace(STAMP, instant(micros).encode(), 1) if change.body is not None else None
         co = change.before.co if change.before else lu

@@ -223,7 +223,8 @@ class MongoStore:
                 (self._versions, _version_ids(scope)),
             ):
                 wanted = {"$and": [compile_query(scope.allowed), ids, _moments(scope, page)]}
-                found = collection.find(wanted, _UNSEARCHED).sort("lu", -1).limit(limit)
+                fields = {} if page.with_index else _UNSEARCHED
+                found = collection.find(wanted, fields).sort("lu", -1).limit(limit)
                 for row in found.max_time_ms(QUERY_MILLIS):
                     rows.setdefault(row["lu"], row)
         newest = sorted(rows.values(), key=lambda row: str(row["lu"]), reverse=True)

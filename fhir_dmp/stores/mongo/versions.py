@@ -33,7 +33,7 @@ def _replace(replaced: Sequence[Replaced], transaction: Transaction) -> bool:
     rows = (({"_id": str(before.ref), "v": before.version}, _row(version)) for _, before, version in replaced)
     if transaction.replace("current", rows) != len(replaced):
         return False
-    transaction.insert("versions", [_superseded(*each) for each in replaced])
+    transaction.insert("versions", [_superseded(*each) for each in replaced if not each[0].stays])
     relabelled = [
         (versions_of(change.ref), [{"$set": _judged_as(change, before)}])
         for change, before, _ in replaced

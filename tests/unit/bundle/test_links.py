@@ -84,6 +84,9 @@ def test_what_is_no_link_is_never_touched(links, element):
     ("element", "stored"),
     [
         ({"valueUri": ONE}, {"valueUri": "Patient/new"}),
+        ({"valueUuid": ONE}, {"valueUuid": ONE}),
+        ({"policy": [ONE]}, {"policy": ["Patient/new"]}),
+        ({"endpoint": ONE}, {"endpoint": "Patient/new"}),
         ({"instantiatesUri": ["a", ONE]}, {"instantiatesUri": ["a", "Patient/new"]}),
         ({"content": [{"attachment": {"url": ONE}}]}, {"content": [{"attachment": {"url": "Patient/new"}}]}),
         ({"contained": [reference(ONE)]}, {"contained": [reference("Patient/new")]}),
