@@ -20,6 +20,8 @@ from fhir_dmp.app.sealing import sealing
 from fhir_dmp.app.web import create_app
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.http.rsgi import Front
+from fhir_dmp.service.refusals import LOOK_SECONDS
+from fhir_dmp.service.repeated import Repeated
 from fhir_dmp.settings import Settings
 
 T = TypeVar("T")
@@ -47,6 +49,9 @@ def create() -> Flask:
     ends = ExitStack()
     ends.callback(server.close)
     _patiently(lambda: ends.enter_context(sealing(settings)))
+    counting = Repeated("refusals", server.refusals.tell, LOOK_SECONDS)
+    counting.start()
+    ends.callback(counting.stop)
     atexit.register(ends.close)
     gc.collect()
     gc.freeze()

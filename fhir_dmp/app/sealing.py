@@ -13,13 +13,14 @@ from fhir_dmp.app.running import open_server
 from fhir_dmp.app.server import Server
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.sinks import HeadsFile
-from fhir_dmp.audit.witnesses import ReceiptsFile, witnesses
+from fhir_dmp.audit.witnesses import ReceiptsFile, WitnessError, witnesses
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
-from fhir_dmp.errors import FhirError
+from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.oauth.act import Announce
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.log_keeping import Keeper
-from fhir_dmp.service.sealer import SECONDS, Repeated, Sealer, Witnessing
+from fhir_dmp.service.repeated import Repeated
+from fhir_dmp.service.sealer import SECONDS, Sealer, SealError, Witnessing
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded, users
 from fhir_dmp.stores.mongo.embedded import Embedded
@@ -64,9 +65,10 @@ def sealing(settings: Settings) -> Iterator[None]:
     parts = create_sealing(settings)
     receipts = ReceiptsFile(parts.sink.path.with_suffix(".receipts"))
     witnessing = Witnessing(parts.sealer, parts.ledger, outside, receipts, SystemClock())
-    threads = [Repeated("sealer", parts.sealer.tick, SECONDS)]
+    threads = [Repeated("sealer", parts.sealer.tick, SECONDS, (SealError, Unavailable))]
     if outside:
-        threads.append(Repeated("witnesses", witnessing.tick, settings.audit_witness_seconds))
+        foreseen = (WitnessError, Unavailable)
+        threads.append(Repeated("witnesses", witnessing.tick, settings.audit_witness_seconds, foreseen))
     for thread in threads:
         thread.start()
     try:

@@ -102,7 +102,8 @@ class Server:
         )
 
     def close(self) -> None:
-        """Let go of the database; what waits to be written is written first."""
+        """Let go of the database; what waits to be written is written first, and so is what was counted."""
+        self.refusals.close()
         self.store.close()
 
 

@@ -56,7 +56,7 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     types = frozenset(server.env.definitions.resource_types) - {"Binary"}  # whose content may be asked for as it is
     plain = PlainCalls(framework, endpoint, FHIR_PATH, readers, types)
     app.wsgi_app = plain  # type: ignore[method-assign] # as Flask tells to
-    app.extensions["fhir_dmp.front"] = Front(app, plain.in_a_fibre, settings.threads)
+    app.extensions["fhir_dmp.front"] = Front(app, plain.in_a_fibre, settings.threads, endpoint.count_busy)
     described = FhirRoutes(FHIR_PATH, server.env.definitions.search_params, OPERATIONS)
     api = Api(app, spec_kwargs={"extra_plugins": [described]})
     api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)

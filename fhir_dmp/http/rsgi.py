@@ -73,12 +73,19 @@ class Front:
     """The RSGI application of a worker.
 
     ``framework`` is the WSGI application; ``takes`` tells which of its calls, whose bodies have been read, may run as a fibre.
-    ``threads`` bounds how many of the others run at once.
+    ``threads`` bounds how many of the others run at once; ``turned_away`` hears of those that there was no room for, and waits for nothing.
     """
 
-    def __init__(self, framework: Application, takes: Callable[[Environ], bool], threads: int) -> None:
+    def __init__(
+        self,
+        framework: Application,
+        takes: Callable[[Environ], bool],
+        threads: int,
+        turned_away: Callable[[Environ], object],
+    ) -> None:
         self._framework = framework
         self._takes = takes
+        self._turned_away = turned_away
         self._threads = Threads(threads, "call")
 
     async def __rsgi__(self, scope: Scope, proto: Any) -> None:
@@ -96,6 +103,7 @@ class Front:
             try:
                 self._threads.submit(lambda: self._in_thread(environ, done, loop))
             except (TooMany, RuntimeError):
+                self._turned_away(environ)
                 proto.response_bytes(*_BUSY)
                 return
         answer = done.result() if done.done() else await done

@@ -1,35 +1,59 @@
-"""Refusals of strangers: each leaves its event, and a flood of them leaves one for each minute and address.
+"""Refusals that are counted: one event for each minute and address tells how many there were that left none of their own.
 
-Nobody may fill the log or delay a reader by asking without a token.
+Nobody may fill the log or delay a reader by asking without a token: each refusal of a stranger leaves its event, a flood of them this one.
+Nor may somebody be turned away for want of room without a word in the log.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import structlog
 
 from fhir_dmp.call import Call, Context, Env
-from fhir_dmp.errors import FhirError, TooMany
+from fhir_dmp.clock import instant
+from fhir_dmp.errors import FhirError, TooMany, Unavailable
 from fhir_dmp.service.perform import turn_away
 
 WINDOW_MICROS = 60_000_000
 MOST_ADDRESSES = 10_000
+"""Addresses that are counted each for itself; those that come beside them are counted together."""
+
+LOOK_SECONDS = 1.0
+"""How often a server looks whose minute is over."""
+
+Kind = Literal["flood", "busy"]
+_TOLD: Mapping[Kind, tuple[type[FhirError], str]] = {
+    "flood": (TooMany, "further refused requests"),
+    "busy": (Unavailable, "requests turned away because the server was busy"),
+}
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Window:
+    """What one address was refused: ``refused`` within the minute that ``ends``, ``untold`` since it ``began``."""
+
+    context: Context
+    began: int
     ends: int
     refused: int = 0
-    context: Context | None = None
+    untold: int = 0
 
 
 class Refusals:
-    """Turns callers away; ``per_minute`` refusals of unknown callers from one address are told one by one."""
+    """Turns callers away; ``per_minute`` refusals of unknown callers from one address are told one by one.
+
+    A server tells what it counted by calling ``tell`` every ``LOOK_SECONDS``, and ``close`` at its end.
+    """
 
     def __init__(self, env: Env, per_minute: int) -> None:
         self._env = env
         self._per_minute = per_minute
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[tuple[Kind, str], _Window] = {}
         self._lock = threading.Lock()
 
     def turn_away(self, call: Call, error: FhirError, context: Context) -> FhirError:
@@ -43,36 +67,64 @@ class Refusals:
 
     def admit(self, context: Context) -> None:
         """Count a refused request of an unknown caller; raise ``TooMany`` if its own event would be one too many."""
-        if context.subject is not None:
-            return
-        refused, ended = self._count(context)
-        for window in ended:
-            self._tell(window)
-        if refused > self._per_minute:
+        if context.subject is None and self._count("flood", context, self._per_minute) > self._per_minute:
             wait = (("Retry-After", "60"),)
             raise TooMany("Too many refused requests from this address; wait a minute.", headers=wait)
 
-    def _count(self, context: Context) -> tuple[int, list[_Window]]:
+    def count_busy(self, context: Context) -> None:
+        """Count a request that there was no room for; nothing is waited for, so that it costs nothing more."""
+        self._count("busy", context, 0)
+
+    def tell(self) -> None:
+        """Make durable what was counted in minutes that are over; raise ``Unavailable`` if that cannot be: it is told later."""
+        self._tell(self._env.clock.micros())
+
+    def close(self) -> None:
+        """Make durable what was counted at all; what the log does not take is lost, and said to be."""
+        try:
+            self._tell(None)
+        except FhirError as fault:
+            lost = sum(window.untold for window in self._windows.values())
+            _log.error("refusals-untold", refused=lost, reason=str(fault))
+
+    def _count(self, kind: Kind, context: Context, freely: int) -> int:
+        """Return how many it is within the minute, of which ``freely`` have events of their own."""
         now = self._env.clock.micros()
         with self._lock:
-            ended = self._end(now)
-            window = self._windows.setdefault(context.address, _Window(now + WINDOW_MICROS))
+            window = self._window(kind, context, now)
+            if window.ends <= now:
+                window.refused, window.ends = 0, now + WINDOW_MICROS
             window.refused += 1
-            window.context = context
-            return window.refused, ended
+            window.untold += window.refused > freely
+            return window.refused
 
-    def _end(self, now: int) -> list[_Window]:
-        ended = [address for address, window in self._windows.items() if window.ends <= now]
-        crowd = [] if len(self._windows) - len(ended) < MOST_ADDRESSES else [next(iter(self._windows))]
-        return [self._windows.pop(address) for address in dict.fromkeys(ended + crowd)]
+    def _window(self, kind: Kind, context: Context, now: int) -> _Window:
+        found = self._windows.get((kind, context.address))
+        if found is None and len(self._windows) >= MOST_ADDRESSES:
+            context = replace(context, address="")
+        return self._windows.setdefault((kind, context.address), _Window(context, now, now + WINDOW_MICROS))
 
-    def _tell(self, window: _Window) -> None:
-        untold = window.refused - self._per_minute
-        if untold > 0 and window.context is not None:
-            reason = f"{untold} further refused requests from this address within a minute"
-            turn_away(
-                Call("flood"),
-                TooMany("Too many refused requests.", reasons=(reason,)),
-                window.context,
-                self._env,
-            )
+    def _tell(self, now: int | None) -> None:
+        """Tell the windows that are over at a moment, or all."""
+        with self._lock:
+            over = [key for key, window in self._windows.items() if now is None or window.ends <= now]
+            windows = {key: self._windows.pop(key) for key in over}
+        while windows:
+            key, window = windows.popitem()
+            error, words = _TOLD[key[0]]
+            reason = f"{window.untold} {words} since {instant(window.began)}"
+            try:
+                if window.untold:
+                    turn_away(Call(key[0]), error("Turned away.", reasons=(reason,)), window.context, self._env)
+            except FhirError:
+                self._keep({key: window, **windows})
+                raise
+
+    def _keep(self, windows: Mapping[tuple[Kind, str], _Window]) -> None:
+        """Count on from what could not be told."""
+        with self._lock:
+            for key, window in windows.items():
+                newer = self._windows.setdefault(key, window)
+                if newer is not window:
+                    newer.untold += window.untold
+                    newer.began = window.began

@@ -6,7 +6,6 @@ number, without gaps, so that a row that is committed late cannot be missed, wha
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -20,7 +19,6 @@ from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles, leaf_hash
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.audit.witnesses import ReceiptsFile, Witness, WitnessError
 from fhir_dmp.clock import Clock, Ids, instant
-from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.ledger import Batch, Fenced, Lease, Ledger, Link, Row, Run
 
 LEASE_SECONDS = 3.0
@@ -268,47 +266,6 @@ class Sealer:
         state.head = signed
         self._sink.append([signed])
         return signed
-
-
-class Repeated:
-    """Does something every so many seconds, in a thread, until it is stopped; what fails is told once and tried again."""
-
-    def __init__(self, name: str, act: Callable[[], object], seconds: float) -> None:
-        self._act = act
-        self._seconds = seconds
-        self._stopping = threading.Event()
-        self._told: str | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Begin no more, and wait a while for what is under way."""
-        self._stopping.set()
-        self._thread.join(LEASE_SECONDS * 2)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._seconds):
-            self._told = self._tried()
-
-    def _tried(self) -> str | None:
-        """Do it; return what went wrong, told if it is not what went wrong before."""
-        try:
-            self._act()
-        except (SealError, WitnessError, Unavailable) as fault:
-            wrong = str(fault)
-        except Exception as fault:  # noqa: BLE001 - a sealer that ends would leave the log unsealed in silence
-            wrong = type(fault).__qualname__
-            if wrong != self._told:
-                _log.exception("seal-failed")
-            return wrong
-        else:
-            return None
-        if wrong != self._told:
-            _log.error("not-sealed", reason=wrong)
-        return wrong
 
 
 class Witnessing:

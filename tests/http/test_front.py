@@ -239,11 +239,13 @@ def test_a_body_whose_end_never_comes_is_not_taken_as_whole(front, ehr, monkeypa
 
 def test_what_no_thread_can_take_is_told_to_come_again(monkeypatch):
     """Where too many wait for one, or none can be made."""
-    front = Front(lambda *_: [], lambda _: False, 1)
+    counted = []
+    front = Front(lambda *_: [], lambda _: False, 1, counted.append)
     for fault in (TooMany("busy"), RuntimeError("none")):
         monkeypatch.setattr(front._threads, "submit", Mock(side_effect=fault))
         ((status, headers, _),) = ask(front, (scope("GET", "/fhir/metadata"), ()))
         assert (status, headers["Retry-After"]) == (503, "1")
+    assert [environ["REMOTE_ADDR"] for environ in counted] == ["192.0.2.7"] * 2
 
 
 def test_who_sends_too_slowly_is_let_go_and_keeps_nobody(front, ehr, monkeypatch):
@@ -277,7 +279,7 @@ def test_a_body_of_pieces_is_sent_whole_or_not_at_all(breaks):
         finally:
             closed.append(True)
 
-    ((status, _, body),) = ask(Front(pieces, lambda _: False, 1), (scope("GET", "/pieces"), ()))
+    ((status, _, body),) = ask(Front(pieces, lambda _: False, 1, Mock()), (scope("GET", "/pieces"), ()))
 
     assert (status, body) == ((500, b"The server met a fault.") if breaks else (200, b"one\ntwo\n"))
     assert closed == [True]
@@ -289,7 +291,7 @@ def test_a_fault_of_the_application_says_nothing_outside():
     def falls(environ, start_response):
         raise LookupError("Durand")
 
-    front = Front(falls, lambda environ: environ["PATH_INFO"] == "/fibre", 1)
+    front = Front(falls, lambda environ: environ["PATH_INFO"] == "/fibre", 1, Mock())
 
     answers = ask(front, (scope("GET", "/fibre"), ()), (scope("GET", "/thread"), ()))
 

@@ -18,7 +18,7 @@ from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
 from fhir_dmp.http.fhir.negotiate import AS_STORED, Form, as_sent, is_form, preferences, wanted
 from fhir_dmp.http.fhir.render import render
 from fhir_dmp.http.fhir.represent import represent
-from fhir_dmp.http.middleware import Reception, raw_bearer
+from fhir_dmp.http.middleware import Environ, Reception, raw_bearer
 from fhir_dmp.service.perform import perform
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.tokens import Tokens
@@ -116,6 +116,10 @@ class Endpoint:
         except FhirError as error:
             return render_error(error, context.request_id)
         return render(call, context, result)
+
+    def count_busy(self, environ: Environ) -> None:
+        """Count a request that there was no room for: the log is told how many there were."""
+        self.refusals.count_busy(self.reception.stranger(environ))
 
     def refuse(self, call: Call, error: FhirError, context: Context) -> Response:
         """Answer a call that never reached the door, once its event is durable."""

@@ -1,0 +1,67 @@
+"""What a worker does again and again beside its requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from fhir_dmp.errors import FhirError
+
+STOP_SECONDS = 6.0
+"""How long what is under way is waited for at the end."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Repeated:
+    """Does something every so many seconds, in a thread, until it is stopped; what fails is told once and tried again.
+
+    ``foreseen`` are the faults whose words say enough.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        act: Callable[[], object],
+        seconds: float,
+        foreseen: tuple[type[Exception], ...] = (FhirError,),
+    ) -> None:
+        self._name = name
+        self._act = act
+        self._seconds = seconds
+        self._foreseen = foreseen
+        self._stopping = threading.Event()
+        self._told: str | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin no more, and wait a while for what is under way."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            self._told = self._tried()
+
+    def _tried(self) -> str | None:
+        """Do it; return what went wrong, told if it is not what went wrong before."""
+        try:
+            self._act()
+        except self._foreseen as fault:
+            wrong = str(fault)
+        except Exception as fault:  # noqa: BLE001 - one that ended would leave its work undone in silence
+            wrong = type(fault).__qualname__
+            if wrong != self._told:
+                _log.exception("repeated-failed", what=self._name)
+            return wrong
+        else:
+            return None
+        if wrong != self._told:
+            _log.error("not-done", what=self._name, reason=wrong)
+        return wrong
