@@ -22,7 +22,7 @@ from fhir_dmp.audit.render import Opened, render
 from fhir_dmp.audit.scene import View
 from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
-from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, TooCostly, TooLong, Unprocessable
+from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, Refused, TooCostly, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.outcome import outcome
@@ -87,6 +87,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     event = submit(tree, context, env.ids.new(), env.clock.micros())
     if len(event.body) > MOST_BYTES:
         raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
+    _require_record(event.index["pt"], context)
     ref = Ref(_TYPE, event.id)
     body = codec.dumps(render(event, 1, context.base_url, View(context.language)))
     return Plan(
@@ -106,6 +107,13 @@ def _require_own(tree: Mapping[str, Any], context: Context) -> None:
             "source.observer names this server: report what your own system saw.",
             expression="AuditEvent.source.observer",
         )
+
+
+def _require_record(patients: Iterable[str], context: Context) -> None:
+    """Refuse a person's event about somebody whom the token is not for: it would stand among that one's traces."""
+    subject = context.subject
+    if subject is not None and subject.person is not None and any(each != subject.record for each in patients):
+        raise Refused("This token reports events of its own record alone.", reasons=("of another record",))
 
 
 def _is_us(name: str, base_url: str) -> bool:

@@ -220,3 +220,20 @@ def test_the_examples_of_ihe_are_taken_as_they_are(ehr):
 
     assert len(answers) == len(paths) > 20
     assert {name: answer.data for name, answer in answers.items() if answer.status_code != 201} == {}
+
+
+def test_a_person_reports_nothing_of_another_record(world):
+    """Whoever signs in somewhere could write lines into the traces of all others; a token is for one record, and so is what it reports."""
+    other = world.new_patient()
+    about = {patient: {**SENT, "entity": [{"what": {"reference": patient}}]} for patient in (world.patient, other)}
+    acting = {**about[world.patient], "agent": [{"requestor": True, "who": {"reference": other}}]}
+    callers = (world.holder(), world.professional("1"))
+
+    assert [caller.create(about[world.patient]).status for caller in callers] == [201, 201]
+    assert [caller.create(sent).status for caller in callers for sent in (about[other], acting)] == [403] * 4
+    assert world.professional("1", patient="").create(about[other]).status == 403
+    assert world.ehr.create(about[other]).status == 201
+    reported = [each["resource"] for each in world.holder(other).search("AuditEvent").body["entry"]]
+    assert [each["agent"][0]["who"] for each in reported if each["recorded"].startswith("2024")] == [
+        {"reference": "Practitioner/elsewhere"}
+    ]
