@@ -66,7 +66,10 @@ def bare(shown: str) -> str:
 
 
 def _is_open(name: str, *, of_log: bool) -> bool:
-    return name != "_page" and (of_log or name.partition(":")[0] in _OPEN)
+    """Tell whether the value of a parameter may be shown: no number of a person, and nothing that a chain asks (``subject:Patient.name``)."""
+    if name == "_page" or of_log:
+        return name != "_page"
+    return name.partition(":")[0] in _OPEN and "." not in name and not name.endswith(":identifier")
 
 
 def asked(call: Call, context: Context, understood: str | None) -> tuple[str, str]:
