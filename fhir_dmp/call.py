@@ -224,7 +224,7 @@ class Plan:
     the Plan for the event, which is part of the same commit. ``events`` are rows for the log beside that one. ``entitled`` marks
     the Plan of an operation on access itself, which has judged by its own rules that its caller may open or shut the record; of
     a Patient only the elements that it ``states`` are its word. ``erased`` are records that are removed for good. ``withheld`` is the
-    refusal that the log tells where the answer is that nothing is there. ``told`` is the call that the log tells where what was asked
+    error that the log tells where the answer is that nothing is there. ``told`` is the call that the log tells where what was asked
     is not what was done.
     """
 

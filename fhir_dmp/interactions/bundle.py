@@ -26,7 +26,7 @@ from fhir_dmp.interactions.references import link, linked, resolved
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.sheet import READS, RENEWING, Item, Sheet, sheet_of
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import as_read, disclosed, entity, known, next_version, prepare, removal, withheld
+from fhir_dmp.interactions.write import as_read, disclosed, entity, known, next_version, not_found, prepare, removal
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 
@@ -119,7 +119,7 @@ def _change(sheet: Sheet) -> None:
             call = replace(item.call, id=ref.id)
             seen = known(call, before.get(ref), context, sheet.grant)
             item.change = removal(call, seen)
-            item.withheld = None if seen else withheld(before.get(ref), sheet.grant)
+            item.withheld = None if seen else not_found(ref, before.get(ref), sheet.grant)
         elif method == "PUT":
             call = replace(item.call, id=ref.id)
             tree = resolved(item, sheet)

@@ -9,7 +9,7 @@ from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.interactions.write import entity, known, removal, withheld
+from fhir_dmp.interactions.write import entity, known, not_found, removal
 from fhir_dmp.store.change import Stored
 
 
@@ -25,7 +25,7 @@ def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     seen = known(call, row, context, grant)
     change = removal(call, seen)
     if change is None:
-        why = None if seen else withheld(row, grant)
+        why = None if seen else not_found(call.ref, row, grant)
         return Plan(changes=(), finish=lambda *_: Result("no-content", ref=call.ref), withheld=why)
     return Plan(changes=(change,), finish=_deleted, locks=locks, entities=(entity(change),))
 

@@ -17,7 +17,6 @@ from fhir_dmp.errors import (
     Invalid,
     InvalidStructure,
     NotFound,
-    Refused,
     TooLong,
     Unprocessable,
 )
@@ -263,10 +262,11 @@ def author(context: Context) -> list[str]:
 
 
 def entity(change: Change) -> Entity:
-    """Return what the event says of a change: the version it makes and whose records it touches."""
-    patients = change.index.get("pt") or (change.before.index.get("pt") if change.before else None) or ()
-    if change.ref.type == "Patient" and str(change.ref) not in patients:
-        patients = (*patients, str(change.ref))
+    """Return what the event says of a change: the version it makes, and whose records it touches: what is moved is gone from one of them."""
+    patients = dict.fromkeys(change.index.get("pt") or ())
+    patients |= dict.fromkeys(change.before.index.get("pt") or () if change.before else ())
+    if change.ref.type == "Patient":
+        patients[str(change.ref)] = None
     return Entity(change.ref, change.version, tuple(patients))
 
 
@@ -308,12 +308,12 @@ def known(call: Call, row: Stored | None, context: Context, grant: Grant) -> Sto
     raise Conflict(f"{call.ref} cannot be used: choose another id.", reasons=reasons)
 
 
-def withheld(row: Stored | None, grant: Grant) -> Refused | None:
-    """Return why a row that its caller does not see is not deleted, for the log; None where nothing is there."""
-    if row is None or row.deleted:
-        return None
-    reasons = grant.decide("read", row.index).reasons
-    return Refused("This is hidden from who would delete it.", reasons=reasons, patients=disclosed(row).patients)
+def not_found(ref: Ref, row: Stored | None, grant: Grant) -> NotFound:
+    """Return what the log is told of a deletion that finds nothing its caller sees: the same, but for the reasons, of absent and of hidden."""
+    there = row is not None and not row.deleted
+    reasons = grant.decide("read", row.index).reasons if row is not None and there else ("absent",)
+    patients = disclosed(row).patients if row is not None and there else ()
+    return NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
 
 
 def _is_person(context: Context) -> bool:

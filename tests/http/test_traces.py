@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from fhir_dmp.call import Call
-from tests.access_world import NOON, RPPS, consent, document, observation
+from tests.access_world import NOON, RPPS, changed, consent, document, observation
 from tests.balp import claimed
 from tests.balp_facts import FACTS
 
@@ -134,11 +134,11 @@ def test_traces_tell_no_more_than_the_answers_whether_something_is_there(world, 
     assert traces(caller, f"entity=DocumentReference/{hidden}") == []
     seen = {}
     for own in (hidden, absent):
-        assert [caller.read(f"DocumentReference/{own}").status, caller.vread(f"DocumentReference/{own}", 1).status] == [
-            404
-        ] * 2
-        found = traces(caller, f"entity=DocumentReference/{own}&subtype=read,vread")
-        assert [event["id"] for event in found] == [event["id"] for event in traces(caller, "subtype=read,vread")][:2]
+        ref = f"DocumentReference/{own}"
+        assert [caller.read(ref).status, caller.vread(ref, 1).status, caller.delete(ref).status] == [404, 404, 204]
+        found = traces(caller, f"entity={ref}&subtype=read,vread,delete")
+        latest = traces(caller, "subtype=read,vread,delete")[:3]
+        assert [event["id"] for event in found] == [event["id"] for event in latest]
         assert all(caller.read(f"AuditEvent/{event['id']}").body == event for event in found)
         seen[own] = [
             (acts([event]), event.get("outcomeDesc"), event["meta"].get("security"), named(event, own))
@@ -146,8 +146,25 @@ def test_traces_tell_no_more_than_the_answers_whether_something_is_there(world, 
         ]
 
     assert seen[hidden] == seen[absent]
-    assert len(seen[hidden]) == 2
+    assert len(seen[hidden]) == 3
     assert bool(traces(world.holder(patient), "subtype=read&outcome=4")) or not elsewhere
+
+
+def test_what_is_taken_out_of_a_record_is_told_among_its_traces(world, auditor):
+    """A result that is filed under another patient, or under none, is gone from the record: its holder hears of that, though not of what it was."""
+    other = world.new_patient()
+    item = world.ehr.made(observation(world.patient))
+    ref = f"Observation/{item['id']}"
+    world.ehr.update(changed(item, subject={"reference": other}))
+    moved = traces(world.holder(), "subtype=update"), traces(world.holder(other), "subtype=update")
+    world.ehr.update(changed({key: value for key, value in item.items() if key != "subject"}))
+
+    assert [acts(events) for events in moved] == [[("update", "0")], [("update", "0")]]
+    assert [item["id"] in json.dumps(events) for events in moved] == [False, True]
+    assert acts(traces(world.holder(other), "subtype=update")) == [("update", "0")] * 2
+    assert traces(world.holder(), f"entity={ref}") == []
+    found = traces(auditor, f"date=ge2026-01-01&entity={ref}&subtype=update&patient={world.patient}")
+    assert acts(found) == [("update", "0")]
 
 
 def test_an_attempt_at_another_patient_is_told_as_one_at_nobody(world):
