@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
@@ -70,12 +70,25 @@ class FixedClock:
 
     def micros(self) -> int:
         """Return the instant that was set, in microseconds."""
-        return int(self._now.timestamp() * 1_000_000)
+        return micros_of(self._now)
 
     def set(self, instant: datetime) -> None:
         """Move to ``instant``."""
         with self._lock:
             self._now = instant
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def datetime_of(micros: int) -> datetime:
+    """Return the instant that is so many microseconds after the Unix epoch."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def micros_of(at: datetime) -> int:
+    """Return microseconds since the Unix epoch."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 _LATEST = 16**13 - 1

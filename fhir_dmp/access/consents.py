@@ -16,7 +16,7 @@ from typing import Any
 from fhir_dmp.access.kinds import is_misspelt, is_national
 from fhir_dmp.access.model import Rule
 from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
-from fhir_dmp.clock import moment
+from fhir_dmp.clock import micros_of, moment
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.dates import days
 from fhir_dmp.fhir.reference import Ref, local
@@ -360,8 +360,7 @@ def consent_rules(
 
 
 def _applies(provision: Provision, names: frozenset[str], purpose: str, now: datetime, *, named_only: bool) -> bool:
-    moment = int(now.timestamp() * 1_000_000)
-    if not provision.period.holds(moment):
+    if not provision.period.holds(micros_of(now)):
         return False
     if provision.purposes and purpose not in provision.purposes:
         return False

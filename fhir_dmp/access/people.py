@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from fhir_dmp.access.consents import consent_rules, meets
 from fhir_dmp.access.kinds import IS_DIRECTORY, NATIONAL, RPPS
 from fhir_dmp.access.model import Action, Person, Rule, Subject
 from fhir_dmp.access.policy import Data, Entry, Member, Policy
+from fhir_dmp.clock import micros_of, moment
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER, HIDDEN_FROM_REPRESENTATIVES, MASKED
 from fhir_dmp.settings import Readings
@@ -37,6 +39,32 @@ _INSTRUMENTS = ("Consent", "CareTeam")
 """What the holder changes whoever wrote it: it says who enters the record."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who asks for what of which record, and when: what a person's rules follow from.
+
+    ``names`` are those under which the person writes and is named, ``at`` is ``now`` in microseconds since 1970.
+    """
+
+    subject: Subject
+    person: Person
+    action: Action
+    policy: Policy
+    now: datetime
+    at: int
+    names: frozenset[str]
+    mine: Query
+
+    @property
+    def purpose(self) -> str:
+        """Why they ask, as a Consent says it."""
+        return f"{ACT_REASON}|{self.person.purpose}"
+
+    def is_among(self, members: tuple[Member, ...]) -> bool:
+        """Tell whether the person is one of them now."""
+        return any(member.period.holds(self.at) and meets(member.actors, self.names) for member in members)
+
+
 def person_rules(
     subject: Subject,
     person: Person,
@@ -53,12 +81,10 @@ def person_rules(
         yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
     if person.patient is None:
         return
-    record = Among("pt", (person.patient,))
-    policy = policy or Policy(person.patient)
-    if person.kind == "professional":
-        rules = _professional(subject, person, action, policy, now, matrix, readings)
-    else:
-        rules = _holder_side(subject, person, action, policy, now)
+    record, policy, names = Among("pt", (person.patient,)), policy or Policy(person.patient), own(subject)
+    mine = In("au", tuple(sorted(names)))
+    asked = _Asked(subject, person, action, policy, now, micros_of(now), names, mine)
+    rules = _professional(asked, matrix, readings) if person.kind == "professional" else _holder_side(asked)
     for rule in rules:
         yield Rule(rule.permit, both(record, rule.where), rule.reason, rule.record)
     if policy.closing is not None and not _left(person, action, copies=copies):
@@ -92,75 +118,64 @@ def equal_numbers(identifier: str) -> tuple[str, ...]:
     return (identifier,)
 
 
-def _holder_side(subject: Subject, person: Person, action: Action, policy: Policy, now: datetime) -> Iterator[Rule]:
+def _holder_side(asked: _Asked) -> Iterator[Rule]:
     """Yield the rules of the holder, and of who acts for the holder: nobody, once the holder has died."""
-    dead = policy.dead(int(now.timestamp() * 1_000_000))
+    dead = asked.policy.dead(asked.at)
     if dead is not None:
         yield Rule(permit=False, where=EVERYTHING, reason=f"{dead.name}: the holder has died", record=True)
-    if person.kind == "holder":
-        yield from _permits_of_holder(subject, action, "the holder's own record", EVERYTHING)
+    if asked.person.kind == "holder":
+        yield from _permits_of_holder(asked, "the holder's own record", EVERYTHING)
     else:
-        for opened in _representing(subject, policy, now):
+        for opened in _representing(asked):
             if opened.permit:
-                yield from _permits_of_holder(subject, action, opened.reason, opened.where)
+                yield from _permits_of_holder(asked, opened.reason, opened.where)
             else:
                 yield opened
-        if action != "create":
+        if asked.action != "create":
             reason = "INVISIBLE_REPRESENTANTS_LEGAUX"
             yield Rule(permit=False, where=Eq("sec", HIDDEN_FROM_REPRESENTATIVES), reason=reason)
-    if action != "create":
-        hidden = both(Eq("sec", HIDDEN_FROM_HOLDER), Between("co", _month_before(now)))
+    if asked.action != "create":
+        hidden = both(Eq("sec", HIDDEN_FROM_HOLDER), Between("co", _month_before(asked.now)))
         yield Rule(permit=False, where=hidden, reason="INVISIBLE_PATIENT, not yet a month old")
 
 
-def _permits_of_holder(subject: Subject, action: Action, reason: str, where: Query) -> Iterator[Rule]:
-    if action == "govern":
+def _permits_of_holder(asked: _Asked, reason: str, where: Query) -> Iterator[Rule]:
+    if asked.action == "govern":
         yield Rule(permit=True, where=both(where, In("ty", SOURCES)), reason=reason)
-    elif action in ("update", "delete"):
-        mine = In("au", tuple(sorted(own(subject))))
-        yield Rule(permit=True, where=both(where, mine), reason="author")
-        if action == "update":
+    elif asked.action in ("update", "delete"):
+        yield Rule(permit=True, where=both(where, asked.mine), reason="author")
+        if asked.action == "update":
             yield Rule(permit=True, where=both(where, In("ty", _INSTRUMENTS)), reason=reason)
     else:
         yield Rule(permit=True, where=where, reason=reason, record=True)
 
 
-def _representing(subject: Subject, policy: Policy, now: datetime) -> Iterator[Rule]:
-    names = own(subject)
-    for entry in policy.entries:
-        if _member(entry.representatives, names, now):
+def _representing(asked: _Asked) -> Iterator[Rule]:
+    for entry in asked.policy.entries:
+        if asked.is_among(entry.representatives):
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: legal representative")
         for purpose in REPRESENTING:
-            yield from consent_rules(entry, names, f"{ACT_REASON}|{purpose}", now, named_only=True)
+            yield from consent_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True)
 
 
-def _professional(
-    subject: Subject,
-    person: Person,
-    action: Action,
-    policy: Policy,
-    now: datetime,
-    matrix: Matrix,
-    readings: Readings,
-) -> Iterator[Rule]:
-    names = own(subject)
-    mine = In("au", tuple(sorted(names)))
-    doctor = next((entry for entry in policy.entries if _member(entry.doctors, names, now)), None)
-    yield from _permits(subject, person, action, policy, now, matrix, readings)
-    for entry in policy.entries:
+def _professional(asked: _Asked, matrix: Matrix, readings: Readings) -> Iterator[Rule]:
+    person, action = asked.person, asked.action
+    yield from _permits(asked, matrix, readings)
+    for entry in asked.policy.entries:
         if not _passed_over(entry, person, readings):
-            yield from _refusals(entry, person, names, action, now, mine)
+            yield from _refusals(entry, asked)
     urgent = person.purpose in EMERGENCIES and action in READS
     if not person.strong and action in (*READS, "govern"):
-        where = EVERYTHING if action == "govern" else Not(mine)
+        where = EVERYTHING if action == "govern" else Not(asked.mine)
         yield Rule(permit=False, where=where, reason="not strongly authenticated: feeds alone", record=True)
     rights = matrix.professions.get(person.profession or "")
     allowed = () if rights is None else rights.read if action in READS else rights.write
     reason = f"matrix {matrix.version}: profession {person.profession or 'unknown'}"
     if action != "govern" and not (urgent and not readings.emergency_matrix):
         yield Rule(permit=False, where=Not(Among("ca", allowed)), reason=reason)
-    if doctor is None and action != "create" and not (urgent and readings.emergency_masked):
-        yield Rule(permit=False, where=both(Eq("sec", MASKED), Not(mine)), reason="MASQUE_PS")
+    attends = any(asked.is_among(entry.doctors) for entry in asked.policy.entries)
+    if not attends and action != "create" and not (urgent and readings.emergency_masked):
+        yield Rule(permit=False, where=both(Eq("sec", MASKED), Not(asked.mine)), reason="MASQUE_PS")
 
 
 def _passed_over(entry: Entry, person: Person, readings: Readings) -> bool:
@@ -174,17 +189,10 @@ def _passed_over(entry: Entry, person: Person, readings: Readings) -> bool:
     return not said.permit and bool(said.actors) and not said.purposes and said.data == Data()
 
 
-def _permits(
-    subject: Subject,
-    person: Person,
-    action: Action,
-    policy: Policy,
-    now: datetime,
-    matrix: Matrix,
-    readings: Readings,
-) -> Iterator[Rule]:
-    mine = Rule(permit=True, where=In("au", tuple(sorted(own(subject)))), reason="author")
-    names = [name for name in (person.specialty, subject.organization) if name is not None]
+def _permits(asked: _Asked, matrix: Matrix, readings: Readings) -> Iterator[Rule]:
+    person, action = asked.person, asked.action
+    mine = Rule(permit=True, where=asked.mine, reason="author")
+    names = [name for name in (person.specialty, asked.subject.organization) if name is not None]
     express = [matrix.explicit[name] for name in names if name in matrix.explicit]
     if person.purpose == CENTRE_15 and action not in READS:
         return
@@ -197,32 +205,33 @@ def _permits(
     else:
         if action != "create":
             yield mine
-        yield from _openings(subject, person, policy, now, explicit=bool(express))
+        yield from _openings(asked, explicit=bool(express))
         if action in READS and person.reason and all(express):
-            yield from _emergency(subject, person, readings)
+            yield from _emergency(asked, readings)
 
 
-def _openings(subject: Subject, person: Person, policy: Policy, now: datetime, *, explicit: bool) -> Iterator[Rule]:
+def _openings(asked: _Asked, *, explicit: bool) -> Iterator[Rule]:
     """Yield what opens the record to a professional: a Consent, the care team, being the attending doctor.
 
     For those who enter by an ``explicit`` Consent alone there is nothing but the first.
     """
-    names, purpose = own(subject), f"{ACT_REASON}|{person.purpose}"
-    for entry in policy.entries:
-        yield from (rule for rule in consent_rules(entry, names, purpose, now, named_only=explicit) if rule.permit)
+    for entry in asked.policy.entries:
+        said = consent_rules(entry, asked.names, asked.purpose, asked.now, named_only=explicit)
+        yield from (rule for rule in said if rule.permit)
         if explicit:
             continue
-        if _member(entry.members, names, now):
+        if asked.is_among(entry.members):
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: care team", record=True)
-        if _member(entry.doctors, names, now):
+        if asked.is_among(entry.doctors):
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: attending doctor", record=True)
 
 
-def _emergency(subject: Subject, person: Person, readings: Readings) -> Iterator[Rule]:
+def _emergency(asked: _Asked, readings: Readings) -> Iterator[Rule]:
     """Yield what opens the record to a professional who has said why it is an emergency."""
+    person = asked.person
     if person.purpose == BREAK_GLASS and may_break_glass(person.profession, readings):
         yield Rule(permit=True, where=EVERYTHING, reason="break-glass", record=True)
-    if person.purpose == CENTRE_15 and subject.role == "samu":
+    if person.purpose == CENTRE_15 and asked.subject.role == "samu":
         yield Rule(permit=True, where=EVERYTHING, reason="centre 15", record=True)
 
 
@@ -232,25 +241,17 @@ def may_break_glass(profession: str | None, readings: Readings) -> bool:
     return not named or profession in named
 
 
-def _refusals(
-    entry: Entry, person: Person, names: frozenset[str], action: Action, now: datetime, mine: Query
-) -> Iterator[Rule]:
+def _refusals(entry: Entry, asked: _Asked) -> Iterator[Rule]:
     """Yield what a Consent refuses. Writing is refused to those whom it names; what hides single items hides none from its author."""
-    purpose = f"{ACT_REASON}|{person.purpose}"
-    writes = action in ("create", "update", "delete", "govern")
-    for rule in consent_rules(entry, names, purpose, now, named_only=writes):
+    writes = asked.action in ("create", "update", "delete", "govern")
+    for rule in consent_rules(entry, asked.names, asked.purpose, asked.now, named_only=writes):
         if not rule.permit:
-            where = rule.where if rule.record else both(rule.where, Not(mine))
+            where = rule.where if rule.record else both(rule.where, Not(asked.mine))
             yield Rule(permit=False, where=where, reason=rule.reason, record=rule.record)
-
-
-def _member(members: tuple[Member, ...], names: frozenset[str], now: datetime) -> bool:
-    moment = int(now.timestamp() * 1_000_000)
-    return any(member.period.holds(moment) and meets(member.actors, names) for member in members)
 
 
 def _month_before(now: datetime) -> str:
     """Return the ``co`` of one calendar month ago: what was deposited earlier has waited long enough."""
     year, month = (now.year, now.month - 1) if now.month > 1 else (now.year - 1, 12)
     day = min(now.day, monthrange(year, month)[1])
-    return f"{int(now.replace(year=year, month=month, day=day).timestamp() * 1_000_000):013x}"
+    return moment(micros_of(now.replace(year=year, month=month, day=day)))

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from fhir_dmp.access.policy import decode
 from fhir_dmp.call import Call, Context, Env, Result
+from fhir_dmp.clock import micros_of
 from fhir_dmp.errors import Conflict
 
 Door = Callable[[Call, Context], Result]
@@ -28,7 +29,7 @@ def write_notices(door: Door, context: Callable[[], Context]) -> Iterator[int]:
 
 def erase_closed(door: Door, context: Callable[[], Context], env: Env) -> Iterator[tuple[str, str | None]]:
     """Remove each record whose time is over; yield its name, and why it stays if it does (its day has not come)."""
-    before = (env.clock.now() - _NINE_YEARS).timestamp() * 1_000_000
+    before = micros_of(env.clock.now() - _NINE_YEARS)
     last = ""
     while rows := env.store.policies_after(last, _PAGE):
         for row in rows:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fhir_dmp.access.policy import Entry, Period
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Result
+from fhir_dmp.clock import micros_of
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.interactions.choices import asking
@@ -20,7 +21,7 @@ def access_list(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one parameter ``access`` for each choice, team member, doctor and representative that holds now or will."""
     del env
     _, policy = asking(call, context, grant, scope="search", closed=True)
-    now = int(context.now.timestamp() * 1_000_000)
+    now = micros_of(context.now)
     lines: list[_Line] = [("closed", "boolean", policy.closing is not None)]
     for entry in policy.entries:
         for kind, names, period, permit in _rows(entry):

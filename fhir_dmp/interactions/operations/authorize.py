@@ -11,6 +11,7 @@ from datetime import timedelta
 from fhir_dmp.access.model import Person
 from fhir_dmp.access.policy import Policy
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
+from fhir_dmp.clock import micros_of
 from fhir_dmp.errors import Invalid, Refused
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.interactions.choices import (
@@ -73,7 +74,7 @@ def _until(call: Call, context: Context, person: Person, readings: Readings) -> 
         end = interval(given)[1]
     except ValueError as fault:
         raise Invalid(f"until: {fault}.", expression="until") from None
-    now = int(context.now.timestamp() * 1_000_000)
+    now = micros_of(context.now)
     if not now < end <= now + longest // timedelta(microseconds=1):
         raise Invalid(f"until is a day to come, {longest.days} days away at most.", expression="until")
     return str(given)

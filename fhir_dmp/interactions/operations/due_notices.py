@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from fhir_dmp.access.policy import Policy, decode
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.clock import micros_of, moment
 from fhir_dmp.errors import Refused
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER
@@ -73,7 +74,7 @@ def _pages(due: Iterator[_Due]) -> Iterator[list[_Due]]:
 
 def _hidden(context: Context, env: Env) -> Iterator[_Due]:
     """Yield a notice for each item that has been hidden from its holder for two weeks."""
-    low, high = (_moment(context.now - ago) for ago in (LOOKED_BACK, HIDDEN_FOR))
+    low, high = (moment(micros_of(context.now - ago)) for ago in (LOOKED_BACK, HIDDEN_FOR))
     query = both(Between("lu", low), Between("co", low, high), Eq("sec", HIDDEN_FROM_HOLDER))
     after = None
     while True:
@@ -96,16 +97,12 @@ def _ending(context: Context, env: Env) -> Iterator[_Due]:
 
 
 def _ends(policy: Policy, now: datetime) -> Iterator[_Due]:
-    soon = (now + BEFORE_THE_END).timestamp() * 1_000_000
+    soon = micros_of(now + BEFORE_THE_END)
     for entry in policy.entries:
         said = entry.provision
         if policy.closing or said is None or not said.permit or said.period.end is None or not said.actors:
             continue
-        if now.timestamp() * 1_000_000 < said.period.end <= soon:
+        if micros_of(now) < said.period.end <= soon:
             day = datetime.fromtimestamp(said.period.end / 1_000_000, UTC).date().isoformat()
             who = ", ".join(" + ".join(actor) for actor in said.actors)
             yield f"ends/{entry.source}/{said.period.end}", policy.patient, _ENDS.format(who=who, day=day)
-
-
-def _moment(at: datetime) -> str:
-    return f"{int(at.timestamp() * 1_000_000):013x}"

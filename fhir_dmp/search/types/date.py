@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from fhir_dmp.clock import micros_of
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.dates import DAY, LAST, Interval, interval, of_value
@@ -79,7 +80,7 @@ def _one(name: str, value: str, now: datetime) -> Query:
 
 def _widened(span: Interval, now: datetime) -> Interval:
     """Return the span with a tenth of its distance from now on either side."""
-    micros = int(now.timestamp() * 1_000_000)
+    micros = micros_of(now)
     tenth = abs(micros - span[0]) // 10
     return span[0] - tenth, span[1] + tenth
 

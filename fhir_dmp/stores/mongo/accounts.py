@@ -25,8 +25,9 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
+from fhir_dmp.clock import datetime_of
 from fhir_dmp.store.accounts import Account, Represented, Session, Situation
-from fhir_dmp.stores.mongo.rows import Rows, answering, datetime_of, given
+from fhir_dmp.stores.mongo.rows import Rows, answering, given
 
 _ACCOUNT = (
     *("kind", "name", "resource", "identifier", "added", "holds_from", "login", "password", "totp"),

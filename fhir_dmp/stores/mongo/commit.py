@@ -17,7 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
-from fhir_dmp.clock import Clock, instant
+from fhir_dmp.clock import Clock, instant, moment
 from fhir_dmp.errors import Stale, Unavailable, Unrecorded
 from fhir_dmp.store.change import STAMP, Change, Commit, Stored
 from fhir_dmp.stores.mongo import versions
@@ -46,7 +46,7 @@ class Stamps:
     def next(self) -> tuple[int, str]:
         """Return a moment later than all before, in microseconds and as ``lu``."""
         self._last = max(self._last + 1, self._clock.micros())
-        return self._last, f"{self._last:013x}{self._suffix}"
+        return self._last, f"{moment(self._last)}{self._suffix}"
 
 
 class _OvertakenError(Exception):

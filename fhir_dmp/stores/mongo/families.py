@@ -8,8 +8,9 @@ from typing import Any
 
 from pymongo.database import Database
 
+from fhir_dmp.clock import datetime_of
 from fhir_dmp.store.families import Family
-from fhir_dmp.stores.mongo.rows import Rows, datetime_of, given
+from fhir_dmp.stores.mongo.rows import Rows, given
 
 _FIELDS = (
     *("client", "registration", "account", "session", "redirect_uri", "challenge", "code", "began", "ends"),

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from pymongo.database import Database
 
+from fhir_dmp.clock import datetime_of, micros_of
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.grants import Client, Key, Look, PersonStanding, PolicyRow, Standing
 from fhir_dmp.stores.mongo.faults import again_once
-from fhir_dmp.stores.mongo.rows import Rows, answering, datetime_of, micros_of
+from fhir_dmp.stores.mongo.rows import Rows, answering
 from fhir_dmp.stores.mongo.together import Together
 
 KEPT_LONGER = timedelta(hours=1)
@@ -186,5 +187,5 @@ def _key(row: Mapping[str, Any]) -> Key:
         sealed=row["sealed"],
         signs_from=row["signs_from"],
         signs_until=row["signs_until"],
-        expires=micros_of(row["expires"]),
+        expires=micros_of(row["expires"].replace(tzinfo=UTC)),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mongoengine.fields import (
@@ -31,8 +30,6 @@ from pymongo.write_concern import WriteConcern
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.query import end_of
 from fhir_dmp.stores.mongo.documents import Row, prepare_collection
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Grant(Row):
@@ -160,16 +157,6 @@ def answering() -> Iterator[None]:
         raise
     except PyMongoError as error:
         raise Unavailable("The database does not answer.", reasons=(type(error).__name__,)) from error
-
-
-def datetime_of(micros: int) -> datetime:
-    """Return the instant as MongoDB keeps it, in milliseconds."""
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def micros_of(kept: datetime) -> int:
-    """Return microseconds since 1970 of an instant that MongoDB kept."""
-    return (kept.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def given(**values: Any) -> dict[str, Any]:
