@@ -49,26 +49,50 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["fhir_dmp"] = server
-    readers = share_threads(app, settings.threads, FHIR_PATH)
     endpoint = _endpoint(server)
-    origins = Origins(server.grants, server.env.clock, settings.cors_origins)
+    _stand_in_front(app, server, endpoint)
+    _mount(app, server, endpoint)
+    _turn_away(app, endpoint)
+    app.after_request(protected)
+    return app
+
+
+def _stand_in_front(app: Flask, server: Server, endpoint: Endpoint) -> None:
+    """Have plain calls answered without the framework, and browsers told whom they may read for."""
+    threads = server.settings.threads
+    readers = share_threads(app, threads, FHIR_PATH)
+    origins = Origins(server.grants, server.env.clock, server.settings.cors_origins)
     framework = Cors(app.wsgi_app, origins.is_registered)
     types = frozenset(server.env.definitions.resource_types) - {"Binary"}  # whose content may be asked for as it is
     plain = PlainCalls(framework, endpoint, FHIR_PATH, readers, types)
     app.wsgi_app = plain  # type: ignore[method-assign] # as Flask tells to
-    app.extensions["fhir_dmp.front"] = Front(app, plain.in_a_fibre, settings.threads, endpoint.count_busy)
+    app.extensions["fhir_dmp.front"] = Front(app, plain.in_a_fibre, threads, endpoint.count_busy)
+
+
+def _mount(app: Flask, server: Server, endpoint: Endpoint) -> None:
+    """Give each set of routes its place; the OpenAPI page describes those of machines."""
+    sign_in = _sign_in_pages(server, endpoint.reception)
+    authorize = AuthorizePages(server.authorizations, server.allowances, sign_in)
     described = FhirRoutes(FHIR_PATH, server.env.definitions.search_params, OPERATIONS)
     api = Api(app, spec_kwargs={"extra_plugins": [described]})
-    api.register_blueprint(fhir_blueprint(endpoint), url_prefix=FHIR_PATH)
-    api.register_blueprint(oauth_blueprint(server.tokens, endpoint.reception), url_prefix="/oauth")
-    api.register_blueprint(well_known_blueprint(server.tokens), url_prefix="/.well-known")
-    app.register_blueprint(pages_blueprint())
-    sign_in = _sign_in_pages(server, endpoint.reception)
-    app.register_blueprint(sign_in_blueprint(sign_in), url_prefix="/oauth")
-    authorize = AuthorizePages(server.authorizations, server.allowances, sign_in)
-    app.register_blueprint(authorize_blueprint(authorize), url_prefix="/oauth")
-    app.register_blueprint(docs_blueprint())
-    app.register_blueprint(health_blueprint(server.store.ready))
+    for routes, prefix in (
+        (fhir_blueprint(endpoint), FHIR_PATH),
+        (oauth_blueprint(server.tokens, endpoint.reception), "/oauth"),
+        (well_known_blueprint(server.tokens), "/.well-known"),
+    ):
+        api.register_blueprint(routes, url_prefix=prefix)
+    for pages, prefix in (
+        (pages_blueprint(), ""),
+        (sign_in_blueprint(sign_in), "/oauth"),
+        (authorize_blueprint(authorize), "/oauth"),
+        (docs_blueprint(), ""),
+        (health_blueprint(server.store.ready), ""),
+    ):
+        app.register_blueprint(pages, url_prefix=prefix)
+
+
+def _turn_away(app: Flask, endpoint: Endpoint) -> None:
+    """Answer what no route takes: below the FHIR endpoint as its own refusals, which leave their events."""
 
     @app.before_request
     def before() -> Response | None:
@@ -82,9 +106,6 @@ def create_app(settings: Settings, server: Server | None = None) -> Flask:
         if not request.path.startswith(FHIR_PATH):
             return fault
         return endpoint.failed() if isinstance(fault, InternalServerError) else endpoint.turn_away(from_werkzeug(fault))
-
-    app.after_request(protected)
-    return app
 
 
 class _App(Flask):

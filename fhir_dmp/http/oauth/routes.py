@@ -1,11 +1,9 @@
-"""The OAuth endpoints.
-
-Each route parses, calls the door, renders. https://www.rfc-editor.org/rfc/rfc6749#section-3.2.
-"""
+"""The OAuth endpoints, as a table: each parses, calls its door, renders. https://www.rfc-editor.org/rfc/rfc6749#section-3.2."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from flask import Response, request
 from flask_smorest import Blueprint
@@ -25,54 +23,69 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 """All methods reach the door, so that each refusal leaves its event."""
 
 
+Door = Callable[[Tokens, TokenRequest, Context], TokenAnswer]
+
+ENDPOINTS: tuple[tuple[str, tuple[str, ...], Door, str], ...] = (
+    (
+        "token",
+        METHODS,
+        Tokens.issue_token,
+        "Token endpoint: client credentials, authorization codes, refresh tokens. https://www.rfc-editor.org/rfc/rfc6749#section-3.2.",
+    ),
+    (
+        "revoke",
+        METHODS,
+        Tokens.revoke_token,
+        "Revocation of an access or refresh token by its client. https://www.rfc-editor.org/rfc/rfc7009.",
+    ),
+    (
+        "introspect",
+        METHODS,
+        Tokens.introspect_token,
+        "Introspection: what a token means, for its client and for resource servers. https://www.rfc-editor.org/rfc/rfc7662.",
+    ),
+    (
+        "launch",
+        METHODS,
+        Tokens.launch,
+        "Launch token, for an EHR that opens an app in a record. https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html.",
+    ),
+    (
+        "userinfo",
+        ("GET", "POST"),
+        Tokens.user_info,
+        "Who the access token was issued for. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo.",
+    ),
+)
+"""Name, methods, door, and what the OpenAPI page says of it."""
+
+
 def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
     """Return the routes of the OAuth endpoints, to be mounted at ``/oauth``."""
     routes = Blueprint("oauth", __name__, description="OAuth 2.0 and OpenID Connect, as SMART App Launch uses them")
-
-    def enter(door: Callable[[TokenRequest, Context], TokenAnswer]) -> Response:
-        context = reception.stranger(request.environ)
-        headers = request.headers
-        sent = TokenRequest(
-            request.method, headers.get("Content-Type", ""), _body(), headers.get("Authorization", "")[:LONGEST_HEADER]
-        )
-        return _render(door(sent, context), context.request_id)
-
-    @routes.route("/token", methods=METHODS)
-    def token() -> Response:
-        """Token endpoint: client credentials, authorization codes, refresh tokens. https://www.rfc-editor.org/rfc/rfc6749#section-3.2."""
-        return enter(tokens.issue_token)
-
-    @routes.route("/revoke", methods=METHODS)
-    def revoke() -> Response:
-        """Revocation of an access or refresh token by its client. https://www.rfc-editor.org/rfc/rfc7009."""
-        return enter(tokens.revoke_token)
-
-    @routes.route("/introspect", methods=METHODS)
-    def introspect() -> Response:
-        """Introspection: what a token means, for its client and for resource servers. https://www.rfc-editor.org/rfc/rfc7662."""
-        return enter(tokens.introspect_token)
-
-    @routes.route("/launch", methods=METHODS)
-    def launch() -> Response:
-        """Launch token, for an EHR that opens an app in a record. https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html."""
-        return enter(tokens.launch)
-
-    @routes.route("/userinfo", methods=("GET", "POST"))
-    def user_info() -> Response:
-        """Who the access token was issued for. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo."""
-        return enter(tokens.user_info)
+    for name, methods, door, told in ENDPOINTS:
+        routes.add_url_rule(f"/{name}", name, _view(partial(door, tokens), reception, told), methods=methods)
 
     @routes.get("/jwks")
     def jwks() -> Response:
         """Public keys that check our tokens. https://www.rfc-editor.org/rfc/rfc7517#section-5."""
         try:
-            body = tokens.jwks()
+            return _published(tokens.jwks(), "application/jwk-set+json")
         except FhirError as error:
             return render_error(error, reception.stranger(request.environ).request_id)
-        headers = {"Cache-Control": f"public, max-age={PUBLISHED_SECONDS}"}
-        return Response(body, headers=headers, content_type="application/jwk-set+json")
 
     return routes
+
+
+def _view(
+    door: Callable[[TokenRequest, Context], TokenAnswer], reception: Reception, told: str
+) -> Callable[[], Response]:
+    def view() -> Response:
+        context = reception.stranger(request.environ)
+        return _render(door(_sent(), context), context.request_id)
+
+    view.__doc__ = told
+    return view
 
 
 def well_known_blueprint(tokens: Tokens) -> Blueprint:
@@ -82,10 +95,15 @@ def well_known_blueprint(tokens: Tokens) -> Blueprint:
     @routes.get("/openid-configuration")
     def openid_configuration() -> Response:
         """OpenID Connect discovery. https://openid.net/specs/openid-connect-discovery-1_0.html."""
-        headers = {"Cache-Control": f"public, max-age={PUBLISHED_SECONDS}"}
-        return Response(tokens.openid_configuration(), headers=headers, content_type="application/json")
+        return _published(tokens.openid_configuration(), "application/json")
 
     return routes
+
+
+def _sent() -> TokenRequest:
+    headers = request.headers
+    authorization = headers.get("Authorization", "")[:LONGEST_HEADER]
+    return TokenRequest(request.method, headers.get("Content-Type", ""), _body(), authorization)
 
 
 def _body() -> bytes:
@@ -97,6 +115,11 @@ def _body() -> bytes:
         return b" " * (MOST_BYTES + 1)
     except ClientDisconnected:
         return b""
+
+
+def _published(body: bytes, media_type: str) -> Response:
+    headers = {"Cache-Control": f"public, max-age={PUBLISHED_SECONDS}"}
+    return Response(body, headers=headers, content_type=media_type)
 
 
 def _render(answer: TokenAnswer, request_id: str) -> Response:
