@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, abort, request
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException, InternalServerError
 
@@ -97,8 +97,8 @@ def _turn_away(app: Flask, endpoint: Endpoint) -> None:
     @app.before_request
     def before() -> Response | None:
         here = request.path == FHIR_PATH or request.path.startswith(f"{FHIR_PATH}/")
-        if request.environ.get(LOST):
-            return endpoint.turn_away(Invalid(_LOST)) if here else Response(_LOST, 400, content_type="text/plain")
+        if request.environ.get(LOST) and request.blueprint != "oauth":  # whose doors tell it themselves
+            return endpoint.turn_away(Invalid(_LOST)) if here else abort(endpoint.told(Invalid(_LOST)).status, _LOST)
         return endpoint.options() if request.method == "OPTIONS" and here else None
 
     @app.errorhandler(HTTPException)

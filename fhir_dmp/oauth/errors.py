@@ -9,7 +9,7 @@ DESCRIPTION_LENGTH = 300
 
 
 class OAuthError(Exception):
-    """A refusal by its RFC code; ``description`` is for the developer of the client.
+    """A refusal by its RFC code; ``description`` is for the developer of the client, ``headers`` go out with it.
 
     Characters that RFC 6749 does not allow in a description become ``?``.
     """
@@ -17,9 +17,10 @@ class OAuthError(Exception):
     error: ClassVar[str] = "server_error"
     status: ClassVar[int] = 500
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         text = "".join(char if ord(char) in _ALLOWED else "?" for char in description)
         self.description = text[:DESCRIPTION_LENGTH]
+        self.headers = headers
         super().__init__(self.description)
 
 
@@ -27,6 +28,12 @@ class InvalidRequest(OAuthError):
     """A parameter is missing, repeated or malformed."""
 
     error, status = "invalid_request", 400
+
+
+class WrongMethod(InvalidRequest):
+    """The endpoint does not take the method. https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6."""
+
+    status = 405
 
 
 class InvalidClient(OAuthError):

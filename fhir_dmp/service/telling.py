@@ -12,7 +12,7 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.act import Announce, Kind, TokenAct
-from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, OAuthError
+from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, OAuthError, WrongMethod
 from fhir_dmp.oauth.form import read_form
 
 T = TypeVar("T")
@@ -21,17 +21,27 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """A call of an OAuth endpoint as it was sent; nothing of it is parsed. ``authorization`` is the header of that name."""
+    """A call of an OAuth endpoint as it was sent; nothing of it is parsed.
+
+    ``authorization`` is the header of that name; ``unheard`` tells that some header could not be read.
+    """
 
     method: str
     content_type: str
     body: bytes
     authorization: str = ""
+    unheard: bool = False
+
+    def require_heard(self, *methods: str) -> None:
+        """Raise ``InvalidRequest`` unless all headers were heard, ``WrongMethod`` for a method that is not one of these."""
+        if self.unheard:
+            raise InvalidRequest("A header is not ASCII.")
+        if self.method not in methods:
+            raise WrongMethod(f"This endpoint takes {' and '.join(methods)} alone.", (("Allow", ", ".join(methods)),))
 
     def form(self) -> dict[str, str]:
         """Return the parameters that were posted; raise ``InvalidRequest`` for anything else."""
-        if self.method != "POST":
-            raise InvalidRequest("This endpoint takes POST alone.")
+        self.require_heard("POST")
         return read_form(self.content_type, self.body)
 
 
@@ -70,7 +80,7 @@ def answered(
         return TokenAnswer(200, announced(announce, kind, told, context, lambda: do(request, told)))
     except OAuthError as refusal:
         challenge = (("WWW-Authenticate", "Basic, Bearer"),) if isinstance(refusal, InvalidClient) else ()
-        return _refusal(refusal.status, refusal.error, refusal.description, challenge)
+        return _refusal(refusal.status, refusal.error, refusal.description, (*challenge, *refusal.headers))
     except FhirError as error:
         code = "invalid_token" if error.code == "login" else "temporarily_unavailable"
         return _refusal(error.status, code, str(error), error.headers)

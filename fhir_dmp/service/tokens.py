@@ -374,6 +374,7 @@ class Tokens:
         return describe_refresh_token(family, self._issuer)
 
     def _user_info(self, request: TokenRequest, told: Told) -> Mapping[str, Any]:
+        request.require_heard("GET", "POST")
         scheme, _, bearer = request.authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise invalid_token("Send the access token as a bearer token.")

@@ -129,6 +129,19 @@ def test_a_method_that_a_url_does_not_take_is_told_which_it_takes(ehr):
     assert answer.json["issue"][0]["diagnostics"] == "This URL does not take the method."
 
 
+@pytest.mark.parametrize("url", ["/metadata", "/.well-known/smart-configuration", "/_history"])
+@pytest.mark.parametrize("method", ["put", "patch", "delete"])
+def test_what_is_there_for_other_methods_is_no_unknown_type(ehr, auditor, url, method):
+    """405 with its event, and no 404: the URL is one of ours."""
+    sent = {} if method == "delete" else {"body": {"resourceType": "Patient"}}
+    answer = getattr(ehr, method)(url, **sent)
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    [event] = auditor.get(f"/AuditEvent?date=ge2000&agent=ehr-one&outcome=4&subtype={method}").json["entry"]
+    assert event["resource"]["outcomeDesc"].startswith("not-supported 405")
+    assert ehr.delete("/Nonsense/1").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("url", "methods"),
     [

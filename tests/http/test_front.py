@@ -304,17 +304,39 @@ def test_a_header_that_cannot_be_read_is_refused_with_its_event(front, ehr, audi
     ehr.put("/Patient/p", {"resourceType": "Patient", "id": "p"})
     sent = bearer(ehr, **{"if-match": 'W/"é"'})
 
-    known, unknown, page = ask(
-        front,
-        (scope("GET", "/fhir/Patient/p", sent), ()),
-        (scope("GET", "/fhir/Patient/p", sent[1:]), ()),
-        (scope("GET", "/oauth/jwks", sent[1:]), ()),
+    known, unknown = ask(
+        front, (scope("GET", "/fhir/Patient/p", sent), ()), (scope("GET", "/fhir/Patient/p", sent[1:]), ())
     )
 
-    assert [status for status, _, _ in (known, unknown, page)] == [400, 401, 400]
+    assert [status for status, _, _ in (known, unknown)] == [400, 401]
     assert "ASCII" in json.loads(known[2])["issue"][0]["diagnostics"]
     assert len(auditor.get("/AuditEvent?date=ge2000&agent=ehr-one&outcome=4").json["entry"]) == 1
     assert ask(front, (scope("GET", "/fhir/Patient/p", bearer(ehr, referer="é")), ()))[0][0] == 200
+
+
+@pytest.mark.parametrize("path", ["token", "revoke", "introspect", "launch", "userinfo"])
+def test_a_header_that_cannot_be_read_is_refused_by_each_endpoint_of_tokens_in_its_own_form(front, auditor, path):
+    """By the code of the RFCs, and with the event of the act that was asked."""
+    ((status, headers, body),) = ask(front, (scope("POST", f"/oauth/{path}", [("if-match", "é")]), ()))
+
+    assert (status, headers["Content-Type"]) == (400, "application/json")
+    assert json.loads(body) == {"error": "invalid_request", "error_description": "A header is not ASCII."}
+    [event] = auditor.get("/AuditEvent?date=ge2000&outcome=8").json["entry"]
+    assert "invalid_request" in event["resource"]["outcomeDesc"]
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [("/oauth/sign-in", "text/html"), ("/oauth/authorize?client_id=x", "text/html"), ("/docs", "text/html")],
+)
+def test_a_header_that_cannot_be_read_is_refused_by_a_page_with_its_event(front, auditor, path, form):
+    """The page of a sign-in that cannot go on, and not a bare line."""
+    ((status, headers, body),) = ask(front, (scope("GET", path, [("accept-language", "é")]), ()))
+
+    assert status == 400
+    assert headers["Content-Type"].startswith(form)
+    assert b"<h1" in body
+    assert len(auditor.get("/AuditEvent?date=ge2000&subtype=get&outcome=4").json["entry"]) == 1
 
 
 def test_the_environment_tells_what_was_sent():

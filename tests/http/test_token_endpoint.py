@@ -200,11 +200,23 @@ def test_an_app_gets_no_token_for_itself(world):
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
 def test_other_methods_are_refused_with_an_event(world, method):
-    """The token endpoint takes POST alone; even that refusal is told."""
+    """The token endpoint takes POST alone, and says so by 405 (RFC 9110, 15.5.6); even that refusal is told."""
     answer = getattr(world.http(), method)("/oauth/token")
 
-    assert (answer.status_code, answer.json["error"]) == (400, "invalid_request")
+    assert (answer.status_code, answer.json["error"], answer.headers["Allow"]) == (405, "invalid_request", "POST")
     assert outcomes(world) == [("token", "", "invalid_request")]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("revoke", "POST"), ("introspect", "POST"), ("launch", "POST"), ("userinfo", "GET, POST")],
+)
+def test_each_endpoint_tells_which_methods_it_takes(world, path, allowed):
+    """By 405, with its event."""
+    answer = world.http().put(f"/oauth/{path}")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+    assert outcomes(world) == [(path, "", "invalid_request")]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from fhir_dmp.call import Call, Context, Env, Result
-from fhir_dmp.errors import FhirError, UnknownType, failed
+from fhir_dmp.errors import FhirError, MethodNotAllowed, UnknownType, failed
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
 from fhir_dmp.http.fhir.negotiate import AS_STORED, Form, as_sent, is_form, preferences, wanted
@@ -85,11 +85,14 @@ class Endpoint:
     def options(self) -> Response:
         """Tell a known caller which methods the path takes."""
         answer = self.enter(lambda: Call("options"))
-        adapter = current_app.create_url_adapter(request)
-        if adapter is not None and answer.status_code == HTTPStatus.NO_CONTENT:
-            methods = {each for each in adapter.allowed_methods() if self._takes(adapter, each)}
-            answer.headers["Allow"] = ", ".join(sorted({*methods, "OPTIONS"}))
+        if answer.status_code == HTTPStatus.NO_CONTENT:
+            answer.headers["Allow"] = _listed(self._methods())
         return answer
+
+    def _methods(self) -> list[str]:
+        """Return the methods that the path takes."""
+        adapter = current_app.create_url_adapter(request)
+        return [each for each in adapter.allowed_methods() if self._takes(adapter, each)] if adapter else []
 
     def _takes(self, adapter: MapAdapter, method: str) -> bool:
         """Tell whether the route that takes the method here can be meant: ``metadata`` is no type, ``_history`` no id."""
@@ -106,9 +109,16 @@ class Endpoint:
     def _known(self, call: Call) -> Call:
         for named in (call.type, call.compartment.type if call.compartment else None):
             if named is not None and named not in self.env.definitions.search_params:
-                raise UnknownType(f"{named[:64]!r} is no resource type of FHIR R4.")
+                raise self._unknown(named)
         strict, prefer = preferences(request)
         return replace(call, strict=strict, prefer=prefer, provenance=request.headers.get("X-Provenance"))
+
+    def _unknown(self, named: str) -> FhirError:
+        """Return the refusal of a path that names no type; one that other methods are taken at (``metadata``) names none by right."""
+        methods = self._methods()
+        if methods:
+            return MethodNotAllowed("This URL does not take the method.", headers=(("Allow", _listed(methods)),))
+        return UnknownType(f"{named[:64]!r} is no resource type of FHIR R4.")
 
     def _answer(self, call: Call, context: Context) -> Response:
         try:
@@ -123,8 +133,19 @@ class Endpoint:
 
     def refuse(self, call: Call, error: FhirError, context: Context) -> Response:
         """Answer a call that never reached the door, once its event is durable."""
+        return render_error(self._told(call, error, context), context.request_id)
+
+    def told(self, error: FhirError) -> FhirError:
+        """Return what to answer to a stranger's request that is none of this endpoint's, once the event of its refusal is durable."""
+        return self._told(Call(request.method.lower()), error, self.reception.stranger(request.environ))
+
+    def _told(self, call: Call, error: FhirError, context: Context) -> FhirError:
         try:
-            error = self.refusals.turn_away(call, error, context)
+            return self.refusals.turn_away(call, error, context)
         except FhirError as unavailable:
-            error = unavailable
-        return render_error(error, context.request_id)
+            return unavailable
+
+
+def _listed(methods: Iterable[str]) -> str:
+    """Return the methods as an Allow header names them, with the one that asks for them."""
+    return ", ".join(sorted({*methods, "OPTIONS"}))

@@ -13,7 +13,7 @@ from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
 from fhir_dmp.http.errors import render_error
-from fhir_dmp.http.middleware import Reception
+from fhir_dmp.http.middleware import LOST, Reception
 from fhir_dmp.service.tokens import TokenAnswer, TokenRequest, Tokens
 
 MOST_BYTES = 64 * 1024
@@ -25,46 +25,41 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 Door = Callable[[Tokens, TokenRequest, Context], TokenAnswer]
 
-ENDPOINTS: tuple[tuple[str, tuple[str, ...], Door, str], ...] = (
+ENDPOINTS: tuple[tuple[str, Door, str], ...] = (
     (
         "token",
-        METHODS,
         Tokens.issue_token,
         "Token endpoint: client credentials, authorization codes, refresh tokens. https://www.rfc-editor.org/rfc/rfc6749#section-3.2.",
     ),
     (
         "revoke",
-        METHODS,
         Tokens.revoke_token,
         "Revocation of an access or refresh token by its client. https://www.rfc-editor.org/rfc/rfc7009.",
     ),
     (
         "introspect",
-        METHODS,
         Tokens.introspect_token,
         "Introspection: what a token means, for its client and for resource servers. https://www.rfc-editor.org/rfc/rfc7662.",
     ),
     (
         "launch",
-        METHODS,
         Tokens.launch,
         "Launch token, for an EHR that opens an app in a record. https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html.",
     ),
     (
         "userinfo",
-        ("GET", "POST"),
         Tokens.user_info,
         "Who the access token was issued for. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo.",
     ),
 )
-"""Name, methods, door, and what the OpenAPI page says of it."""
+"""Name, door, and what the OpenAPI page says of it."""
 
 
 def oauth_blueprint(tokens: Tokens, reception: Reception) -> Blueprint:
     """Return the routes of the OAuth endpoints, to be mounted at ``/oauth``."""
     routes = Blueprint("oauth", __name__, description="OAuth 2.0 and OpenID Connect, as SMART App Launch uses them")
-    for name, methods, door, told in ENDPOINTS:
-        routes.add_url_rule(f"/{name}", name, _view(partial(door, tokens), reception, told), methods=methods)
+    for name, door, told in ENDPOINTS:
+        routes.add_url_rule(f"/{name}", name, _view(partial(door, tokens), reception, told), methods=METHODS)
 
     @routes.get("/jwks")
     def jwks() -> Response:
@@ -103,7 +98,8 @@ def well_known_blueprint(tokens: Tokens) -> Blueprint:
 def _sent() -> TokenRequest:
     headers = request.headers
     authorization = headers.get("Authorization", "")[:LONGEST_HEADER]
-    return TokenRequest(request.method, headers.get("Content-Type", ""), _body(), authorization)
+    unheard = request.environ.get(LOST, False)
+    return TokenRequest(request.method, headers.get("Content-Type", ""), _body(), authorization, unheard)
 
 
 def _body() -> bytes:
