@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Action, Decision, Rule, Subject
 from fhir_dmp.access.policy import Policy
@@ -26,8 +28,7 @@ from fhir_dmp.store.turns import Turns
 Params = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One FHIR interaction as it was asked. https://hl7.org/fhir/R4/http.html#3.1.0.
 
     ``name`` is the code of http://hl7.org/fhir/restful-interaction. ``body`` is what was sent (bytes), or the resource
@@ -76,8 +77,7 @@ class Call:
         return Ref(self.type, self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """Who asks, why, from where and when.
 
     ``subject`` is None for a caller that nobody knows, who reaches nothing but a refusal. ``url`` is method and URL as sent,
@@ -96,8 +96,7 @@ class Context:
     language: Literal["fr", "en"] = "fr"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who a bearer token speaks for, and what opens the one record that it reaches, both as they stand now."""
 
     subject: Subject
@@ -115,8 +114,7 @@ Validate = Callable[[str, Mapping[str, Any]], Sequence[Issue]]
 """Given the type that is expected and a parsed resource, return what is wrong with it (empty: nothing)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+class Env(Struct, frozen=True):
     """What interactions work with; made once by the composition root.
 
     ``seal`` and ``unseal`` protect page tokens: bytes to URL-safe text and back (``unseal`` raises ``Invalid``).
@@ -175,8 +173,7 @@ class Grant(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(Struct, frozen=True):
     """A resource that an act touched, for its event. ``patients`` are ids (``Patient/p``) of the records concerned."""
 
     ref: Ref
@@ -184,8 +181,7 @@ class Entity:
     patients: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What an interaction answers, before HTTP renders it.
 
     ``outcome`` is a fact that ``http`` gives a status. ``body`` is JSON as bytes (never parsed again). ``entities`` are what
@@ -204,8 +200,7 @@ class Result:
     content_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(Struct, frozen=True):
     """One call and how it ended: what an event describes."""
 
     call: Call
@@ -214,8 +209,7 @@ class Act:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a writer would change, and how it answers once that is done.
 
     Writers are pure: the same call, store state and ids give the same Plan. ``relied_on`` are versions that were read.

@@ -10,14 +10,14 @@ A refusal is 8, as IHE BALP has it for a Consent's denial.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+from msgspec import Struct
 
 Severity = Literal["fatal", "error", "warning", "information"]
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(Struct, frozen=True):
     """One line of an OperationOutcome. https://hl7.org/fhir/R4/operationoutcome.html.
 
     ``code`` is of http://hl7.org/fhir/issue-type; ``expression`` is a FHIRPath such as ``Patient.name[0].use``.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -36,8 +36,7 @@ TURNED_AWAY = Counter("dmp_turned_away", "Requests that were turned away because
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LogSize:
+class LogSize(Struct, frozen=True):
     """What one month of the log takes: rows, bytes of rows, and bytes on disk with the indexes."""
 
     month: str

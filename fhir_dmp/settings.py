@@ -8,17 +8,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct, field
+from msgspec.structs import fields
 
 OFF_BY_ZERO = frozenset({"DMP_METRICS_PORT", "DMP_GZIP_FROM", "DMP_LIMIT_WORDS", "DMP_TRUSTED_PROXIES"})
 """Variables that 0 switches off; any other figure is more than 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Bounds of one request (bytes, counts, seconds)."""
 
     body: int = 32 * 1024 * 1024
@@ -35,8 +36,7 @@ class Limits:
     page_token_seconds: int = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(Struct, frozen=True):
     """How the rules of the French record are read where no text that was had settles them; a default is the stricter, or today's use.
 
     In an emergency (``BTG``, ``ETREAT``) ``emergency_masked`` shows what is masked and ``emergency_matrix`` keeps to the matrix;
@@ -60,8 +60,7 @@ class Readings:
     structures_consult: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """How this server is set up.
 
     ``mongodb_uri`` empty means the embedded database under ``data_dir``; ``mongodb_sealer_uri`` is the same database for the user who

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlencode
+
+from msgspec import Struct, field
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.app.server import create_server
@@ -24,8 +25,7 @@ RPPS = "urn:oid:1.2.250.1.71.4.2.1"
 _STATUS = {"ok": 200, "created": 201, "no-content": 204, "not-modified": 304, "accepted": 202}
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came back: status, body, and of an error its text, its headers and its issues."""
 
     status: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from argon2 import PasswordHasher
 from flask import Flask
 from joserfc.jwk import ECKey, RSAKey
+from msgspec.structs import replace
 from pymongo import MongoClient
 
 from fhir_dmp.call import Context

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.kinds import is_misspelt, is_national
 from fhir_dmp.access.model import Rule
@@ -38,8 +40,7 @@ _SAYING_MORE = ("OPTIN", "OPTINR", "EMRGONLY")
 _RECIPIENT = "IRCP"
 
 
-@dataclass(frozen=True, slots=True)
-class Registry:
+class Registry(Struct, frozen=True):
     """What compiling needs to know of other resources.
 
     ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource

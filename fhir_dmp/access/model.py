@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from fhir_dmp.store.query import Query
 
@@ -15,8 +16,7 @@ shut a record by one of the operations on access, which judge by themselves who 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(Struct, frozen=True):
     """The human being for whom a token was issued, as the authorization server knew them.
 
     ``account`` is the id of the account, ``identifier`` the national one (``system|value``: IDNPS or RPPS of a professional),
@@ -43,8 +43,7 @@ class Person:
     strong: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """Who asks, as its verified token says.
 
     ``client`` is the OAuth client id, ``role`` the kind of system it was registered as (``ehr``, ``lab``,
@@ -75,8 +74,7 @@ class Subject:
         return self.person.purpose if self.person else self.purpose_of_use
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A permission or a refusal, for the rows that ``where`` describes, and why.
 
     ``record`` marks the rules about a whole record: a permission that opens it, a refusal that shuts it.
@@ -88,8 +86,7 @@ class Rule:
     record: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """The answer for one row, with the reasons that made it; ``patients`` where other rows say whose record it is of."""
 
     permit: bool

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from fhir_dmp.access.consents import consent_rules, meets
 from fhir_dmp.access.kinds import IS_DIRECTORY, NATIONAL, RPPS
@@ -39,8 +40,7 @@ _INSTRUMENTS = ("Consent", "CareTeam")
 """What the holder changes whoever wrote it: it says who enters the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """Who asks for what of which record, and when: what a person's rules follow from.
 
     ``names`` are those under which the person writes and is named, ``at`` is ``now`` in microseconds since 1970.

@@ -7,17 +7,17 @@ compared with the moment of the question, never by a job. Times are microseconds
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 Actors = tuple[tuple[str, ...], ...]
 """Alternatives; of each, all names must be the subject's. A name is ``system|value``, ``Practitioner/x`` or ``RelatedPerson/r``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(Struct, frozen=True):
     """From ``start`` up to, and not including, ``end``; None is open."""
 
     start: int | None = None
@@ -39,8 +39,7 @@ class Period:
         return Period(max(starts, default=None), min(ends, default=None))
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(Struct, frozen=True):
     """Which rows of the record a provision is about; nothing stated: all of them.
 
     ``instances`` are ``Type/id``; ``tokens`` are tokens of the index part that tell what belongs to an encounter or names an author;
@@ -60,8 +59,7 @@ class Data:
         return bool(self.instances or self.tokens or self.authors)
 
 
-@dataclass(frozen=True, slots=True)
-class Provision:
+class Provision(Struct, frozen=True):
     """One provision of a Consent. https://hl7.org/fhir/R4/consent-definitions.html#Consent.provision.
 
     No ``actors`` means everybody, no ``purposes`` (``system|code``) any. ``exceptions`` are the provisions within it; what these
@@ -76,16 +74,14 @@ class Provision:
     exceptions: tuple[Provision, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """Someone whom a source names, and for how long."""
 
     actors: Actors
     period: Period = Period()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What one source says: ``source`` is ``Type/id``, ``version`` the one it was compiled from.
 
     ``provision`` is that of a Consent, ``members`` those of a care team, ``doctors`` the attending doctors, ``representatives`` who
@@ -119,8 +115,7 @@ class Entry:
         return f"{self.source} v{self.version}"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """All that opens, restricts or shuts one record (``Patient/p``).
 
     ``shares`` are other records that hold rows of this one too: such a row is judged by the policies of both.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qsl
+
+from msgspec import Struct
 
 from fhir_dmp.access.model import Action
 
@@ -25,8 +26,7 @@ MOST_RESTRICTIONS = 10
 Restriction = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """A resource scope taken apart; ``type`` is None for ``*``.
 
     ``restriction`` are the search parameters that a resource has to meet besides, decoded, in their order.

@@ -6,9 +6,10 @@ A system has its own writings, and of other records what the holder's Consents o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from fhir_dmp.access.consents import consent_rules
 from fhir_dmp.access.kinds import IS_DIRECTORY

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.app.database import uri_of
 from fhir_dmp.metrics import exposed
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
 _PUBLIC_URL = "public-url"
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A data folder that this process serves: its lock, and its embedded database if the settings name no other."""
 
     settings: Settings

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from fhir_dmp.app.database import uri_of
 from fhir_dmp.app.running import open_server
@@ -27,8 +28,7 @@ from fhir_dmp.stores.mongo.embedded import Embedded
 from fhir_dmp.stores.mongo.ledger import MongoLedger, remove_month
 
 
-@dataclass(frozen=True, slots=True)
-class Sealing:
+class Sealing(Struct, frozen=True):
     """What seals the log and proves it, on a connection of its own."""
 
     ledger: MongoLedger

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
@@ -61,8 +63,7 @@ from fhir_dmp.validation.structure import build_validator
 FHIR_PATH = "/fhir"
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """The parts of one process, put together: what HTTP and the command line stand on."""
 
     settings: Settings
@@ -107,8 +108,7 @@ class Server:
         self.store.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Common:
+class _Common(Struct, frozen=True):
     """What the doors of clients and people have in common."""
 
     settings: Settings

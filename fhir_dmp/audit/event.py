@@ -38,8 +38,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, seal

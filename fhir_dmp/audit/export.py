@@ -16,10 +16,10 @@ after the last whole line. The parts, one after the other, are one export again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
+from msgspec import Struct, field
 
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.look import WINDOW, Leaf, Seen, look
@@ -86,8 +86,7 @@ class _Line(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-@dataclass(slots=True)
-class Exported:
+class Exported(Struct):
     """An export that is read: ``first`` and ``edge`` once ``begin`` was called, ``head`` at its last line, if that names one."""
 
     lines: Iterator[bytes]
@@ -117,8 +116,7 @@ class Exported:
             number += len(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
+class Lines(Struct, frozen=True):
     """A window of leaves as lines of an export, the first of which has this ``number``."""
 
     lines: Sequence[bytes]

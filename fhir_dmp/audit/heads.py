@@ -27,7 +27,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -39,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from msgspec import Struct, field
 
 NOTHING_BEFORE = "0" * 64
 _NOTE = re.compile(
@@ -53,8 +53,7 @@ class BrokenHeadError(ValueError):
     """The heads are not what the key's owner signed; the message says which, and how."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(Struct, frozen=True):
     """A key that heads are checked with."""
 
     raw: bytes
@@ -115,8 +114,7 @@ class SigningKey:
         return self._key.sign(note.encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(Struct, frozen=True):
     """A period that was removed: its name, how many rows it held, and the root over their leaves in order."""
 
     period: str
@@ -124,8 +122,7 @@ class Removed:
     root: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What a note says."""
 
     origin: str
@@ -180,8 +177,7 @@ class Head:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SignedHead:
+class SignedHead(Struct, frozen=True):
     """A head as it was published."""
 
     head: Head
@@ -217,8 +213,7 @@ class SignedHead:
         return hashlib.sha256(self.note.encode()).hexdigest()
 
 
-@dataclass(slots=True)
-class HeadChain:
+class HeadChain(Struct):
     """Reads heads one by one, and refuses one that does not follow on the last.
 
     ``pinned`` is the key that the reader has from elsewhere. A signature is checked where a key is introduced and at the end

@@ -18,9 +18,11 @@ alert     what was asked, if there is more to say than the subtype
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fhir_dmp.audit import codes
 from fhir_dmp.audit.codes import Coding
@@ -28,8 +30,7 @@ from fhir_dmp.audit.codes import Coding
 Shape = Literal["data", "query", "bundle", "export", "token", "decision", "alert"]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """One line of the table.
 
     ``profile`` is the last part of the profile's URL, to which ``Patient`` is put in front where there is one (``per_patient``).

@@ -6,14 +6,13 @@ were removed shows when all leaves of the period are there: so many as the head 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from fhir_dmp.audit.heads import Removed
 from fhir_dmp.audit.merkle import Frontier
 
 
-@dataclass(slots=True)
-class Removal:
+class Removal(Struct):
     """The leaves of one removed period as they are read in their order, in constant memory.
 
     Leaves whose rows are there are counted too: an export that was begun before the removal, and went on after it, has some.

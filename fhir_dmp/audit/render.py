@@ -7,8 +7,9 @@ one all is told, what lies sealed beside the row too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.audit import codes
 from fhir_dmp.audit.agents import agents, purpose, server
@@ -28,8 +29,7 @@ _PROFILES = f"{codes.BALP}/StructureDefinition"
 _ABSENT = 404
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A row read once, for all the AuditEvents that are rendered from it."""
 
     row: Row

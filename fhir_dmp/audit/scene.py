@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from fhir_dmp.audit.kinds import Kind
 from fhir_dmp.audit.parts import Part, Row
@@ -16,8 +17,7 @@ MASKED: dict[str, Any] = {
 """Stands for what a reader may not know."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """What a reader may see of an AuditEvent.
 
     ``sees`` tells of a resource (``Type/id``) whether the reader may know that it was touched; ``values`` whether what a request asked
@@ -34,8 +34,7 @@ class View:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """What the parts of one AuditEvent are made from."""
 
     row: Row

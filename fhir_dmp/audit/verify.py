@@ -13,9 +13,10 @@ Leaves come in windows that were looked through already (``audit.look``); where 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
+
+from msgspec import Struct, field
 
 from fhir_dmp.audit.entry import Entry, first_link, holds, misfiled
 from fhir_dmp.audit.heads import Head, Removed
@@ -37,8 +38,7 @@ Kind = Literal[
 MOST_FINDINGS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something that is not as it was signed; ``leaf`` is None for a row that no leaf stands for."""
 
     kind: Kind
@@ -49,8 +49,7 @@ class Finding:
         return f"{self.kind}: {self.text}"
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What a verification found: nothing, if ``findings`` is empty.
 
     ``leaves`` were read, from ``first`` on; up to ``proven`` they are held by signed heads, of which ``heads`` were compared, the

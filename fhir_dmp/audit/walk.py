@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
+
+from msgspec import Struct
 
 from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import encoded, entry_of, first_link, link, misfiled, taken
@@ -16,8 +17,7 @@ from fhir_dmp.audit.verify import Report
 from fhir_dmp.store.ledger import Ledger, Link, Row, Run
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A window of leaves as they are stored."""
 
     ledger: Ledger

@@ -10,13 +10,13 @@ import base64
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import requests
 from cryptography.x509 import load_pem_x509_certificates
+from msgspec import Struct
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuilder, decode_timestamp_response
 
 from fhir_dmp.audit.heads import SignedHead
@@ -45,8 +45,7 @@ class Witness(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Takes a head by POST, as the line of the heads' file (``application/json``), and acknowledges it by any 2xx."""
 
     name: str
@@ -56,8 +55,7 @@ class Endpoint:
         return _post(self.name, signed.line() + b"\n", "application/json")
 
 
-@dataclass(frozen=True, slots=True)
-class TimestampAuthority:
+class TimestampAuthority(Struct, frozen=True):
     """Signs when it saw the note's bytes (SHA-512). https://www.rfc-editor.org/rfc/rfc3161.
 
     ``roots`` is a PEM file of certificates, one of which must stand behind the authority's.

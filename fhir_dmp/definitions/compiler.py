@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.definitions.model import Component, Path, SearchParam, SearchType, Step
 
@@ -28,8 +30,7 @@ class UnsupportedError(ValueError):
     """A parameter that is not compiled, with the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(Struct, frozen=True):
     """What of an element is compiled by: its JSON name, its type, the choice that it is one of."""
 
     name: str
@@ -37,8 +38,7 @@ class Element:
     choice: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(Struct, frozen=True):
     """Where a path has come to: the steps so far and the datatype found there."""
 
     steps: tuple[Step, ...]

@@ -7,8 +7,9 @@ validates, indexes, searches or describes the server is driven by them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 Systems = tuple[tuple[str, frozenset[str] | None], ...]
 """The code systems that an element is bound to, each with those of its codes that are allowed; None stands for any."""
@@ -16,8 +17,7 @@ Systems = tuple[tuple[str, frozenset[str] | None], ...]
 SearchType = Literal["number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step into the JSON of a resource.
 
     ``name`` is a JSON property: a choice is already resolved (``valueQuantity``). ``where`` keeps the items whose
@@ -31,8 +31,7 @@ class Step:
     index: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """One alternative of an expression: the steps from the resource (or the composite's root) to the values.
 
     ``type`` is the FHIR datatype of what is found there (``CodeableConcept``, ``dateTime``, ``Reference``, ``id``...).
@@ -43,11 +42,14 @@ class Path:
     steps: tuple[Step, ...]
     type: str
     present_is_true: bool = False
-    systems: Systems = field(default=(), repr=False)
+    systems: Systems = ()
+
+    def __repr__(self) -> str:
+        """Say what values are found by: their systems tell nothing of that, and stay as they are when a binding changes."""
+        return f"Path(steps={self.steps!r}, type={self.type!r}, present_is_true={self.present_is_true!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(Struct, frozen=True):
     """One part of a composite parameter; ``paths`` start at an item of the composite's own paths."""
 
     code: str
@@ -55,8 +57,7 @@ class Component:
     paths: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchParam:
+class SearchParam(Struct, frozen=True):
     """A search parameter as it applies to one resource type. https://hl7.org/fhir/R4/searchparameter.html.
 
     A composite has ``components``, each read from every item that ``paths`` find. ``targets`` are the resource
@@ -79,8 +80,7 @@ class SearchParam:
         return tuple(dict.fromkeys(each for each in kept if each)) if kept and all(kept) else self.targets
 
 
-@dataclass(frozen=True, slots=True)
-class Compartment:
+class Compartment(Struct, frozen=True):
     """A compartment: for each resource type the codes of the reference parameters that make it a member.
 
     https://hl7.org/fhir/R4/compartmentdefinition.html. The code ``{def}`` of the definitions (the resource itself) is kept.
@@ -90,8 +90,7 @@ class Compartment:
     members: Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Unsupported:
+class Unsupported(Struct, frozen=True):
     """A search parameter that the tables name and the server does not index, with the reason."""
 
     type: str
@@ -99,8 +98,7 @@ class Unsupported:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ElementDef:
+class ElementDef(Struct, frozen=True):
     """One element of a type, as JSON shows it. https://hl7.org/fhir/R4/elementdefinition.html.
 
     ``name`` is the JSON property; the alternatives of a choice are elements of their own that share ``choice``
@@ -122,8 +120,7 @@ class ElementDef:
     systems: Systems = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TypeDef:
+class TypeDef(Struct, frozen=True):
     """A resource, complex type or backbone element and its elements by JSON property."""
 
     name: str
@@ -131,8 +128,7 @@ class TypeDef:
     elements: Mapping[str, ElementDef] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterDef:
+class ParameterDef(Struct, frozen=True):
     """A parameter of an operation. ``type`` is empty for one that consists of ``parts``; ``maximum`` is None for ``*``."""
 
     name: str
@@ -143,8 +139,7 @@ class ParameterDef:
     parts: tuple[ParameterDef, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OperationDef:
+class OperationDef(Struct, frozen=True):
     """An operation: where and for which types it is called, and what it takes. https://hl7.org/fhir/R4/operationdefinition.html.
 
     ``types`` may hold ``Resource``, which stands for every type but ``AuditEvent``. ``affects_state`` says that it changes something,
@@ -163,16 +158,14 @@ class OperationDef:
         return resource_type in self.types or ("Resource" in self.types and resource_type != "AuditEvent")
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+class Rights(Struct, frozen=True):
     """The categories (TRE_A03-ClasseDocument) that one profession or kind of system may read and write."""
 
     read: tuple[str, ...]
     write: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Matrix:
+class Matrix(Struct, frozen=True):
     """Who may touch which category; what is not there is refused.
 
     ``professions`` are by code of TRE_G15-ProfessionSante, ``systems`` by role. ``explicit`` are specialties (TRE_R01) and structures
@@ -185,8 +178,7 @@ class Matrix:
     explicit: Mapping[str, bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class CategoryRule:
+class CategoryRule(Struct, frozen=True):
     """One element whose codes tell the category of single resources; ``system`` None: whatever the system."""
 
     element: str
@@ -194,16 +186,14 @@ class CategoryRule:
     codes: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Categories:
+class Categories(Struct, frozen=True):
     """The category of each type of the patient compartment, and what tells it of single resources."""
 
     types: Mapping[str, str]
     rules: Mapping[str, tuple[CategoryRule, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Definitions:
+class Definitions(Struct, frozen=True):
     """All tables. ``search_params`` maps a resource type to its parameters by code, the common ones included."""
 
     version: str

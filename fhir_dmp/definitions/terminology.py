@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Terminology:
+class Terminology(Struct, frozen=True):
     """``systems`` give each code of a whole code system its parents; ``sets`` the ``compose`` of each value set."""
 
     systems: Mapping[str, Mapping[str, tuple[str, ...]]]

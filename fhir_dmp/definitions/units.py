@@ -10,12 +10,12 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
 from importlib.resources import files
 
 import msgspec
+from msgspec import Struct
 
 LONGEST = 100
 """Characters of a unit that is taken apart."""
@@ -29,8 +29,7 @@ _EXPONENT = re.compile(r"(.+?)([+-]?\d+)", re.DOTALL)
 Powers = Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """``canonical = value * factor + offset``; ``base`` names the base units and their powers (``g.m-3``, or ``1``)."""
 
     factor: Fraction
@@ -38,8 +37,7 @@ class Unit:
     offset: Fraction = Fraction(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(Struct, frozen=True):
     """A factor and the powers of base units; ``offset`` only for a temperature that stands alone."""
 
     factor: Fraction
@@ -59,8 +57,7 @@ class Term:
 ONE = Term(Fraction(1), {})
 
 
-@dataclass(frozen=True, slots=True)
-class Atoms:
+class Atoms(Struct, frozen=True):
     """Prefixes, and the units that are no product of others, each with whether it takes a prefix."""
 
     prefixes: Mapping[str, Fraction]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from fhir_dmp.demo import names
 from fhir_dmp.demo.identity import FINESS, INS_TEST, RPPS, ins, phone, rpps
@@ -72,8 +73,7 @@ def record(random: Random, patient: str, doctor: str, born: date) -> Json:
     return bundle.json()
 
 
-@dataclass
-class _Bundle:
+class _Bundle(Struct):
     """A transaction in the making."""
 
     random: Random
@@ -128,8 +128,7 @@ def _practitioner(random: Random, own: str) -> Json:
     }
 
 
-@dataclass
-class _Record:
+class _Record(Struct):
     """One patient's record in the making: who it is of, and who cares."""
 
     bundle: _Bundle

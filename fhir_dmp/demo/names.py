@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 FAMILIES = tuple(
     (
@@ -51,8 +51,7 @@ STREETS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Drug:
+class Drug(Struct, frozen=True):
     """A substance by its ATC code, and how it is taken."""
 
     code: str
@@ -60,8 +59,7 @@ class Drug:
     dosage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """A diagnosis by its CIM-10 code, the age from which people have it here, and what is given for it."""
 
     code: str

@@ -5,10 +5,11 @@ Their passwords and their second factor are known to everybody who reads this fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from random import Random
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.demo.generate import record
 from fhir_dmp.demo.identity import INS_TEST, RPPS, ins, rpps
@@ -24,8 +25,7 @@ _HOSPITAL = f"{STRUCTURE}|1990000001"
 _SAMU = f"{STRUCTURE}|1990000003"
 
 
-@dataclass(frozen=True, slots=True)
-class DemoPerson:
+class DemoPerson(Struct, frozen=True):
     """One who may sign in, and what to say of them."""
 
     login: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref
@@ -19,8 +20,7 @@ STATUS = {
 """The words of ``Bundle.entry.response.status`` for the outcomes of a Result."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry: ``body`` is a resource as bytes; the other parts are small documents."""
 
     full_url: str | None = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.errors import Invalid
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """One parameter: a value of some datatype, a resource, or parts.
 
     ``value`` is as JSON has it; ``type`` its datatype (``uri``, ``Meta``), empty for a text that came in a URL or a form.
@@ -23,8 +23,7 @@ class Parameter:
     parts: Parameters | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(Struct, frozen=True):
     """The parameters of one call, in their order; a name may stand several times."""
 
     items: tuple[Parameter, ...] = ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 _LITERAL = re.compile(
@@ -16,8 +17,7 @@ _SHORT = 200
 """Characters of a reference that is remembered: one is read several times, and its target is named by many resources."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(Struct, frozen=True):
     """The identity of a resource on this server."""
 
     type: str
@@ -27,8 +27,7 @@ class Ref:
         return f"{self.type}/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(Struct, frozen=True):
     """A literal reference taken apart; ``base`` is None for a relative one."""
 
     base: str | None

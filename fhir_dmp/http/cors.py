@@ -7,8 +7,9 @@ an origin gets nothing by this that it could not get without a browser. https://
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.errors import FhirError
 from fhir_dmp.http.middleware import Environ
@@ -28,8 +29,7 @@ FRESH_SECONDS = "600"
 ORIGIN_LENGTH = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Cors:
+class Cors(Struct, frozen=True):
     """The application, with the headers that let pages of permitted origins read its answers."""
 
     framework: Application

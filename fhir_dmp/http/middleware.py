@@ -6,8 +6,9 @@ They are read from the WSGI environment, which a request has before any framewor
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock, Ids
@@ -30,8 +31,7 @@ LANGUAGES: tuple[Language, ...] = ("fr", "en")
 _TOKEN = re.compile(r"[!-~]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Reception:
+class Reception(Struct, frozen=True):
     """What it takes to know a caller; ``trusted_proxies`` counts the hops whose X-Forwarded-For is believed."""
 
     base_url: str

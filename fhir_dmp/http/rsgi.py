@@ -11,11 +11,11 @@ import sys
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # it is named in its documentation, and re-exported without saying so
+from msgspec import Struct
 from werkzeug.exceptions import ClientDisconnected
 
 from fhir_dmp.errors import TooMany
@@ -55,8 +55,7 @@ class Scope(Protocol):
     headers: Any
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """What a WSGI application answers."""
 
     status: int = _FAULT[0]

@@ -7,8 +7,9 @@ the door. An answer's entry holds the resource only where asked for: a read, or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope

@@ -7,8 +7,9 @@ limits of the settings.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp import __version__
 from fhir_dmp.call import Call, Context, Env, Grant, Result
@@ -33,8 +34,7 @@ _SECURITY = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _FORMATS = ("application/fhir+json", "application/fhir+xml", "json", "xml")
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """What serves, as the statement tells it.
 
     ``interactions`` are the names that the door knows, for a type that has its own table (``AuditEvent``) and for all others

@@ -8,9 +8,11 @@ commit, so that of two callers with the same criteria at the same time one creat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache
 from urllib.parse import parse_qsl
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import may_find_by_ins, require_scope
@@ -26,16 +28,14 @@ _OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sor
 """Parameters that say how an answer looks, and nothing of what is matched."""
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
+class Matched(Struct, frozen=True):
     """What criteria match now (two rows stand for many), and the lock that makes a commit rely on it."""
 
     lock: Lock
     found: tuple[Stored, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Criteria:
+class Criteria(Struct, frozen=True):
     """What is looked for: the canonical text of the criteria, and the query of what meets them and is visible.
 
     ``shown`` tells whether a row that is found may be shown as well.
@@ -43,7 +43,7 @@ class Criteria:
 
     key: str
     query: Query
-    shown: Callable[[Stored], bool] = field(default=lambda _: True, compare=False)
+    shown: Callable[[Stored], bool] = lambda _: True
 
 
 def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fhir_dmp.call import Act, Call, Context, Env
 from fhir_dmp.clock import instant
@@ -28,8 +30,7 @@ WRITES = ("create", "update", "patch", "delete")
 _MOST_ISSUES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """One entry as it was asked: its place, its method, the call, and the resource it brings (empty if none).
 
     The method of a search is GET or HEAD; that of an operation is GET where it changes nothing, however it is called, and OPERATION

@@ -6,9 +6,11 @@ Who polls with ``_since`` set to the bundle's own ``meta.lastUpdated`` misses no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.clock import instant, moment
@@ -29,8 +31,7 @@ _ASKED = ("_count", "_since", "_at", *ASKED)
 _RENDERING = ("_page", "_format", "_pretty")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """What the parameters say: how many versions, from when on, and present at which moments."""
 
     count: int

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
+
+from msgspec import Struct
 
 from fhir_dmp.call import Call, Context, Env, Params, Result
 from fhir_dmp.clock import instant
@@ -25,8 +26,7 @@ from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """A list at the ``path`` below the base URL: the first page of what ``call`` asks for, or a further one, which ``place`` tells.
 
     ``bound`` leaves out what was created after the first page began; ``horizon`` (microseconds since 1970) precedes whatever could

@@ -7,8 +7,9 @@ not name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Env, Params
 from fhir_dmp.definitions.model import Definitions, OperationDef, ParameterDef

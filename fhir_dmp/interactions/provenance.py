@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env, Plan
 from fhir_dmp.errors import Invalid

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.errors import FhirError, Invalid, NotFound, NotSupported, UnknownType
@@ -25,8 +27,7 @@ RENEWING = ("PUT", "PATCH", "DELETE")
 """Methods that are about a resource which may be there already."""
 
 
-@dataclass(slots=True)
-class Item:
+class Item(Struct):
     """One entry on its way: what it asks, the resource it is about, and what it comes to."""
 
     asked: Asked
@@ -62,8 +63,7 @@ class Item:
         return self.asked.method == "POST" and self.existing is not None
 
 
-@dataclass(slots=True)
-class Sheet:
+class Sheet(Struct):
     """What is known of a transaction while its Plan is made.
 
     ``by_criteria`` are the entries that make what criteria name, by the key of their lock; ``before`` the present versions of what entries

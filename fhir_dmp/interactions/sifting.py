@@ -8,8 +8,10 @@ the other rules permit, a page is filled with what is seen of that, and nobody c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.model import Action, Rule
@@ -28,8 +30,7 @@ MOST_ROUNDS = 20
 _TOLD_BY_CONTENT = frozenset({"t", "r", "ds"})
 
 
-@dataclass(frozen=True, slots=True)
-class Sieve:
+class Sieve(Struct, frozen=True):
     """What narrows a list, and what is left to judge of its rows.
 
     With a ``fault`` they are Provenances, too many to be named, and whoever counts them has no answer but that; with a store (``present``)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from fhir_dmp.access import people, systems
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Context
@@ -35,8 +36,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAct:
+class TokenAct(Struct, frozen=True):
     """One OAuth call and how it ended.
 
     ``client_id`` is what the caller said, proven only if ``error`` is None. ``error`` is the OAuth code of a

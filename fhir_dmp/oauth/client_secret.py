@@ -12,8 +12,9 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote_plus
+
+from msgspec import Struct
 
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest
 from fhir_dmp.store.grants import Client
@@ -22,8 +23,7 @@ BYTES = 32
 LENGTH = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Struct, frozen=True):
     """A client id and what was said to be its secret; nothing of it is proven yet."""
 
     unverified_client_id: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fhir_dmp.access.scopes import cut, parse_scope
 from fhir_dmp.oauth.clients import LAUNCH_SCOPES
@@ -32,8 +33,7 @@ EMERGENCIES = ("BTG", "ETREAT")
 """The purposes that are asked for with a written reason, of v3-ActReason: breaking the glass, and the regulator of a SAMU."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a client asks of a person, as it was read; ``scopes`` are those that it is registered for.
 
     ``launch`` is the raw launch token of an EHR. ``purpose`` is one of ``EMERGENCIES``, or None for the ordinary one.

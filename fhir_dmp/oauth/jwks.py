@@ -10,7 +10,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ import requests
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, RSAKey
 from joserfc.util import base64_to_int
+from msgspec import Struct, field
 from urllib3.exceptions import HTTPError
 
 from fhir_dmp.clock import Clock
@@ -120,8 +120,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """What a URL serves, and how long that may be kept (microseconds)."""
 
     body: bytes
@@ -167,8 +166,7 @@ def _bounded(response: requests.Response, ends: float) -> bytes:
     return body
 
 
-@dataclass(slots=True)
-class _Fetched:
+class _Fetched(Struct):
     """The last answer of one URL.
 
     ``lock`` lets one request fetch while the others wait for the same answer.

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from joserfc.jwk import ECKey, Key, KeySet, RSAKey, import_key
+from msgspec import Struct
 
 from fhir_dmp.clock import Clock
 from fhir_dmp.oauth.id_token import ALGORITHM as ID_TOKEN_ALGORITHM
@@ -35,8 +35,7 @@ LOOKS_AGAIN = 30_000_000
 LOOKS_AGAIN_FOR_UNKNOWN = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Ring:
+class _Ring(Struct, frozen=True):
     """The keys as they were read at one moment."""
 
     at: int

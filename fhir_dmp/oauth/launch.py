@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from fhir_dmp.oauth.errors import InvalidRequest
 from fhir_dmp.oauth.handles import Handles
@@ -18,8 +19,7 @@ _ID = r"[A-Za-z0-9\-.]{1,64}"
 INTENT_LENGTH = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """The context of one launch; ``told`` is what the token answer repeats of it. ``expires`` in seconds since 1970."""
 
     id: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fhir_dmp.access.model import Person
 from fhir_dmp.oauth.code_grant import EMERGENCIES
@@ -12,8 +13,7 @@ CODE_SECONDS = 60
 LAUNCH_SECONDS = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
+class Lifetimes(Struct, frozen=True):
     """``offline`` and ``online`` bound what an app may do before it asks the person again; ``emergency`` a broken glass."""
 
     token: int = 300

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, RSAKey
+from msgspec import Struct
 
 from fhir_dmp.errors import Invalid
 from fhir_dmp.oauth.jwks import JwksError, require_secure_url
@@ -36,8 +36,7 @@ _FIELDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """One OpenID provider.
 
     ``secret`` or ``key`` proves us to it. ``acr_values`` are asked for, and one of them must come back (none: no level is asked).
@@ -62,8 +61,7 @@ class Provider:
     strong: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Who a provider says somebody is.
 
     ``identifier`` is the national one (``system|value``), ``traits`` the digest of the five traits, where the provider tells them.

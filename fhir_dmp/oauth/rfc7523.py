@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, import_key
 from joserfc.jws import JWSRegistry, extract_compact
+from msgspec import Struct
 
 from fhir_dmp.oauth.engine import private_key_jwt_sign
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest
@@ -43,8 +43,7 @@ class _Registry(JWSRegistry):
 _REGISTRY = _Registry(algorithms=list(ALGORITHMS), strict_check_header=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(Struct, frozen=True):
     """An assertion taken apart; nothing of it is proven yet."""
 
     raw: str
@@ -52,8 +51,7 @@ class Assertion:
     unverified_client_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """A client that has proven who it is, and the assertion it used: ``expires`` in seconds since 1970."""
 
     client: Client

@@ -12,12 +12,12 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import Key, KeySet
+from msgspec import Struct, field
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.errors import Unauthenticated
@@ -32,8 +32,7 @@ _INVALID = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
 _UNREADABLE = (JoseError, ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Struct, frozen=True):
     """What a token says once its signature has been checked; ``issued`` and ``expires`` in seconds since 1970.
 
     ``family`` and ``account`` are of a person's token alone; what else is true of the person is read when
@@ -51,11 +50,10 @@ class Claims:
     account: str | None = None
     patient: str | None = None
     purpose: str = "TREAT"
-    extensions: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Issuer:
+class Issuer(Struct, frozen=True):
     """Who signs, and for how long.
 
     ``url`` is where clients reach us, with the FHIR endpoint at ``/fhir`` below it.

@@ -6,7 +6,8 @@ https://hl7.org/fhir/R4/search.html#ptypes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fhir_dmp.clock import moment
 from fhir_dmp.definitions.model import Component, Path, SearchParam

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fhir_dmp.errors import FhirError, Invalid, TooCostly
 from fhir_dmp.fhir.reference import Ref

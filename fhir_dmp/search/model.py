@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
 
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Issue
@@ -19,8 +20,7 @@ Params = Mapping[str, SearchParam]
 """The parameters of one type, by code."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(Struct, frozen=True):
     """One parameter on one type: any of ``values`` is enough. ``values`` are as sent, still escaped."""
 
     type: str
@@ -29,8 +29,7 @@ class Clause:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """``subject:Patient.name=…``: rows whose reference points at a row of ``target`` that meets ``inner``."""
 
     type: str
@@ -38,8 +37,7 @@ class Chain:
     inner: tuple[Single, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Has:
+class Has(Struct, frozen=True):
     """``_has:Observation:patient:code=…``: rows that a row of ``source`` which meets ``inner`` points at."""
 
     type: str
@@ -48,24 +46,21 @@ class Has:
     inner: Single
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """``_list=…``: rows that one of the Lists names as an item."""
 
     type: str
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """An operator of ``_filter`` and its value, as it is meant."""
 
     operator: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(Struct, frozen=True):
     """One comparison of a ``_filter`` with one parameter on one type."""
 
     type: str
@@ -73,22 +68,19 @@ class Compared:
     comparison: Comparison
 
 
-@dataclass(frozen=True, slots=True)
-class EachOf:
+class EachOf(Struct, frozen=True):
     """All of the criteria are met."""
 
     parts: tuple[Criterion, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Struct, frozen=True):
     """At least one of the criteria is met."""
 
     parts: tuple[Criterion, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NoneOf:
+class NoneOf(Struct, frozen=True):
     """The criterion is not met."""
 
     part: Criterion
@@ -100,16 +92,14 @@ Single = Clause | Chain | Has | Listed | Compared
 Criterion = Single | EachOf | OneOf | NoneOf
 
 
-@dataclass(frozen=True, slots=True)
-class Sort:
+class Sort(Struct, frozen=True):
     """One ``_sort`` key."""
 
     param: SearchParam
     descending: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Include:
+class Include(Struct, frozen=True):
     """``_include`` or ``_revinclude``: from ``source`` by the references kept under ``names`` to ``target``; None: any type."""
 
     source: str | None
@@ -118,8 +108,7 @@ class Include:
     iterate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A whole search. ``used`` are the parameters that were understood, ``ignored`` what the caller is told of the others."""
 
     type: str
@@ -134,8 +123,7 @@ class Request:
     ignored: tuple[Issue, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """What compiling needs beside the request.
 
     ``lookup`` is ``Store.keys``: query, prefix, limit. ``bodies`` gives up to so many bodies that a query finds. ``allowed`` narrows each

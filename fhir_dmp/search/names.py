@@ -8,7 +8,9 @@ to none: what is stored already stays where it was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.definitions.model import Component, Path, SearchParam
 from fhir_dmp.search.model import Params
@@ -21,8 +23,7 @@ _FITTING: Mapping[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """The parameters of one type: ``homes`` are the codes under which each one's values are kept."""
 
     params: Params

@@ -8,8 +8,9 @@ The search itself stays what https://hl7.org/fhir/R4/search.html says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
+
+from msgspec import Struct
 
 from fhir_dmp.store.query import Eq, In, Query
 
@@ -54,8 +55,7 @@ def _pair(resource_type: str, patient: str, code: str) -> str:
     return f"{resource_type}.patient+code:{patient}+{code}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """What a part asks of one half of a pair."""
 
     of: str

@@ -6,7 +6,8 @@ What is not understood never widens a result in silence: strict handling refuses
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Invalid, Issue, NotSupported
@@ -47,8 +48,7 @@ _MOST = 2000
 """How many values one parameter may have: those that are looked up one by one are cheap, ranges are not."""
 
 
-@dataclass(slots=True)
-class _Parts:
+class _Parts(Struct):
     """What has been read so far."""
 
     criteria: list[Criterion] = field(default_factory=list)

@@ -6,8 +6,9 @@ Nobody opens an account over the network.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock, Ids
@@ -23,8 +24,7 @@ from fhir_dmp.store.accounts import Accounts as AccountsPort
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class NewAccount:
+class NewAccount(Struct, frozen=True):
     """What an operator says of a person who is to have an account; see ``store.accounts.Account``."""
 
     kind: AccountKind
@@ -41,16 +41,14 @@ class NewAccount:
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolment:
+class Enrolment(Struct, frozen=True):
     """A second factor, told once: the URI for the telephone, and the codes for the day it is lost."""
 
     uri: str
     recovery: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
+class Accounts(Struct, frozen=True):
     """Adds, lists, changes and removes accounts; the context names the operator who does.
 
     Each method raises ``NotFound`` if ``which`` is neither the id nor the login of an account.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.call import Context
@@ -14,8 +14,7 @@ from fhir_dmp.store.families import Families, Family
 from fhir_dmp.store.grants import Grants
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(Struct, frozen=True):
     """What a person allowed an app: since and until when (microseconds), and what."""
 
     id: str
@@ -26,8 +25,7 @@ class Allowed:
     offline: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Allowances:
+class Allowances(Struct, frozen=True):
     """The door of what was allowed; made once for each worker by the composition root."""
 
     grants: Grants

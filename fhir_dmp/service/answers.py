@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person
 from fhir_dmp.access.scopes import parse_scope
@@ -16,8 +17,7 @@ from fhir_dmp.service.sign_in import SignedIn
 LEAST_REASON, MOST_REASON = 10, 500
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What the person chose: scopes that were left, the record, the encounter, and the emergency with its reason."""
 
     allow: bool

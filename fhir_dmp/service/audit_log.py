@@ -8,11 +8,13 @@ still hides from them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.narrow import narrow
@@ -137,8 +139,7 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     return _page(_rendered(parts, context, grant, env), asked, total, last, listing)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """A search of the log, taken apart."""
 
     params: Params

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.audit.export import Exported
 from fhir_dmp.audit.heads import BrokenHeadError, Head, HeadChain, PublicKey, SignedHead
@@ -33,8 +34,7 @@ __all__ = [
 Progress = Callable[[int], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """The heads as they were published: ``lines`` yields them from the first on, each time it is called."""
 
     lines: Callable[[], Iterable[bytes]]

@@ -7,8 +7,10 @@ event for each decision and each refusal, durable before the answer leaves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.call import Context, Restrict
@@ -40,20 +42,17 @@ from fhir_dmp.store.grants import Client, Grants
 _SECOND = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(Struct, frozen=True):
     """Send the browser there."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class SignInFirst:
+class SignInFirst(Struct, frozen=True):
     """Let the person sign in, and ask again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sorry:
+class Sorry(Struct, frozen=True):
     """Tell the person: there is no address that could be trusted with it."""
 
     status: int

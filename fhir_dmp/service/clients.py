@@ -6,8 +6,9 @@ Nobody registers over the network. https://www.rfc-editor.org/rfc/rfc6749#sectio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from fhir_dmp.call import Context, Restrict
 from fhir_dmp.clock import Clock, Ids
@@ -20,8 +21,7 @@ from fhir_dmp.store.grants import Client, Grants
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class NewClient:
+class NewClient(Struct, frozen=True):
     """What an operator says of a client that is to be registered.
 
     ``jwks`` is the text of its public key set, ``name`` what people are told it is called.
@@ -38,8 +38,7 @@ class NewClient:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clients:
+class Clients(Struct, frozen=True):
     """Registers, lists and removes clients; the context names the operator who does."""
 
     grants: Grants

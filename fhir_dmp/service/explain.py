@@ -6,7 +6,9 @@ It is the list that ``perform`` decides by, told instead of applied; nothing of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Action, Person, Rule, Subject
 from fhir_dmp.access.people import ACT_REASON, CENTRE_15
@@ -23,8 +25,7 @@ from fhir_dmp.store.grants import Client, Grants
 from fhir_dmp.store.query import Row, matches
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Whose access to what: ``resource`` None asks about the record as a whole; ``note`` says what else the caller may be judged as."""
 
     subject: Subject
@@ -39,8 +40,7 @@ def of_client(client: Client) -> Subject:
     return Subject(client.id, client.role, client.scopes, client.organization)
 
 
-@dataclass(frozen=True, slots=True)
-class Supposed:
+class Supposed(Struct, frozen=True):
     """What is supposed of a person's token: why it was asked for, and what was written for an emergency.
 
     ``situation`` is which of theirs, from 1; ``strong`` is whether they proved who they are by two factors or as much.
@@ -79,8 +79,7 @@ def of_account(account: Account, patient: str, supposed: Supposed) -> Subject:
 NOTHING_SUPPOSED = Supposed()
 
 
-@dataclass(frozen=True, slots=True)
-class Explainer:
+class Explainer(Struct, frozen=True):
     """Knows callers by the names that an administrator has for them: a client's id, an account's login or id."""
 
     grants: Grants

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.call import Context
 from fhir_dmp.clock import Ids
@@ -26,8 +28,7 @@ from fhir_dmp.store.accounts import Account
 FLOW_SECONDS = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A sign-in under way at a provider, as the browser holds it, sealed.
 
     ``after`` is where it leads on to; ``secret`` whether a *connexion secrète* was asked for.
@@ -39,8 +40,7 @@ class Flow:
     secret: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Federation:
+class Federation(Struct, frozen=True):
     """Sends people to a provider, and takes them back.
 
     Raises ``Unavailable`` if the provider does not answer, ``Unauthenticated`` if its answer does not hold, ``Refused`` for who

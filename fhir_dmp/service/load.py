@@ -17,11 +17,12 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from fhir_dmp.call import Act, Call, Context, Result
 from fhir_dmp.errors import Conflict, FhirError, Invalid, TooMany, Unavailable
@@ -52,8 +53,7 @@ def _plain(path: Path) -> Any:
 _OPENERS: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class Door(Struct, frozen=True):
     """How a load reaches the server: the one door, who passes it, and what is known to be done."""
 
     perform: Callable[[Call, Context], Result]
@@ -75,8 +75,7 @@ def _bundle(raw: bytes) -> dict[str, Any]:
     return _executable(tree)
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """What is loaded in one piece: a bundle, read when its turn comes, or some lines of a file.
 
     ``lines`` are the numbers of the lines, for messages. ``last`` says that nothing of the same file follows.
@@ -89,8 +88,7 @@ class Unit:
     last: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of one unit; ``resources`` counts what this load wrote, ``last`` that its file is done."""
 
     name: str
@@ -103,8 +101,7 @@ class Outcome:
 Progress = Callable[[Outcome], None]
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(Struct):
     """What became of a load."""
 
     resources: int = 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from fhir_dmp.audit.heads import Head, PublicKey, Removed
 from fhir_dmp.audit.keys import KeyFile
@@ -30,8 +31,7 @@ OVER = timedelta(days=1)
 _PERIOD = re.compile(r"audit_(\d{4})_(\d\d)")
 
 
-@dataclass(frozen=True, slots=True)
-class Keeper:
+class Keeper(Struct, frozen=True):
     """Keeps the log; the context names the operator. ``drop`` removes the rows of a period, for good."""
 
     ledger: Ledger

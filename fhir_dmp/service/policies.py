@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fhir_dmp.access.consents import (
     Registry,
@@ -74,8 +76,7 @@ class Policies(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Sources:
+class _Sources(Struct):
     """The resources that compiling reads: those of the plan itself first, then the store's."""
 
     plan: Mapping[Ref, Change]

@@ -7,8 +7,9 @@ targets are judged when somebody asks, by the rules as they are then.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Action, Decision
 from fhir_dmp.call import Call, Entity, Env, Plan

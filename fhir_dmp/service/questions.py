@@ -7,9 +7,10 @@ make a person answer a question that was not put to them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.access.people import may_break_glass
@@ -36,8 +37,7 @@ _LOOKING = ("user/Patient.rs", "user/Encounter.rs")
 """What a person may do while they choose a record, whatever the client asks for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What the person is asked.
 
     ``ticket`` goes back with the answer; ``origin`` is where the browser is led then. ``scopes`` are the resource scopes, ``others`` all
@@ -64,8 +64,7 @@ class Question:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(Struct, frozen=True):
     """A question as it is known to both of its judgements."""
 
     client: Client

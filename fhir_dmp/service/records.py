@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.access.people import own
@@ -25,8 +27,7 @@ MOST_RECORDS = 20
 """How many records a professional is offered; all others are reached by the INS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A record that may be chosen (``Patient/p``): by its holder, by who represents them, or by a professional.
 
     ``resource`` is the ``fhirUser`` for it if that is not the account's own.
@@ -38,16 +39,14 @@ class Record:
     resource: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Encounter:
+class Encounter(Struct, frozen=True):
     """An encounter that may be chosen (``Encounter/e``)."""
 
     ref: str
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Struct, frozen=True):
     """Looks for records as the person would, by ``perform``."""
 
     perform: Callable[[Call, Context], Result]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env
 from fhir_dmp.clock import instant
@@ -33,8 +34,7 @@ _TOLD: Mapping[Kind, tuple[type[FhirError], str]] = {
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Window:
+class _Window(Struct):
     """What one address was refused: ``refused`` within the minute that ``ends``, ``untold`` since it ``began``."""
 
     context: Context

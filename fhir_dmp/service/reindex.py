@@ -8,9 +8,11 @@ repeated changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Result
@@ -37,8 +39,7 @@ Progress = Callable[[int, int], None]
 """Is told how many rows are done, and of how many."""
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What a run did: the parameters that are complete now, those that cannot be, with the reason, and the rows that it changed."""
 
     complete: list[str] = field(default_factory=list)
@@ -48,8 +49,7 @@ class Report:
     changed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reindexer:
+class Reindexer(Struct, frozen=True):
     """Indexes all rows anew; ``wait`` sleeps for so many seconds."""
 
     env: Env

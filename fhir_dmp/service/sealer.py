@@ -7,10 +7,10 @@ number, without gaps, so that a row that is committed late cannot be missed, wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 
 import structlog
+from msgspec import Struct, field
 
 from fhir_dmp.audit.entry import entry_of, first_link, link
 from fhir_dmp.audit.heads import NOTHING_BEFORE, BrokenHeadError, Head, Removed, SignedHead, SigningKey
@@ -44,8 +44,7 @@ class SealError(ValueError):
     """Nothing can be sealed until somebody looks: the message says what does not fit."""
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     """What the leader knows; read anew by whoever takes over."""
 
     lease: Lease

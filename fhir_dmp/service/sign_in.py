@@ -10,9 +10,11 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock
@@ -42,8 +44,7 @@ ADDRESS_FORGETS = 3_600 * SECOND
 _TOKEN_LENGTH = 43
 
 
-@dataclass(frozen=True, slots=True)
-class SignInRules:
+class SignInRules(Struct, frozen=True):
     """How long a session lasts (seconds; ``idle`` without being seen, ``longest`` at all), the age of majority, and where days begin."""
 
     idle: int = 1800
@@ -52,16 +53,14 @@ class SignInRules:
     zone: tzinfo = UTC
 
 
-@dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignedIn(Struct, frozen=True):
     """Whose browser it is, as account and session stand now."""
 
     account: Account
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """How far a sign-in has come; ``token`` is what the browser holds from now on, ``device`` what makes it a known one."""
 
     stage: Stage
@@ -69,8 +68,7 @@ class Step:
     device: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """A login and a password as they were typed, and from where.
 
     ``device`` is what a browser was given when its owner signed in before; ``secret`` asks for a *connexion secrète*.
@@ -83,8 +81,7 @@ class Attempt:
     secret: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Provided:
+class Provided(Struct, frozen=True):
     """A provider's word: by whose ``method`` it is known who it is, as what they work, and whether as surely as by two factors."""
 
     method: str
@@ -92,8 +89,7 @@ class Provided:
     strong: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SignIn:
+class SignIn(Struct, frozen=True):
     """Signs people in and out, and tells who is.
 
     Raises ``Unauthenticated`` for who is not who they say, ``TooMany`` for who tried too often, ``Refused`` for who may not sign in
@@ -320,8 +316,7 @@ class SignIn:
         return str(known["id"]) if fresh and known["login"] == login else ""
 
 
-@dataclass(slots=True)
-class _Told:
+class _Told(Struct):
     """What is known so far of an attempt, for its event."""
 
     method: str

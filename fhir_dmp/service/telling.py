@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
+from msgspec import Struct
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Context
@@ -19,8 +19,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(Struct, frozen=True):
     """A call of an OAuth endpoint as it was sent; nothing of it is parsed.
 
     ``authorization`` is the header of that name; ``unheard`` tells that some header could not be read.
@@ -45,8 +44,7 @@ class TokenRequest:
         return read_form(self.content_type, self.body)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenAnswer(Struct, frozen=True):
     """What an OAuth endpoint answers: a status of the RFCs and a JSON document."""
 
     status: int
@@ -54,8 +52,7 @@ class TokenAnswer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(slots=True)
-class Told:
+class Told(Struct):
     """What is known so far of the call, for its event."""
 
     client_id: str = ""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from joserfc.errors import InvalidKeyIdError
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.call import Caller, Context, Restrict
@@ -42,8 +43,7 @@ _SECOND = 1_000_000
 __all__ = ["Opaque", "TokenAnswer", "TokenRequest", "Tokens"]
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
+class Opaque(Struct, frozen=True):
     """The kinds of handles that this server issues; each is of no use as another."""
 
     codes: Handles

@@ -8,15 +8,15 @@ Methods raise ``errors.Unavailable`` when the database does not answer in time. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 AccountKind = Literal["patient", "professional"]
 Stage = Literal["second-factor", "situation", "signed-in"]
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """Where and as what a professional works (*situation d'exercice*).
 
     ``profession`` is a code of TRE_G15, ``specialty`` one of TRE_R01, ``organization`` the structure (``system|value``) and
@@ -29,8 +29,7 @@ class Situation:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Represented:
+class Represented(Struct, frozen=True):
     """As whom (``RelatedPerson/r``) a person stands in a record (``Patient/p``) that is not theirs; ``label`` is whose it is.
 
     It says who somebody is and opens nothing: whether that RelatedPerson represents the holder stands in the record's policy.
@@ -41,8 +40,7 @@ class Represented:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """A human being who may sign in.
 
     ``id`` is never given twice. ``login`` is in its compared form; None for one who signs in by a provider alone. ``name`` is shown;
@@ -75,8 +73,7 @@ class Account:
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """A browser that proved, wholly or in part, whose it is.
 
     ``id`` is the SHA-256 of what the browser holds. ``method`` is how the person signed in: ``password``, ``password+totp`` or the

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.query import Query
@@ -19,8 +20,7 @@ NOBODYS = "-"
 """Stands among the patients of past versions (``pt``) of what is in no record any more: nobody's token reaches all of these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """One version of a resource as the store holds it.
 
     ``body`` is the JSON as it goes out, None for a deletion. ``index`` holds the fields that ``store.query`` names.
@@ -41,8 +41,7 @@ class Stored:
         return self.body is None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One new version of one resource.
 
     ``before`` is the version it replaces: None for a resource that never was (a tombstone for one that comes back). The commit fails
@@ -73,8 +72,7 @@ class Change:
         return "create" if self.before is None or self.before.deleted else "update"
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """A conditional key: within the commit the query must still find exactly these, and nobody else may hold the key.
 
     ``key`` is the canonical text of the criteria.
@@ -85,8 +83,7 @@ class Lock:
     found: tuple[Ref, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyChange:
+class PolicyChange(Struct, frozen=True):
     """What opens a record from now on (``Patient/p``): version ``before`` is replaced (0: there was none).
 
     The commit is stale if the store holds another version by then. ``body`` is the compiled policy; ``names`` are whom and
@@ -99,8 +96,7 @@ class PolicyChange:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One row of the audit log: an act, a refusal or a fault, with all the entries it touched.
 
     ``id`` is chosen before sending, so that a repeated send is recognised. ``body`` is canonical JSON; ``index`` holds
@@ -115,8 +111,7 @@ class Event:
     secret: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Changes and events that become durable together.
 
     ``relied_on`` are the versions that were read to make the changes: ref to version number (0: absent). The commit is stale if one

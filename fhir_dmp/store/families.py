@@ -8,12 +8,12 @@ Methods raise ``errors.Unavailable`` when the database does not answer in time. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Family:
+
+class Family(Struct, frozen=True):
     """One authorization: its code, and the access and refresh tokens that descend from it.
 
     ``id`` begins with the account's id and a dot.

@@ -8,12 +8,12 @@ Methods raise ``errors.Unavailable`` when the database does not answer in time. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Client:
+
+class Client(Struct, frozen=True):
     """A client as it was registered. https://www.rfc-editor.org/rfc/rfc6749#section-2.
 
     ``kind`` is ``backend``, ``confidential`` or ``public``; ``role`` that of ``access.model.Subject``;
@@ -37,8 +37,7 @@ class Client:
     secret_hash: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """Whose standing is asked: a client and its token; of a person's token its family, account and record besides."""
 
     client: str
@@ -48,8 +47,7 @@ class Look:
     patient: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyRow:
+class PolicyRow(Struct, frozen=True):
     """What opens one record (``Patient/p``), as it was last committed: compiled, as JSON.
 
     ``version`` counts from 1 and grows with each commit that touches its sources.
@@ -60,8 +58,7 @@ class PolicyRow:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PersonStanding:
+class PersonStanding(Struct, frozen=True):
     """What holds of the authorization that a person's token descends from.
 
     ``person`` are the fields of ``access.model.Person`` as they were authorized, ``organization`` the structure the person acts
@@ -72,8 +69,7 @@ class PersonStanding:
     organization: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """What holds of a token's client, of the token itself and of the record it is for, at this moment.
 
     ``revoked`` covers the token's family as well. ``policy`` is None for a record that nobody has opened or closed yet. ``person`` is
@@ -89,8 +85,7 @@ class Standing:
     person: PersonStanding | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A signing key: the private half is sealed, and nothing but the sealed half is stored.
 
     ``generation`` counts from 1 and is unique. The key signs from ``signs_from`` until ``signs_until`` and is

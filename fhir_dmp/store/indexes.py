@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from fhir_dmp.store.change import Index, Stored
 
 
-@dataclass(frozen=True, slots=True)
-class AddedParam:
+class AddedParam(Struct, frozen=True):
     """A search parameter beside those of R4, by its canonical URL.
 
     ``fingerprint`` is of what it was compiled to. ``definition`` is the SearchParameter as JSON, None if it stands in the tables. Rows that

@@ -8,9 +8,10 @@ when the database does not answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct, field
 
 TilePlace = tuple[int, int]
 """Level and place of a tile, as ``audit.merkle.Tile`` has them."""
@@ -54,8 +55,7 @@ class Run(NamedTuple):
     period: str
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A place in the chain of an epoch: its last number and hash so far, and when that row was recorded (microseconds)."""
 
     writer: str
@@ -65,8 +65,7 @@ class Link:
     recorded: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """An epoch as its writer registered it: before its first row; and at its end, if it ended in order.
 
     ``head`` is the number of the last signed head that the writer knew, 0 if none. ``closed`` is the last number and hash.
@@ -81,16 +80,14 @@ class Opening:
     closed: Link | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """The right to seal, until another takes it: ``token`` grows with each taking."""
 
     holder: str
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """What one sealing adds: the next signed head, runs for new leaves, tiles as they are now, links of the chains."""
 
     number: int
@@ -100,8 +97,7 @@ class Batch:
     links: Sequence[Link] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """How many rows of an epoch a period keeps, and the highest number among them."""
 
     writer: str

@@ -8,8 +8,9 @@ Plan is out of date.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Commit, Event, Stored
@@ -17,8 +18,7 @@ from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.query import EVERYTHING, Query
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """One sort key.
 
     ``field`` is a scalar (``co``, ``lu``, ``ds``, ``_id``) or a key within a list: ``t:Patient.family=`` sorts by the smallest
@@ -30,8 +30,7 @@ class Order:
     descending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A window on a list: ``limit`` rows after the keys of the row that ``after`` names.
 
     ``order`` always ends in ``co``, which is unique. ``bound`` leaves out rows created after it. ``with_index`` returns
@@ -45,8 +44,7 @@ class Page:
     with_index: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """Rows, and whether more follow. ``last`` are the sort keys of the last row, for the next page."""
 
     rows: tuple[Stored, ...]
@@ -54,16 +52,14 @@ class Found:
     last: tuple[Any, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EventPart:
+class EventPart(Struct, frozen=True):
     """One AuditEvent: the row that holds it, and its number there, from 1."""
 
     event: Event
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """How many AuditEvents one actor made on a day; ``day`` is the number of days since 1970-01-01 UTC."""
 
     day: int
@@ -71,8 +67,7 @@ class Tally:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Whose history: of one resource, of a type, or of all (both None). ``allowed`` narrows by the rules.
 
     ``since`` and ``at`` are microseconds: versions made from then on, and versions that were still the present one after that moment.
@@ -85,8 +80,7 @@ class Scope:
     at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
+class HistoryPage(Struct, frozen=True):
     """A window on a history, newest first: ``limit`` rows below the ``lu`` ``before``; ``with_index`` as for ``Page``."""
 
     limit: int

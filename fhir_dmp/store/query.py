@@ -31,9 +31,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
 
 NAMES = ("=Practitioner/", "=PractitionerRole/", "=Organization/", "=Patient/", "=RelatedPerson/", "=Device/")
 """Tokens that a deletion keeps, beside its compartments: rules tell by them whose work it is."""
@@ -61,32 +62,28 @@ def kept(tokens: Iterable[str]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Eq:
+class Eq(Struct, frozen=True):
     """The field is the value, or a list field holds it."""
 
     field: str
     value: Scalar
 
 
-@dataclass(frozen=True, slots=True)
-class In:
+class In(Struct, frozen=True):
     """The field is one of the values, or a list field holds one of them."""
 
     field: str
     values: tuple[Scalar, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Among:
+class Among(Struct, frozen=True):
     """The field has a value, and every value of it is one of these."""
 
     field: str
     values: tuple[Scalar, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(Struct, frozen=True):
     """``low <= x < high`` for the field, or for one and the same item of a list field; None is open."""
 
     field: str
@@ -94,8 +91,7 @@ class Between:
     high: Scalar | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Like:
+class Like(Struct, frozen=True):
     """One item of a list of strings starts with ``prefix`` and holds ``part`` (plain text) after it, at its end if ``last``."""
 
     field: str
@@ -104,8 +100,7 @@ class Like:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """One item of ``r`` has the key and both ends within half-open bounds: ``low[0] <= lo < low[1]``, likewise ``high``."""
 
     key: str
@@ -113,15 +108,13 @@ class Range:
     high: tuple[int | Decimal | None, int | Decimal | None] = (None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Lasts:
+class Lasts(Struct, frozen=True):
     """What begins with the row's main date ends after the moment: one item of ``r`` has ``ds`` for its ``lo`` and a ``hi`` beyond."""
 
     after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+class Near(Struct, frozen=True):
     """One item of ``r`` with the key is a place (``lo``, ``hi`` in degrees) within so many metres of a point, over the sphere."""
 
     key: str
@@ -130,22 +123,19 @@ class Near:
     metres: float
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(Struct, frozen=True):
     """All parts hold."""
 
     parts: tuple[Query, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(Struct, frozen=True):
     """At least one part holds."""
 
     parts: tuple[Query, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     """The part does not hold."""
 
     part: Query

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import fields
 
 import click
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import fields
 
 from fhir_dmp import cli
 from fhir_dmp.cli import main
@@ -30,7 +30,7 @@ SPOKEN = {
 
 
 def test_the_readme_lists_every_setting_and_no_other():
-    """The table and the dataclass are the same list."""
+    """The table and the settings are the same list."""
     assert set(Settings().to_env()) == set(SETTINGS)
 
 

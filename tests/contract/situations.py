@@ -6,9 +6,11 @@ of it comes of one ``random.Random``: a seeded one, or Hypothesis' own, which sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fhir_dmp.access import people, systems
 from fhir_dmp.access.consents import Registry, compile_consent, is_privacy, named_by, period_of
@@ -116,8 +118,7 @@ OF_SYSTEMS = (*(("consent",), ("denial",)) * 3, ("consent", "denial"), ("end",),
 """Who said something of a record, together: what there is for such a caller to be let in or kept out by."""
 
 
-@dataclass(frozen=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """Who asks for what, what was said of the records (``Patient/p`` → Policy), and what is there; ``copies``: it is for a copy."""
 
     subject: Subject

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.errors import Conflict, Invalid, NotFound
 from fhir_dmp.oauth.totp import hash_recovery_code

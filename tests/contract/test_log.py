@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pymongo
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.audit.event import describe, submit
 from fhir_dmp.audit.render import render

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -16,6 +15,7 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.narrow import narrow

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import entry_of

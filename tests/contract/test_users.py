@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pymongo
 import pytest
+from msgspec.structs import replace
 from pymongo.errors import OperationFailure
 
 from fhir_dmp.app.fitness import require_fit

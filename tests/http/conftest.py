@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.app.server import create_server
 from fhir_dmp.app.web import create_app

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call
 from fhir_dmp.store.query import EVERYTHING

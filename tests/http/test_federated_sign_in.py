@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.errors import Unauthenticated
 from fhir_dmp.oauth.oidc import Asked, OpenIdClient

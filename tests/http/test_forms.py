@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.app.web import create_app
 from tests.http.conftest import make_app, register

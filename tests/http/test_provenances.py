@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pymongo
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call
 from fhir_dmp.service import provenances

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import structlog
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.app.server import create_server

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.policy import Entry, Member, Policy, Provision

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from dataclasses import replace
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
+from msgspec.structs import replace
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Call

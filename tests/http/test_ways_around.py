@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.access_world import NOON, RPPS, Actor, changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import structlog
 from flask import Response, current_app, request
+from msgspec import Struct
+from msgspec.structs import replace
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
@@ -26,8 +27,7 @@ from fhir_dmp.service.tokens import Tokens
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """What the routes work with; made once by the composition root.
 
     ``documents`` are the anonymous answers by name; answers of ``gzip_from`` bytes or more are packed where that is asked for.

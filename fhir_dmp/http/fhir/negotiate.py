@@ -5,11 +5,12 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from flask import Request
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.call import Env
 from fhir_dmp.errors import Invalid, NotAcceptable, TooLong, UnsupportedMedia
@@ -36,8 +37,7 @@ _RETURNS: dict[str, Literal["minimal", "representation", "OperationOutcome"]] = 
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """How an answer is wanted: in which format, indented for people, packed; ``native`` are media ranges of a Binary's own content."""
 
     xml: bool = False

@@ -8,12 +8,12 @@ as on the long way (``http.fhir.routes``), which takes every other request, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
 from fhir_dmp.call import Call, Context
@@ -52,8 +52,7 @@ _BODILESS = ("GET", "DELETE")
 _RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
 
 
-@dataclass(frozen=True, slots=True)
-class PlainCalls:
+class PlainCalls(Struct, frozen=True):
     """The WSGI application in front of the framework.
 
     ``types`` are the resource types of R4, ``path`` is where the FHIR endpoint is mounted; ``readers`` give turns to read a body.

@@ -6,11 +6,12 @@ What the first line of a function says is told by the OpenAPI page as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Request, Response, request
 from flask_smorest import Blueprint
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Env, Params
 from fhir_dmp.fhir.reference import Ref
@@ -18,8 +19,7 @@ from fhir_dmp.http.fhir.endpoint import Endpoint
 from fhir_dmp.http.fhir.negotiate import form_params, is_form, patch_body, resource_body
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A request, read for what a Call holds; its body is read when it is asked for, and by what its reader is told to be."""
 
     request: Request

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
 
 from flask import Response, g, request
+from msgspec import Struct
 
 from fhir_dmp.errors import Invalid
 from fhir_dmp.seal import BrokenSealError, Seal
@@ -24,8 +24,7 @@ COOKIE_LENGTH = 3072
 _BROWSER_LENGTH = 43
 
 
-@dataclass(frozen=True, slots=True)
-class Browser:
+class Browser(Struct, frozen=True):
     """Reads and sets the cookies of the request's browser.
 
     ``secure`` is whether clients reach us by https: then cookies are bound to this host alone (``__Host-``).

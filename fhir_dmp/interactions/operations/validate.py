@@ -6,8 +6,9 @@ With a mode it is the Plan of that write, made and not committed: what would ref
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result

@@ -10,8 +10,9 @@ One thing is approximated: with three parts, the second and the third are each h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.definitions.model import Component, Path
 from fhir_dmp.errors import Invalid, NotSupported
@@ -26,8 +27,7 @@ Forms = Callable[[Any], list[str]]
 Spans = Callable[[Any], list[dict[str, Any]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(Struct, frozen=True):
     """What one element adds to the index."""
 
     tokens: list[str]
@@ -99,8 +99,7 @@ _SPANS: dict[str, Callable[[str, Path], Spans]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(Struct, frozen=True):
     """How parts are asked: on the resource as a whole, and as a range under a key."""
 
     on_resource: Callable[[Component, str], Query]

@@ -8,10 +8,11 @@ that is none of UCUM's, are under ``Type.param||unit``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.definitions.units import Unit, canonical
@@ -32,8 +33,7 @@ _Kept = tuple[tuple[str, Decimal, Decimal], ...]
 """Keys below the parameter's name, each with a closed span."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct, frozen=True):
     """Where a unit's values are kept below the parameter's name, and what they are converted by."""
 
     name: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from html import unescape
 from typing import Any
+
+from msgspec import Struct
 
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Invalid
@@ -47,8 +48,7 @@ def indexer(definitions: Definitions, most: int) -> Words:
     return words
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """Which properties of a type hold text, and which hold more, of which type."""
 
     texts: frozenset[str]

@@ -19,10 +19,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 START_SECONDS = 60.0
 END_SECONDS = 20.0
@@ -58,8 +59,7 @@ class DatabaseError(Exception):
     """The embedded database cannot be started; the message names the way out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a running mongod is."""
 
     pid: int

@@ -6,11 +6,11 @@ Compiled and judged without a database: what a Consent permits or denies, to who
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.access.consents import CONFIDENTIALITY, Registry, compile_consent, consent_rules, is_privacy
 from fhir_dmp.access.decide import decide

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
+from msgspec.structs import replace
 
 from fhir_dmp.audit.event import describe
 from fhir_dmp.audit.kinds import KINDS

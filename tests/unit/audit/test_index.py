@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.audit.entry import entry_of, misfiled, read_entry
 from fhir_dmp.audit.index import index_of

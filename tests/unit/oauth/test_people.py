@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from urllib.parse import parse_qs, urlsplit
 
 import pyotp
 import pytest
 from argon2 import PasswordHasher
+from msgspec.structs import replace
 
 from fhir_dmp.errors import Invalid
 from fhir_dmp.oauth.passwords import Passwords, require_good

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.errors import Invalid
 from fhir_dmp.oauth.client_credentials import granted_scopes

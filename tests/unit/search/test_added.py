@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.definitions.compiler import UnsupportedError
 from fhir_dmp.definitions.loader import load
