@@ -73,7 +73,8 @@ class Settings(Struct, frozen=True):
     (JSON, see ``oauth.providers``). ``audit_key_file`` holds the key that signs tree heads and ``audit_heads_file`` takes them; both
     lie under ``data_dir`` if not named, and belong on a disk that the database's keepers cannot write; every
     ``audit_witness_seconds`` the newest head goes to ``audit_witness_url`` and to the timestamp authority at ``audit_timestamp_url``, whose
-    certificate must lead to one of ``audit_timestamp_roots``. Metrics are told at
+    certificate must lead to one of ``audit_timestamp_roots``. A month of the log is not removed before ``audit_retention_years`` have
+    passed since its end, unless its keeper says why. Metrics are told at
     ``metrics_host``, ``metrics_port`` (0: nowhere), to whoever reaches that. ``trusted_proxies`` counts
     the proxies whose ``X-Forwarded-For`` is believed.
     ``cors_origins`` are the origins, between commas, whose pages may call (``*``: any).
@@ -104,6 +105,7 @@ class Settings(Struct, frozen=True):
     audit_timestamp_url: str = ""
     audit_timestamp_roots: str = ""
     audit_witness_seconds: float = 60.0
+    audit_retention_years: int = 10
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9464
     audit_timeout_seconds: float = 2.0

@@ -109,4 +109,5 @@ def _keeper(settings: Settings, sealing: Sealing, announce: Announce) -> Keeper:
     """Return the door of what is done to the log as a whole; what it removes, it removes as the database's owner."""
     owner = settings.mongodb_owner_uri or settings.mongodb_uri or embedded.uri(settings.data_dir)
     remove = partial(remove_month, owner, settings.mongodb_database)
-    return Keeper(sealing.ledger, sealing.sealer, sealing.keys, SystemClock(), announce, remove)
+    years = settings.audit_retention_years
+    return Keeper(sealing.ledger, sealing.sealer, sealing.keys, SystemClock(), announce, remove, years)

@@ -161,14 +161,15 @@ def rotate_key(operator: str, data_dir: Path | None) -> None:
 
 @audit.command()
 @click.argument("period")
+@click.option("--early", default="", metavar="WHY", help="Why it goes before its time (DMP_AUDIT_RETENTION_YEARS).")
 @click.confirmation_option(prompt="Its rows are removed for good. Did you export them?")
 @with_operator
 @with_data_dir
 @reported
-def retire(period: str, operator: str, data_dir: Path | None) -> None:
+def retire(period: str, early: str, operator: str, data_dir: Path | None) -> None:
     """Remove the rows of a PERIOD, such as audit_2025_01, that is over and sealed; a signed head says what was removed."""
     with open_keeper(settings_of(data_dir)) as (server, keeper):
-        head = keeper.retire(period, server.operator_context(operator, f"audit retire {period}"))
+        head = keeper.retire(period, server.operator_context(operator, f"audit retire {period}"), early)
     if head.removed:
         out.print(f"{head.removed.rows} events of {period} are removed; head {head.number} of {head.time} says so.")
 

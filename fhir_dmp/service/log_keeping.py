@@ -32,7 +32,10 @@ _PERIOD = re.compile(r"audit_(\d{4})_(\d\d)")
 
 
 class Keeper(Struct, frozen=True):
-    """Keeps the log; the context names the operator. ``drop`` removes the rows of a period, for good."""
+    """Keeps the log; the context names the operator.
+
+    ``drop`` removes the rows of a period, for good; ``years`` after its end nobody has to say why any more.
+    """
 
     ledger: Ledger
     sealer: Sealer
@@ -40,6 +43,7 @@ class Keeper(Struct, frozen=True):
     clock: Clock
     announce: Announce
     drop: Callable[[str], None]
+    years: int = 10
     pause: Callable[[float], object] = time.sleep
 
     def rotate_key(self, context: Context) -> PublicKey:
@@ -51,13 +55,15 @@ class Keeper(Struct, frozen=True):
         self.sealer.release()
         return key
 
-    def retire(self, period: str, context: Context) -> Head:
+    def retire(self, period: str, context: Context, early: str = "") -> Head:
         """Remove the rows of a period; what was removed is signed before it goes, and its leaves stay in the tree.
 
-        Raises ``NotFound`` for a period that is not kept, ``Conflict`` for one that is not over, not wholly sealed, or altered.
+        ``early`` says why it goes before its time; it stands in the log. Raises ``NotFound`` for a period that is not kept, ``Conflict`` for
+        one that is not over, not wholly sealed, or altered, and for one that is younger than it may be without a reason.
         """
-        self._require_over(period)
-        self.announce(TokenAct("audit-retire", why=period), context)
+        self._require_over(period, self._end(period), early)
+        why = f"{period}, before its time: {early}" if early else period
+        self.announce(TokenAct("audit-retire", why=why), context)
         self.sealer.insist(WAIT_SECONDS, self.pause)
         try:
             self._require_sealed(period)
@@ -67,14 +73,23 @@ class Keeper(Struct, frozen=True):
         self.drop(period)
         return head
 
-    def _require_over(self, period: str) -> None:
+    def _end(self, period: str) -> datetime:
         found = _PERIOD.fullmatch(period)
         if found is None or period not in self.ledger.periods():
             raise NotFound(f"The log keeps no period {period!r}; it keeps {', '.join(self.ledger.periods())}.")
         year, month = int(found[1]), int(found[2])
-        end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        if self.clock.now() < end + OVER:
+        return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+
+    def _require_over(self, period: str, end: datetime, early: str) -> None:
+        now, due = self.clock.now(), end.replace(year=end.year + self.years)
+        if now < end + OVER:
             raise Conflict(f"The period {period} is not over: it may be retired from {(end + OVER).date()} on.")
+        if now < due and not early:
+            raise Conflict(
+                f"The period {period} is kept until {due.date()}, {self.years} years after its end (DMP_AUDIT_RETENTION_YEARS): traces are"
+                " kept in the record (R.1111-43), and a record for ten years after it was closed (L.1111-18). Say --early WHY if it is to go"
+                " before."
+            )
 
     def _require_sealed(self, period: str) -> None:
         sealed = {

@@ -21,6 +21,8 @@ from tests.contract.test_export import exported, stranger
 from tests.sealed_world import IDS, sealed_world
 
 OCTOBER, NOVEMBER = "audit_2026_10", "audit_2026_11"
+WHY = "a trial"
+"""Why months go here that are younger than they may be."""
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def retire(world, *periods):
     """Remove months, a year later."""
     world.clock.set(datetime(2027, 11, 20, tzinfo=UTC))
     for period in periods:
-        keeper(world).retire(period, SimpleNamespace())
+        keeper(world).retire(period, SimpleNamespace(), WHY)
 
 
 def report_of(world, lines, *looking):
@@ -86,13 +88,13 @@ def last_head(world):
 
 def test_a_period_that_is_over_is_removed_and_the_log_verifies(world):
     """Twelve rows go, their leaves stay; a head says what they were, and the act has its event."""
-    head = keeper(world).retire(OCTOBER, SimpleNamespace())
+    head = keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
     report = world.verify()
 
     assert world.ledger().periods() == [NOVEMBER]
     assert (head.removed.period, head.removed.rows) == (OCTOBER, 12)
     assert last_head(world) == head
-    assert world.announced == [("audit-retire", OCTOBER)]
+    assert world.announced == [("audit-retire", f"{OCTOBER}, before its time: {WHY}")]
     assert report.findings == []
     assert (report.leaves, report.removed) == (16, 12)
 
@@ -100,7 +102,7 @@ def test_a_period_that_is_over_is_removed_and_the_log_verifies(world):
 def test_proofs_across_a_removal_hold(world):
     """The tree of before begins the tree of after, and an export with holes verifies."""
     before = last_head(world)
-    keeper(world).retire(OCTOBER, SimpleNamespace())
+    keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
     world.write(world.store, 5)
     world.later(seconds=5)
     world.leader.tick()
@@ -250,7 +252,7 @@ def test_rows_removed_without_a_signed_record_are_missing(world):
 def test_rows_put_back_into_a_removed_period_are_altered_ones(world):
     """The leaf knows what was there."""
     row = world.database[f"{world.name}_log"][OCTOBER].find_one({"n": 3})
-    keeper(world).retire(OCTOBER, SimpleNamespace())
+    keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
     rows = world.database[f"{world.name}_log"][OCTOBER]
     rows.create_index([("w", 1), ("e", 1), ("n", 1)], unique=True)
     rows.insert_one({**row, "b": b"{}"})
@@ -262,15 +264,31 @@ def test_a_period_that_is_not_over_stays(world):
     """The present month, and one that ended within a day; nothing is announced, nothing signed."""
     before = last_head(world)
     with pytest.raises(Conflict, match="2026-12-02"):
-        keeper(world).retire(NOVEMBER, SimpleNamespace())
+        keeper(world).retire(NOVEMBER, SimpleNamespace(), WHY)
     world.clock.set(datetime(2026, 12, 1, 12, tzinfo=UTC))
     with pytest.raises(Conflict, match="not over"):
-        keeper(world).retire(NOVEMBER, SimpleNamespace())
+        keeper(world).retire(NOVEMBER, SimpleNamespace(), WHY)
     with pytest.raises(NotFound, match=NOVEMBER):
         keeper(world).retire("audit_2020_01", SimpleNamespace())
 
     assert last_head(world) == before
     assert world.announced == []
+
+
+def test_a_period_that_is_younger_than_it_may_be_stays_unless_somebody_says_why(world):
+    """Ten years after its end nobody has to; the refusal says when, by which setting, and the way round."""
+    with pytest.raises(Conflict, match=r"kept until 2036-11-01, 10 years .*DMP_AUDIT_RETENTION_YEARS.* --early WHY"):
+        keeper(world).retire(OCTOBER, SimpleNamespace())
+    world.clock.set(datetime(2036, 10, 31, 23, 59, tzinfo=UTC))
+    with pytest.raises(Conflict, match="2036-11-01"):
+        keeper(world).retire(OCTOBER, SimpleNamespace())
+    assert world.announced == []
+
+    world.clock.set(datetime(2036, 11, 1, tzinfo=UTC))
+    keeper(world).retire(OCTOBER, SimpleNamespace())
+
+    assert world.announced == [("audit-retire", OCTOBER)]
+    assert world.ledger().periods() == [NOVEMBER]
 
 
 def test_a_period_with_a_row_that_has_no_leaf_stays(world):
@@ -279,7 +297,7 @@ def test_a_period_with_a_row_that_has_no_leaf_stays(world):
     rows.insert_one({**rows.find_one({"n": 3}), "_id": "invented", "e": "feedfeedfeed"})
 
     with pytest.raises(Conflict, match="feedfeedfeed"):
-        keeper(world).retire(OCTOBER, SimpleNamespace())
+        keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
     assert OCTOBER in world.ledger().periods()
 
 
@@ -288,7 +306,7 @@ def test_a_period_with_an_altered_row_stays(world):
     world.database[f"{world.name}_log"][OCTOBER].update_one({"n": 3}, {"$set": {"pt": []}})
 
     with pytest.raises(Conflict, match="not what was sealed"):
-        keeper(world).retire(OCTOBER, SimpleNamespace())
+        keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
     assert OCTOBER in world.ledger().periods()
 
 

@@ -157,7 +157,9 @@ def test_a_month_is_retired_at_the_command_line_and_what_was_removed_stays_prove
     try:
         kept = run("audit", "retire", "audit_2025_01", "--operator", "alice", answer="n\n")
         assert (kept.exit_code, "removed for good" in kept.output) == (1, True)
-        done = run("audit", "retire", "audit_2025_01", "--operator", "alice", "--yes")
+        young = run("audit", "retire", "audit_2025_01", "--yes")
+        assert (young.exit_code, "is kept until 2035-02-01" in young.output) == (1, True)
+        done = run("audit", "retire", "audit_2025_01", "--operator", "alice", "--yes", "--early", "a trial")
         assert done.exit_code == 0, done.output
         assert re.match(r"5 events of audit_2025_01 are removed; head \d+ of \d{4}-", done.output)
 
@@ -176,6 +178,8 @@ def test_a_month_is_retired_at_the_command_line_and_what_was_removed_stays_prove
         lines = [json.loads(line) for line in (tmp_path / "log.ndjson").read_bytes().splitlines()]
         assert [line["period"] for line in lines if "entry" in line and line["entry"] is None] == ["audit_2025_01"] * 5
         rows = [line["entry"]["row"] for line in lines if line.get("entry")]
-        assert [row["agent"]["operator"] for row in rows if row["act"] == "audit-retire"] == ["alice"]
+        [retired] = [row for row in rows if row["act"] == "audit-retire"]
+        assert retired["agent"]["operator"] == "alice"
+        assert retired["why"] == ["audit_2025_01, before its time: a trial"]
     finally:
         database.stop()
