@@ -126,13 +126,13 @@ def _is_us(name: str, base_url: str) -> bool:
 
 
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return a page of AuditEvents, newest first; ``total`` is exact when asked for or when all fit on the page."""
+    """Return a page of AuditEvents, newest first if not asked otherwise; ``total`` is exact when asked for or when all fit on the page."""
     listing = Listing.of(call, _TYPE, context, env)
     asked = _Asked.parse(listing.params, call, context, grant, env)
     query = asked.query(grant)
     if asked.count == 0:
         return _page([], asked, env.store.count_events(query), None, listing)
-    parts, last = env.store.search_events(query, asked.count, listing.after)
+    parts, last = env.store.search_events(query, asked.count, listing.after, oldest_first=asked.oldest_first)
     total = len(parts) if listing.place is None and last is None else None
     if asked.total and total is None:
         total = env.store.count_events(query)
@@ -146,6 +146,7 @@ class _Asked(Struct, frozen=True):
     clauses: tuple[tuple[Query, Query], ...]
     count: int
     total: bool
+    oldest_first: bool
     ignored: tuple[Issue, ...]
 
     @classmethod
@@ -166,12 +167,16 @@ class _Asked(Struct, frozen=True):
         person = context.subject.person if context.subject else None
         most = MOST_FOR_PEOPLE if person else env.limits.page
         count = 0 if controls.get("_summary") == "count" else min(int(text[:9]), most)
-        if controls.get("_sort", "-date") not in ("-date", "-_lastUpdated"):
-            raise NotSupported("AuditEvents come newest first: _sort=-date.", expression="_sort")
+        sort = controls.get("_sort", "-date")
+        if sort.removeprefix("-") not in _SORTED:
+            raise NotSupported(
+                "AuditEvents are sorted by date: _sort=-date, newest first, or _sort=date.", expression="_sort"
+            )
         ignored = tuple(
             Issue("not-supported", f"{name[:64]!r} was passed over.", severity="warning") for name in unknown
         )
-        return cls(used, clauses, count, controls.get("_total") in ("accurate", "estimate"), ignored)
+        total = controls.get("_total") in ("accurate", "estimate")
+        return cls(used, clauses, count, total, not sort.startswith("-"), ignored)
 
     def query(self, grant: Grant) -> Query:
         """Return what is asked, of what the caller may see."""
@@ -198,6 +203,7 @@ def _clause(name: str, value: str, context: Context, grant: Grant, env: Env) -> 
 
 
 _CONTROLS = ("_count", "_total", "_summary", "_format", "_pretty", "_page", "_sort")
+_SORTED = ("date", "_lastUpdated")
 _NEVER = ("_include", "_revinclude", "_has", "_filter", "_query", "_content", "_text", "_list")
 """Would lead out of the log, or look into it: refused however lenient one is."""
 

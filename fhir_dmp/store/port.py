@@ -182,11 +182,12 @@ class Store(Protocol):
         ...
 
     def search_events(
-        self, query: Query, limit: int, after: tuple[Any, ...] | None = None
+        self, query: Query, limit: int, after: tuple[Any, ...] | None = None, *, oldest_first: bool = False
     ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
-        """Return up to ``limit`` AuditEvents of the log that meet the query, newest first, and the keys to go on from (None at the end).
+        """Return up to ``limit`` AuditEvents of the log that meet the query, and the keys to go on from (None at the end).
 
-        A row holds several; each is judged by itself. An ``Or`` at the top is a union of queries that no row meets twice.
+        They come newest first, or in the very opposite order. A row holds several; each is judged by itself. An ``Or`` at the top is a
+        union of queries that no row meets twice.
         """
         ...
 

@@ -17,6 +17,7 @@ from fhir_dmp.clock import RandomIds, SystemClock
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.query import EVERYTHING, In, Not
+from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.unit.audit.world import BASE, CALLERS, FAILURES, SUCCESSES, UNPROFILED, context, salt, transaction
 
@@ -60,11 +61,11 @@ def log(mongodb_uri):
                 client.drop_database(each)
 
 
-def ids(store, query, size):
+def ids(store, query, size, *, oldest_first=False):
     """Return the ids of all pages, in their order, rendered."""
     found, after = [], None
     while True:
-        parts, after = store.search_events(query, size, after)
+        parts, after = store.search_events(query, size, after, oldest_first=oldest_first)
         found += [render(part.event, part.number, BASE)["id"] for part in parts]
         assert len(parts) <= size
         if after is None:
@@ -156,6 +157,28 @@ def test_events_come_newest_first_whatever_the_page(log):
 
     assert [recorded[each] for each in whole] == sorted(recorded.values(), reverse=True)
     assert ids(store, union([], EVERYTHING), 1) == whole == ids(store, union([], EVERYTHING), 13)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("asked", [[], [("patient", "p2")], [("outcome", "0"), ("action", "R")]])
+def test_oldest_first_is_the_very_opposite_order_whatever_the_page(log, asked, size):
+    """The events of one row too, so that no page repeats or loses one."""
+    store, _ = log
+    query = union([compile_clause(name, value, BASE) for name, value in asked], EVERYTHING)
+
+    assert ids(store, query, size, oldest_first=True) == ids(store, query, 1000)[::-1]
+
+
+def test_both_orders_read_the_index_from_one_end(log):
+    """No search of the log sorts what it found: a log of years would be sorted for each page."""
+    store, _ = log
+    seen = []
+    for month in (store.log[name] for name in months(store.log)):
+        for sort in ([("rec", -1), ("_id", 1)], [("rec", 1), ("_id", -1)]):
+            plan = str(month.find({"rec": {"$gte": 0}}).sort(sort).explain()["queryPlanner"]["winningPlan"])
+            seen.append(("IXSCAN" in plan, "SORT" in plan, "COLLSCAN" in plan))
+
+    assert set(seen) == {(True, False, False)}
 
 
 def test_an_event_is_found_by_its_id_alone(log):

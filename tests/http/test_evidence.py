@@ -115,3 +115,23 @@ def test_pages_of_the_log_follow_each_other_without_loss(ehr, auditor, count):
         page = auditor.get(links["next"].partition("/fhir")[2]).json
 
     assert len(seen) == len(set(seen)) == 5
+
+
+@pytest.mark.parametrize("name", ["date", "_lastUpdated"])
+def test_the_log_is_read_from_either_end_page_by_page(ehr, auditor, name):
+    """Oldest first is newest first turned round, on every page; the link to the next one goes on in the order that was asked."""
+    for _ in range(5):
+        ehr.post("/Patient", PATIENT)
+
+    def pages(sort):
+        url, found = f"/AuditEvent?date=ge2000&subtype=create&_count=2&_sort={sort}", []
+        while url:
+            page = auditor.get(url).json
+            found.append([entry["resource"]["id"] for entry in page["entry"]])
+            url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
+        return found
+
+    newest, oldest = pages(f"-{name}"), pages(name)
+    assert [len(page) for page in oldest] == [2, 2, 1]
+    assert [each for page in oldest for each in page] == [each for page in newest for each in page][::-1]
+    assert auditor.get("/AuditEvent?date=ge2000&_sort=agent").status_code == 400

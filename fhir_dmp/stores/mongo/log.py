@@ -84,14 +84,14 @@ class MongoLog:
         return None
 
     def search(
-        self, query: Query, limit: int, after: Sequence[Any] | None
+        self, query: Query, limit: int, after: Sequence[Any] | None, *, oldest_first: bool
     ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
-        """Return up to ``limit`` AuditEvents, newest first, and the keys of the last if more follow."""
+        """Return up to ``limit`` AuditEvents, newest first or the other way round, and the keys of the last if more follow."""
         found: list[EventPart] = []
         with answering():
-            for month in self._months():
-                branches = [_events(month, branch, limit, after) for branch in _branches(query)]
-                merged = heapq.merge(*branches, key=_order) if len(branches) > 1 else branches[0]
+            for month in self._months()[:: -1 if oldest_first else 1]:
+                branches = [_events(month, branch, limit, after, back=oldest_first) for branch in _branches(query)]
+                merged = heapq.merge(*branches, key=_order, reverse=oldest_first) if len(branches) > 1 else branches[0]
                 found.extend(islice(merged, limit + 1 - len(found)))
                 if len(found) > limit:
                     last = found[limit - 1]
@@ -143,29 +143,37 @@ def _several(query: Query) -> list[_Row]:
     return [{"$match": wanted}, {"$unset": "b"}, *_APART, {"$match": compile_query(query)}]
 
 
-def _events(month: Collection[_Row], query: Query, limit: int, after: Sequence[Any] | None) -> Iterator[EventPart]:
-    """Yield the AuditEvents of one branch in their order, those after the keys."""
+def _events(
+    month: Collection[_Row], query: Query, limit: int, after: Sequence[Any] | None, *, back: bool
+) -> Iterator[EventPart]:
+    """Yield the AuditEvents of one branch in their order, or ``back`` from its end, those after the keys."""
     loose = loosened(query)
     wanted: _Row = compile_query(loose)
     if after is not None:
-        wanted = {"$and": [wanted, _beyond(after)]}
-    rows = month.find(wanted, batch_size=limit + 2).sort([("rec", -1), ("_id", 1)])
+        wanted = {"$and": [wanted, _beyond(after, back=back)]}
+    rows = month.find(wanted, batch_size=limit + 2).sort(
+        [("rec", 1), ("_id", -1)] if back else [("rec", -1), ("_id", 1)]
+    )
     for row in rows.max_time_ms(QUERY_MILLIS):
         event = event_of(row)
         told = loose == query and "m" not in row
-        passed = after[2] if after is not None and row["_id"] == after[1] else 0
-        for number, index in enumerate(indexes_of(event.index), 1):
-            if number > passed and (told or matches(query, {**index, "_id": event.id, "rec": event.recorded})):
+        numbered = list(enumerate(indexes_of(event.index), 1))
+        if after is not None and row["_id"] == after[1]:
+            numbered = numbered[: after[2] - 1] if back else numbered[after[2] :]
+        for number, index in reversed(numbered) if back else numbered:
+            if told or matches(query, {**index, "_id": event.id, "rec": event.recorded}):
                 yield EventPart(event, number)
 
 
-def _beyond(after: Sequence[Any]) -> _Row:
-    recorded, event_id, number = after
+def _beyond(after: Sequence[Any], *, back: bool) -> _Row:
+    """Return what stands after the keys; of their own row, whose events have numbers, it is told apart by whoever reads it."""
+    recorded, event_id, _ = after
+    later, other = ("$gt", "$lt") if back else ("$lt", "$gt")
     return {
         "$or": [
-            {"rec": {"$lt": recorded}},
-            {"rec": recorded, "_id": {"$gt": event_id}},
-            {"rec": recorded, "_id": event_id, "m": {"$gt": number}},
+            {"rec": {later: recorded}},
+            {"rec": recorded, "_id": {other: event_id}},
+            {"rec": recorded, "_id": event_id, **_SEVERAL},
         ]
     }
 

@@ -272,10 +272,10 @@ class MongoStore:
 
     @offloaded
     def search_events(
-        self, query: Query, limit: int, after: tuple[Any, ...] | None = None
+        self, query: Query, limit: int, after: tuple[Any, ...] | None = None, *, oldest_first: bool = False
     ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
-        """Return a page of the AuditEvents of the log, newest first, and the keys to go on from."""
-        return self._logged.search(query, limit, after)
+        """Return a page of the AuditEvents of the log, newest or oldest first, and the keys to go on from."""
+        return self._logged.search(query, limit, after, oldest_first=oldest_first)
 
     @offloaded
     def count_events(self, query: Query) -> int:
