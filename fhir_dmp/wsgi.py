@@ -6,9 +6,11 @@ import atexit
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar
@@ -38,9 +40,22 @@ PATIENCE_SECONDS = 60.0
 
 PAUSE_SECONDS = 0.2
 
+LINGER_SECONDS = 3.0
+"""How long a worker that stops leaves its connections to take their answers."""
+
 
 def create() -> Flask:
     """Return the application of this worker process."""
+    return _create()[0]
+
+
+def create_front() -> Worker:
+    """Return the RSGI application of this worker process: the same, with its plain calls on the event loop."""
+    app, ends = _create()
+    return Worker(app.extensions["fhir_dmp.front"], ends.close)
+
+
+def _create() -> tuple[Flask, ExitStack]:
     threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = Settings.from_env()
@@ -56,13 +71,37 @@ def create() -> Flask:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
-    return app
+    return app, ends
 
 
-def create_front() -> Front:
-    """Return the RSGI application of this worker process: the same, with its plain calls on the event loop."""
-    front: Front = create().extensions["fhir_dmp.front"]
-    return front
+class Worker:
+    """The front of a worker that ends in order when it is told to stop, whoever has sent it half of something.
+
+    Granian takes no more connections then, closes idle ones, and waits for the others until it kills the worker.
+    """
+
+    def __init__(self, front: Front, close: Callable[[], None]) -> None:
+        self.__rsgi__ = front.__rsgi__
+        self._front = front
+        self._close = close
+
+    def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
+        """Hear of the stop too: the loop is told of signals by a descriptor, whatever handler they have beside it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop, loop))
+            signal.siginterrupt(number, False)  # noqa: FBT003 - it takes no names
+
+    def _stop(self, loop: AbstractEventLoop) -> None:
+        self._front.wait_no_longer()
+        loop.call_later(LINGER_SECONDS, self._end, loop)
+
+    def _end(self, loop: AbstractEventLoop) -> None:
+        """End the process once nothing is under way: what is still open are halves of requests, and readers that are too slow."""
+        if self._front.under_way:
+            loop.call_later(PAUSE_SECONDS, self._end, loop)
+            return
+        self._close()
+        os._exit(0)
 
 
 def _patiently(make: Callable[[], T]) -> T:

@@ -9,8 +9,8 @@ import asyncio
 import io
 import sys
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -86,14 +86,30 @@ class Front:
         self._takes = takes
         self._turned_away = turned_away
         self._threads = Threads(threads, "call")
+        self._patience = _Patience()
+        self.under_way = 0
+        """Requests that have no answer yet."""
 
     async def __rsgi__(self, scope: Scope, proto: Any) -> None:
         """Answer one request."""
+        self.under_way += 1
+        try:
+            await self._answer(scope, proto)
+        finally:
+            self.under_way -= 1
+
+    def wait_no_longer(self) -> None:
+        """Take what is left of all bodies as not sent: the server stops; on the loop's thread."""
+        self._patience.end()
+
+    async def _answer(self, scope: Scope, proto: Any) -> None:
         loop = asyncio.get_running_loop()
         environ = environ_of(scope)
         short = is_short(environ)
         environ["wsgi.input"] = (
-            io.BytesIO(await _read_ahead(environ, proto)) if short else io.BufferedReader(_Sent(proto, loop))
+            io.BytesIO(await _read_ahead(environ, proto, self._patience))
+            if short
+            else io.BufferedReader(_Sent(proto, loop, self._patience))
         )
         done: Future[Answer] = loop.create_future()
         if short and self._takes(environ):
@@ -208,12 +224,36 @@ def is_short(environ: Environ) -> bool:
     return length.isdecimal() and int(length) <= READ_AHEAD
 
 
-async def _read_ahead(environ: Environ, proto: Any) -> bytes:
+class _Patience:
+    """How long senders are waited for: until a moment for each of them, and none for all of them once the server stops."""
+
+    def __init__(self) -> None:
+        self._waits: set[asyncio.Timeout] = set()
+        self._over = False
+
+    @asynccontextmanager
+    async def until(self, moment: float) -> AsyncIterator[None]:
+        """Raise ``TimeoutError`` if what is done here is not done by that moment of the loop's clock."""
+        async with asyncio.timeout_at(0 if self._over else moment) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
+
+    def end(self) -> None:
+        """Wait for nobody any more."""
+        self._over = True
+        for wait in self._waits:
+            wait.reschedule(0)
+
+
+async def _read_ahead(environ: Environ, proto: Any, patience: _Patience) -> bytes:
     """Return a short body, or nothing if it does not come in time, or not to its end."""
     if environ.get("CONTENT_LENGTH", "0") == "0":
         return b""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with patience.until(asyncio.get_running_loop().time() + PATIENCE_SECONDS):
             return bytes(await proto())
     except (TimeoutError, ProtocolClosed):
         return b""
@@ -222,8 +262,9 @@ async def _read_ahead(environ: Environ, proto: Any) -> bytes:
 class _Sent(io.RawIOBase):
     """The body of a request as a thread reads it, piece by piece as its sender sends them."""
 
-    def __init__(self, proto: Any, loop: AbstractEventLoop) -> None:
+    def __init__(self, proto: Any, loop: AbstractEventLoop, patience: _Patience) -> None:
         super().__init__()
+        self._patience = patience
         self._pieces = aiter(proto)
         self._loop = loop
         self._left = b""
@@ -251,7 +292,7 @@ class _Sent(io.RawIOBase):
             raise ClientDisconnected
         self._cut = True
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._ends):
+            async with self._patience.until(self._ends):
                 piece = await self._piece()
                 if piece or await self._piece() is None:
                     self._cut = False
