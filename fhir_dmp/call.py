@@ -16,6 +16,7 @@ from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Issue
 from fhir_dmp.fhir.parameters import NONE_GIVEN, Parameters
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.search.form import FORM
 from fhir_dmp.settings import Limits, Readings
 from fhir_dmp.store.change import Change, Event, Lock, Stored
 from fhir_dmp.store.grants import PolicyRow
@@ -121,7 +122,7 @@ class Env(Struct, frozen=True):
     ``restrict`` compiles the search restrictions of scopes. At ``majority`` years, on the day as it begins in ``zone``, nobody's parents act
     for them. ``readings`` are of the rules that no text settles.
     ``indexed_by`` is a number that changes with the search parameters of ``extract``; ``statement`` is the CapabilityStatement as it stands.
-    ``paired`` tells whether all rows that are stored are indexed by pairs (``search.pairs``). ``turns`` is the order of those who change
+    ``form`` is that in which all rows that are stored are indexed (``search.form``). ``turns`` is the order of those who change
     the same resource, ``recent`` what writers may presume of policies.
     """
 
@@ -138,7 +139,7 @@ class Env(Struct, frozen=True):
     restrict: Restrict
     indexed_by: Callable[[], int]
     statement: Callable[[], bytes]
-    paired: bool = True
+    form: int = FORM
     majority: int = 18
     zone: tzinfo = UTC
     readings: Readings = field(default_factory=Readings)

@@ -31,9 +31,9 @@ from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.providers import read_providers
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.seal import BrokenSealError, Seal, read_secret
-from fhir_dmp.search import pairs
 from fhir_dmp.search.added import Added, fingerprint
-from fhir_dmp.search.extract import FORM, build_extract
+from fhir_dmp.search.extract import build_extract
+from fhir_dmp.search.form import FORM
 from fhir_dmp.search.restrict import build_restrict
 from fhir_dmp.service.accounts import Accounts
 from fhir_dmp.service.allowances import Allowances
@@ -133,7 +133,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     tables, indexes = load(), MongoIndexes(store.database)
     added = Added(tables, indexes.added)
     env = _env(settings, store, tables, added, Seal(secret, "page"), clock, ids or RandomIds())
-    env = replace(env, paired=indexes.form() >= pairs.SINCE)
+    env = replace(env, form=indexes.form())
     refusals = Refusals(env, settings.anonymous_per_minute)
     common = _common(settings, env, secret, store, announcer(env, refusals))
     kept, passwords, totp = MongoAccounts(store.database), Passwords(), Seal(secret, "totp")

@@ -34,5 +34,5 @@ def setting_of(context: Context, grant: Grant, env: Env) -> Setting:
         lookup=env.store.keys,
         bodies=bodies,
         allowed=lambda _: narrow(grant.rules("search")),
-        paired=env.paired,
+        form=env.form,
     )

@@ -13,7 +13,7 @@ from fhir_dmp.clock import moment
 from fhir_dmp.definitions.model import Component, Path, SearchParam
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.search import names, terminology
+from fhir_dmp.search import form, names, terminology
 from fhir_dmp.search.model import Clause, Params, Setting
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import halves, split, unescape, unsupported
@@ -60,7 +60,8 @@ def _typed(  # noqa: PLR0911 - one line for each type
         case "token":
             return _token(name, param, values, modifier, setting)
         case "string":
-            return string.compile_values(name, values, modifier, words=string.has_words(param.paths))
+            kept = string.Kept(string.has_words(param.paths), setting.form >= form.BEGINNINGS)
+            return string.compile_values(name, values, modifier, kept)
         case "reference":
             return reference.compile_values(name, values, modifier, param.pointed_at, param.paths, setting.base_url)
         case "date":

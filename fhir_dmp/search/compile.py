@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.errors import FhirError, Invalid, TooCostly
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.search import names
+from fhir_dmp.search import form, names
 from fhir_dmp.search.clauses import compile_clause
 from fhir_dmp.search.model import (
     Chain,
@@ -40,7 +40,7 @@ _MERGED = 200
 def compile_criteria(resource_type: str, criteria: Sequence[Criterion], setting: Setting) -> Query:
     """Return the query for rows of the type that meet all criteria; the caller's own rules are not in it."""
     parts: Sequence[Query] = [_criterion(each, setting) for each in criteria]
-    if setting.paired:
+    if setting.form >= form.PAIRS:
         parts = paired(resource_type, parts)
     if any(_names_type(part, resource_type) for part in parts):
         return both(*parts)

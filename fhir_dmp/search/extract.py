@@ -49,10 +49,6 @@ MAIN_DATES = (
 )
 """Date parameters by how well they tell when a thing was; the first that a type has orders a patient's rows (``ds``)."""
 
-FORM = 5
-"""The form in which rows are indexed: raised whenever ``extract`` makes something else of the same resource, so that a database that holds
-rows of an older form is known."""
-
 SKIPPED = frozenset({"_id", "_lastUpdated"})
 """Parameters that fields of the row itself answer."""
 

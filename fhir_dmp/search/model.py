@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Issue
+from fhir_dmp.search.form import FORM
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.query import Query
 
@@ -127,7 +128,7 @@ class Setting(Struct, frozen=True):
     """What compiling needs beside the request.
 
     ``lookup`` is ``Store.keys``: query, prefix, limit. ``bodies`` gives up to so many bodies that a query finds. ``allowed`` narrows each
-    hop of a chain by the caller's rules. ``paired`` tells whether all rows are indexed by pairs (``search.pairs``).
+    hop of a chain by the caller's rules. ``form`` is that in which all rows are indexed (``search.form``).
     """
 
     definitions: Definitions
@@ -137,4 +138,4 @@ class Setting(Struct, frozen=True):
     lookup: Callable[[Query, str | None, int], tuple[str, ...]]
     bodies: Callable[[Query, int], tuple[bytes, ...]]
     allowed: Callable[[str], Query]
-    paired: bool = True
+    form: int = FORM

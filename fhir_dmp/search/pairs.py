@@ -17,9 +17,6 @@ from fhir_dmp.store.query import Eq, In, Query
 PAIRED = frozenset({"DiagnosticReport", "Observation"})
 """Types of which a patient has many."""
 
-SINCE = 3
-"""The form of the index (``extract.FORM``) that has pairs first: rows of an older one would not be found by them."""
-
 MOST = 20
 """Pairs that a query asks for in place of two lists."""
 

@@ -35,7 +35,7 @@ def build_restrict(
         lookup=lambda *_: (),
         bodies=lambda *_: (),
         allowed=lambda _: NOTHING,
-        paired=False,  # past versions are judged by it too, in whatever form they were indexed
+        form=0,  # past versions are judged by it too, in whatever form they were indexed
     )
 
     def restrict(resource_type: str, restriction: Sequence[tuple[str, str]]) -> Query:

@@ -21,7 +21,7 @@ from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions.write import PATIENTS_OWN
 from fhir_dmp.search.added import POLL_SECONDS, Added, ByType, fingerprint
-from fhir_dmp.search.extract import FORM
+from fhir_dmp.search.form import FORM
 from fhir_dmp.service.provenances import TYPE as PROVENANCE
 from fhir_dmp.store.change import Index, Stored
 from fhir_dmp.store.indexes import AddedParam, Indexes

@@ -297,8 +297,15 @@ def test_an_index_of_an_older_form_is_made_anew(ehr, server):
     assert rows.find_one({"_id": "Patient/p1"}).keys() & {"ds", "w"} == set()
 
 
-def test_rows_without_pairs_are_found_all_the_same(ehr, server, settings):
-    """A server on a database that was filled before there were pairs asks for none, until all rows have them."""
+@pytest.mark.parametrize(
+    ("tokens", "question", "form"),
+    [
+        ("^Observation.patient.code", "patient=p1&code=2339-0", 2),
+        (r"^Observation.value-string\^", "value-string=mod", 5),
+    ],
+)
+def test_rows_of_an_older_form_are_found_all_the_same(ehr, server, settings, tokens, question, form):
+    """A server on a database that was filled before there were pairs, or beginnings, asks for none, until all rows have them."""
     code = {"coding": [{"system": "http://loinc.org", "code": "2339-0"}]}
     result = {
         "resourceType": "Observation",
@@ -306,24 +313,24 @@ def test_rows_without_pairs_are_found_all_the_same(ehr, server, settings):
         "status": "final",
         "code": code,
         "subject": {"reference": "Patient/p1"},
+        "valueString": "Modéré",
     }
     assert ehr.put("/Observation/o", result).status_code == 201
-    server.store.database["current"].update_one(
-        {"_id": "Observation/o"}, {"$pull": {"t": {"$regex": "^Observation.patient.code"}}}
-    )
-    server.reindexer.indexes.keep_form(2)
+    server.store.database["current"].update_one({"_id": "Observation/o"}, {"$pull": {"t": {"$regex": tokens}}})
+    server.reindexer.indexes.keep_form(form)
+    assert found(ehr, f"Observation?{question}") == set(), "these tokens are what it is found by"
 
     def found_by_another():
         other = create_app(settings, create_server(settings))
         try:
-            return found(Caller(other, "ehr-one", ("system/*.cruds",)), "Observation?patient=p1&code=2339-0")
+            return found(Caller(other, "ehr-one", ("system/*.cruds",)), f"Observation?{question}")
         finally:
             other.extensions["fhir_dmp"].close()
 
     assert found_by_another() == {"o"}
     assert run(server, everything=True).changed == 1
     assert found_by_another() == {"o"}
-    assert found(ehr, "Observation?patient=p1&code=2339-0") == {"o"}
+    assert found(ehr, f"Observation?{question}") == {"o"}
 
 
 def test_what_the_writer_knew_beside_the_body_is_kept(mongodb_uri, database_name, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 import tracemalloc
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -198,14 +199,11 @@ def keys_of_page(server, question, number):
     """Return how many keys and documents the database looked at for a page of the default order."""
     query, order = query_of("Basic", question), orders(request_of("Basic", question), load())
     after = (f"{number * PER_PAGE - 1:017x}",) if number else None
-    database = server.store.database
-    database.command("profile", 2)
-    found = server.store.search(query, Page(PER_PAGE, order, after, bound="f" * 17))
-    database.command("profile", 0)
-    (told,) = database["system.profile"].find({"ns": f"{database.name}.current", "op": "query"})
-    database["system.profile"].drop()
+    with commands_of(server) as told:
+        found = server.store.search(query, Page(PER_PAGE, order, after, bound="f" * 17))
+    (command,) = told
     assert len(found.rows) == PER_PAGE
-    return told["keysExamined"], told["docsExamined"]
+    return command["keysExamined"], command["docsExamined"]
 
 
 @pytest.mark.parametrize("question", ["", "code=a", "code=urn:s|a&created=2024-01-01"])
@@ -215,6 +213,53 @@ def test_the_two_hundredth_page_costs_no_more_than_the_first(many, question):
     first, last = keys_of_page(server, question, 0), keys_of_page(server, question, 199)
     assert all(late <= 2 * early for early, late in zip(first, last, strict=True)), (first, last)
     assert max(last) <= 2 * (PER_PAGE + 1)
+
+
+@pytest.mark.parametrize("question", ["", "_sort=-_lastUpdated", "created=2024-01-01", "code=a&_sort=-created"])
+def test_a_page_is_one_command(many, question):
+    """In whatever order, and though more follows: no cursor is left open to be ended by a second one, and nothing is asked twice."""
+    server = many.extensions["fhir_dmp"]
+    query, order = query_of("Basic", question), orders(request_of("Basic", question), load())
+    with commands_of(server) as told:
+        found = server.store.search(query, Page(PER_PAGE, order))
+    assert (len(found.rows), found.more) == (PER_PAGE, True)
+    assert [each["op"] for each in told] == ["query"]
+
+
+@contextmanager
+def commands_of(server):
+    """Yield a list, which holds what the database tells of each command on resources once the block is left."""
+    database, told = server.store.database, []
+    database.command("profile", 2)
+    yield told
+    database.command("profile", 0)
+    told += database["system.profile"].find({"ns": f"{database.name}.current"}).sort("ts", 1)
+    database["system.profile"].drop()
+
+
+@pytest.fixture
+def namesakes(app):
+    """A thousand patients in turns of two names that begin alike, and one of a third."""
+    families = ["Martin", "Martel"] * 500 + ["Martinon"]
+    trees = [{"resourceType": "Patient", "name": [{"family": family}]} for family in families]
+    rows = [row_of("Patient", number, to_row(extract()("Patient", tree))) for number, tree in enumerate(trees)]
+    app.extensions["fhir_dmp"].store.database["current"].insert_many(rows)
+    return app.extensions["fhir_dmp"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "most"),
+    [("m", 21), ("mart", 21), ("martin", 42), ("marte", 42), ("martin,martel", 42), ("martinon", 4)],
+)
+def test_a_page_of_a_name_is_read_in_order(namesakes, asked, most):
+    """However many have it, a page costs as much as a page: not all of them are fetched and sorted. A rare one is not looked for among them."""
+    query = query_of("Patient", f"family={asked}")
+    with commands_of(namesakes) as told:
+        found = namesakes.store.search(query, Page(20))
+    (command,) = told
+    assert len(found.rows) == (1 if asked == "martinon" else 20)
+    assert command["docsExamined"] <= most
+    assert not command.get("hasSortStage") or asked == "martinon"
 
 
 def test_listing_all_takes_the_memory_of_one_page(many, with_scopes):

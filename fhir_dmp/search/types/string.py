@@ -2,6 +2,10 @@
 
 Indexed folded and cut at 120 characters, beside that as it is for ``:exact``. The later words of a family name are found
 as well (``:word``), so that each part of a double name is.
+
+How a text begins is indexed too, at a few lengths (``Type.param^mart``). Texts that begin alike are many values: an index that knows
+whole texts alone gives their rows one value after the other, and all of them would have to be fetched and sorted before the first
+page. By their beginning they stand in one place, in the order of pages; what is asked beyond it is looked at row by row.
 """
 
 from __future__ import annotations
@@ -9,15 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.fold import fold
 from fhir_dmp.search.types.values import bounded, unescape, unsupported
-from fhir_dmp.store.query import Eq, Like, Query, either, prefix
+from fhir_dmp.store.query import And, Eq, Like, Query, either, prefix
 
 LONGEST = 120
 EXACT = ":exact"
 WORD = ":word"
+BEGINNING = "^"
+LENGTHS = (1, 2, 4, 7)
+"""Characters of the beginnings that are indexed. The longest that is no longer than what is asked finds few others beside it."""
+
 _PARTS = {
     "HumanName": ("text", "family", "given", "prefix", "suffix"),
     "Address": ("text", "line", "city", "district", "state", "postalCode", "country"),
@@ -51,9 +61,10 @@ def _parts(value: Any, names: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _tokens(name: str, text: str, part: str) -> list[str]:
     whole = folded(text)
-    tokens = [f"{name}={whole}", f"{name}{EXACT}={bounded(text)}"]
-    if part == "family" and " " in whole:
-        tokens += [f"{name}{WORD}={word}" for word in whole.split()[1:]]
+    words = whole.split()[1:] if part == "family" and " " in whole else ()
+    tokens = [f"{name}={whole}", f"{name}{EXACT}={bounded(text)}", *(f"{name}{WORD}={word}" for word in words)]
+    for each in (whole, *words):
+        tokens += [f"{name}{BEGINNING}{each[:length]}" for length in LENGTHS if length <= len(each)]
     return tokens
 
 
@@ -83,12 +94,22 @@ def has_words(paths: Sequence[Path]) -> bool:
     return any(path.type == "HumanName" or (path.steps and path.steps[-1].name == "family") for path in paths)
 
 
-def compile_values(name: str, values: Sequence[str], modifier: str | None, *, words: bool = False) -> Query:
-    """Return the query for any of the values of the parameter ``name``; ``words`` asks for those of family names too."""
-    return either([_one(name, unescape(value), modifier, words) for value in values])
+class Kept(Struct, frozen=True):
+    """What is kept of the texts of a parameter beside them as they are: later ``words`` of family names, and ``beginnings``."""
+
+    words: bool = False
+    beginnings: bool = False
 
 
-def _one(name: str, text: str, modifier: str | None, words: bool) -> Query:  # noqa: FBT001 - handed through
+_WHOLE = Kept()
+
+
+def compile_values(name: str, values: Sequence[str], modifier: str | None, kept: Kept = _WHOLE) -> Query:
+    """Return the query for any of the values of the parameter ``name``, by what is kept of it."""
+    return either([_one(name, unescape(value), modifier, kept) for value in values])
+
+
+def _one(name: str, text: str, modifier: str | None, kept: Kept) -> Query:
     if modifier == "exact":
         return Eq("t", f"{name}{EXACT}={bounded(text)}")
     if modifier not in (None, "contains"):
@@ -97,4 +118,9 @@ def _one(name: str, text: str, modifier: str | None, words: bool) -> Query:  # n
     if modifier == "contains":
         return Like("t", f"{name}=", start)
     whole = prefix("t", f"{name}={start}")
-    return either([whole, prefix("t", f"{name}{WORD}={start}")]) if words else whole
+    found = either([whole, prefix("t", f"{name}{WORD}={start}")]) if kept.words else whole
+    if not kept.beginnings:
+        return found
+    length = max(each for each in LENGTHS if each <= len(start))
+    beginning = Eq("t", f"{name}{BEGINNING}{start[:length]}")
+    return beginning if length == len(start) else And((beginning, found))

@@ -350,7 +350,8 @@ class MongoStore:
             wanted = {"$and": [wanted, after_filter(order, page.after)]}
         keys = [(each.field, -1 if each.descending else 1) for each in order]
         most = page.limit + 1
-        return self._rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most)
+        # the batch has room for one more: of sorted rows the database tells that they end only when it is asked for the next
+        return self._rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most + 1)
 
     def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
         after = None if page.after is None else [to_value(key) for key in page.after]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir.fold import fold
-from tests.unit.search.world import finds, finds_value
+from fhir_dmp.search.form import FORM
+from fhir_dmp.search.types.string import LENGTHS
+from fhir_dmp.store.query import And, Eq, matches
+from tests.unit.search.world import finds, finds_value, query_of, row_of
 
 letters = st.text(st.sampled_from("aAàÀéÉeçnN oO-'.9"), min_size=1, max_size=8)
 
@@ -77,6 +81,28 @@ NAMES = {
 def test_each_part_of_a_name_is_found(question, found):
     """Given names, both halves of a double name, prefixes and text; exact means exact."""
     assert finds(question, NAMES) is found
+
+
+@pytest.mark.parametrize("asked", ["c", "ca", "car", "carreno", "carreno q", "quin", "nobody"])
+def test_a_beginning_is_asked_for_by_one_token_as_far_as_one_is_kept(asked):
+    """Rows stand under it in the order of pages; what is asked beyond it is asked beside it."""
+    query = query_of("Patient", f"family={asked}")
+    parts = query.parts if isinstance(query, And) else (query,)
+
+    assert parts[0] == Eq("t", f"Patient.family^{asked[: {3: 2, 9: 7, 6: 4}.get(len(asked), len(asked))]}")
+    assert len(parts) == (1 if len(asked) in LENGTHS else 2)
+    assert matches(query, row_of(NAMES)) is (asked != "nobody")
+
+
+@settings(max_examples=300)
+@given(letters, letters, letters)
+def test_beginnings_find_what_whole_texts_find(given_name, family, asked):
+    """In rows of this form both ways of asking mean the same; rows of an older form have no beginnings and are asked for none."""
+    row = row_of({"resourceType": "Patient", "name": [{"given": [given_name], "family": family}]})
+    older = {**row, "t": [token for token in row["t"] if "^" not in token]}
+    if base_characters(asked):
+        by_whole, by_beginning = (query_of("Patient", f"name={quote(asked)}", form=form) for form in (5, FORM))
+        assert matches(by_beginning, row) is matches(by_whole, row) is matches(by_whole, older)
 
 
 def test_exact_is_exact_also_when_the_case_was_already_low():

@@ -10,6 +10,7 @@ from fhir_dmp.definitions.loader import load
 from fhir_dmp.fhir import codec
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.extract import build_extract
+from fhir_dmp.search.form import FORM
 from fhir_dmp.search.model import Setting
 from fhir_dmp.search.parse import parse
 from fhir_dmp.settings import Limits
@@ -38,10 +39,13 @@ def request_of(resource_type, query, *, strict=True, limits=None):
     return parse(resource_type, params, load(), limits or Limits(), strict=strict)
 
 
-def query_of(resource_type, query, *, now=NOON, lookup=None, limits=None, bodies=None):
-    """Return the compiled query of a query string; ``lookup`` answers the hops of chains, ``bodies`` gives stored value sets."""
+def query_of(resource_type, query, *, now=NOON, lookup=None, limits=None, bodies=None, form=FORM):
+    """Return the compiled query of a query string; ``lookup`` answers the hops of chains, ``bodies`` gives stored value sets.
+
+    ``form`` is that in which all rows are indexed.
+    """
     sources = (lookup or no_lookup, bodies or (lambda *_: ()))
-    setting = Setting(load(), BASE, now, limits or Limits(), *sources, lambda _: EVERYTHING)
+    setting = Setting(load(), BASE, now, limits or Limits(), *sources, lambda _: EVERYTHING, form)
     return compile_criteria(resource_type, request_of(resource_type, query, limits=limits).criteria, setting)
 
 
