@@ -341,9 +341,9 @@ def test_hostile_questions_are_answered_or_refused_and_break_nothing(world):
             "/Patient/_search", question.encode(), headers={"Content-Type": "application/x-www-form-urlencoded"}
         )
         assert answer.status_code == status, (question[:60], answer.data[:300])
-    for question in ("probability=" + "9" * 900, "probability=0." + "1" * 900, "probability=1e-6000"):
+    for question in ("probability=" + "9" * 190, "probability=0." + "1" * 190, "probability=1e-6000"):
         assert world.get(f"/RiskAssessment?{question}").status_code == 200, question[:40]
-    for question in ("probability=1e99999", "probability=" + "9" * 7000, "probability=NaN"):
+    for question in ("probability=1e99999", "probability=" + "9" * 900, "probability=NaN"):
         assert world.get(f"/RiskAssessment?{question}").status_code == 400, question[:40]
 
 
