@@ -360,6 +360,18 @@ def consent_rules(
                 yield Rule(permit=True, where=where, reason=f"{reason} {place}", record=True)
 
 
+def untold_rules(
+    entry: Entry, names: frozenset[str], purpose: str, now: datetime, *, named_only: bool = False
+) -> Iterator[Rule]:
+    """Yield the refusal of a Consent to those from whom it withholds items: it names them, and would tell that they are there."""
+    root = entry.provision
+    told = (root, *root.exceptions) if root is not None else ()
+    met = (each for each in told if not each.permit and each.data != Data())
+    if any(_applies(each, names, purpose, now, named_only=named_only) for each in met):
+        where = Or((Eq("_id", entry.source), prefix("_id", f"{entry.source}/")))
+        yield Rule(permit=False, where=where, reason=f"{entry.name}: it tells what it withholds")
+
+
 def _applies(provision: Provision, names: frozenset[str], purpose: str, now: datetime, *, named_only: bool) -> bool:
     if not provision.period.holds(micros_of(now)):
         return False

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from fhir_dmp.access.consents import consent_rules, meets
+from fhir_dmp.access.consents import consent_rules, meets, untold_rules
 from fhir_dmp.access.kinds import IS_DIRECTORY, NATIONAL, RPPS
 from fhir_dmp.access.model import Action, Person, Rule, Subject
 from fhir_dmp.access.policy import Data, Entry, Member, Policy
@@ -156,6 +157,7 @@ def _representing(asked: _Asked) -> Iterator[Rule]:
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: legal representative")
         for purpose in REPRESENTING:
             yield from consent_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True)
+            yield from untold_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True)
 
 
 def _professional(asked: _Asked, matrix: Matrix, readings: Readings) -> Iterator[Rule]:
@@ -248,6 +250,9 @@ def _refusals(entry: Entry, asked: _Asked) -> Iterator[Rule]:
         if not rule.permit:
             where = rule.where if rule.record else both(rule.where, Not(asked.mine))
             yield Rule(permit=False, where=where, reason=rule.reason, record=rule.record)
+    if not writes:
+        for rule in untold_rules(entry, asked.names, asked.purpose, asked.now):
+            yield replace(rule, where=both(rule.where, Not(asked.mine)))
 
 
 def _month_before(now: datetime) -> str:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from fhir_dmp.access.consents import consent_rules
+from fhir_dmp.access.consents import consent_rules, untold_rules
 from fhir_dmp.access.kinds import IS_DIRECTORY
 from fhir_dmp.access.model import Action, Rule, Subject
 from fhir_dmp.access.people import ACT_REASON, READS
@@ -121,8 +121,10 @@ def _of_record(
         yield Rule(permit=False, where=shut, reason=f"{policy.closing.name}: the record is closed", record=True)
     names = frozenset({subject.organization} if subject.organization else ())
     writes = action not in READS
+    purpose = f"{ACT_REASON}|{subject.purpose}"
     for entry in policy.entries:
-        for rule in consent_rules(entry, names, f"{ACT_REASON}|{subject.purpose}", now, named_only=writes):
+        told = () if writes else untold_rules(entry, names, purpose, now)
+        for rule in (*consent_rules(entry, names, purpose, now, named_only=writes), *told):
             if rule.permit and not writes and opens:
                 yield Rule(permit=True, where=rule.where, reason=rule.reason, record=True)
             elif not rule.permit:

@@ -165,9 +165,10 @@ def situation(random, who=WHO):
         policies = {each: replace(policies[each], entries=(entry,) if entry else ()) for each in PATIENTS}
     kinds = CONCERNED.get(caller, KINDS)
     mine = sorted(people.own(subject)) if subject.person else list(systems.own(subject))
-    rows = {
-        row["_id"]: row for row in (row_of(random, kinds, number, mine) for number in range(random.choice((3, 4, 5))))
-    }
+    drawn = [row_of(random, kinds, number, mine) for number in range(random.choice((3, 4, 5)))]
+    said_by = random.choice((0, 1))  # the name of a Consent that may have made the rules
+    drawn.append(row_of(random, ("Consent",), said_by, mine))
+    rows = {row["_id"]: row for row in drawn}
     return Situation(
         subject,
         random.choice(ACTIONS),

@@ -348,6 +348,40 @@ def test_a_past_version_is_judged_by_what_it_keeps(world, monkeypatch):
     assert len(read) == 2
 
 
+@pytest.mark.parametrize("within", [False, True], ids=["a denial", "an exception to a permission"])
+def test_a_consent_is_not_told_to_those_from_whom_it_withholds_something(world, within):
+    """It names the item: by it they would learn that there is what looks absent to them on every other way. Others, and its author, see it."""
+    item = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+    names = [f"{RPPS}|1", "urn:s|2"]
+    world.holder().made(consent(world.patient, "permit", actors=[*names, f"{RPPS}|2"]))
+    data = {"data": [of("instance", item)]}
+    withheld = consent(world.patient, "deny", actors=names, **data)
+    if within:
+        withheld = consent(world.patient, "permit", actors=names, provision=[{"type": "deny", **data}])
+    made = world.holder().made(withheld)
+    callers = (
+        *(world.professional("1"), world.system("ehr-two", "ehr", "urn:s|2")),
+        *(world.professional("2"), world.holder()),
+    )
+    before = [shows(caller, world.patient, made["id"]) for caller in callers]
+    world.holder().update(changed(made, status="inactive"))
+
+    assert before == [{False}, {False}, {True}, {True}]
+    assert [shows(caller, world.patient, made["id"]) for caller in callers] == [{True}] * 4
+
+
+def shows(caller, patient, own):
+    """Tell by each way whether a Consent is shown."""
+    ref = f"Consent/{own}"
+    everything = Call("operation", "Patient", patient.partition("/")[2], operation="everything")
+    listed = [caller.search("Consent", query) for query in ("", f"_id={own}", f"_filter=_id eq {own}")]
+    named = caller.read(ref), caller.vread(ref, 1), caller.history(ref)
+    return {
+        *(own in each.ids for each in (*listed, caller.history("Consent"), caller.ask(everything))),
+        *(each.status == 200 for each in named),
+    }
+
+
 @pytest.mark.parametrize("withheld", ["encounter", "author", "day"])
 def test_a_past_version_is_hidden_by_what_the_present_one_holds(world, withheld):
     """Of an encounter, by an author, of a day that a Consent withholds now: in no history, whatever the version held itself."""
