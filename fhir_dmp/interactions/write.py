@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from fhir_dmp.access import people, systems
+from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
@@ -32,6 +33,8 @@ from fhir_dmp.store.query import kept
 _STAMP = STAMP.decode()
 _CONDITIONAL = re.compile(rb'"reference":"([A-Z][A-Za-z]+\?[^"]*)')
 """In compact JSON, in which no text can hold a bare quotation mark."""
+
+_OF_SOMEBODY = re.compile(rb'"reference":"(?:[^"]*/)?Patient/|"resourceType":"(?:Patient|Person|RelatedPerson)"')
 
 _SERVER_META = ("versionId", "lastUpdated")
 _SEEING: tuple[Action, ...] = ("read", "update", "delete")
@@ -72,6 +75,7 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     if len(body) > env.limits.resource:
         raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
     _require_literal(ref, body)
+    _require_of_nobody(ref, body)
     return Change(ref, version, before, body, indexed(ref, before, whole, context, env), only_labels)
 
 
@@ -84,6 +88,13 @@ def _require_literal(ref: Ref, body: bytes) -> None:
     if found is not None:
         text = f"The reference {found[1].decode(errors='replace')[:200]!r} is resolved within a transaction alone."
         raise InvalidStructure(text, expression=ref.type)
+
+
+def _require_of_nobody(ref: Ref, body: bytes) -> None:
+    """Refuse an entry of the directory that names a patient, or holds one: whoever is known reads it, and no record is told."""
+    if ref.type in DIRECTORY and _OF_SOMEBODY.search(body):
+        text = f"{ref.type} is open to whoever is known: it names no patient and contains none."
+        raise Unprocessable(text, expression=ref.type)
 
 
 def changed(

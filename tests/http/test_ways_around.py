@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -170,3 +171,29 @@ def test_a_masked_item_that_comes_back_after_its_deletion_is_masked(world):
 
     assert world.ehr.read(ref).status == 200
     assert [doctor.read(ref).status, doctor.vread(ref, 1).status, doctor.history(ref).status] == [404, 404, 404]
+
+
+HELD = {
+    "a patient": {"contained": [{"resourceType": "Patient", "id": "p", "name": [{"family": "Petit"}]}], "partOf": {"reference": "#p"}},
+    "an item of a record": {"contained": [{**observation("PATIENT"), "id": "o"}], "partOf": {"reference": "#o"}},
+    "a reference": {"extension": [{"url": "urn:x", "valueReference": {"reference": "PATIENT"}}]},
+    "a reference to elsewhere": {"extension": [{"url": "urn:x", "valueReference": {"reference": "http://x.test/Patient/1"}}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_the_directory_holds_nothing_of_a_record(world, what):
+    """Whoever is known reads it, whatever the record's holder says, and no trace would tell the holder of it."""
+    own, held = {"resourceType": "Organization", "name": "Hospital"}, HELD[what]
+    named = json.loads(json.dumps(held).replace("PATIENT", world.patient))
+
+    made = world.ehr.made(own)
+    refused = [
+        world.ehr.create({**own, **named}),
+        world.ehr.update(changed(made, **named)),
+        world.ehr.transaction({"request": {"method": "POST", "url": "Organization"}, "resource": {**own, **named}}),
+    ]
+
+    assert [each.status for each in refused] == [422] * 3
+    assert "Petit" not in str(refused)
+    assert world.professional("1", patient="").search("Organization").ids == {made["id"]}
