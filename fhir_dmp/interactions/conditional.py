@@ -1,8 +1,9 @@
 """Criteria instead of an id: what they match, and the lock that holds it. https://hl7.org/fhir/R4/http.html#ccreate.
 
 Criteria are judged over what the caller may see; a Patient is found by its exact INS besides, so that a laboratory can write
-into a record that it does not read: nothing of that Patient but its id is told. The lock repeats the search within the
-commit, so that of two callers with the same criteria at the same time one creates and the other finds.
+into a record that it does not read: nothing of that Patient but its id is told, and by a token for one record no other is found.
+The lock repeats the search within the commit, so that of two callers with the same criteria at the same time one creates and the
+other finds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
-from fhir_dmp.store.query import Query, assuming, both
+from fhir_dmp.store.query import Eq, Query, assuming, both
 
 _OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"})
 """Parameters that say how an answer looks, and nothing of what is matched."""
@@ -80,6 +81,8 @@ def compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], C
         asks = sorted(each for each in request.used if each[0].partition(":")[0] not in _OF_ANSWERS)
         key = f"{resource_type}?" + "&".join(f"{name}={value}" for name, value in asks)
         if by_ins(request) and may_find_by_ins(context.subject):
+            record = context.subject.record if context.subject else None
+            wanted = both(wanted, Eq("_id", record)) if record else wanted
             return Criteria(key, wanted, lambda row: grant.decide("read", row.index).permit)
         return Criteria(key, both(wanted, visible(resource_type)))
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Call
 from fhir_dmp.interactions import vread
-from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
+from tests.access_world import INS, NOON, RPPS, Actor, changed, consent, document, observation
 
 
 @pytest.fixture
@@ -570,6 +570,29 @@ def test_a_professional_without_a_record_finds_one_patient_by_ins(world, item):
     }
     assert doctor.read(f"Patient/{made['id']}").status == 404
     assert doctor.read(item).status == 404
+
+
+def test_a_token_for_one_record_finds_no_other_by_ins(world):
+    """Neither by a condition: it would tell of any number whether somebody has it, and the id of that record."""
+    own, other = "279035121518989", "124018852493334"
+    made = [
+        world.insurance.made({"resourceType": "Patient", "identifier": [{"system": INS, "value": each}]})["id"]
+        for each in (own, other)
+    ]
+    record = f"Patient/{made[0]}"
+    lab = world.system("lab-one", "lab", "urn:l|1")
+    callers = world.professional("1", patient=record), Actor(world, replace(lab.subject, patient=record))
+
+    def outcome(caller, number):
+        criteria = f"identifier={INS}|{number}"
+        found = caller.create({"resourceType": "Patient"}, criteria=criteria)
+        resource = observation(f"Patient?{criteria}", category=[{"coding": [{"code": "laboratory"}]}])
+        told = caller.transaction({"request": {"method": "POST", "url": "Observation"}, "resource": resource})
+        assert made[1] not in str((found, told))
+        return found.status, told.status
+
+    assert [outcome(each, own) for each in callers] == [(200, 200)] * 2
+    assert [outcome(each, other) for each in callers] == [outcome(each, "288091720220371") for each in callers]
 
 
 def test_who_leaves_a_group_leaves_the_records_that_name_it(world, item):
