@@ -13,6 +13,8 @@ MASKED = f"{SYSTEM}|MASQUE_PS"
 HIDDEN_FROM_HOLDER = f"{SYSTEM}|INVISIBLE_PATIENT"
 HIDDEN_FROM_REPRESENTATIVES = f"{SYSTEM}|INVISIBLE_REPRESENTANTS_LEGAUX"
 FLAGS = frozenset({MASKED, HIDDEN_FROM_HOLDER, HIDDEN_FROM_REPRESENTATIVES})
+_KNOWN = frozenset(("MASQUE_PS", "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX", "MASQUE_PSOCIAL", "MASQUE_PT"))
+"""The codes of the system; the DMP uses the first three."""
 
 _Codings = Sequence[Mapping[str, Any]]
 
@@ -29,6 +31,13 @@ def codings_of(tree: Mapping[str, Any]) -> _Codings:
 def flags_of(tree: Mapping[str, Any]) -> frozenset[str]:
     """Return the visibility labels of a resource, whatever system a sender gave their codes."""
     return FLAGS & {f"{SYSTEM}|{coding.get('code')}" for coding in codings_of(tree)}
+
+
+def misspelt(tree: Mapping[str, Any]) -> str | None:
+    """Return a code that was meant as a visibility label and is none: whoever sent it would believe that the item is hidden."""
+    codes = ((coding.get("system"), str(coding.get("code", ""))) for coding in codings_of(tree))
+    meant = (code for system, code in codes if code not in _KNOWN and (system == SYSTEM or code.upper() in _KNOWN))
+    return next(meant, None)
 
 
 def with_flags(tree: Mapping[str, Any], flags: frozenset[str]) -> dict[str, Any]:

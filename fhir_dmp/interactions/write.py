@@ -23,7 +23,7 @@ from fhir_dmp.errors import (
     Unprocessable,
 )
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.labels import FLAGS, flags_of, with_flags, without_labels
+from fhir_dmp.fhir.labels import FLAGS, flags_of, misspelt, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.preconditions import require_version
@@ -166,6 +166,11 @@ def _labelled(
     before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env
 ) -> tuple[Mapping[str, Any], bool]:
     """Return the resource with the visibility labels that it will have, and whether nothing else changes."""
+    wrong = misspelt(tree)
+    if wrong is not None:
+        raise Unprocessable(
+            f"{wrong[:64]!r} is no label of visibility: it would hide nothing.", expression="meta.security"
+        )
     given = flags_of(tree)
     had = FLAGS & set(before.index.get("sec") or ()) if before else frozenset()
     if before is None or before.body is None:  # what comes back after its deletion is as hidden as it was

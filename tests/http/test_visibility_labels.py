@@ -28,6 +28,22 @@ def test_an_author_chooses_masked_or_hidden_and_not_both(world):
     assert world.ehr.create(document(world.patient, "MASQUE_PS", "INVISIBLE_PATIENT")).status == 422
 
 
+@pytest.mark.rule("L9")
+@pytest.mark.parametrize("label", [("masque_ps", SYSTEM), ("MASQUE", SYSTEM), ("Invisible_Patient", "urn:other")])
+def test_a_misspelt_label_is_refused(world, label):
+    """It would hide nothing, and who sent it would believe that it does; other labels are anybody's."""
+    code, system = label
+    made = world.ehr.made(document(world.patient))
+    labels = {"meta": {"security": [{"system": system, "code": code}]}}
+    other = {"securityLabel": [{"coding": [{"system": system, "code": code}]}]}
+
+    assert [world.ehr.create({**document(world.patient), **each}).status for each in (labels, other)] == [422] * 2
+    assert world.ehr.update({**changed(made), **labels}).status == 422
+    assert (
+        world.ehr.create(document(world.patient, meta={"security": [{"system": "urn:x", "code": "x"}]})).status == 201
+    )
+
+
 @pytest.mark.rule("F9", "L13")
 def test_a_holder_hides_nothing_from_themselves(world):
     """What waits for its announcement is a professional's to say."""
