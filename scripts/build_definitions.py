@@ -168,11 +168,39 @@ def type_tables(structure: Json, codes: Codes) -> dict[str, Json]:
         if parent not in tables:
             tables[parent] = {"kind": "backbone", "elements": []}
         tables[parent]["elements"].extend(_elements(element, leaf, element["path"] in parents, codes))
+    for path, rule in _invariants(elements, tables):
+        tables[path].setdefault("rules", []).append(rule)
     if structure["kind"] == "resource":
         for element in tables[name]["elements"]:
             if element[0] == "id":
                 element[1] = "id"
     return tables
+
+
+ELSEWHERE = frozenset({"ele-1", "ext-1", "ref-1", "txt-1", "dom-2", "dom-3", "dom-4", "dom-5"})
+"""Invariants that stand at nearly every element, and that the validator knows by itself (ext-1: at Extension alone)."""
+
+UNCHECKED = frozenset({"ctm-1", "ig-1", "ig-2", "txt-2"})
+"""Invariants that nobody checks: one follows references, the work of two grows with the square of a resource, one R4's own examples break."""
+
+
+def _invariants(elements: list[Json], tables: Mapping[str, Json]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the type or backbone that holds a rule, and the rule: key, words, FHIRPath.
+
+    A rule on an element of some type is one of what it stands in, for all of these elements.
+    """
+    for element in elements:
+        path = element["path"]
+        for each in element.get("constraint", ()):
+            own = each["key"] not in ELSEWHERE or (each["key"], path) == ("ext-1", "Extension")
+            if not own or each["key"] in UNCHECKED or each["severity"] != "error":
+                continue
+            if path in tables:
+                yield path, [each["key"], each["human"], each["expression"]]
+            else:
+                parent, _, leaf = path.rpartition(".")
+                expression = f"{leaf.removesuffix('[x]')}.all({each['expression']})"
+                yield parent, [each["key"], each["human"], expression]
 
 
 def _elements(element: Json, leaf: str, has_children: bool, codes: Codes) -> Iterator[list[Any]]:  # noqa: FBT001 - a fact of the element

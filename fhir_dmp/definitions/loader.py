@@ -17,6 +17,7 @@ from fhir_dmp.definitions.model import (
     Component,
     Definitions,
     ElementDef,
+    Invariant,
     Matrix,
     OperationDef,
     ParameterDef,
@@ -95,7 +96,8 @@ def _parameter(table: dict[str, Any]) -> ParameterDef:
 
 
 def _type(name: str, table: dict[str, Any], bound: list[Systems]) -> TypeDef:
-    return TypeDef(name, table["kind"], {element[0]: _element(element, bound) for element in table["elements"]})
+    elements = {element[0]: _element(element, bound) for element in table["elements"]}
+    return TypeDef(name, table["kind"], elements, tuple(Invariant(*each) for each in table.get("rules", ())))
 
 
 def _element(element: list[Any], bound: list[Systems]) -> ElementDef:

@@ -120,12 +120,21 @@ class ElementDef(Struct, frozen=True):
     systems: Systems = ()
 
 
+class Invariant(Struct, frozen=True):
+    """A rule on a type that must hold: its key (``obs-6``), its words, its FHIRPath. https://hl7.org/fhir/R4/conformance-rules.html#constraints."""
+
+    key: str
+    human: str
+    expression: str
+
+
 class TypeDef(Struct, frozen=True):
-    """A resource, complex type or backbone element and its elements by JSON property."""
+    """A resource, complex type or backbone element, its elements by JSON property and its invariants."""
 
     name: str
     kind: Literal["resource", "complex-type", "backbone"]
     elements: Mapping[str, ElementDef] = field(default_factory=dict)
+    invariants: tuple[Invariant, ...] = ()
 
 
 class ParameterDef(Struct, frozen=True):

@@ -1,127 +1,66 @@
-"""Rules that the structure alone does not say, by type: each is a small function. https://hl7.org/fhir/R4/conformance-rules.html#constraints.
-
-The expressions of the definitions are evaluated in general elsewhere; these are the ones that a shared record is most often broken by.
-"""
+"""Rules that the structure alone does not say: the invariants of the definitions, compiled. https://hl7.org/fhir/R4/conformance-rules.html#constraints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from fhir_dmp.fhir.dates import interval
+from fhir_dmp.definitions.model import Invariant
+from fhir_dmp.validation.fhirpath import Scene, compile_truth
 
-Rule = Callable[[Mapping[str, Any]], Iterator[str]]
-
-
-def att_1(value: Mapping[str, Any]) -> Iterator[str]:
-    """Attachment: data needs a contentType."""
-    if "data" in value and "contentType" not in value:
-        yield "att-1: an attachment with data needs a contentType"
+Judge = Callable[[Mapping[str, Any], Mapping[str, Any]], Iterator[str]]
+"""Given an element and the resource that it stands in, yields each rule that is broken, in words."""
 
 
-def ext_1(value: Mapping[str, Any]) -> Iterator[str]:
-    """Extension: a value or extensions, not both and not neither."""
-    has_value = any(name.startswith(("value", "_value")) for name in value)
-    if has_value == ("extension" in value):
-        yield "ext-1: an extension has either a value or extensions"
+def build_judge(invariants: Sequence[Invariant], choices: AbstractSet[str]) -> Judge | None:
+    """Return the function that holds elements of one type against its invariants; None where it has none.
+
+    ``choices`` are the stems of elements of several types.
+    """
+    rules = tuple(
+        (f"{each.key}: {each.human}".rstrip("."), compile_truth(each.expression, choices)) for each in invariants
+    )
+    if not rules:
+        return None
+
+    def broken(value: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[str]:
+        focus, scene = [value], Scene(resource, value)
+        for text, holds in rules:
+            if not holds(focus, scene):
+                yield text
+
+    return broken
 
 
-def per_1(value: Mapping[str, Any]) -> Iterator[str]:
-    """Period: it does not end before it starts."""
-    start, end = value.get("start"), value.get("end")
-    if isinstance(start, str) and isinstance(end, str) and _starts_after(start, end):
-        yield "per-1: the period ends before it starts"
+def broken_by_contained(resource: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with how a resource contains others (dom-3, dom-4, dom-5). https://hl7.org/fhir/R4/references.html#contained.
+
+    Each is referred to from elsewhere in the resource, or refers to what contains it; and has no version and no labels of its own.
+    """
+    parts = [each for each in resource["contained"] if isinstance(each, Mapping)]
+    fragments: list[set[str]] = [set(_fragments(each)) for each in parts]
+    outside = set(_fragments({name: value for name, value in resource.items() if name != "contained"}))
+    elsewhere = outside.union(*fragments)
+    for part, own in zip(parts, fragments, strict=True):
+        if f"#{part.get('id')}" not in elsewhere and "#" not in own:
+            yield f"dom-3: the contained resource {str(part.get('id'))[:64]!r} is referred to from nowhere"
+        meta = part.get("meta")
+        if isinstance(meta, Mapping) and ("versionId" in meta or "lastUpdated" in meta):
+            yield "dom-4: a contained resource has no meta.versionId and no meta.lastUpdated"
+        if isinstance(meta, Mapping) and "security" in meta:
+            yield "dom-5: a contained resource has no security labels"
 
 
-def _starts_after(start: str, end: str) -> bool:
-    try:
-        return interval(start)[0] >= interval(end)[1]
-    except ValueError:
-        return False
-
-
-def qty_3(value: Mapping[str, Any]) -> Iterator[str]:
-    """Quantity: a code needs its system."""
-    if "code" in value and "system" not in value:
-        yield "qty-3: a unit's code needs its system"
-
-
-def obs_6_7(value: Mapping[str, Any]) -> Iterator[str]:
-    """Observation: no reason for an absent value that is there; no value beside a component of the same code."""
-    values = [name for name in value if name.startswith("value")]
-    if values and "dataAbsentReason" in value:
-        yield "obs-6: dataAbsentReason stands only where there is no value"
-    if values and any(_codings(part) & _codings(value) for part in value.get("component", ())):
-        yield "obs-7: a component has the code of the observation, which has a value"
-
-
-def _codings(value: Any) -> set[tuple[Any, Any]]:
-    code = value.get("code") if isinstance(value, Mapping) else None
-    codings = code.get("coding") if isinstance(code, Mapping) else None
-    return {
-        (each.get("system"), each.get("code")) for each in codings or () if isinstance(each, Mapping) and "code" in each
-    }
-
-
-def org_1_2_3(value: Mapping[str, Any]) -> Iterator[str]:
-    """Organization: a name or identifier, and no home address or telecom."""
-    if not any(name in value for name in ("name", "_name", "identifier")):
-        yield "org-1: an organization needs a name or an identifier"
-    for name, rule in (("address", "org-2"), ("telecom", "org-3")):
-        if any(isinstance(each, Mapping) and each.get("use") == "home" for each in value.get(name, ())):
-            yield f"{rule}: an organization has no home {name}"
-
-
-def imm_1(value: Mapping[str, Any]) -> Iterator[str]:
-    """Immunization.education: a document type or a reference."""
-    if not any(name.lstrip("_") in ("documentType", "reference") for name in value):
-        yield "imm-1: education needs a documentType or a reference"
-
-
-def sev_1(value: Mapping[str, Any]) -> Iterator[str]:
-    """AuditEvent.entity: a name or a query."""
-    if "name" in value and "query" in value:
-        yield "sev-1: an entity has a name or a query, not both"
-
-
-def bdl(value: Mapping[str, Any]) -> Iterator[str]:
-    """Bundle: requests where something is asked, fullUrls once, a Composition or MessageHeader first."""
-    kind = value.get("type")
-    entries = [each for each in value.get("entry", ()) if isinstance(each, Mapping)]
-    if kind in ("batch", "transaction", "history") and not all("request" in each for each in entries):
-        yield f"bdl-3: every entry of a {kind} needs a request"
-    if kind not in ("batch", "transaction", "history") and any("request" in each for each in entries):
-        yield f"bdl-3: no entry of a {kind} has a request"
-    named = [_identity(each) for each in entries if "fullUrl" in each]
-    if kind != "history" and len(set(named)) < len(named):
-        yield "bdl-7: two entries have the same fullUrl"
-    first = entries[0].get("resource") if entries else None
-    leader = {"document": "Composition", "message": "MessageHeader"}.get(str(kind))
-    if leader and (not isinstance(first, Mapping) or first.get("resourceType") != leader):
-        yield f"bdl-11: the first entry of a {kind} is a {leader}"
-    if kind == "document" and not ("identifier" in value and "timestamp" in value):
-        yield "bdl-9: a document needs an identifier and a timestamp"
-
-
-def _identity(entry: Mapping[str, Any]) -> tuple[str, str]:
-    resource = entry.get("resource")
-    meta = resource.get("meta") if isinstance(resource, Mapping) else None
-    version = meta.get("versionId") if isinstance(meta, Mapping) else None
-    return str(entry["fullUrl"]), str(version)
-
-
-RULES: Mapping[str, Rule] = {
-    "Age": qty_3,
-    "Attachment": att_1,
-    "AuditEvent.entity": sev_1,
-    "Bundle": bdl,
-    "Count": qty_3,
-    "Distance": qty_3,
-    "Duration": qty_3,
-    "Extension": ext_1,
-    "Immunization.education": imm_1,
-    "Observation": obs_6_7,
-    "Organization": org_1_2_3,
-    "Period": per_1,
-    "Quantity": qty_3,
-}
+def _fragments(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts of a resource that may refer to what is contained (``#id``)."""
+    left: list[Any] = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, str):
+            if node.startswith("#"):
+                yield node
+        elif isinstance(node, Mapping):
+            left.extend(node.values())
+        elif isinstance(node, list):
+            left.extend(node)

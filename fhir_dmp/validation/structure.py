@@ -12,7 +12,7 @@ from fhir_dmp.definitions.model import Definitions, ElementDef
 from fhir_dmp.errors import Issue
 from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.fhir.xml import DEEPEST
-from fhir_dmp.validation.invariants import RULES
+from fhir_dmp.validation.invariants import broken_by_contained, build_judge
 from fhir_dmp.validation.primitives import CHECKS, Check
 
 MOST_ISSUES = 100
@@ -37,13 +37,14 @@ class _Full(Exception):
 
 
 class _Found:
-    """The issues of one resource, and how deep the walk is in it."""
+    """The issues of one resource, how deep the walk is in it, and in which resource: itself, one that it contains, an entry's."""
 
-    __slots__ = ("depth", "issues")
+    __slots__ = ("depth", "issues", "resource")
 
     def __init__(self) -> None:
         self.issues: list[Issue] = []
         self.depth = 0
+        self.resource: Mapping[str, Any] = {}
 
     def add(self, code: str, text: str, path: _Path) -> None:
         told = _told(path)
@@ -77,14 +78,14 @@ class _Element:
 class _Type:
     """One type: its elements by property, and what must be there."""
 
-    __slots__ = ("choices", "elements", "is_resource", "name", "required", "rule")
+    __slots__ = ("choices", "elements", "is_resource", "judge", "name", "required")
 
-    def __init__(self, definitions: Definitions, name: str) -> None:
+    def __init__(self, definitions: Definitions, name: str, choices_of_all: frozenset[str]) -> None:
         table = definitions.types[name]
         self.name = name
         self.elements = {key: _Element(element) for key, element in table.elements.items()}
         self.is_resource = table.kind == "resource"
-        self.rule = RULES.get(name)
+        self.judge = build_judge(table.invariants, choices_of_all)
         needed: dict[str, list[str]] = {}
         choices: dict[str, list[str]] = {}
         for element in table.elements.values():
@@ -112,6 +113,8 @@ class _Validator:
         self._definitions = definitions
         self._types: dict[str, _Type] = {}
         self._resources = frozenset(definitions.resource_types)
+        elements = (element for table in definitions.types.values() for element in table.elements.values())
+        self._choices = frozenset(each.choice.removesuffix("[x]") for each in elements if each.choice)
 
     def validate(self, expected: str, tree: Mapping[str, Any]) -> Sequence[Issue]:
         found = _Found()
@@ -124,7 +127,7 @@ class _Validator:
     def _type(self, name: str) -> _Type:
         made = self._types.get(name)
         if made is None:
-            made = self._types[name] = _Type(self._definitions, name)
+            made = self._types[name] = _Type(self._definitions, name, self._choices)
         return made
 
     def _resource(
@@ -142,7 +145,12 @@ class _Validator:
             return
         if outer is not None and "contained" in tree:
             found.add("invariant", "must not contain resources itself (dom-2)", (path, "contained"))
+        around, found.resource = found.resource, tree
         self._object(tree, self._type(name), path, found, outer or tree)
+        if outer is None and isinstance(tree.get("contained"), list):
+            for text in broken_by_contained(tree):
+                found.add("invariant", f"breaks {text}", (path, "contained"))
+        found.resource = around
 
     def _object(
         self, value: Mapping[str, Any], kind: _Type, path: _Path, found: _Found, root: Mapping[str, Any]
@@ -172,8 +180,8 @@ class _Validator:
         for label, names in kind.required:
             if value.keys().isdisjoint(names):
                 found.add("required", "is missing", (path, label.removesuffix("[x]")))
-        if kind.rule is not None:
-            for text in kind.rule(value):
+        if kind.judge is not None:
+            for text in kind.judge(value, found.resource):
                 found.add("invariant", f"breaks {text}", path)
 
     def _chosen(self, element: _Element, seen: dict[str, str] | None, path: _Path, found: _Found) -> dict[str, str]:
