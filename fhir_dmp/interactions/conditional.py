@@ -73,7 +73,8 @@ def compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], C
         return assuming(narrow(grant.rules("search")), "ty", resource_type)
 
     def compiled(resource_type: str, criteria: str) -> Criteria:
-        request = parse(resource_type, _params(resource_type, criteria), env.definitions, env.limits, strict=True)
+        below = criteria.removeprefix(f"{context.base_url}/")
+        request = parse(resource_type, _params(resource_type, below), env.definitions, env.limits, strict=True)
         if not request.criteria:
             raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
         require_scope(context.subject, resource_type, "search")

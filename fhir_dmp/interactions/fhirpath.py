@@ -15,7 +15,7 @@ from io import StringIO
 from typing import Any, Final
 
 from fhir_dmp.errors import Invalid, Unprocessable
-from fhir_dmp.fhir import codec
+from fhir_dmp.fhir import codec, fhirpath
 from fhir_dmp.fibres import Threads, hand_over
 
 LONGEST_PATH = 1000
@@ -54,9 +54,20 @@ def places(tree: Mapping[str, Any], path: str) -> list[Place]:
     refused = set(_CALLED.findall(bare)) - FUNCTIONS
     if refused:
         raise Invalid(f"A path of a patch may not call {', '.join(sorted(refused))[:100]}.")
+    _require_well_formed(path)
     marks = _Marks(tree)
     nodes = [node for node in _evaluate(marks.tree, path) if getattr(node, "data", node) is not None]
     return [marks.place(node) for node in nodes]
+
+
+def _require_well_formed(path: str) -> None:
+    """Raise ``Unprocessable`` for what is no FHIRPath: fhirpathpy passes over what it does not understand, and would choose by the rest."""
+    try:
+        fhirpath.parse(path)
+    except ValueError as fault:
+        raise Unprocessable(f"The path {path[:200]!r} is no FHIRPath: {str(fault)[:200]}.") from None
+    except RecursionError:
+        raise Invalid("The path is nested too deeply.") from None
 
 
 class _Text(str):

@@ -35,8 +35,8 @@ def apply(operations: list[Any], tree: Mapping[str, Any], limit: int) -> Any:
     Raises ``Invalid`` for what is no JSON Patch, ``Unprocessable`` for an operation that does not apply, or copies that come to
     more than ``limit`` bytes together.
     """
-    if not operations or len(operations) > MOST_OPERATIONS:
-        raise Invalid(f"A JSON Patch has 1 to {MOST_OPERATIONS} operations; this one has {len(operations)}.")
+    if len(operations) > MOST_OPERATIONS:
+        raise Invalid(f"A JSON Patch has up to {MOST_OPERATIONS} operations; this one has {len(operations)}.")
     made = _comparable(tree)
     for place, operation in enumerate(operations):
         try:

@@ -28,6 +28,7 @@ class Links:
 
     def __init__(self) -> None:
         self._targets: dict[str, str] = {}
+        self._versions: dict[str, int] = {}
         self._missed: set[str] = set()
 
     def add(self, name: str, target: str) -> None:
@@ -40,6 +41,13 @@ class Links:
         if literal is not None and literal.base is None and str(literal.ref) != target:
             raise Invalid(f"The fullUrl {full_url[:200]!r} must be absolute.", expression="Bundle.fullUrl")
         self._targets[full_url] = target
+
+    def make(self, target: str, version: int) -> None:
+        """Let references to a version of ``target`` be to this one, which the bundle makes.
+
+        They stay references to a version, whichever the sender chose for it. https://hl7.org/fhir/R4/http.html#trules.
+        """
+        self._versions[target] = version
 
     def rewrite(self, tree: dict[str, Any], full_url: str | None) -> dict[str, Any]:
         """Return the resource with every link to a named thing replaced; what has none is returned as it is.
@@ -95,8 +103,10 @@ class Links:
         targets = self._targets
         found = targets.get(value)
         if found is None and "/" in value:
-            plain = value.partition("/_history/")[0]
+            plain, named, _ = value.partition("/_history/")
             found = targets.get(plain) or (targets.get(f"{base}/{plain}") if base else None)
+            if named and found in self._versions:
+                found = f"{found}/_history/{self._versions[found]}"
         if found is None and value.startswith(PLACEHOLDERS):
             self._missed.add(value)
         return value if found is None else found

@@ -17,6 +17,9 @@ from fhir_dmp.store.query import matches
 
 def link(sheet: Sheet) -> None:
     """Find what each conditional reference means: exactly one resource, of the store or of this bundle."""
+    for item in sheet.items:
+        if item.ref is not None and item.asked.method != "DELETE":
+            sheet.links.make(str(item.ref), _version(item, sheet))
     named = {item.place: list(conditional_references(item.asked.tree)) for item in sheet.items}
     types = sheet.env.definitions.search_params
     references = dict.fromkeys(reference for each in named.values() for reference in each)
@@ -36,6 +39,14 @@ def link(sheet: Sheet) -> None:
 
     sheet.each(("POST", "PUT"), check)
     sheet.each(("POST", "PUT"), find)
+
+
+def _version(item: Item, sheet: Sheet) -> int:
+    """Return the version that an entry makes of its resource, or leaves as it is."""
+    if item.stands and item.existing is not None:
+        return item.existing.version
+    before = sheet.before.get(item.ref) if item.ref is not None else None
+    return before.version + 1 if before is not None else 1
 
 
 def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:

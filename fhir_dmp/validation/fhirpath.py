@@ -15,7 +15,7 @@ from typing import Any
 
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.dates import interval
-from fhir_dmp.validation.grammar import Node, parse
+from fhir_dmp.fhir.fhirpath import Node, parse
 
 Items = list[Any]
 

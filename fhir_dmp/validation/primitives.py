@@ -26,6 +26,8 @@ _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
 _DATE = re.compile(r"(\d{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01]))?)?\Z")
 _DATE_TIME = re.compile(rf"(\d{{4}})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01])(?:T{_TIME}{_ZONE})?)?)?\Z")
 _INSTANT = re.compile(rf"(\d{{4}})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T{_TIME}{_ZONE}\Z")
+_EXPONENT = re.compile(r"[eE][+-]?0*(\d*)\Z")
+_EXPONENT_DIGITS = 6
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 
 
@@ -75,7 +77,14 @@ def decimal(value: Any) -> str | None:
     """Judge a decimal; one that is longer than anybody measures is refused, and never cut."""
     if type(value) is not Number:
         return None if type(value) is int else "must be a JSON number"
-    return None if len(value.text) <= LONGEST_NUMBER else f"must not be longer than {LONGEST_NUMBER} characters"
+    if len(value.text) > LONGEST_NUMBER:
+        return f"must not be longer than {LONGEST_NUMBER} characters"
+    exponent = _EXPONENT.search(value.text)
+    return (
+        None
+        if exponent is None or len(exponent[1]) <= _EXPONENT_DIGITS
+        else "has an exponent beyond any number that is kept"
+    )
 
 
 def _integer(low: int, what: str) -> Check:

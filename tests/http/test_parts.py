@@ -6,7 +6,7 @@ import pytest
 
 PATIENT = b"""{"resourceType": "Patient", "id": "p", "text": {"status": "generated", "div": "<div xmlns=\\"http://www.w3.org/1999/xhtml\\">Zo\xc3\xa9</div>"},
  "name": [{"family": "Durand"}], "birthDate": "1980-02-29", "_birthDate": {"id": "b"}, "maritalStatus": {"text": "x"},
- "communication": [{"language": {"text": "fr"}}], "contact": [{"gender": "male"}], "link": [{"other": {"reference": "Patient/q"}, "type": "seealso"}]}"""
+ "communication": [{"language": {"text": "fr"}}], "contact": [{"name": {"text": "c"}}], "link": [{"other": {"reference": "Patient/q"}, "type": "seealso"}]}"""
 OBSERVATION = b"""{"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "K"}, "valueQuantity": {"value": 36.70},
  "subject": {"reference": "Patient/p"}, "note": [{"text": "n"}], "component": [{"code": {"text": "c"}, "valueInteger": 1, "referenceRange": [{"text": "r"}]}]}"""
 

@@ -76,7 +76,6 @@ def test_what_is_patched_is_searched_by_its_new_values(ehr, url):
         [{"op": "add", "path": "/unknown", "value": 1}],
         [{"op": "test", "path": "/status", "value": "amended"}],
         [{"op": "remove", "path": "/nothing"}],
-        [],
         [{}],
         [1],
         {"resourceType": "Patient"},
@@ -86,6 +85,7 @@ def test_what_is_patched_is_searched_by_its_new_values(ehr, url):
         fhirpath("delete", "Observation.meta"),
         fhirpath("delete", "Observation.status"),
         fhirpath("delete", "Observation"),
+        *(fhirpath("delete", f"Observation.note{more}") for more in (".((", ")", " x", ".", "[0", " 'x", "[0].text #")),
     ],
 )
 def test_a_patch_that_may_not_be_changes_nothing(ehr, url, body):

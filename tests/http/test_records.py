@@ -166,11 +166,13 @@ def course(ehr, record):
         "after": {"start": "2024-04-01"},
     }
     problem = {"code": {"text": "x"}}
+    state = {"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "resolved"}
+    over = {"clinicalStatus": {"coding": [state]}}
     entries = [
         *(kept("Encounter", name, **stay, period=period) for name, period in spans.items()),
         kept("Condition", "lasts", **problem, onsetDateTime="2001"),
-        kept("Condition", "healed", **problem, onsetDateTime="2001", abatementDateTime="2024-02"),
-        kept("Condition", "healing", **problem, onsetDateTime="2001", abatementDateTime="2024-03-02"),
+        kept("Condition", "healed", **problem, **over, onsetDateTime="2001", abatementDateTime="2024-02"),
+        kept("Condition", "healing", **problem, **over, onsetDateTime="2001", abatementDateTime="2024-03-02"),
         kept("Condition", "later", **problem, onsetDateTime="2024-05"),
         observation(8, effectiveDateTime="2024"),
         observation(9, effectivePeriod={"start": "2023-12-31", "end": "2024-03-02"}),

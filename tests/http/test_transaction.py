@@ -257,7 +257,7 @@ def test_references_between_entries_are_rewritten(ehr):
     assert f'href="Practitioner/{ids[1]}"' in person["text"]["div"]
     assert person["identifier"][0]["value"] == ONE
     assert first["subject"]["reference"] == f"Patient/{ids[0]}"
-    assert first["performer"][0]["reference"] == f"Practitioner/{ids[1]}"
+    assert first["performer"][0]["reference"] == f"Practitioner/{ids[1]}/_history/1"
     assert first["extension"][0]["valueUri"] == f"Patient/{ids[0]}"
     assert first["extension"][1]["valueCanonical"] == ONE
     assert (first["extension"][2]["valueUuid"], first["extension"][3]["valueOid"]) == (ONE, oid)
@@ -265,6 +265,47 @@ def test_references_between_entries_are_rewritten(ehr):
     assert report["contained"][0]["subject"]["reference"] == f"Patient/{ids[0]}"
     assert [each["reference"] for each in report["result"]] == ["#c", f"Observation/{ids[2]}"]
     assert count(ehr, f"/Observation?subject=Patient/{ids[0]}") == 2
+
+
+@pytest.mark.parametrize("before", ["", "?", "Patient?", "http://127.0.0.1:8000/fhir/Patient?"])
+def test_criteria_of_a_creation_may_say_what_they_are_about(ehr, before):
+    """With the type before them, or the server's own URL; another server's is refused."""
+    found = ehr.post("/Patient", patient("k")).json["id"]
+    criteria = f"{before}identifier={SYSTEM}|k"
+
+    alone = ehr.post("/Patient", patient("k"), headers={"If-None-Exist": criteria})
+    (within,) = done(send(ehr, entry("POST", "Patient", patient("k"), ifNoneExist=criteria)))
+
+    assert (alone.status_code, alone.json["id"]) == (200, found)
+    assert (within["status"][:3], made_id(within)) == ("200", found)
+    other = {"If-None-Exist": f"http://other.example/fhir/Patient?identifier={SYSTEM}|k"}
+    assert ehr.post("/Patient", patient("k"), headers=other).status_code == 400
+
+
+def test_a_reference_to_a_version_is_to_the_one_that_the_transaction_makes(ehr):
+    """Of what is made, updated or found, whichever version was written; what is in no entry stays as it is."""
+    for name in ("old", "found"):
+        ehr.put(f"/Patient/{name}", patient(name, id=name))
+        ehr.put(f"/Patient/{name}", patient(name, id=name, active=True))
+    base = "http://127.0.0.1:8000/fhir"
+    urls = [ONE, f"{base}/Patient/old", TWO, f"{base}/Patient/other"]
+
+    answer = send(
+        ehr,
+        entry("POST", "Patient", patient("new"), ONE),
+        entry("PUT", "Patient/old", patient("old", id="old", active=False), urls[1]),
+        entry("POST", "Patient", patient("found"), TWO, ifNoneExist=f"identifier={SYSTEM}|found"),
+        entry("POST", "Observation", observation(ONE, performer=[{"reference": f"{url}/_history/7"} for url in urls])),
+    )
+    made = done(answer)
+
+    stored = ehr.get(f"/Observation/{made_id(made[3])}").json["performer"]
+    assert [each["reference"] for each in stored] == [
+        f"Patient/{made_id(made[0])}/_history/1",
+        "Patient/old/_history/3",
+        "Patient/found/_history/2",
+        f"{base}/Patient/other/_history/7",
+    ]
 
 
 def test_one_bad_entry_leaves_nothing_of_the_others(ehr):

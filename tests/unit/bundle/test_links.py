@@ -23,6 +23,7 @@ def links():
     made.add_entry(OID, "Practitioner/new")
     made.add_entry(WEB, "Patient/seven")
     made.add("Patient?identifier=x|1", "Patient/found")
+    made.make("Patient/seven", 2)
     return made
 
 
@@ -37,7 +38,8 @@ def reference(text):
         (ONE, "Patient/new"),
         (OID, "Practitioner/new"),
         (WEB, "Patient/seven"),
-        (f"{WEB}/_history/3", "Patient/seven"),
+        (f"{WEB}/_history/3", "Patient/seven/_history/2"),
+        (f"{ONE}/_history/3", "Patient/new"),
         ("Patient?identifier=x|1", "Patient/found"),
         ("urn:uuid:00000000-0000-0000-0000-000000000000", "urn:uuid:00000000-0000-0000-0000-000000000000"),
         ("#p", "#p"),
@@ -45,7 +47,7 @@ def reference(text):
     ],
 )
 def test_a_reference_to_an_entry_is_rewritten_and_any_other_is_left(links, sent, stored):
-    """By full URL, with or without a version; what the bundle does not name stays."""
+    """By full URL, to the version that is made here if it was to one; what the bundle does not name stays."""
     assert links.rewrite(reference(sent), ONE) == reference(stored)
 
 

@@ -1,7 +1,8 @@
-"""The grammar of FHIRPath as the invariants of R4 use it: from a text to a tree of tuples. https://hl7.org/fhirpath/N1/#grammar.
+"""The grammar of FHIRPath: from a text to a tree of tuples. https://hl7.org/fhirpath/N1/#grammar.
 
-A node is ``("literal", value)``, ``("this",)``, ``("variable", name)``, ``("child", of, name)``, ``("call", of, name, arguments)`` or
-``("binary", operator, left, right)``. What is asked of the focus itself has ``("this",)`` for its ``of``.
+A node is ``("literal", value)``, ``("this",)``, ``("variable", name)``, ``("child", of, name)``, ``("index", of, place)``,
+``("call", of, name, arguments)`` or ``("binary", operator, left, right)``. What is asked of the focus itself has ``("this",)`` for its
+``of``. Literals of dates are texts; quantities and comments are no part of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Node = tuple[Any, ...]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z_]\w*)|`(?P<quoted>[^`]*)`"
-    r"|%(?P<variable>\w+)|(?P<this>\$this)|(?P<sign><=|>=|!=|[-+&|=<>().,]))"
+    r"|@(?P<date>[0-9T:.Z+-]+)|%(?P<variable>\w+)|(?P<this>\$this)|(?P<sign><=|>=|!=|!~|[-+*/&|=~<>()\[\].,{}]))"
 )
 _BINDING = {
     "implies": 1,
@@ -25,6 +26,8 @@ _BINDING = {
     "in": 4,
     "=": 5,
     "!=": 5,
+    "~": 5,
+    "!~": 5,
     "<": 6,
     ">": 6,
     "<=": 6,
@@ -33,7 +36,12 @@ _BINDING = {
     "is": 8,
     "as": 8,
     "+": 9,
+    "-": 9,
     "&": 9,
+    "*": 10,
+    "/": 10,
+    "div": 10,
+    "mod": 10,
 }
 """How tightly an operator binds: the higher, the tighter."""
 
@@ -102,12 +110,15 @@ class _Reader:
 
     def _chain(self) -> Node:
         node = self._term()
-        while self._sign("."):
-            self._next()
-            node = self._invoked(node)
+        while self._sign(".") or self._sign("["):
+            if self._next()[1] == ".":
+                node = self._invoked(node)
+            else:
+                node = ("index", node, self.expression(0))
+                self._require("]")
         return node
 
-    def _term(self) -> Node:
+    def _term(self) -> Node:  # noqa: PLR0911 - one line for each kind of term
         if self._sign("("):
             self._next()
             node = self.expression(0)
@@ -118,6 +129,13 @@ class _Reader:
                 self._invoked(_THIS) if self._ahead not in ("true", "false") else ("literal", self._next()[1] == "true")
             )
         kind, text = self._next()
+        if text in ("+", "-") and kind == "sign":
+            return ("binary", text, ("literal", Decimal(0)), self._chain())
+        if text == "{" and kind == "sign":
+            self._require("}")
+            return ("literal", None)
+        if kind == "date":
+            return ("literal", text)
         if kind == "this":
             return _THIS
         if kind == "variable":
