@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct, field
 
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.dates import interval
@@ -20,8 +21,7 @@ from fhir_dmp.fhir.fhirpath import Node, parse
 Items = list[Any]
 
 
-@dataclass(slots=True)
-class Scene:
+class Scene(Struct):
     """What an evaluation stands in: the resource, the element that it began at, and what was worked out of these."""
 
     resource: Any
