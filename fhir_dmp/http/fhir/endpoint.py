@@ -116,7 +116,7 @@ class Endpoint(Struct, frozen=True):
     def _unknown(self, named: str) -> FhirError:
         """Return the refusal of a path that names no type; one that other methods are taken at (``metadata``) names none by right."""
         methods = self._methods()
-        if methods:
+        if methods and request.method not in methods:
             return MethodNotAllowed("This URL does not take the method.", headers=(("Allow", _listed(methods)),))
         return UnknownType(f"{named[:64]!r} is no resource type of FHIR R4.")
 
