@@ -82,13 +82,17 @@ class Records(Struct, frozen=True):
         return not shut(rules)
 
     def find(self, asker: Subject, ins: str, context: Context) -> Record | None:
-        """Return the record of exactly this INS, or None."""
+        """Return the record of exactly this INS, or None.
+
+        Of several it is the first that was made: who writes another Patient with somebody's number neither takes the place of the record
+        nor shuts it to who needs it in an emergency.
+        """
         digits = "".join(ins.split()).upper()
         value = ",".join(f"{system}|{digits}" for system in INS_SYSTEMS)
         if not digits.isalnum() or len(digits) > INS_LENGTH:
             return None
         found = [*self._searched(asker, context, Call("search-type", "Patient", params=(("identifier", value),)))]
-        return _record(found[0]) if len(found) == 1 else None
+        return _record(found[0]) if found else None
 
     def named(self, asker: Subject, patient: str, context: Context) -> Record | None:
         """Return the record, with as much of its name as the person may see."""

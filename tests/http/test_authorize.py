@@ -268,6 +268,18 @@ def test_a_doctor_finds_a_record_by_its_exact_ins(app, doctor, phone, patient):
     assert redeem(app, back(doctor)["code"]).json["patient"] == patient.partition("/")[2]
 
 
+def test_another_patient_with_the_same_ins_stands_in_nobodys_way(app, doctor, phone, patient):
+    """A system that writes somebody's number down once more keeps nobody from the record, nor leads them to its own, in an emergency either."""
+    other = register(app, "other-ehr")
+    identity = {"resourceType": "Patient", "identifier": [{"system": INS, "value": NUMBER}]}
+    assert other.post("/Patient", identity).status_code == 201
+
+    for fields in ({}, {"emergency": "1", "reason": "Patient inconscient, allergies inconnues."}):
+        ask(doctor, scope="launch/patient patient/Patient.rs")
+        fill(doctor, ins=NUMBER, **fields)
+        assert redeem(app, back(doctor)["code"]).json["patient"] == patient.partition("/")[2]
+
+
 def test_a_doctor_without_a_record_reaches_the_directory_alone(app, doctor, phone, patient):
     """user/ scopes without a choice: no patient in the answer, and nobody's record behind the token."""
     ask(doctor, scope="openid user/*.rs")
