@@ -60,11 +60,11 @@ HAPI = {
 UNAUDITED = "read, unaudited"
 NAMES = ("import, resources", "Synthea, resources", *FLOORS, UNAUDITED, *LOADS, *bench_person.LOADS)
 CLIFF = (500, 2000, 8000)
-BEFORE_NAMES = (
-    "",
-    *(f"{each}-" for each in "Val Roche Mont Pré Bois Clos Mas Pont Puy Lac Gué Cap Aube Brive Crest".split()),
-)
-"""What stands before the family names of each 500 patients: however many there are, a name has a like number of them."""
+BEFORE_NAMES = ("", *"Val Roche Mont Pré Bois Clos Mas Pont Puy Lac Gué Cap Aube Brive Crest".split())
+"""What stands before the family names of each 500 patients, in the same word: however many there are, a name has a like number of them."""
+
+QUIET, QUIET_SECONDS, QUIET_WITHIN = 0.1, 2, 120
+"""When an import has settled: so little processor time is spent in so many seconds. It is waited for so long at most."""
 
 SYNTHEA = Path(__file__).resolve().parents[2] / "shared" / "data" / "synthea" / "blaze-100"
 SYNTHEA_BUNDLES = 10
@@ -206,11 +206,23 @@ def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterato
     before = 0
     for count in CLIFF:
         _import(options, target, before, count, of_like_names=True)
+        _settle(target)
         before = count
         searches = [load for load in bench_loads.loads(bench_loads.held(target), SEED, count) if load.name in SEARCHES]
         for load in searches * options.rounds:
             row = _load(load, target, options, folder)
             yield replace(row, name=f"{row.name} of {count}")
+
+
+def _settle(target: Target) -> None:
+    """Wait until what was imported is written down and its events are sealed: what is measured would share the cores with that."""
+    ends = time.monotonic() + QUIET_WITHIN
+    while time.monotonic() < ends:
+        before = target.cpu()
+        time.sleep(QUIET_SECONDS)
+        spent = target.cpu().since(before)
+        if spent.server + spent.database <= QUIET:
+            return
 
 
 def _import(options: argparse.Namespace, target: Target, first: int, last: int, *, of_like_names: bool = False) -> Row:
@@ -219,7 +231,7 @@ def _import(options: argparse.Namespace, target: Target, first: int, last: int, 
     if of_like_names:
         for number, bundle in enumerate(bundles, first):
             name = bundle["entry"][0]["resource"]["name"][0]
-            name["family"] = BEFORE_NAMES[number // CLIFF[0]] + name["family"]
+            name["family"] = (BEFORE_NAMES[number // CLIFF[0]] + name["family"]).capitalize()
     _post(target.url, codec.dumps(directory(SEED)), target.headers())
     return _posted("import, resources", [codec.dumps(bundle) for bundle in bundles], options, target)
 

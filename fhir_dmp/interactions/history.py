@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import urlencode
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +20,7 @@ from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import Keys, Sieve, filled, sieve_of
 from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
+from fhir_dmp.search.paging import written
 from fhir_dmp.search.types import date
 from fhir_dmp.settings import Limits
 from fhir_dmp.store.change import Stored
@@ -62,7 +62,7 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
             bundle_id=env.ids.new(),
         ),
         entities=tuple(disclosed(row) for row in found.rows),
-        query=urlencode(asked.used),
+        query=written(asked.used),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from msgspec import Struct
 
@@ -21,7 +20,7 @@ from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.subset import Subset
 from fhir_dmp.interactions.write import disclosed
-from fhir_dmp.search.paging import FORM, Place, next_url, open_place, owner, seal_place
+from fhir_dmp.search.paging import FORM, Place, next_url, open_place, owner, seal_place, written
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found
 
@@ -74,7 +73,7 @@ class Listing(Struct, frozen=True):
         ``going_on`` is told to the next page beside what was asked.
         """
         base = f"{self.context.base_url}/{self.path}".removesuffix("/")
-        links = {"self": f"{base}?{urlencode(used)}" if used else base}
+        links = {"self": f"{base}?{written(used)}" if used else base}
         if last is not None:
             links["next"] = next_url(base, self._token((*used, *going_on), last), self.call.params)
         return links
@@ -109,7 +108,7 @@ class Listing(Struct, frozen=True):
             bundle("searchset", entries, links=links, total=total, updated=self.updated),
             ref=ref,
             entities=tuple(disclosed(row) for row in (*found.rows, *included)),
-            query=urlencode(used),
+            query=written(used),
         )
 
     def _token(self, used: Params, last: tuple[Any, ...]) -> str:

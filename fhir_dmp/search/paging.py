@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -82,9 +83,19 @@ FORM = ("_format", "_pretty")
 """Parameters that say how a page looks, and nothing of what is on it."""
 
 
+_RECENT = 64
+"""Queries that are remembered as they are written: few, for one may be as long as a request."""
+
+
+@lru_cache(maxsize=_RECENT)
+def written(params: Params) -> str:
+    """Return the parameters as the query of a URL; a page tells them in its own link, and tells the log."""
+    return urlencode(params)
+
+
 def next_url(base: str, token: str, params: Params) -> str:
     """Return the link to the page of a token, in the form that this page was asked for by its parameters."""
-    return f"{base}?{urlencode([('_page', token), *(each for each in params if each[0] in FORM)])}"
+    return "&".join([f"{base}?_page={token}", *(urlencode([each]) for each in params if each[0] in FORM)])
 
 
 def owner(subject: Owner | None) -> str:

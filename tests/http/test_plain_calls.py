@@ -8,6 +8,7 @@ import re
 import pytest
 
 from fhir_dmp.http.fhir.plain import plain_read, plain_write
+from tests.access_world import observation
 
 LONG_WAY = {"Prefer": "handling=lenient"}
 TYPES = {"Patient", "Observation"}
@@ -55,6 +56,22 @@ def test_both_ways_answer_alike(ehr, patient, url):
     url = url.format(id=patient["id"])
 
     assert _told(ehr.get(url, headers=LONG_WAY)) == _told(ehr.get(url))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["Patient?_count=1", "Patient?_count=1&_sort=-_lastUpdated&_elements=active", "Patient/{id}/$everything?_count=1"],
+)
+def test_both_ways_go_on_alike(ehr, patient, asked):
+    """A further page says what the first one was asked for, whichever way it takes; so does one that is none."""
+    ehr.post("/Patient", {"resourceType": "Patient"})
+    ehr.post("/Observation", observation(f"Patient/{patient['id']}"))
+    first = ehr.get("/" + asked.format(id=patient["id"])).get_json()
+    url = next(link["url"] for link in first["link"] if link["relation"] == "next").partition("/fhir")[2]
+
+    for each in (url, url[:-5]):
+        assert _told(ehr.get(each, headers=LONG_WAY)) == _told(ehr.get(each))
+    assert len(ehr.get(url).get_json()["entry"]) == 1
 
 
 def test_both_ways_pack_alike(ehr):
@@ -169,7 +186,9 @@ def test_each_way_leaves_one_event(ehr, auditor, patient):
         ("/Patient/$meta", "", None),
         ("/Patient/1/_history", "", None),
         ("/Patient/1/$everything", "_count=5", "operation"),
-        ("/Patient/1/$everything", "_page=x", None),
+        ("/Patient/1/$everything", "_page=x", "operation"),
+        ("/Patient", "_page=x", "search-type"),
+        ("/Patient", "_page=x&_format=xml", None),
         ("/Patient/1/$meta", "", None),
         ("/metadata", "", None),
         ("/Other/1", "", None),

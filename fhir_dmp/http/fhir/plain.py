@@ -49,7 +49,7 @@ _CODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
 """Codings that may be asked for without weights, as most clients do: gzip is served, the others are passed over."""
 
 _BODILESS = ("GET", "DELETE")
-_RENDERING = ("_format", "_pretty", "_summary", "_elements", "_page")
+_RENDERING = ("_format", "_pretty", "_summary", "_elements")
 
 
 class PlainCalls(Struct, frozen=True):
@@ -172,7 +172,7 @@ def _params(query: str) -> tuple[tuple[str, str], ...]:
 
 
 def _plain(call: Call) -> Call | None:
-    """Return the call, unless its parameters ask for another form or another page."""
+    """Return the call, unless its parameters ask for another form."""
     return None if any(name in _RENDERING for name, _ in call.params) else call
 
 
