@@ -34,6 +34,8 @@ def compile_clause(name: str, value: str, base_url: str) -> Words:
         raise NotSupported(
             f"AuditEvent is searched by {', '.join(sorted(PARAMS))}; not by {name[:64]!r}.", expression=name[:64]
         )
+    if modifier[:1].isupper() and code in _REFERENCES:
+        modifier, value = "", ",".join(f"{modifier}/{each}" for each in value.split(","))
     if modifier and (code, modifier) not in _MODIFIERS:
         raise NotSupported(f"The modifier of {name[:64]!r} is not supported for AuditEvents.", expression=name[:64])
     if value.count(",") >= _MOST_VALUES:
@@ -215,6 +217,8 @@ PARAMS: Mapping[str, Callable[[str, str, str], Words]] = {
 """What AuditEvents are searched by: each makes the queries for our rows and for those of clients."""
 
 _MODIFIERS = frozenset({("agent", "identifier")})
+_REFERENCES = ("agent", "entity", "patient")
+"""Parameters whose modifier may be the type of what they name: ``patient:Patient=p``."""
 
 
 def bounded(params: tuple[tuple[str, str], ...]) -> bool:

@@ -27,7 +27,17 @@ from fhir_dmp.interactions.references import link, linked, resolved
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.sheet import READS, RENEWING, Item, Sheet, sheet_of
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import as_read, disclosed, entity, known, next_version, not_found, prepare, removal
+from fhir_dmp.interactions.write import (
+    as_read,
+    disclosed,
+    entity,
+    known,
+    next_version,
+    not_deleted,
+    prepare,
+    removal,
+    unmatched,
+)
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 
@@ -115,12 +125,13 @@ def _change(sheet: Sheet) -> None:
     def change(item: Item) -> None:
         method, ref = item.asked.method, item.ref
         if ref is None:
+            item.withheld = unmatched()
             return
         if method == "DELETE":
             call = replace(item.call, id=ref.id)
             seen = known(call, before.get(ref), context, sheet.grant)
             item.change = removal(call, seen)
-            item.withheld = None if seen else not_found(ref, before.get(ref), sheet.grant)
+            item.withheld = None if item.change else not_deleted(ref, before.get(ref), seen, sheet.grant)
         elif method == "PUT":
             call = replace(item.call, id=ref.id)
             tree = resolved(item, sheet)

@@ -9,7 +9,7 @@ from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.interactions.write import entity, known, not_found, removal
+from fhir_dmp.interactions.write import entity, known, not_deleted, removal, unmatched
 from fhir_dmp.store.change import Stored
 
 
@@ -18,14 +18,14 @@ def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     call, locks = sought(call, context, grant, env)
     if call.id is None:
         require_version(call, None)
-        return Plan(changes=(), finish=lambda *_: Result("no-content"))
+        return Plan(changes=(), finish=lambda *_: Result("no-content"), withheld=unmatched())
     if not ID.match(call.ref.id):
         raise Invalid(f"{call.ref.id[:80]!r} is no FHIR id.", expression=f"{call.type}.id")
     row = env.store.find_current(call.ref)
     seen = known(call, row, context, grant)
     change = removal(call, seen)
     if change is None:
-        why = None if seen else not_found(call.ref, row, grant)
+        why = not_deleted(call.ref, row, seen, grant)
         return Plan(changes=(), finish=lambda *_: Result("no-content", ref=call.ref), withheld=why)
     return Plan(changes=(change,), finish=_deleted, locks=locks, entities=(entity(change),))
 

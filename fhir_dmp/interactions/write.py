@@ -16,6 +16,8 @@ from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import (
     Conflict,
+    FhirError,
+    Gone,
     Invalid,
     InvalidStructure,
     NotFound,
@@ -325,12 +327,22 @@ def known(call: Call, row: Stored | None, context: Context, grant: Grant) -> Sto
     raise Conflict(f"{call.ref} cannot be used: choose another id.", reasons=reasons)
 
 
-def not_found(ref: Ref, row: Stored | None, grant: Grant) -> NotFound:
-    """Return what the log is told of a deletion that finds nothing its caller sees: the same, but for the reasons, of absent and of hidden."""
+def not_deleted(ref: Ref, row: Stored | None, seen: Stored | None, grant: Grant) -> FhirError:
+    """Return what the log is told of a deletion that deletes nothing: what its caller knows (``seen``) is gone already, or not found.
+
+    Of absent and of hidden it is told the same, but for the reasons.
+    """
+    if seen is not None:
+        return Gone(f"{ref} was deleted before.", patients=disclosed(seen).patients)
     there = row is not None and not row.deleted
     reasons = grant.decide("read", row.index).reasons if row is not None and there else ("absent",)
     patients = disclosed(row).patients if row is not None and there else ()
     return NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
+
+
+def unmatched() -> FhirError:
+    """Return what the log is told of a deletion whose criteria match nothing."""
+    return NotFound("Nothing matches the criteria.", reasons=("absent",))
 
 
 def _is_person(context: Context) -> bool:

@@ -135,3 +135,12 @@ def test_the_log_is_read_from_either_end_page_by_page(ehr, auditor, name):
     assert [len(page) for page in oldest] == [2, 2, 1]
     assert [each for page in oldest for each in page] == [each for page in newest for each in page][::-1]
     assert auditor.get("/AuditEvent?date=ge2000&_sort=agent").status_code == 400
+
+
+def test_what_the_log_is_asked_for_may_have_its_type_in_the_name_of_the_parameter(ehr, auditor):
+    """``patient:Patient=p`` is ``patient=Patient/p`` (https://hl7.org/fhir/R4/search.html#reference); what is of no such type is refused."""
+    made = ehr.post("/Patient", PATIENT).json["id"]
+
+    for asked in (f"patient:Patient={made}", f"entity:Patient=nobody,{made}"):
+        assert auditor.get(f"/AuditEvent?date=ge2000&{asked}").json["total"] == 1
+    assert auditor.get(f"/AuditEvent?date=ge2000&patient:Group={made}").status_code == 400

@@ -212,3 +212,31 @@ def test_a_create_that_finds_its_resource_is_told_as_a_read(ehr, auditor, kind):
         assert event["meta"]["profile"][0].endswith("IHE.BasicAudit.PatientRead")
         assert claimed(event, FACTS) == []
         assert [each["what"]["reference"] for each in event["entity"][:2]] == [ref, made]
+
+
+@pytest.mark.parametrize("kind", ["alone", "batch", "transaction"])
+def test_a_deletion_that_deletes_nothing_is_told_as_no_deletion(ehr, auditor, kind):
+    """The answer is 204 all the same: of what is deleted already, of what was never there, of criteria that match nothing."""
+    person = ehr.post("/Patient", PATIENT).json["id"]
+    made = ehr.post(
+        "/Basic", {"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": f"Patient/{person}"}}
+    )
+    ref = f"Basic/{made.json['id']}"
+    assert ehr.delete(f"/{ref}").status_code == 204
+    urls = [ref, "Basic/nobody", "Basic?_id=nobody"]
+    if kind == "alone":
+        answers = [ehr.delete(f"/{url}").status_code for url in urls]
+    else:
+        entries = [{"request": {"method": "DELETE", "url": url}} for url in urls]
+        told = ehr.post("", {"resourceType": "Bundle", "type": kind, "entry": entries}).json["entry"]
+        answers = [int(each["response"]["status"][:3]) for each in told]
+    found = [
+        each["resource"] for each in auditor.get("/AuditEvent?date=ge2000&subtype=delete&_sort=date").json["entry"]
+    ]
+    really, *others = found
+
+    assert answers == [204, 204, 204]
+    assert really["meta"]["profile"][0].endswith("IHE.BasicAudit.PatientDelete")
+    assert [event["outcome"] for event in found] == ["0", "4", "4", "4"]
+    assert not any("profile" in event["meta"] for event in others)
+    assert [ref in json.dumps(event["entity"]) for event in others].count(True) == 1
