@@ -9,23 +9,20 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import requests
 from cryptography.x509 import load_pem_x509_certificates
 from msgspec import Struct
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuilder, decode_timestamp_response
 
 from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.outside import OutsideError, ask, is_loopback
 
 SECONDS = 10.0
 MOST_BYTES = 64 * 1024
 """Of a receipt."""
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class WitnessError(Exception):
@@ -84,7 +81,7 @@ def witnesses(endpoint: str, authority: str, roots: str) -> list[Witness]:
     """Return the witnesses that the settings name; raise ``ValueError`` for a URL that others can read on the way."""
     for url in (endpoint, authority if roots else ""):
         parts = urlsplit(url)
-        if url and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        if url and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise ValueError(f"A witness is reached by https: {url}")
     if authority and not roots:
         raise ValueError(
@@ -113,25 +110,9 @@ class ReceiptsFile:
 
 def _post(url: str, body: bytes, content_type: str) -> bytes:
     try:
-        with requests.post(
-            url,
-            data=body,
-            headers={"Content-Type": content_type},
-            timeout=SECONDS,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            if answer.status_code // 100 != 2:
-                raise WitnessError(f"{url} answered {answer.status_code}")
-            return b"".join(_bounded(answer.iter_content(4096), url))
-    except requests.RequestException as fault:
-        raise WitnessError(f"{url} does not answer: {type(fault).__name__}") from None
-
-
-def _bounded(chunks: Iterable[bytes], url: str) -> list[bytes]:
-    taken: list[bytes] = []
-    for chunk in chunks:
-        taken.append(chunk)
-        if sum(map(len, taken)) > MOST_BYTES:
-            raise WitnessError(f"{url} answered more than {MOST_BYTES} bytes")
-    return taken
+        answer = ask("POST", url, most=MOST_BYTES, seconds=SECONDS, headers={"Content-Type": content_type}, data=body)
+    except OutsideError as fault:
+        raise WitnessError(f"{url} does not answer: {fault}") from None
+    if answer.status // 100 != 2:
+        raise WitnessError(f"{url} answered {answer.status}")
+    return answer.body

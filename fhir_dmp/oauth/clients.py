@@ -16,7 +16,8 @@ from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.call import Restrict
 from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.oauth.errors import InvalidScope
-from fhir_dmp.oauth.jwks import JwksError, is_loopback, parse_jwks, require_secure_url
+from fhir_dmp.oauth.jwks import JwksError, parse_jwks, require_secure_url
+from fhir_dmp.outside import is_loopback
 from fhir_dmp.store.grants import Client
 
 KINDS = ("backend", "confidential", "public")

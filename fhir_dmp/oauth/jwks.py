@@ -5,22 +5,19 @@ The rules they keep, and fetching them. https://www.rfc-editor.org/rfc/rfc7517.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, RSAKey
 from joserfc.util import base64_to_int
 from msgspec import Struct, field
-from urllib3.exceptions import HTTPError
 
 from fhir_dmp.clock import Clock
+from fhir_dmp.outside import OutsideError, ask, is_loopback
 
 ALGORITHMS = {"RS384": "RSA", "ES384": "EC"}
 """What SMART names for clients, and the key type of each:
@@ -112,14 +109,6 @@ def require_secure_url(url: str) -> None:
         raise JwksError("A key set is fetched by https (by http from the loopback of this machine alone).")
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether the host of a URL can be nothing but this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Served(Struct, frozen=True):
     """What a URL serves, and how long that may be kept (microseconds)."""
 
@@ -133,19 +122,14 @@ def fetch_jwks(url: str) -> Served:
     No redirects, bounded in bytes and in seconds. Raise ``JwksError`` if that fails.
     """
     require_secure_url(url)
-    ends = time.monotonic() + TIMEOUT_SECONDS
+    headers = {"Accept": "application/jwk-set+json, application/json"}
     try:
-        with requests.Session() as session:
-            session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-            headers = {"Accept": "application/jwk-set+json, application/json"}
-            with session.get(
-                url, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
-            ) as response:
-                if response.status_code != requests.codes.ok:
-                    raise JwksError(f"The client's jwks_url answers {response.status_code}.")
-                return Served(_bounded(response, ends), _fresh(response.headers.get("Cache-Control", "")))
-    except (requests.RequestException, HTTPError, OSError):
-        raise JwksError("The client's jwks_url cannot be fetched.") from None
+        answer = ask("GET", url, most=MOST_BYTES, seconds=TIMEOUT_SECONDS, headers=headers)
+    except OutsideError:
+        raise JwksError("The client's jwks_url cannot be fetched, or serves too much, or too slowly.") from None
+    if answer.status != 200:
+        raise JwksError(f"The client's jwks_url answers {answer.status}.")
+    return Served(answer.body, _fresh(answer.headers.get("cache-control", "")))
 
 
 def _fresh(cache_control: str) -> int:
@@ -155,15 +139,6 @@ def _fresh(cache_control: str) -> int:
         return 0
     age = directives.get("max-age", "")
     return min(int(age[:9]) * 1_000_000, FRESH_MICROS) if age.isascii() and age.isdigit() else FRESH_MICROS
-
-
-def _bounded(response: requests.Response, ends: float) -> bytes:
-    body = b""
-    while chunk := response.raw.read1(MOST_BYTES, decode_content=True):
-        body += chunk
-        if len(body) > MOST_BYTES or time.monotonic() > ends:
-            raise JwksError("The client's jwks_url serves too much, or too slowly.")
-    return body
 
 
 class _Fetched(Struct):

@@ -11,23 +11,21 @@ import hmac
 import json
 import secrets
 import threading
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import requests
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol, KeySet, RSAKey
 from msgspec import Struct
-from urllib3.exceptions import HTTPError
 
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import Unauthenticated, Unavailable
 from fhir_dmp.oauth.engine import s256
-from fhir_dmp.oauth.jwks import JwksError, is_loopback, require_secure_url
+from fhir_dmp.oauth.jwks import JwksError, require_secure_url
 from fhir_dmp.oauth.providers import Provider
+from fhir_dmp.outside import OutsideError, ask
 
 MOST_BYTES = 256 * 1024
 TIMEOUT_SECONDS = 5.0
@@ -249,30 +247,15 @@ class OpenIdClient:
 
     def _call(self, method: str, url: str, **options: Any) -> tuple[str, bytes]:
         """Return media type and body of the answer: no redirect, bounded in bytes and in seconds."""
-        ends = time.monotonic() + TIMEOUT_SECONDS
         try:
-            with requests.Session() as session:
-                session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-                with session.request(
-                    method, url, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True, **options
-                ) as response:
-                    body = _bounded(response, ends)
-        except (requests.RequestException, HTTPError, OSError) as fault:
-            raise _silent(type(fault).__name__) from None
-        if response.status_code >= 500:
-            raise _silent(f"it answers {response.status_code}")
-        if response.status_code != 200:
-            raise _doubt(f"it answers {response.status_code} at {urlsplit(url).path[:64]}")
-        return response.headers.get("Content-Type", "").partition(";")[0].strip().lower(), body
-
-
-def _bounded(response: requests.Response, ends: float) -> bytes:
-    body = b""
-    while chunk := response.raw.read1(MOST_BYTES, decode_content=True):
-        body += chunk
-        if len(body) > MOST_BYTES or time.monotonic() > ends:
-            raise _silent("it says too much, or too slowly")
-    return body
+            answer = ask(method, url, most=MOST_BYTES, seconds=TIMEOUT_SECONDS, **options)
+        except OutsideError as fault:
+            raise _silent(str(fault)) from None
+        if answer.status >= 500:
+            raise _silent(f"it answers {answer.status}")
+        if answer.status != 200:
+            raise _doubt(f"it answers {answer.status} at {urlsplit(url).path[:64]}")
+        return answer.headers.get("content-type", "").partition(";")[0].strip().lower(), answer.body
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

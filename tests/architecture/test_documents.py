@@ -115,6 +115,14 @@ def test_the_list_of_commands_loads_nothing_of_what_they_do():
     assert not {"pymongo", "flask", "granian", "rich"} & set(loaded)
 
 
+def test_a_worker_loads_what_asks_others_when_it_asks_somebody():
+    """Most ask nobody, and each of them would wait for a client of HTTP at its start."""
+    words = "import sys\nimport fhir_dmp.wsgi\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, timeout=60)
+
+    assert not {"requests", "urllib3", "fhir.resources", "pydantic"} & set(done.stdout.split())
+
+
 def test_every_command_is_in_the_readme_and_explains_itself():
     """Nobody has to read the code to find a command."""
     for name, command in COMMANDS.items():
