@@ -280,13 +280,16 @@ class _Validator:
             found.add("structure", "must be a JSON array" if element.array else "must be a JSON object", where)
             return
         parts = item if element.array else [item]
+        values = owner.get(name[1:]) if element.array else [owner.get(name[1:])]
         if element.array and not parts:
             found.add("structure", "must not be empty: leave it out", where)
         for place, part in enumerate(parts):
-            if part is None and element.array and _has_value(owner.get(name[1:]), place):
+            if part is None and element.array and _has_value(values, place):
                 continue
             if not isinstance(part, dict) or not part or not part.keys() <= _ELEMENT:
                 found.add("structure", "must be an object with id or extension", where)
+            elif "extension" not in part and not _has_value(values, place):
+                found.add("invariant", "has neither a value nor an extension (ele-1)", where)
             else:
                 self._object(part, self._type("Element"), where, found, root)
 

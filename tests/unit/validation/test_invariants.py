@@ -157,6 +157,23 @@ def test_what_is_contained_is_a_part_of_the_resource(inner, link, key):
     assert [found for found, _ in broken("Patient", contained=[contained], **link)] == ([key] if key else [])
 
 
+@pytest.mark.parametrize(
+    ("elements", "place"),
+    [
+        ({"_birthDate": {"id": "b"}}, "Patient._birthDate"),
+        ({"birthDate": "1980", "_birthDate": {"id": "b"}}, None),
+        ({"_birthDate": {"extension": [{"url": "u", "valueCode": "x"}]}}, None),
+        ({"name": [{"given": ["a", None], "_given": [None, {"id": "g"}]}]}, "Patient.name[0]._given"),
+        ({"name": [{"given": ["a", "b"], "_given": [None, {"id": "g"}]}]}, None),
+    ],
+)
+def test_an_id_alone_makes_no_element(elements, place):
+    """ele-1: a primitive has a value or an extension, whatever it is called by."""
+    found = validate("Patient", {"resourceType": "Patient", **elements})
+
+    assert [issue.expression for issue in found if "ele-1" in issue.text] == ([place] if place else [])
+
+
 def test_every_invariant_of_r4_is_held_or_named():
     """What is an error there is compiled, known to the validator by itself, or in the short list of those that nobody checks."""
     tabled = {each.key for table in load().types.values() for each in table.invariants}
