@@ -159,7 +159,7 @@ def test_a_full_queue_turns_away_and_keeps_nothing():
         for member in members:
             member.result = True
 
-    flights = Flights(fly, of="test", heaviest=1, most=2, seconds=5)
+    flights = Flights(fly, of="test", heaviest=1, most=2, seconds=5, beside=[])
     made = [Event(str(number), 0, b"{}") for number in range(4)]
     threads = [threading.Thread(target=flights.join, args=(event,)) for event in made[:3]]
     threads[0].start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import chain
 from unittest.mock import Mock
 
@@ -29,7 +30,7 @@ def group(landed):
         for member in members:
             member.result = member.item
 
-    return Flights(fly, of="test", heaviest=100, most=100, seconds=5)
+    return Flights(fly, of="test", heaviest=100, most=100, seconds=5, beside=[])
 
 
 def calls(group, many, after=0.0):
@@ -90,6 +91,40 @@ def test_a_flight_leaves_without_those_who_do_not_come(group, landed):
     assert run(*calls(group, 1), other, other) == [0, "other", "other"]
 
     assert landed == [[0]]
+
+
+def test_nobody_is_waited_for_who_has_a_seat_in_another_kind_of_flight(landed, monkeypatch):
+    """A flight held for those who wait for others' evidence would make all of them wait for nothing."""
+    kinds = []
+    over = threading.Event()
+
+    def noted(members):
+        landed.append([member.item for member in members])
+        for member in members:
+            member.result = member.item
+
+    def slowly(members):
+        over.wait(10)
+        noted(members)
+
+    writes, reads = (
+        Flights(fly, of="test", heaviest=100, most=100, seconds=30, beside=kinds) for fly in (noted, slowly)
+    )
+    run(*calls(writes, 12))
+    landed.clear()
+    monkeypatch.setattr(flights, "HOLD_SECONDS", 60.0)
+
+    def write(number):
+        pause(0.01 * number)
+        done = writes.join(number)
+        if number == 3:
+            over.set()
+        return done
+
+    answers = run(*[lambda n=n: reads.join(f"read {n}") for n in range(8)], *[lambda n=n: write(n) for n in range(4)])
+
+    assert answers[8:] == [0, 1, 2, 3]
+    assert [0, 1, 2, 3] in landed
 
 
 def test_who_could_not_be_flown_is_not_done_later(group, landed, monkeypatch):

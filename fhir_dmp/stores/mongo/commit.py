@@ -57,7 +57,14 @@ class WriteCommitter:
     """Makes commits durable, in groups; ``seconds`` is the age above which a commit is given up."""
 
     def __init__(
-        self, database: Database[_Row], months: Months, epochs: Epochs, chain: Chain, stamps: Stamps, seconds: float
+        self,
+        database: Database[_Row],
+        months: Months,
+        epochs: Epochs,
+        chain: Chain,
+        stamps: Stamps,
+        seconds: float,
+        beside: list[Flights[Any]],
     ) -> None:
         self._database = database
         self._months = months
@@ -65,7 +72,9 @@ class WriteCommitter:
         self._chain = chain
         self._stamps = stamps
         self._seconds = seconds
-        self._flights = Flights(self._flush, of="writes", heaviest=GROUP, most=MOST_WAITING, seconds=seconds * 2)
+        self._flights = Flights(
+            self._flush, of="writes", heaviest=GROUP, most=MOST_WAITING, seconds=seconds * 2, beside=beside
+        )
 
     def commit(self, commit: Commit) -> tuple[Stored, ...]:
         """Return the new versions once they are durable; raise ``Stale`` if the Plan is out of date."""

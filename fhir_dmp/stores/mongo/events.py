@@ -21,12 +21,16 @@ _Row = dict[str, Any]
 class EventCommitter:
     """Makes the events of reads durable, in groups; ``seconds`` bounds how long one waits."""
 
-    def __init__(self, months: Months, epochs: Epochs, chain: Chain, seconds: float) -> None:
+    def __init__(
+        self, months: Months, epochs: Epochs, chain: Chain, seconds: float, beside: list[Flights[Any]]
+    ) -> None:
         self._months = months
         self._epochs = epochs
         self._chain = chain
         self._seconds = seconds
-        self._flights = Flights(self._flush, of="reads", heaviest=1000, most=MOST_WAITING, seconds=seconds)
+        self._flights = Flights(
+            self._flush, of="reads", heaviest=1000, most=MOST_WAITING, seconds=seconds, beside=beside
+        )
 
     def record(self, event: Event) -> None:
         """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell."""

@@ -29,7 +29,8 @@ tried in turns (10 ms and two thirds, 15 and 0.72, this one), each gained a tent
 """
 
 _MOST = 0.8
-"""The part of the fibres under way that is enough: the others are on the way to their answers or to another flight."""
+"""The part of the fibres under way that is enough, of those that have no seat in flights of another kind: the rest are on the way to
+their answers."""
 
 _FEW = 2
 """Members of two flights that follow each other between whom nobody is waited for: whoever else is under way is slow."""
@@ -65,13 +66,22 @@ class Flights(Generic[T]):
     """Runs ``fly`` on groups of members; ``fly`` sets each member's ``result`` or ``error``.
 
     ``of`` is what the metrics call them. ``heaviest`` is the weight that one flight carries; a member above it flies alone.
-    ``most`` bounds how many wait.
+    ``most`` bounds how many wait. ``beside`` are all kinds of flights of the process, this one among them once it is made: who has a seat
+    in one is not on the way to another.
     """
 
     def __init__(
-        self, fly: Callable[[Sequence[Member[T]]], None], *, of: str, heaviest: int, most: int, seconds: float
+        self,
+        fly: Callable[[Sequence[Member[T]]], None],
+        *,
+        of: str,
+        heaviest: int,
+        most: int,
+        seconds: float,
+        beside: list[Flights[Any]],
     ) -> None:
         self._fly = fly
+        self._beside = beside
         self._gauge = WAITING.labels(of)
         self._took = LOG_SECONDS.labels(of)
         self._full = TURNED_AWAY.labels(of)
@@ -84,6 +94,9 @@ class Flights(Generic[T]):
         self._held = False
         self._lately = 0
         """Members of the last flight."""
+        self._seated = 0
+        """Members that have a seat, and have not landed."""
+        beside.append(self)
 
     def join(self, item: T, touches: frozenset[Hashable] = frozenset(), weight: int = 1) -> Any:
         """Do the item in some flight and return its result; raise its error.
@@ -93,6 +106,8 @@ class Flights(Generic[T]):
         """
         member = Member(item, touches, weight)
         self._board(member)
+        for each in self._beside:
+            each.look_again()
         if not member.landed.acquire(timeout=self._seconds) and not member.landed.acquire(timeout=self._late(member)):
             raise Unrecorded(_TOO_SLOW)
         if member.error is not None:
@@ -106,6 +121,7 @@ class Flights(Generic[T]):
                 if member in flight.members:
                     flight.members.remove(member)
                     flight.weight -= member.weight
+                    self._seated -= 1
                     raise Unavailable(_TOO_SLOW)
         return self._seconds
 
@@ -125,8 +141,14 @@ class Flights(Generic[T]):
             flight.members.append(member)
             flight.touches |= member.touches
             flight.weight += member.weight
-            if self._held and self._enough():
-                self._joining.notify()
+            self._seated += 1
+
+    def look_again(self) -> None:
+        """See whether a flight that waits for others may leave, now that somebody has a seat."""
+        if self._held:
+            with self._joining:
+                if self._enough():
+                    self._joining.notify()
 
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""
@@ -150,6 +172,8 @@ class Flights(Generic[T]):
             except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who have no answer yet
                 _settle(flight.members, error)
             _settle(flight.members, Unrecorded(_TOO_SLOW))
+            with self._joining:
+                self._seated -= len(flight.members)
             open_all([member.landed for member in flight.members])
 
     def _next(self) -> _Flight[T] | None:
@@ -171,7 +195,8 @@ class Flights(Generic[T]):
         if len(self._waiting) != 1:
             return True
         aboard = len(self._waiting[0].members)
-        return aboard + self._lately <= _FEW or aboard >= Fibre.under_way * _MOST
+        elsewhere = sum(each._seated for each in self._beside if each is not self)  # noqa: SLF001 - they are of one kind of thing
+        return aboard + self._lately <= _FEW or aboard >= (Fibre.under_way - elsewhere) * _MOST
 
 
 def _settle(members: Sequence[Member[T]], error: BaseException) -> None:

@@ -35,6 +35,7 @@ from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import again_once, answering
+from fhir_dmp.stores.mongo.flights import Flights
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import MongoLog
@@ -81,11 +82,11 @@ class MongoStore:
 
         self._months = Months(self.log)
         epochs = Epochs(self.log, client.get_database(f"{name}{SEAL_SUFFIX}"), clock)
-        self._events = EventCommitter(self._months, epochs, Chain(f"{number}r"), settings.audit_timeout_seconds)
-        stamps = Stamps(clock, number)
-        self._writes = WriteCommitter(
-            self.database, self._months, epochs, Chain(f"{number}w"), stamps, self._commit_seconds
-        )
+        kinds: list[Flights[Any]] = []
+        within = settings.audit_timeout_seconds
+        self._events = EventCommitter(self._months, epochs, Chain(f"{number}r"), within, kinds)
+        stamps, writing = Stamps(clock, number), Chain(f"{number}w")
+        self._writes = WriteCommitter(self.database, self._months, epochs, writing, stamps, self._commit_seconds, kinds)
 
     @classmethod
     def connect(cls, uri: str, name: str, *, clock: Clock, settings: Settings) -> MongoStore:
