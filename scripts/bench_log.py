@@ -74,23 +74,25 @@ def of_log(target: Target, folder: Path) -> str:
 
 
 def _stored(folder: Path) -> str:
-    """Return the bytes of a row with what it is found by, as it is stored before compression, and its share of the disk."""
+    """Return the bytes of a row with what it is found by, and of an event, as they are stored before compression; and a row's disk."""
     sizes: Counter[int] = Counter()
-    disk = 0
+    disk = events = 0
+    grouped: Row = {"_id": {"$bsonSize": "$$ROOT"}, "n": {"$sum": 1}, "events": {"$sum": {"$ifNull": ["$m", 1]}}}
     with MongoClient[Row](embedded.uri(folder)) as client:
         log = client[f"{Settings().mongodb_database}{LOG_SUFFIX}"]
         for month in months(log):
-            for each in log[month].aggregate([{"$group": {"_id": {"$bsonSize": "$$ROOT"}, "n": {"$sum": 1}}}]):
+            for each in log[month].aggregate([{"$group": grouped}]):
                 sizes[each["_id"]] += each["n"]
+                events += each["events"]
             told = log.command("collStats", month)
             disk += told["storageSize"] + told["totalIndexSize"]
     acts, ordered = sizes.total(), sorted(sizes)
     until = list(accumulate(sizes[size] for size in ordered))
     middle, last = (ordered[bisect_left(until, acts * share)] for share in (0.5, 0.99))
-    mean = sum(size * count for size, count in sizes.items()) / acts
+    total = sum(size * count for size, count in sizes.items())
     return (
-        f"an act takes {mean:.0f} bytes before compression (p50 {middle}, p99 {last}, {acts} acts), "
-        f"and {disk / acts:.0f} on disk with its indexes"
+        f"a row takes {total / acts:.0f} bytes before compression (p50 {middle}, p99 {last}, {acts} rows), "
+        f"and {disk / acts:.0f} on disk with its indexes; an event {total / events:.0f} ({events} events)"
     )
 
 

@@ -6,7 +6,7 @@ compact JSON in UTF-8, without what is empty, its keys in the order below. ``aud
 row can check what was made of it. The store chains rows when it writes them.
 
 =============  =======================================================================================================
-``v``          the format of the row: 1
+``v``          the format of the row: 2; one of format 1 holds in ``touched`` a list of whole names for each patient
 ``id``         the row's id, chosen before it is sent
 ``recorded``   FHIR instant, microseconds, UTC
 ``act``        code of http://hl7.org/fhir/restful-interaction, ``$name`` of an operation, or a name of the table ``audit.kinds``
@@ -26,9 +26,9 @@ row can check what was made of it. The store chains rows when it writes them.
 ``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason; absent where nobody known asked
 ``requestId``  X-Request-Id
 ``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing of theirs
-``touched``    by patient (``Patient/p``; empty for nobody's): the versions disclosed or changed
+``touched``    by patient (``Patient/p``; empty for nobody's), then by type: the versions disclosed or changed (``id/version``)
 ``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` of its owner, ``method``
-``entries``    the entries of a transaction: ``act``, ``on``, ``outcome``
+``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
 ``resource``   of a submitted AuditEvent: as the client sent it
 =============  =======================================================================================================
@@ -52,7 +52,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import ID, parse_literal
 from fhir_dmp.store.change import Event
 
-FORMAT = 1
+FORMAT = 2
 SUBMITTED = "submitted"
 """The act of rows that hold an AuditEvent of a client's own."""
 
@@ -243,13 +243,13 @@ def _person(person: Person | None) -> dict[str, Any] | None:
     )
 
 
-def _by_patient(entities: Iterable[Entity]) -> dict[str, list[str]]:
-    touched: dict[str, list[str]] = {}
+def _by_patient(entities: Iterable[Entity]) -> dict[str, dict[str, list[str]]]:
+    touched: dict[str, dict[str, list[str]]] = {}
     for entity in entities:
         ref, version = entity.ref, entity.version
-        name = f"{ref.type}/{ref.id}/{version}" if version else f"{ref.type}/{ref.id}"
+        name = f"{ref.id}/{version}" if version else ref.id
         for patient in entity.patients or _NOBODYS:
-            touched.setdefault(patient, []).append(name)
+            touched.setdefault(patient, {}).setdefault(ref.type, []).append(name)
     return touched
 
 
@@ -284,5 +284,5 @@ def _patients(value: str) -> Iterable[str]:
 
 
 def _entry(act: Act) -> dict[str, Any]:
-    outcome = act.error.audit_outcome if act.error else "0"
+    outcome = act.error.audit_outcome if act.error else None
     return _given(act=act.call.act, on=_target(act.call, act.result), outcome=outcome)

@@ -31,15 +31,23 @@ def parts_of(row: Row) -> list[Part]:
     if shape == "token":
         holder = row.get("person", {}).get("resource", "")
         return [Part(act, outcome, holder if holder.startswith("Patient/") else "")]
-    touched: Mapping[str, Sequence[str]] = row.get("touched") or dict.fromkeys(row.get("for") or ("",), ())
+    touched = {patient: _names(found) for patient, found in row.get("touched", {}).items()}
+    touched = touched or dict.fromkeys(row.get("for") or ("",), ())
     if shape == "bundle":
         patients = [patient for patient in touched if patient] or [""]
         return [Part(act, outcome, patient) for patient in patients] + list(_entries(row, touched))
     on = (row["on"],) if "on" in row else ()
-    parts = [Part(act, outcome, patient, tuple(names) if names else on) for patient, names in touched.items()]
+    parts = [Part(act, outcome, patient, names or on) for patient, names in touched.items()]
     if outcome == "8" and "consents" in row and "person" in row and "organization" in row.get("agent", {}):
         parts.extend([Part(DECISION, outcome, part.patient) for part in parts if part.patient])
     return parts
+
+
+def _names(found: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
+    """Return what was touched of one patient's: by type, or in a list as format 1 has it."""
+    if isinstance(found, Mapping):
+        return tuple([f"{kind}/{name}" for kind, names in found.items() for name in names])
+    return tuple(found)
 
 
 def _entries(row: Row, touched: Mapping[str, Sequence[str]]) -> Iterator[Part]:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.audit.entry import entry_of, misfiled, read_entry
 from fhir_dmp.audit.index import index_of
+from fhir_dmp.audit.parts import parts_of
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.ledger import Row
 from tests.unit.audit.world import CALLERS, FAILURES, SUCCESSES, UNPROFILED, row, token, transaction
@@ -88,3 +89,24 @@ def test_what_a_row_is_wrongly_found_by_is_named(change, named):
     event = replace(row(SUCCESSES["read"]), **change)
 
     assert misfiled(entry(event)) == named
+
+
+def of_format_1(body):
+    """Return the row as servers wrote it whose rows held a list of whole names for each patient, and 0 for each entry."""
+    told = codec.loads_object(body)
+    whole = {
+        patient: [f"{kind}/{name}" for kind, names in found.items() for name in names]
+        for patient, found in told.get("touched", {}).items()
+    }
+    entries = [{"outcome": "0", **each} for each in told.get("entries", ())]
+    return {**told, "v": 1, **({"touched": whole} if whole else {}), **({"entries": entries} if entries else {})}
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_a_row_of_format_1_says_what_it_ever_said(act):
+    """What was sealed once is found, counted and shown as before."""
+    now = row(act)
+    before = of_format_1(now.body)
+
+    assert parts_of(before) == parts_of(codec.loads_object(now.body))
+    assert index_of(before) == now.index
