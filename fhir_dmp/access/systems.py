@@ -25,6 +25,9 @@ TASKS = "urn:fhir-dmp:task"
 REVIEW = "emergency-review"
 """The tasks of the record administrator: each access in an emergency is looked at by somebody."""
 
+SERVER = "server"
+"""The role of what the server writes of its own accord; no client is registered for it."""
+
 INSURANCE = "insurance-feed"
 """The insurance keeps identities: it closes a record and opens it again."""
 

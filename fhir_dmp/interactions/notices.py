@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from fhir_dmp.access import systems
 from fhir_dmp.access.consents import reference_of
 from fhir_dmp.access.model import Subject
 from fhir_dmp.access.policy import Policy
@@ -21,7 +22,7 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Change
 
-SERVER = Subject("dmp-server", "server", ())
+SERVER = Subject("dmp-server", systems.SERVER, ())
 """Who writes notices: nobody signs in as it, and no rule permits it anything."""
 
 _CATEGORY = {"system": "http://terminology.hl7.org/CodeSystem/communication-category", "code": "notification"}

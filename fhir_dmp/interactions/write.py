@@ -30,7 +30,7 @@ from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.store.change import NOBODYS, STAMP, Change, Lock, Stored
-from fhir_dmp.store.query import kept
+from fhir_dmp.store.query import Row, kept
 
 _STAMP = STAMP.decode()
 _CONDITIONAL = re.compile(rb'"reference":"([A-Z][A-Za-z]+\?[^"]*)')
@@ -38,6 +38,8 @@ _CONDITIONAL = re.compile(rb'"reference":"([A-Z][A-Za-z]+\?[^"]*)')
 
 _OF_SOMEBODY = re.compile(rb'"reference":"(?:[^"]*/)?Patient/|"resourceType":"(?:Patient|Person|RelatedPerson)"')
 
+_NOTICE = re.compile(r"n[0-9a-f]{40}\Z")
+_REVIEW = f"Task.code={systems.TASKS}|{systems.REVIEW}"
 _SERVER_META = ("versionId", "lastUpdated")
 _SEEING: tuple[Action, ...] = ("read", "update", "delete")
 PATIENTS_OWN = "90"
@@ -78,7 +80,9 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
         raise TooLong(f"A resource may have {env.limits.resource} bytes; this one has {len(body)}.")
     _require_literal(ref, body)
     _require_of_nobody(ref, body)
-    return Change(ref, version, before, body, indexed(ref, before, whole, context, env), only_labels)
+    index = indexed(ref, before, whole, context, env)
+    _require_not_ours(ref, before, index, context)
+    return Change(ref, version, before, body, index, only_labels)
 
 
 def _require_literal(ref: Ref, body: bytes) -> None:
@@ -97,6 +101,16 @@ def _require_of_nobody(ref: Ref, body: bytes) -> None:
     if ref.type in DIRECTORY and _OF_SOMEBODY.search(body):
         text = f"{ref.type} is open to whoever is known: it names no patient and contains none."
         raise Unprocessable(text, expression=ref.type)
+
+
+def _require_not_ours(ref: Ref, before: Stored | None, index: Row, context: Context) -> None:
+    """Refuse what the server alone writes: reviews of emergencies, and ids of notices, by which it knows that somebody was told."""
+    if context.subject is not None and context.subject.role == systems.SERVER:
+        return
+    if before is None and ref.type in ("Communication", "Task") and _NOTICE.match(ref.id):
+        raise Conflict(f"{ref} cannot be used: choose another id.", reasons=("an id of the server's notices",))
+    if _REVIEW in index.get("t", ()) and (before is None or _REVIEW not in before.index.get("t", ())):
+        raise Unprocessable("Reviews of emergencies are written by this server alone.", expression="Task.code")
 
 
 def changed(

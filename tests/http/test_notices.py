@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Call
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.interactions.notices import notice_id
 from fhir_dmp.store.query import EVERYTHING, Eq
 from tests.access_world import NOON, RPPS, Actor, changed, document, observation
 from tests.http.test_choices_of_the_patient import by, say, told
@@ -88,6 +89,34 @@ def test_the_administrator_reviews_emergencies_and_sees_nothing_else(world, item
     assert admin.search("Communication").status == 403
     assert admin.search("Patient").status == 403
     assert "name" not in task["for"]
+
+
+def test_nobody_writes_a_review_for_the_administrator(world, item):
+    """By its code the administrator, who sees no clinical content, would be shown whatever somebody writes, and not find the true ones among it."""
+    forged = {"resourceType": "Task", "status": "requested", "intent": "order", "description": "a grave diagnosis"}
+    code = {"coding": [{"system": "urn:fhir-dmp:task", "code": "emergency-review"}]}
+    made = world.ehr.made(forged)
+    in_emergency(world).read(item)
+
+    assert world.ehr.create({**forged, "code": code}).status == 422
+    assert world.ehr.update(changed(made, code=code)).status == 422
+    assert world.ehr.transaction(
+        {"request": {"method": "POST", "url": "Task"}, "resource": {**forged, "code": code}}
+    ).status == 422  # fmt: skip
+    assert len(letters(world.system("admin-one", "admin"), "Task")) == 1
+
+
+def test_nobody_takes_the_place_of_a_notice_beforehand(world, item):
+    """Who breaks the glass knows their own token, and by it the id of what the holder will be told by: written before, nobody would be told."""
+    cause = "emergency/jti-1"
+    letter = {"resourceType": "Communication", "status": "completed", "subject": {"reference": world.patient}}
+    task = {"resourceType": "Task", "status": "completed", "intent": "order"}
+
+    assert world.ehr.update({**letter, "id": notice_id(f"{cause}/holder")}).status == 409
+    assert world.ehr.update({**task, "id": notice_id(f"{cause}/review")}).status == 409
+    assert in_emergency(world).read(item).status == 200
+    assert len(letters(world.holder())) == 1
+    assert len(letters(world.system("admin-one", "admin"), "Task")) == 1
 
 
 def due(world, role="admin"):
