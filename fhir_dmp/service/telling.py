@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Context
-from fhir_dmp.errors import FhirError
+from fhir_dmp.errors import FhirError, TooMany
 from fhir_dmp.oauth.act import Announce, Kind, TokenAct
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, OAuthError, WrongMethod
 from fhir_dmp.oauth.form import read_form
@@ -22,12 +22,13 @@ _log = structlog.get_logger(__name__)
 class TokenRequest(Struct, frozen=True):
     """A call of an OAuth endpoint as it was sent; nothing of it is parsed.
 
-    ``authorization`` is the header of that name; ``unheard`` tells that some header could not be read.
+    ``body`` is None where nobody had the time to read it; ``authorization`` is the header of that name, ``unheard`` tells that some
+    header could not be read.
     """
 
     method: str
     content_type: str
-    body: bytes
+    body: bytes | None
     authorization: str = ""
     unheard: bool = False
 
@@ -39,8 +40,10 @@ class TokenRequest(Struct, frozen=True):
             raise WrongMethod(f"This endpoint takes {' and '.join(methods)} alone.", (("Allow", ", ".join(methods)),))
 
     def form(self) -> dict[str, str]:
-        """Return the parameters that were posted; raise ``InvalidRequest`` for anything else."""
+        """Return the parameters that were posted; raise ``InvalidRequest`` for anything else, ``TooMany`` where nobody read them."""
         self.require_heard("POST")
+        if self.body is None:
+            raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
         return read_form(self.content_type, self.body)
 
 

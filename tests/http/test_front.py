@@ -16,7 +16,7 @@ from pymongo.synchronous.pool import Connection
 
 from fhir_dmp.errors import TooMany, Unavailable
 from fhir_dmp.fibres import Fibre, own
-from fhir_dmp.http import rsgi
+from fhir_dmp.http import bodies, rsgi
 from fhir_dmp.http.rsgi import READ_AHEAD, Front, environ_of
 from fhir_dmp.store.port import Store
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -323,6 +323,21 @@ def test_a_header_that_cannot_be_read_is_refused_by_each_endpoint_of_tokens_in_i
     assert json.loads(body) == {"error": "invalid_request", "error_description": "A header is not ASCII."}
     [event] = auditor.get("/AuditEvent?date=ge2000&outcome=8").json["entry"]
     assert "invalid_request" in event["resource"]["outcomeDesc"]
+
+
+def test_a_form_that_nobody_has_time_to_read_is_refused_with_its_event(app, front, auditor, monkeypatch):
+    """In the form of the endpoint, with the time to come again: too many bodies of strangers are on their way."""
+    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.05)
+    turns = app.extensions["fhir_dmp.readers"]._strangers
+    while turns.acquire(blocking=False):
+        pass
+    sent = [("content-type", "application/x-www-form-urlencoded"), ("transfer-encoding", "chunked")]
+
+    ((status, headers, body),) = ask(front, (scope("POST", "/oauth/token", sent), [b"grant_type=x"]))
+
+    assert (status, headers["Retry-After"]) == (429, "1")
+    assert json.loads(body)["error"] == "temporarily_unavailable"
+    assert len(auditor.get("/AuditEvent?date=ge2000&subtype=ITI-71&outcome=8").json["entry"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from functools import partial
 
 from flask import Response, request
 from flask_smorest import Blueprint
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, TooManyRequests
 
 from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
@@ -102,8 +102,8 @@ def _sent() -> TokenRequest:
     return TokenRequest(request.method, headers.get("Content-Type", ""), _body(), authorization, unheard)
 
 
-def _body() -> bytes:
-    """Return the body: more than the door takes if it is longer than we read, nothing of one that was cut."""
+def _body() -> bytes | None:
+    """Return the body: more than the door takes if it is longer than we read, nothing of one that was cut, None if its turn never came."""
     request.max_content_length = MOST_BYTES
     try:
         return request.get_data()
@@ -111,6 +111,8 @@ def _body() -> bytes:
         return b" " * (MOST_BYTES + 1)
     except ClientDisconnected:
         return b""
+    except TooManyRequests:
+        return None
 
 
 def _published(body: bytes, media_type: str) -> Response:
