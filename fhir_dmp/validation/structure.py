@@ -12,7 +12,7 @@ from fhir_dmp.definitions.model import Definitions, ElementDef
 from fhir_dmp.errors import Issue
 from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.fhir.xml import DEEPEST
-from fhir_dmp.validation.invariants import broken_by_contained, build_judge
+from fhir_dmp.validation.invariants import build_judge
 from fhir_dmp.validation.primitives import CHECKS, Check
 
 MOST_ISSUES = 100
@@ -147,9 +147,6 @@ class _Validator:
             found.add("invariant", "must not contain resources itself (dom-2)", (path, "contained"))
         around, found.resource = found.resource, tree
         self._object(tree, self._type(name), path, found, outer or tree)
-        if outer is None and isinstance(tree.get("contained"), list):
-            for text in broken_by_contained(tree):
-                found.add("invariant", f"breaks {text}", (path, "contained"))
         found.resource = around
 
     def _object(
