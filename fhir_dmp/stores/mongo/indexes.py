@@ -15,7 +15,7 @@ from fhir_dmp.store.indexes import AddedParam
 from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.documents import Row, prepare_collection
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.store import stored_of
+from fhir_dmp.stores.mongo.stored import stored_of
 
 _RUN = "run"
 _FORM = "form"

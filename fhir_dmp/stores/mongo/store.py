@@ -29,17 +29,19 @@ from fhir_dmp.store.port import EventPart, Found, HistoryPage, Order, Page, Scop
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
-from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_value
+from fhir_dmp.stores.mongo.compile import compile_query, to_value
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS, connected
 from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.flights import Flights
+from fhir_dmp.stores.mongo.history import MongoHistory
 from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import MongoLog
 from fhir_dmp.stores.mongo.months import Months
+from fhir_dmp.stores.mongo.stored import UNSEARCHED, stored_of
 from fhir_dmp.stores.mongo.together import Together
 from fhir_dmp.stores.mongo.users import may_alter_log
 
@@ -47,9 +49,6 @@ SKEW_SECONDS = 1.0
 """The most by which the clocks of two workers are believed to differ."""
 
 _PRESENT = {"del": {"$exists": False}}
-_UNSEARCHED = {"t": 0, "r": 0, "w": 0}
-"""The projection of rows that nobody searches in any more."""
-
 _OF_POLICIES = {"v": 1, "b": 1}
 _NEWEST = "f" * 17
 _Row = dict[str, Any]
@@ -71,7 +70,8 @@ class MongoStore:
         majority = ReadConcern("majority")
         self._current = self.database.get_collection("current", read_concern=majority)
         self._versions = self.database.get_collection("versions", read_concern=majority)
-        self._together = Together(partial(self._fetch, fields=_UNSEARCHED))
+        self._history = MongoHistory(client, self._current, self._versions)
+        self._together = Together(partial(self._fetch, fields=UNSEARCHED))
         self._together_whole = Together(self._fetch)
         self._grants = self.database.get_collection("grants", read_concern=majority)
         self._policies = Together(self._fetch_policies)
@@ -141,7 +141,7 @@ class MongoStore:
     def _find_older(self, ref: Ref, version: int) -> Stored | None:
         with answering():
             row = self._versions.find_one({"_id": f"{ref}/{version}"})
-        return stored_of(row, ref) if row else None
+        return stored_of(row) if row else None
 
     def find_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
         """Return what opens these records, by a query shared with those who wait."""
@@ -168,7 +168,7 @@ class MongoStore:
         wanted = {**_present(query)}
         if page.bound is not None:
             wanted = {"$and": [wanted, {"co": {"$lte": page.bound}}]}
-        fields = {} if page.with_index else _UNSEARCHED
+        fields = {} if page.with_index else UNSEARCHED
         order = _ordered(page.order)
         with answering():
             rows = list(
@@ -215,40 +215,13 @@ class MongoStore:
 
     @offloaded
     def history(self, scope: Scope, page: HistoryPage) -> Found:
-        """Return versions, newest first. ``current`` is read before ``versions``, so that none is missed as it moves."""
-        limit = page.limit + 1
-        rows: dict[str, _Row] = {}
-        with answering():
-            for collection, ids in (
-                (self._current, _current_ids(scope)),
-                (self._versions, _version_ids(scope)),
-            ):
-                wanted = {"$and": [compile_query(scope.allowed), ids, _moments(scope, page)]}
-                fields = {} if page.with_index else _UNSEARCHED
-                found = collection.find(wanted, fields).sort("lu", -1).limit(limit)
-                for row in found.max_time_ms(QUERY_MILLIS):
-                    rows.setdefault(row["lu"], row)
-        newest = sorted(rows.values(), key=lambda row: str(row["lu"]), reverse=True)
-        shown = newest[: page.limit]
-        stored = tuple(stored_of(row, _ref(row)) for row in shown)
-        return Found(stored, len(newest) > page.limit, (shown[-1]["lu"],) if shown else None)
+        """Return versions, newest first."""
+        return self._history.page(scope, page)
 
     @offloaded
     def history_count(self, scope: Scope) -> int:
-        """Return how many versions the scope holds, at one moment: a version that moves meanwhile counts once."""
-        everything = HistoryPage(0)
-        with answering(), self._client.start_session(snapshot=True) as session:
-            return sum(
-                collection.count_documents(
-                    {"$and": [compile_query(scope.allowed), ids, _moments(scope, everything)]},
-                    session=session,
-                    maxTimeMS=QUERY_MILLIS,
-                )
-                for collection, ids in (
-                    (self._current, _current_ids(scope)),
-                    (self._versions, _version_ids(scope)),
-                )
-            )
+        """Return how many versions the scope holds, at one moment."""
+        return self._history.count(scope)
 
     def horizon(self) -> int:
         """Return the moment before which no commit can still appear."""
@@ -381,39 +354,6 @@ def _plain(key: Any) -> Any:
     if isinstance(key, Decimal128):
         return key.to_decimal()
     return int(key) if isinstance(key, Int64) else key
-
-
-def _current_ids(scope: Scope) -> _Row:
-    if scope.id is not None:
-        return {"_id": f"{scope.type}/{scope.id}"}
-    return {"ty": scope.type} if scope.type else {}
-
-
-def _version_ids(scope: Scope) -> _Row:
-    present = {} if scope.at is None else {"un": {"$gte": moment(scope.at + 1)}}
-    if scope.id is not None:
-        return {"_id": {"$gte": f"{scope.type}/{scope.id}/", "$lt": f"{scope.type}/{scope.id}0"}, **present}
-    return {"ty": scope.type, **present} if scope.type else present
-
-
-def _moments(scope: Scope, page: HistoryPage) -> _Row:
-    bounds: _Row = {}
-    if scope.since is not None:
-        bounds["$gte"] = moment(scope.since)
-    if page.before is not None:
-        bounds["$lt"] = page.before
-    return {"lu": bounds} if bounds else {}
-
-
-def _ref(row: _Row) -> Ref:
-    parts = row["_id"].split("/")
-    return Ref(parts[0], parts[1])
-
-
-def stored_of(row: _Row, ref: Ref | None = None) -> Stored:
-    """Return a row of ``current`` or ``versions`` as its users see it; what is left of the row becomes its index."""
-    body = row.pop("b", None)
-    return Stored(ref or _ref(row), row["v"], row["lu"], row["co"], int(row["lu"][:13], 16), body, from_row(row))
 
 
 def _policy(row: _Row) -> PolicyRow:
