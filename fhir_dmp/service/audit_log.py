@@ -23,6 +23,7 @@ from fhir_dmp.audit.parts import event_id, row_of
 from fhir_dmp.audit.render import Opened, render
 from fhir_dmp.audit.scene import View
 from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
+from fhir_dmp.audit.submitted import referred
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
 from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, Refused, TooCostly, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
@@ -82,10 +83,10 @@ def _row(part: EventPart) -> dict[str, Any]:
 
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that takes an AuditEvent of a client's own into the log, for good (ITI-20)."""
-    del grant
     tree = resource_of(call)
     require_valid(_TYPE, tree, env)
     _require_own(tree, context)
+    _require_seen(tree, context, grant, env)
     event = submit(tree, context, env.ids.new(), env.clock.micros())
     if len(event.body) > MOST_BYTES:
         raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
@@ -109,6 +110,17 @@ def _require_own(tree: Mapping[str, Any], context: Context) -> None:
             "source.observer names this server: report what your own system saw.",
             expression="AuditEvent.source.observer",
         )
+
+
+def _require_seen(tree: Mapping[str, Any], context: Context, grant: Grant, env: Env) -> None:
+    """Refuse a person's event about items that they do not see: whether it is masked later would tell if there is one."""
+    if context.subject is None or context.subject.person is None:
+        return
+    named = [ref for entity in tree.get("entity", ()) if (name := referred(entity)) and (ref := _ref(name))]
+    refs = [ref for ref in dict.fromkeys(named) if ref.type != "Patient"]
+    rows = env.store.find_many(refs) if refs else {}
+    if any(ref not in rows or not grant.decide("read", rows[ref].index).permit for ref in refs):
+        raise Unprocessable("It names what you do not see here.", expression="AuditEvent.entity")
 
 
 def _require_record(patients: Iterable[str], context: Context) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from fhir_dmp.call import Call
 from fhir_dmp.oauth.clients import ROLES
+from tests.access_world import consent, document, observation
 from tests.http.test_interactions import PATIENT
 from tests.http.test_narrowed_ways import TAG
 from tests.published import SHARED, examples
@@ -237,3 +238,21 @@ def test_a_person_reports_nothing_of_another_record(world):
     assert [each["agent"][0]["who"] for each in reported if each["recorded"].startswith("2024")] == [
         {"reference": "Practitioner/elsewhere"}
     ]
+
+
+def test_a_person_reports_nothing_about_what_they_do_not_see(world):
+    """What is hidden is masked in the event, and what is absent is not: by an event of one's own one would learn which it is."""
+    world.holder().made(consent(world.patient, "permit"))
+    seen = world.ehr.made(observation(world.patient))["id"]
+    hidden = world.ehr.made(document(world.patient, "MASQUE_PS"))["id"]
+
+    def report(who, ref):
+        return who.create({**SENT, "entity": [{"what": {"reference": world.patient}}, {"what": {"reference": ref}}]})
+
+    doctor = world.professional("1")
+    answers = [report(doctor, f"DocumentReference/{own}") for own in (hidden, "a" * 36)]
+
+    assert answers[0] == answers[1]
+    assert answers[0].status == 422
+    assert report(doctor, f"Observation/{seen}").status == 201
+    assert report(world.ehr, "DocumentReference/elsewhere").status == 201
