@@ -125,9 +125,14 @@ class Granting:
         return Decision(permit=True, reasons=reasons, patients=tuple(document.index.get("pt") or ()))
 
     def _as_its_targets(self, row: Row, decision: Decision, known: Mapping[Ref, Stored] | None = None) -> Decision:
-        """Return the decision for a Provenance: it is seen by who sees all that it is about, which are no others of its kind."""
+        """Return the decision for a Provenance: it is seen by who sees all that it is about, which are no others of its kind, and by its author.
+
+        To its author it tells nothing; if it went away where something is hidden, that would.
+        """
         if not provenances.is_known_what_about(row):
             return Decision(permit=False, reasons=("what it was about is not known",))
+        if not _written_by(row).isdisjoint(self._names):
+            return decision
         refs = targets_of(row)
         found = known if known is not None else self._env.store.find_many(refs) if refs else {}
         for ref in refs:
@@ -143,8 +148,7 @@ class Granting:
         if subject is None or action not in READS or single:
             return
         if call.type in (None, _CONTENT) or call.operation or call.compartment or reaches(call, self._env):
-            names = people.own(subject) if subject.person else systems.own(subject)
-            where = both(Eq("ty", _CONTENT), Not(In("au", tuple(sorted(names)))))
+            where = both(Eq("ty", _CONTENT), Not(In("au", tuple(sorted(self._names)))))
             yield Rule(permit=False, where=where, reason="found by its document")
 
     def _provenances(self, action: Action, rules: tuple[Rule, ...]) -> Iterator[Rule]:
@@ -263,6 +267,14 @@ class Granting:
     def used(self) -> tuple[str, ...]:
         """What opened the records that were touched, for the event."""
         return tuple(self._used)[:_MOST_REASONS]
+
+    @property
+    def _names(self) -> frozenset[str]:
+        """The names under which the caller writes."""
+        subject = self._context.subject
+        if subject is None:
+            return frozenset()
+        return people.own(subject) if subject.person else frozenset(systems.own(subject))
 
     @property
     def _person(self) -> Person | None:

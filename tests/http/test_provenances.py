@@ -105,6 +105,19 @@ def test_the_provenance_of_what_is_hidden_is_as_absent(world, hiding):
         assert "search" in everywhere(reader, provenance, ref)
 
 
+def test_a_provenance_of_ones_own_does_not_tell_whether_something_is_hidden(world):
+    """Whoever writes one about an id and reads it again is answered the same, whether somebody has the id or nobody."""
+    hidden, seen = (world.ehr.made(document(world.patient, *flags))["id"] for flags in (("MASQUE_PS",), ()))
+    doctor, colleague, told = world.professional("2"), world.professional("3", structure="urn:s|3"), []
+    for own in (hidden, "a" * 36):
+        made = doctor.made(about(f"DocumentReference/{own}", f"DocumentReference/{seen}"))["id"]
+        others = made in colleague.search("Provenance").ids
+        told.append((everywhere(doctor, made, f"DocumentReference/{seen}"), others))
+
+    assert told[0][0] == told[1][0] >= {"read", "history", "search", "by target", "brought along"}
+    assert [others for _, others in told] == [False, True]
+
+
 def test_a_past_provenance_is_seen_by_what_it_was_about_then(world):
     """That it is about something else now opens none of its past, by number or in any history."""
     hidden, plain = (world.ehr.made(document(world.patient, *flags))["id"] for flags in (("MASQUE_PS",), ()))
