@@ -118,7 +118,10 @@ def transaction(operations: Operations, call: Call, context: Context, grant: Gra
 
 
 def _change(sheet: Sheet) -> None:
-    """Make the change of every entry that writes, with all references between entries resolved."""
+    """Make the change of every entry that writes, with all references between entries resolved.
+
+    Those that are there already come first: which version of them stays is known when what is made refers to it.
+    """
     context, env, before = sheet.context, sheet.env, sheet.before
     made: set[Ref] = set()
 
@@ -142,6 +145,8 @@ def _change(sheet: Sheet) -> None:
             item.change = next_version(call, tree, found, context, sheet.grant, env)
             item.existing = item.existing or found
             _rely(item, found, sheet)
+            if found is not None and (item.change is None or item.change.stays):
+                sheet.links.make(str(ref), found.version)
         elif method == "PATCH":
             call = replace(item.call, id=ref.id, body=linked(item, sheet))
             item.change = patched(call, before.get(ref), context, sheet.grant, env)
@@ -151,7 +156,7 @@ def _change(sheet: Sheet) -> None:
             item.change = prepare(ref, None, resolved(item, sheet), context, env)
             made.add(ref)
 
-    sheet.each(("DELETE", "POST", "PUT", "PATCH"), change)
+    sheet.each(("DELETE", "PUT", "PATCH", "POST"), change)
 
 
 def _rely(item: Item, found: Stored | None, sheet: Sheet) -> None:

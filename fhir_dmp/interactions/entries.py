@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -80,9 +81,9 @@ _R = TypeVar("_R")
 
 
 def each(items: Iterable[_T], place: Callable[[_T], int], do: Callable[[_T], _R]) -> list[_R]:
-    """Return what ``do`` makes of every item; what is invalid is raised together, each with its place."""
+    """Return what ``do`` makes of every item; what is invalid is raised together, each with its place, by the places."""
     made: list[_R] = []
-    issues: list[Issue] = []
+    issues: list[tuple[int, Issue]] = []
     first: Invalid | None = None
     for item in items:
         try:
@@ -90,11 +91,11 @@ def each(items: Iterable[_T], place: Callable[[_T], int], do: Callable[[_T], _R]
                 made.append(do(item))
         except Invalid as error:
             first = first or error
-            issues.extend(error.issues)
+            issues.extend((place(item), issue) for issue in error.issues)
             if len(issues) >= _MOST_ISSUES:
                 break
     if first is not None:
-        first.issues = tuple(issues[:_MOST_ISSUES])
+        first.issues = tuple(issue for _, issue in sorted(issues, key=itemgetter(0))[:_MOST_ISSUES])
         raise first
     return made
 

@@ -6,7 +6,7 @@ https://hl7.org/fhir/R4/http.html#trules: identities come first, for references 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -82,9 +82,9 @@ class Sheet(Struct):
     rows: dict[int, Row] = field(default_factory=dict)
     asked_before: dict[tuple[str, str], Matched] = field(default_factory=dict)
 
-    def each(self, methods: Iterable[str], do: Callable[[Item], None]) -> None:
-        """Do it for each entry of the methods; what is invalid is raised together, each with its place."""
-        wanted = [item for item in self.items if item.asked.method in methods]
+    def each(self, methods: Sequence[str], do: Callable[[Item], None]) -> None:
+        """Do it for each entry of the methods, one method after the other; what is invalid is raised together, each with its place."""
+        wanted = [item for method in methods for item in self.items if item.asked.method == method]
         each(wanted, lambda item: item.place, do)
 
     def matched(self, item: Item, resource_type: str, criteria: str) -> Matched:

@@ -283,26 +283,28 @@ def test_criteria_of_a_creation_may_say_what_they_are_about(ehr, before):
 
 
 def test_a_reference_to_a_version_is_to_the_one_that_the_transaction_makes(ehr):
-    """Of what is made, updated or found, whichever version was written; what is in no entry stays as it is."""
-    for name in ("old", "found"):
+    """Of what is made, updated, found or left as it is, whichever version was written; what is in no entry stays."""
+    for name in ("old", "same", "found"):
         ehr.put(f"/Patient/{name}", patient(name, id=name))
         ehr.put(f"/Patient/{name}", patient(name, id=name, active=True))
     base = "http://127.0.0.1:8000/fhir"
-    urls = [ONE, f"{base}/Patient/old", TWO, f"{base}/Patient/other"]
+    urls = [ONE, f"{base}/Patient/old", f"{base}/Patient/same", TWO, f"{base}/Patient/other"]
 
     answer = send(
         ehr,
         entry("POST", "Patient", patient("new"), ONE),
-        entry("PUT", "Patient/old", patient("old", id="old", active=False), urls[1]),
-        entry("POST", "Patient", patient("found"), TWO, ifNoneExist=f"identifier={SYSTEM}|found"),
         entry("POST", "Observation", observation(ONE, performer=[{"reference": f"{url}/_history/7"} for url in urls])),
+        entry("PUT", "Patient/old", patient("old", id="old", active=False), urls[1]),
+        entry("PUT", "Patient/same", patient("same", id="same", active=True), urls[2]),
+        entry("POST", "Patient", patient("found"), TWO, ifNoneExist=f"identifier={SYSTEM}|found"),
     )
     made = done(answer)
 
-    stored = ehr.get(f"/Observation/{made_id(made[3])}").json["performer"]
+    stored = ehr.get(f"/Observation/{made_id(made[1])}").json["performer"]
     assert [each["reference"] for each in stored] == [
         f"Patient/{made_id(made[0])}/_history/1",
         "Patient/old/_history/3",
+        "Patient/same/_history/2",
         "Patient/found/_history/2",
         f"{base}/Patient/other/_history/7",
     ]
