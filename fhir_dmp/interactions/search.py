@@ -18,7 +18,7 @@ from fhir_dmp.interactions.subset import subset_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.include import included
 from fhir_dmp.search.model import Request
-from fhir_dmp.search.order import orders
+from fhir_dmp.search.order import beside, orders
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.port import Found, Page
 from fhir_dmp.store.query import And, Eq, In, Query, Scalar, assuming, both, either
@@ -123,12 +123,14 @@ def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> 
         total: int | None = env.store.count(query)
         return listing.searchset(request.used, Found((), more=False), part, total=total, ignored=request.ignored)
     follows = bool(request.includes or request.revincludes)
-    page = Page(request.count, orders(request, env.definitions), listing.after, listing.bound, follows)
+    order = orders(request, env.definitions)
+    page = Page(request.count, order, listing.after, listing.bound, follows)
+    ordered = both(query, beside(call.type, order)) if call.type else query
     found = filled(
         sieve,
         page.limit,
         page.after,
-        lambda limit, after: env.store.search(query, replace(page, limit=limit, after=after)),
+        lambda limit, after: env.store.search(ordered, replace(page, limit=limit, after=after)),
     )
     total = None if request.total == "none" else listing.total(found)
     if request.total == "accurate" and total is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import NotSupported
 from fhir_dmp.search import names
@@ -9,15 +11,31 @@ from fhir_dmp.search.extract import main_date
 from fhir_dmp.search.model import Request, Sort
 from fhir_dmp.search.types import date
 from fhir_dmp.store.port import Order
+from fhir_dmp.store.query import EVERYTHING, Eq, Query, prefix
 
 _FIELDS = {"_id": "_id", "_lastUpdated": "lu"}
 
 
 def orders(request: Request, definitions: Definitions) -> tuple[Order, ...]:
-    """Return the sort keys of a request; creation comes last, and alone if nothing else was asked."""
+    """Return the sort keys of a request; creation comes last, and alone if nothing else was asked.
+
+    Nothing comes behind a key that no two rows share: an index gives the order by that key, and not by another one beside it.
+    """
     main = main_date(definitions.search_params[request.type])
-    keys = tuple(_order(request.type, sort, main.code if main else None, definitions) for sort in request.sort)
-    return (*keys, Order("co"))
+    keys = [_order(request.type, sort, main.code if main else None, definitions) for sort in request.sort]
+    unique = next((place for place, key in enumerate(keys) if key.field in _FIELDS.values()), None)
+    return (*keys, Order("co")) if unique is None else tuple(keys[: unique + 1])
+
+
+def beside(resource_type: str, order: Sequence[Order]) -> Query:
+    """Return what is asked beside the criteria for a type so that an index has the rows of that type, and no others, in the order."""
+    match order[0].field:
+        case "lu":
+            return Eq("ty", resource_type)
+        case "_id":
+            return prefix("_id", f"{resource_type}/")
+        case _:
+            return EVERYTHING
 
 
 def _order(resource_type: str, sort: Sort, main: str | None, definitions: Definitions) -> Order:

@@ -15,7 +15,7 @@ import pytest
 
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.fhir import codec
-from fhir_dmp.search.order import orders
+from fhir_dmp.search.order import beside, orders
 from fhir_dmp.store.port import Page
 from fhir_dmp.store.query import In, both, matches
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_row
@@ -197,8 +197,10 @@ def many(app):
 
 def keys_of_page(server, question, number):
     """Return how many keys and documents the database looked at for a page of the default order."""
-    query, order = query_of("Basic", question), orders(request_of("Basic", question), load())
-    after = (f"{number * PER_PAGE - 1:017x}",) if number else None
+    order = orders(request_of("Basic", question), load())
+    query = both(query_of("Basic", question), beside("Basic", order))
+    last = number * PER_PAGE - 1 if not order[0].descending else MANY - number * PER_PAGE
+    after = (f"Basic/n{last}" if order[0].field == "_id" else f"{last:017x}",) if number else None
     with commands_of(server) as told:
         found = server.store.search(query, Page(PER_PAGE, order, after, bound="f" * 17))
     (command,) = told
@@ -206,13 +208,30 @@ def keys_of_page(server, question, number):
     return command["keysExamined"], command["docsExamined"]
 
 
-@pytest.mark.parametrize("question", ["", "code=a", "code=urn:s|a&created=2024-01-01"])
+@pytest.mark.parametrize(
+    "question",
+    ["", "code=a", "code=urn:s|a&created=2024-01-01", "_sort=_lastUpdated", "code=a&_sort=-_lastUpdated", "_sort=_id"],
+)
 def test_the_two_hundredth_page_costs_no_more_than_the_first(many, question):
     """In keys and documents, not in time."""
     server = many.extensions["fhir_dmp"]
     first, last = keys_of_page(server, question, 0), keys_of_page(server, question, 199)
     assert all(late <= 2 * early for early, late in zip(first, last, strict=True)), (first, last)
     assert max(last) <= 2 * (PER_PAGE + 1)
+
+
+@pytest.mark.parametrize("sort", ["-_lastUpdated", "_lastUpdated", "_id", "-_id"])
+def test_a_sort_of_few_is_read_in_order_among_many(many, sort):
+    """A type of which there are few is not looked for among all others, and all of it is not sorted."""
+    server = many.extensions["fhir_dmp"]
+    index = to_row(extract()("Patient", {"resourceType": "Patient", "active": True}))
+    server.store.database["current"].insert_many(row_of("Patient", number, index) for number in range(300))
+    order = orders(request_of("Patient", f"_sort={sort}"), load())
+    with commands_of(server) as told:
+        found = server.store.search(both(query_of("Patient", "active=true"), beside("Patient", order)), Page(20, order))
+    (command,) = told
+    assert len(found.rows) == 20
+    assert command["docsExamined"] == 21
 
 
 @pytest.mark.parametrize("question", ["", "_sort=-_lastUpdated", "created=2024-01-01", "code=a&_sort=-created"])

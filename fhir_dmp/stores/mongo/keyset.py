@@ -11,13 +11,15 @@ from typing import Any
 
 from fhir_dmp.store.port import Order
 
-_PLAIN = frozenset({"co", "lu", "_id"})
+UNIQUE = frozenset({"co", "lu", "_id"})
+"""Fields that no two rows share; an index gives the order by each of them, as it is."""
+
 Stage = dict[str, Any]
 
 
 def plain_sort(order: Sequence[Order]) -> bool:
     """Tell whether an index can give this order as it is."""
-    return all(each.field in _PLAIN or (each.field == "ds" and each.descending) for each in order)
+    return all(each.field in UNIQUE or (each.field == "ds" and each.descending) for each in order)
 
 
 def after_filter(order: Sequence[Order], after: Sequence[Any]) -> Stage:

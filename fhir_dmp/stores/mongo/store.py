@@ -37,7 +37,7 @@ from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.flights import Flights
 from fhir_dmp.stores.mongo.history import MongoHistory
-from fhir_dmp.stores.mongo.keyset import after_filter, plain_sort, sort_stages
+from fhir_dmp.stores.mongo.keyset import UNIQUE, after_filter, plain_sort, sort_stages
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import MongoLog
 from fhir_dmp.stores.mongo.months import Months
@@ -341,7 +341,7 @@ def _present(query: Query) -> _Row:
 
 
 def _ordered(order: tuple[Order, ...]) -> tuple[Order, ...]:
-    return order if order and order[-1].field == "co" else (*order, Order("co"))
+    return order if order and order[-1].field in UNIQUE else (*order, Order("co"))
 
 
 def _keys(row: _Row, order: tuple[Order, ...]) -> tuple[Any, ...]:

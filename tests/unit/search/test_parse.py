@@ -153,10 +153,13 @@ def test_a_chain_that_passes_through_too_many_is_refused():
     assert asked == [11]
 
 
-def test_sort_keys_follow_the_parameters_and_end_in_creation():
-    """Rows that are equal keep an order of their own."""
-    found = orders(request_of("Patient", "_sort=-_lastUpdated,family,birthdate,_id"), load())
-    assert found == (Order("lu", descending=True), Order("t:Patient.family="), Order("ds"), Order("_id"), Order("co"))
+def test_sort_keys_follow_the_parameters_and_end_in_what_no_two_rows_share():
+    """Rows that are equal keep an order of their own: that of creation, if nothing else was asked that tells them apart."""
+    found = orders(request_of("Patient", "_sort=family,-birthdate"), load())
+    assert found == (Order("t:Patient.family="), Order("ds", descending=True), Order("co"))
+    found = orders(request_of("Patient", "_sort=family,-_lastUpdated,birthdate,_id"), load())
+    assert found == (Order("t:Patient.family="), Order("lu", descending=True))
+    assert orders(request_of("Patient", "_sort=_id,family"), load()) == (Order("_id"),)
     assert orders(request_of("Encounter", "_sort=-length"), load())[0] == Order("r:Encounter.length", descending=True)
     assert orders(request_of("Patient", "_sort=phonetic"), load())[0] == Order("t:Patient.name=")
     with pytest.raises(NotSupported):
