@@ -28,6 +28,7 @@ from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.sheet import READS, RENEWING, Item, Sheet, sheet_of
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import (
+    as_it_stands,
     as_read,
     disclosed,
     entity,
@@ -248,7 +249,7 @@ def _done(item: Item, rows: Mapping[Ref, Stored]) -> Act:
         return Act(item.call, Result(_OUTCOMES[item.change.kind], row.body, row.ref, row.version, row.updated))
     row = item.existing or row
     if item.asked.method != "DELETE" and row is not None:
-        return Act(item.call, Result("ok", row.body, row.ref, row.version, row.updated))
+        return Act(item.call, as_it_stands(row))
     return Act(item.call, Result("no-content", ref=item.ref))
 
 

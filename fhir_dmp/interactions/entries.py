@@ -212,8 +212,9 @@ def answer(act: Act, context: Context, asking: Call) -> Entry:
         return Entry(response={"status": str(error.status), "outcome": outcome(error.issues)})
     result, writes = act.result, act.call.name in WRITES
     response: dict[str, Any] = {"status": STATUS[result.outcome]}
-    if writes and result.ref is not None and result.version is not None and act.call.name != "delete":
-        response["location"] = f"{context.base_url}/{result.ref}/_history/{result.version}"
+    if writes and result.ref is not None and act.call.name != "delete":
+        version = f"/_history/{result.version}" if result.version is not None else ""
+        response["location"] = f"{context.base_url}/{result.ref}{version}"
     if result.version is not None:
         response["etag"] = f'W/"{result.version}"'
     if result.updated is not None:

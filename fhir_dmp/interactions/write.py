@@ -139,11 +139,18 @@ def one_change(change: Change | None, before: Stored | None, locks: tuple[Lock, 
     )
 
 
+def as_it_stands(row: Stored) -> Result:
+    """Return the Result that shows a row; of one that is found and not shown (no body) nothing but where it is."""
+    if row.body is None:
+        return Result("ok", ref=row.ref)
+    return Result("ok", row.body, row.ref, row.version, row.updated)
+
+
 def standing(row: Stored) -> Plan:
     """Return the Plan that changes nothing and answers with what is there already."""
     return Plan(
         changes=(),
-        finish=lambda *_: Result("ok", row.body, row.ref, row.version, row.updated),
+        finish=lambda *_: as_it_stands(row),
         entities=(disclosed(row),),
     )
 

@@ -536,7 +536,7 @@ def test_people_choose_no_ids(world, item):
 
 @pytest.mark.rule("F3", "L7")
 def test_a_laboratory_writes_into_a_record_that_it_finds_by_ins(world):
-    """It learns the id and no more: neither a read nor a conditional create shows the Patient."""
+    """It learns the id and no more: neither a read nor a conditional create shows the Patient, its version, or when it changed."""
     ins = {"system": INS, "value": "279035121518989"}
     patient = world.insurance.made({"resourceType": "Patient", "identifier": [ins], "birthDate": "1980-01-01"})
     lab = world.system("lab-one", "lab", "urn:l|1")
@@ -552,6 +552,9 @@ def test_a_laboratory_writes_into_a_record_that_it_finds_by_ins(world):
     assert made.body["subject"]["reference"] == f"Patient/{patient['id']}"
     again = lab.create({"resourceType": "Patient"}, criteria=named.partition("?")[2])
     assert (again.status, again.body) == (200, {})
+    request = {"method": "POST", "url": "Patient", "ifNoneExist": named.partition("?")[2]}
+    (found,) = lab.transaction({"request": request, "resource": {"resourceType": "Patient"}}).body["entry"]
+    assert found["response"] == {"status": "200 OK", "location": f"{world.server.base_url}/Patient/{patient['id']}"}
     assert lab.read(f"Patient/{patient['id']}").status == 404
     assert lab.search("Patient", "birthdate=1980-01-01").ids == set()
 

@@ -45,7 +45,8 @@ def status_and_headers(call: Call, context: Context, result: Result) -> tuple[in
     if result.updated is not None:
         headers.append(("Last-Modified", formatdate(result.updated // 1_000_000, usegmt=True)))
     if (result.outcome == "created" or call.name == "create") and result.ref is not None:
-        headers.append(("Location", f"{context.base_url}/{result.ref}/_history/{result.version}"))
+        version = f"/_history/{result.version}" if result.version is not None else ""
+        headers.append(("Location", f"{context.base_url}/{result.ref}{version}"))
     return _STATUS[result.outcome], headers
 
 
