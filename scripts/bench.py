@@ -30,7 +30,7 @@ import bench_log
 import bench_person
 import bench_wrk
 import requests
-from bench_loads import LOADS, SEARCHES
+from bench_loads import LATE, LOADS, PAGES, SEARCHES
 from bench_target import Shape, Target, floor, server, unaudited
 from bench_wrk import MIXED, Load
 
@@ -300,8 +300,13 @@ def _machine(options: argparse.Namespace) -> str:
     )
 
 
-RATIOS = {"read": UNAUDITED, "read, consent checked": "read", "patient page, consent narrowed": "patient page"}
-"""What a workload is held against beside the floor: what the log costs a read, and what Consents cost a person's."""
+RATIOS = {
+    "read": UNAUDITED,
+    "read, consent checked": "read",
+    "patient page, consent narrowed": "patient page",
+    **{f"page {LATE}{order}": f"page 1{order}" for order in PAGES},
+}
+"""What a workload is held against beside the floor: what the log costs a read, Consents a person's, and its place a page."""
 
 
 def _medians(measured: Sequence[Row]) -> list[Row]:

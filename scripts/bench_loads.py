@@ -20,17 +20,33 @@ Json = dict[str, Any]
 SEARCHES = ("patient page", "code search", "patient + code + date", "string search", "chain", "$everything")
 """Workloads that should not care how many other patients there are."""
 
-LOADS = ("read", "vread", *SEARCHES, "create", "update", "mixed CRUD", "transaction of 10", "conditional transaction")
+PAGES = {"": "/fhir/Observation?_count=20", ", by change": "/fhir/Observation?_count=20&_sort=-_lastUpdated"}
+"""Lists of which an early page is asked for and a late one, in the default order and in another one."""
+
+LATE = 200
+
+LOADS = (
+    "read",
+    "vread",
+    *SEARCHES,
+    *(f"page {number}{order}" for order in PAGES for number in (1, LATE)),
+    "create",
+    "update",
+    "mixed CRUD",
+    "transaction of 10",
+    "conditional transaction",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the server holds: names of patients and of observations, and one whole observation for each of some."""
+    """What the server holds: names of patients and of observations, one whole observation for each of some, and late pages."""
 
     people: Sequence[str]
     observations: Sequence[str]
     bodies: Sequence[Json]
     families: Sequence[str]
+    late: Mapping[str, str]
 
 
 def held(target: Target) -> Held:
@@ -42,7 +58,17 @@ def held(target: Target) -> Held:
         [f"Observation/{each['id']}" for each in rows],
         rows[:500],
         [family for family, _ in families.most_common(20)],
+        {order: _late(target, path) for order, path in PAGES.items()},
     )
+
+
+def _late(target: Target, path: str) -> str:
+    """Return the path of the late page of a list, or of the last one that it has."""
+    url, headers = target.url + path, target.headers()
+    for _ in range(LATE - 1):
+        page = requests.get(url, headers=headers, timeout=30).json()
+        url = next((link["url"] for link in page["link"] if link["relation"] == "next"), url)
+    return url.removeprefix(target.url)
 
 
 def _pages(target: Target, kind: str, most: int = 5000) -> list[Json]:
@@ -78,6 +104,11 @@ def loads(has: Held, seed: int, first: int) -> list[Load]:
         Load("string search", [f"/fhir/Patient?family={quote(family)}&_count=20" for family in has.families]),
         Load("chain", [f"/fhir/Observation?patient.family={quote(family)}&_count=20" for family in has.families]),
         Load("$everything", [f"/fhir/{name}/$everything?_count=200" for name in has.people]),
+        *(
+            Load(f"page {number}{order}", [path])
+            for order in PAGES
+            for number, path in ((1, PAGES[order]), (LATE, has.late[order]))
+        ),
         Load("create", ["/fhir/Observation"], [_observation(bundle, has.people[0]) for bundle in bundles]),
         Load("update", [f"/fhir/Observation/{each['id']}" for each in has.bodies], [*map(_changed, has.bodies)], "PUT"),
         Load("mixed CRUD", ["/fhir/Observation/"], [_observation(bundle, has.people[0]) for bundle in bundles], MIXED),
