@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.access.kinds import is_misspelt, is_national
+from fhir_dmp.access.kinds import is_misspelt, is_national, rpps
 from fhir_dmp.access.model import Rule
 from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
 from fhir_dmp.clock import micros_of, moment
@@ -38,6 +38,8 @@ _SAYING_MORE = ("OPTIN", "OPTINR", "EMRGONLY")
 """Base policies of v3-ActCode that open more than the provision beside them says."""
 
 _RECIPIENT = "IRCP"
+_TWO = 2
+"""Numbers of the national register that no single person has: who wrote down both would let in one by the name of the other."""
 
 
 class Registry(Struct, frozen=True):
@@ -253,7 +255,10 @@ def _resolved(ref: Ref, registry: Registry) -> Actors:
         return ((str(ref),),)
     if ref.type == "Practitioner":
         numbers = (f"{each['system']}|{each['value']}" for each in _identifiers(registry.find(ref)) if _whole(each))
-        return ((str(ref),), *((each,) for each in dict.fromkeys(numbers) if is_national(each)))
+        national = [each for each in dict.fromkeys(numbers) if is_national(each)]
+        return (
+            ((str(ref),), *((each,) for each in national)) if len(set(filter(None, map(rpps, national)))) < _TWO else ()
+        )
     tree = registry.find(ref) if ref.type in ("Organization", "PractitionerRole", "Group") else None
     if tree is None:
         return ()

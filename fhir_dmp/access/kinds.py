@@ -33,4 +33,12 @@ def is_national(number: str) -> bool:
     return number.startswith((RPPS, NATIONAL))
 
 
+def rpps(number: str) -> str | None:
+    """Return the RPPS number that a national number (``system|value``) is, or holds after an 8; None for one of another register."""
+    value = number.partition("|")[2]
+    if number.startswith(RPPS):
+        return value
+    return value[1:] if number.startswith(f"{NATIONAL}8") else None
+
+
 IS_DIRECTORY = In("ty", DIRECTORY)

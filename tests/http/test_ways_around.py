@@ -181,6 +181,24 @@ HELD = {
 }  # fmt: skip
 
 
+def test_a_practitioner_with_the_numbers_of_two_is_nobody(world, item):
+    """Any system writes the directory down: by the name of one professional another one would be let in. An older number beside is the same person's."""
+    system, older = "urn:oid:1.2.250.1.71.4.2.1", {"system": "urn:oid:1.2.250.1.71.4.2.1", "value": "0759900000"}
+    one, other = ({"system": system, "value": f"8{number}"} for number in ("10001234567", "10009876543"))
+    same = {"system": "https://rpps.esante.gouv.fr", "value": "10001234567"}
+
+    def authorised(*numbers):
+        made = world.ehr.made({"resourceType": "Practitioner", "identifier": list(numbers)})
+        who = f"Practitioner/{made['id']}"
+        return world.holder().create(consent(world.patient, "permit", actors=[who])).status
+
+    assert authorised(one, other) == 422
+    assert world.professional("810009876543").read(item).status == 403
+    assert authorised(one, same, older) == 201
+    assert world.professional("810001234567").read(item).status == 200
+    assert world.professional("810009876543").read(item).status == 403
+
+
 @pytest.mark.parametrize("what", HELD)
 def test_the_directory_holds_nothing_of_a_record(world, what):
     """Whoever is known reads it, whatever the record's holder says, and no trace would tell the holder of it."""
