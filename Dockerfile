@@ -4,14 +4,16 @@
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-# The locked parts first: this layer is made again only when the lock changes.
-COPY requirements.lock ./
+# The locked parts first: this layer is made again only when a lock changes. What builds the package is locked too, and stays out of the image.
+COPY requirements.lock requirements-build.lock ./
 RUN python -m venv /opt/fhir-dmp \
-    && /opt/fhir-dmp/bin/pip install --require-hashes --only-binary :all: -r requirements.lock
+    && /opt/fhir-dmp/bin/pip install --require-hashes --only-binary :all: -r requirements.lock \
+    && python -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements-build.lock
 COPY . .
 # The committed tables must be what the definitions give, or there is no image.
 RUN PYTHONPATH=. /opt/fhir-dmp/bin/python scripts/build_definitions.py --check \
-    && pip wheel --no-deps --wheel-dir /tmp/wheel . \
+    && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/fhir-dmp/bin/pip install --no-deps /tmp/wheel/*.whl \
     && /opt/fhir-dmp/bin/pip check
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import multiprocessing
 import os
 import resource
@@ -58,6 +59,21 @@ def require_port(host: str, port: int) -> None:
         raise PortError(
             f"Port {port} of {host} cannot be listened on ({fault.strerror}): stop what listens there, or give another --port."
         )
+
+
+def reached_at(host: str, port: int) -> str:
+    """Return the URL by which this machine reaches a server that listens there; one that listens everywhere is on the loopback too."""
+    if listens_everywhere(host):
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listens_everywhere(host: str) -> bool:
+    """Tell whether that is no address of its own, but all that the machine has."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _refused(host: str, port: int) -> OSError | None:

@@ -11,7 +11,7 @@ import click
 from fhir_dmp.app.running import Running, open_server, telling_metrics
 from fhir_dmp.cli.common import advance, out, progress_bar, reported, settings_of, with_address, with_data_dir
 from fhir_dmp.demo.people import LOGINS, PASSWORD, TOTP
-from fhir_dmp.serve import require_port
+from fhir_dmp.serve import reached_at, require_port
 from fhir_dmp.serve import serve as run_server
 
 
@@ -33,7 +33,7 @@ def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir:
     """  # noqa: D301 - click leaves the lines of a paragraph alone that begins with this character
     settings = settings_of(data_dir)
     require_port(host, port)
-    with Running.start(settings, f"http://{host}:{port}") as running:
+    with Running.start(settings, reached_at(host, port)) as running:
         from fhir_dmp.service.demo import BUNDLES, prepare_demo  # noqa: PLC0415 - it is loaded while the database starts
 
         notice = running.wait()
@@ -42,13 +42,12 @@ def demo(host: str, port: int, workers: int, patients: int, seed: int, data_dir:
         with open_server(running.settings) as server, progress_bar() as bar:
             task = bar.add_task("Loading patients", total=patients + BUNDLES)
             prepare_demo(server, patients, seed, lambda outcome: advance(bar, task, outcome))
-        _tell(host, port, settings.data_dir)
+        _tell(reached_at(host, port), settings.data_dir)
         with telling_metrics(running.settings):
             run_server(running.settings, host=host, port=port, workers=workers)
 
 
-def _tell(host: str, port: int, data_dir: Path) -> None:
-    base = f"http://{host}:{port}"
+def _tell(base: str, data_dir: Path) -> None:
     token = shlex.join([*_this_program(), "token", "demo-ehr", "--data-dir", str(data_dir.absolute())])
     bearer = 'curl -H "Authorization: Bearer $TOKEN"'
     out.print(f"\nOpen      {base}/docs", f"Metadata  {base}/fhir/metadata", sep="\n")

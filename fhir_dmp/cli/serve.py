@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from fhir_dmp.app.running import Running, telling_metrics
-from fhir_dmp.cli.common import reported, settings_of, with_address, with_data_dir
-from fhir_dmp.serve import require_port
+from fhir_dmp.cli.common import err, reported, settings_of, with_address, with_data_dir
+from fhir_dmp.serve import listens_everywhere, reached_at, require_port
 from fhir_dmp.serve import serve as run_server
 
 
@@ -23,7 +23,12 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     """
     settings = settings_of(data_dir)
     require_port(host, port)
-    with Running.start(settings, f"http://{host}:{port}") as running:
+    here = reached_at(host, port)
+    if listens_everywhere(host) and not settings.public_url:
+        err.print(
+            f"Clients are told {here}, which others do not reach: set DMP_PUBLIC_URL to where they reach this server."
+        )
+    with Running.start(settings, here) as running:
         from fhir_dmp.app.fitness import require_fit  # noqa: PLC0415 - it is loaded while the database starts
 
         running.wait()

@@ -7,12 +7,14 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 
 import pytest
 
 from tests.architecture.tree import ROOT, name
 
 LOCK = (ROOT / "requirements.lock").read_text()
+BUILD_LOCK = (ROOT / "requirements-build.lock").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 SCRIPTS = sorted(
     path for path in [*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run"] if path.is_file() and not path.suffix
@@ -50,13 +52,23 @@ def test_the_lock_holds_all_that_the_server_needs():
     assert needed <= locked
 
 
-def test_each_locked_part_is_pinned_by_its_hash_and_names_no_host():
+@pytest.mark.parametrize("lock", [LOCK, BUILD_LOCK], ids=["served", "build"])
+def test_each_locked_part_is_pinned_by_its_hash_and_names_no_host(lock):
     """The image takes the same bytes from whichever index it is built with."""
-    parts = re.split(r"\n(?=[A-Za-z0-9])", LOCK)[1:]
+    parts = re.split(r"\n(?=[A-Za-z0-9])", lock)[1:]
 
     assert parts
     assert all("--hash=sha256:" in part for part in parts)
-    assert "://" not in LOCK
+    assert "://" not in lock
+
+
+def test_what_builds_the_package_is_locked_as_well():
+    """Its code runs while the image is built: pip fetches none of it by itself."""
+    builders = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+
+    assert {_plain(each) for each in builders} == set(re.findall(r"^([a-z][^=\s]*)==", BUILD_LOCK, re.MULTILINE))
+    assert "-r requirements-build.lock" in DOCKERFILE
+    assert "--no-build-isolation" in DOCKERFILE
 
 
 def test_programs_from_npm_are_pinned_by_their_hash_and_name_no_host():

@@ -80,6 +80,15 @@ def test_a_folder_that_cannot_be_is_told_with_its_option(tmp_path):
     assert "--data-dir" in said
 
 
+def test_a_server_on_all_addresses_says_which_setting_tells_its_own(tmp_path):
+    """Tokens and links are made for the address that clients reach, which nobody can know here."""
+    (tmp_path / "file").touch()
+    words = ["serve", "--host", "0.0.0.0", "--port", str(free_port()), "--data-dir", str(tmp_path / "file" / "data")]
+
+    assert "set DMP_PUBLIC_URL" in CliRunner().invoke(main, words).output
+    assert "DMP_PUBLIC_URL" not in CliRunner().invoke(main, words, env={"DMP_PUBLIC_URL": "https://x.example"}).output
+
+
 def test_a_standalone_database_is_refused_with_the_reason(tmp_path, standalone):
     """Why a replica set, and how one is made."""
     said = _refused(["client", "list", "--data-dir", str(tmp_path)], DMP_MONGODB_URI=standalone)
