@@ -368,11 +368,16 @@ def consent_rules(
 def untold_rules(
     entry: Entry, names: frozenset[str], purpose: str, now: datetime, *, named_only: bool = False
 ) -> Iterator[Rule]:
-    """Yield the refusal of a Consent to those from whom it withholds items: it names them, and would tell that they are there."""
+    """Yield the refusal of a Consent to those from whom it withholds something, and of one that names items to whom it opens none.
+
+    It would tell that they are there: to those from whom it hides them, and to those from whom a label or another Consent does.
+    """
     root = entry.provision
     told = (root, *root.exceptions) if root is not None else ()
-    met = (each for each in told if not each.permit and each.data != Data())
-    if any(_applies(each, names, purpose, now, named_only=named_only) for each in met):
+    met = [each for each in told if _applies(each, names, purpose, now, named_only=named_only)]
+    withholds = any(not each.permit and each.data != Data() for each in met)
+    names_items = any(each.data.instances for each in told)
+    if withholds or (names_items and not any(each.permit and each.data.instances for each in met)):
         where = Or((Eq("_id", entry.source), prefix("_id", f"{entry.source}/")))
         yield Rule(permit=False, where=where, reason=f"{entry.name}: it tells what it withholds")
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from fhir_dmp.call import Call
 from fhir_dmp.interactions import vread
 from tests.access_world import INS, NOON, RPPS, Actor, changed, consent, document, observation
+from tests.http.test_hidden_is_absent import RESTRICTED
 
 
 @pytest.fixture
@@ -350,14 +351,14 @@ def test_a_past_version_is_judged_by_what_it_keeps(world, monkeypatch):
 
 @pytest.mark.parametrize("within", [False, True], ids=["a denial", "an exception to a permission"])
 def test_a_consent_is_not_told_to_those_from_whom_it_withholds_something(world, within):
-    """It names the item: by it they would learn that there is what looks absent to them on every other way. Others, and its author, see it."""
-    item = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+    """By it they would learn that there is what looks absent to them on every other way. Others, and its author, see it."""
+    world.ehr.made(observation(world.patient, meta={"security": [RESTRICTED]}))
     names = [f"{RPPS}|1", "urn:s|2"]
     world.holder().made(consent(world.patient, "permit", actors=[*names, f"{RPPS}|2"]))
-    data = {"data": [of("instance", item)]}
-    withheld = consent(world.patient, "deny", actors=names, **data)
+    withheld = consent(world.patient, "deny", actors=names, securityLabel=[RESTRICTED])
     if within:
-        withheld = consent(world.patient, "permit", actors=names, provision=[{"type": "deny", **data}])
+        denial = {"type": "deny", "securityLabel": [RESTRICTED]}
+        withheld = consent(world.patient, "permit", actors=names, provision=[denial])
     made = world.holder().made(withheld)
     callers = (
         *(world.professional("1"), world.system("ehr-two", "ehr", "urn:s|2")),
@@ -368,6 +369,18 @@ def test_a_consent_is_not_told_to_those_from_whom_it_withholds_something(world, 
 
     assert before == [{False}, {False}, {True}, {True}]
     assert [shows(caller, world.patient, made["id"]) for caller in callers] == [{True}] * 4
+
+
+@pytest.mark.parametrize("kind", ["deny", "permit"])
+def test_a_consent_that_names_items_is_told_to_those_to_whom_it_opens_them(world, kind):
+    """A label may hide from others what it names, and its being accepted says that it is there."""
+    item = f"DocumentReference/{world.ehr.made(document(world.patient))['id']}"
+    world.holder().made(consent(world.patient, "permit"))
+    made = world.holder().made(consent(world.patient, kind, actors=[f"{RPPS}|1"], data=[of("instance", item)]))
+    callers = (world.professional("1"), world.professional("2"), world.system("ehr-two", "ehr", "urn:s|2"))
+
+    assert [shows(caller, world.patient, made["id"]) for caller in callers] == [{kind == "permit"}, {False}, {False}]
+    assert shows(world.holder(), world.patient, made["id"]) == {True}
 
 
 def shows(caller, patient, own):
