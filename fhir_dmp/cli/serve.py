@@ -26,7 +26,8 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     here = reached_at(host, port)
     if listens_everywhere(host) and not settings.public_url:
         err.print(
-            f"Clients are told {here}, which others do not reach: set DMP_PUBLIC_URL to where they reach this server."
+            f"Clients are told {here}, which others do not reach: set DMP_PUBLIC_URL to where they reach this server.",
+            soft_wrap=True,
         )
     with Running.start(settings, here) as running:
         from fhir_dmp.app.fitness import require_fit  # noqa: PLC0415 - it is loaded while the database starts
