@@ -77,6 +77,19 @@ def test_a_mongod_that_was_killed_comes_back_on_its_port_with_its_data(folder):
     assert _notes(second) == ["before"]
 
 
+def test_what_is_asked_stays_out_of_the_log_of_mongod(folder):
+    """By itself it writes down whole queries that took a tenth of a second, with the names that they ask for."""
+    database = Embedded.ensure(folder)
+    _note(database, "here")
+
+    with pymongo.MongoClient(database.uri) as client:
+        slow = {"$expr": {"$function": {"body": "function() { sleep(300); return true }", "args": [], "lang": "js"}}}
+        found = list(client["notes"]["notes"].find({"$nor": [{"name": "Martin-Dubois"}], **slow}))
+
+    assert [row["_id"] for row in found] == ["here"]
+    assert "Martin-Dubois" not in Folder(folder).log.read_text()
+
+
 def test_a_mongod_that_dies_while_it_is_waited_for_is_started_again(folder, monkeypatch):
     """Whoever found it running a moment ago does not wait for it in vain."""
     found, ensure = [], mongod.ensure

@@ -45,6 +45,23 @@ _SHARE = 8
 _LEAST_CACHE, _MOST_CACHE = 0.25, 2.0
 """Its bounds, in GB: MongoDB takes no less than the first, and the machine has others to serve."""
 
+EVICTION = (
+    "eviction_dirty_target=20,eviction_dirty_trigger=40,eviction_updates_target=10,eviction_updates_trigger=20,"
+    "eviction=(threads_min=1,threads_max=2)"
+)
+"""When changed pages are written before the next checkpoint comes to them, in percent of the cache.
+
+https://source.wiredtiger.com/develop/tune_cache.html. By default that begins at 5 and, for changes alone, at 2.5 percent: under a load of writes
+a quarter of the database's time goes to pages that are written, kept, changed and written again (measured; 195 conditional transactions a
+second in place of 159, 958 mixed requests in place of 879).
+"""
+
+NEVER_SLOW = str(2**31 - 1)
+"""Milliseconds above which mongod writes what was asked into its log: a query names people and what they have.
+
+One that runs out of its time is written there all the same, in a file that its owner alone reads.
+"""
+
 OWNER = "fhir_dmp"
 """The user who may do everything, and makes the others."""
 
@@ -193,9 +210,11 @@ def start(folder: Folder) -> Place:
         *("--dbpath", folder.data, "--port", str(port), "--bind_ip", "127.0.0.1"),
         *("--replSet", "rs0", "--keyFile", folder.key_file, "--oplogSize", "512"),
         *("--wiredTigerCacheSizeGB", f"{cache_gb(_memory()):.2f}", "--networkMessageCompressors", "disabled"),
+        *("--wiredTigerEngineConfigString", EVICTION),
         *("--logpath", folder.log, "--logappend", "--quiet", "--fork", "--pidfilepath", folder.pid_file),
         *_sockets(folder),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        *("--slowms", NEVER_SLOW),
     ]
     try:
         done = subprocess.run(  # noqa: S603 - a mongod that we found
