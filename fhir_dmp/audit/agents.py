@@ -59,7 +59,7 @@ def _host(scene: Scene) -> dict[str, Any]:
     }
     if scene.kind.shape == "decision":
         return host
-    consents = [f"{scene.base_url}/{versioned(name)}" for name in scene.row.get("consents", ())]
+    consents = [f"{scene.base_url}/{versioned(name)}" for name in scene.consents]
     if consents:
         host["policy"] = consents
     return {**host, "network": {"address": scene.base_url, "type": "5"}}

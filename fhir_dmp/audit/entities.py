@@ -33,8 +33,9 @@ def entities(scene: Scene) -> Iterator[dict[str, Any]]:
     elif kind.shape == "token":
         yield _token_request(scene)
     elif kind.shape == "decision":
-        for name in scene.row.get("consents", ()):
-            yield {"what": {"reference": versioned(name)}, "type": codes.CONSENT}
+        for name in scene.decided_by:
+            what = {"reference": versioned(name)} if name in scene.consents else MASKED
+            yield {"what": what, "type": codes.CONSENT}
     else:
         yield from _told(scene)
     if "requestId" in scene.row and kind.shape not in ("token", "decision"):

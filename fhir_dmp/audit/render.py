@@ -132,7 +132,8 @@ def _described(scene: Scene) -> str:
     if "error" in row and (part.outcome != "0" or scene.kind.shape == "decision"):
         words.append(" ".join(str(value) for value in row["error"].values()))
     absent = scene.in_vain and row.get("error", {}).get("status") == _ABSENT
-    if part.outcome != "0" and not absent and all(scene.view.sees(unversioned(name)) for name in part.names):
+    known = all(scene.view.sees(unversioned(name)) for name in (*part.names, *scene.decided_by))
+    if part.outcome != "0" and not absent and known:
         words.extend(row.get("why", ()))
     if "reason" in scene.said:
         words.append(f"motif: {scene.said['reason']}")

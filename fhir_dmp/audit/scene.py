@@ -74,12 +74,22 @@ class Scene(Struct, frozen=True):
     def hides(self) -> bool:
         """Tell whether something is left out that the row or what lies beside it tells."""
         sealed = "sealed" in self.row and not self.said
-        return sealed or len(self.shown) < len(self.part.names)
+        return sealed or len(self.shown) < len(self.part.names) or len(self.consents) < len(self.decided_by)
 
     @property
     def shown(self) -> tuple[str, ...]:
         """Return the versions that this reader may know of."""
         return tuple(name for name in self.part.names if self.in_vain or self.view.sees(unversioned(name)))
+
+    @property
+    def decided_by(self) -> tuple[str, ...]:
+        """The Consents that decided."""
+        return tuple(self.row.get("consents", ()))
+
+    @property
+    def consents(self) -> tuple[str, ...]:
+        """Return those of them that this reader may know of: what a minor has said in secret is told to no representative."""
+        return tuple(name for name in self.decided_by if self.view.sees(unversioned(name)))
 
     @property
     def in_vain(self) -> bool:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from fhir_dmp.access.model import Action, Person
 from fhir_dmp.access.policy import Entry, Policy
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.errors import Invalid, Refused, Unprocessable
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES, with_flags
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, local, parse_literal
 from fhir_dmp.interactions.write import entity, prepare
@@ -31,6 +34,7 @@ def asking(
     call: Call,
     context: Context,
     grant: Grant,
+    env: Env,
     *,
     may: Sequence[str] = HOLDERS,
     scope: Action = "create",
@@ -39,7 +43,7 @@ def asking(
     """Return who asks and what opens the record that the call names.
 
     Raises ``Refused`` unless the token has the ``scope`` on all Consents, is a person's, of a kind that may, and for this record; and for a
-    record that is closed, unless the operation is about that (``closed``).
+    record that is closed, unless the operation is about that (``closed``). What a minor has said in secret is kept from representatives.
     """
     require_scope(context.subject, "Consent", scope, whole=True)
     person = context.subject.person if context.subject else None
@@ -48,7 +52,22 @@ def asking(
     policy, _ = grant.policy(str(call.ref))
     if policy.closing is not None and not closed:
         raise Refused("This record is closed.", reasons=(f"{policy.closing.name}: the record is closed",))
-    return person, policy
+    return person, _open_part(policy, env) if person.kind == "representative" else policy
+
+
+def _open_part(policy: Policy, env: Env) -> Policy:
+    """Return the policy without what is hidden from representatives."""
+    secret = hidden_from_representatives([entry.source for entry in policy.entries], env)
+    return replace(policy, entries=tuple(entry for entry in policy.entries if entry.source not in secret))
+
+
+def hidden_from_representatives(sources: Iterable[str], env: Env) -> frozenset[str]:
+    """Return those of the resources (``Type/id``) whose label hides them from who represents the holder."""
+    refs = [literal.ref for source in sources if (literal := parse_literal(source))]
+    found = env.store.find_many(tuple(dict.fromkeys(refs))) if refs else {}
+    return frozenset(
+        str(ref) for ref, row in found.items() if HIDDEN_FROM_REPRESENTATIVES in (row.index.get("sec") or ())
+    )
 
 
 def actor_of(call: Call, context: Context) -> dict[str, Any]:
@@ -93,7 +112,7 @@ def consent(
         provision["actor"] = [{"role": {"coding": [_RECIPIENT]}, "reference": actor}]
     if purpose is not None:
         provision["purpose"] = [{"system": ACT_REASON, "code": purpose}]
-    tree = {
+    tree: dict[str, Any] = {
         "resourceType": "Consent",
         "meta": {"profile": [_PCF]},
         "status": "active",
@@ -107,6 +126,9 @@ def consent(
         "policy": [{"uri": f"urn:fhir-dmp:matrix:{env.definitions.matrix.version}"}],
         "provision": provision,
     }
+    person = context.subject.person if context.subject else None
+    if person is not None and person.secret:
+        tree = with_flags(tree, frozenset((HIDDEN_FROM_REPRESENTATIVES,)))
     return prepare(Ref("Consent", env.ids.new()), None, tree, context, env)
 
 

@@ -18,6 +18,7 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.access.policy import Policy
 from fhir_dmp.access.systems import REVIEW, TASKS
 from fhir_dmp.call import Context, Env
+from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES, with_flags
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Change
@@ -40,9 +41,11 @@ def untold(causes: Sequence[str], env: Env) -> list[str]:
     return [cause for cause, ref in refs.items() if ref not in known]
 
 
-def notice(cause: str, patient: str, to: Mapping[str, Any], words: str, context: Context, env: Env) -> Change:
-    """Return the Change that writes the notice ``words`` about ``cause`` to a reference."""
-    tree = {
+def notice(
+    cause: str, patient: str, to: Mapping[str, Any], words: str, context: Context, env: Env, *, secret: bool = False
+) -> Change:
+    """Return the Change that writes the notice ``words`` about ``cause`` to a reference; a ``secret`` one is told to no representative."""
+    tree: dict[str, Any] = {
         "resourceType": "Communication",
         "status": "completed",
         "category": [{"coding": [_CATEGORY]}],
@@ -51,6 +54,8 @@ def notice(cause: str, patient: str, to: Mapping[str, Any], words: str, context:
         "sent": context.now.isoformat(timespec="seconds"),
         "payload": [{"contentString": words}],
     }
+    if secret:
+        tree = with_flags(tree, frozenset((HIDDEN_FROM_REPRESENTATIVES,)))
     return _written(Ref("Communication", notice_id(cause)), tree, context, env)
 
 

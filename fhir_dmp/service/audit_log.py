@@ -233,6 +233,7 @@ def _rendered(parts: Iterable[EventPart], context: Context, grant: Grant, env: E
     parts = tuple(parts)
     rows = {part.event.id: Opened.of(part.event) for part in parts}
     names = {name for part in parts for name in rows[part.event.id].parts[part.number - 1].names}
+    names.update(name for row in rows.values() for name in row.row.get("consents", ()))
     view = _view(names, context, grant, env)
     return [render(rows[part.event.id], part.number, context.base_url, _own(view, part, context)) for part in parts]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from tests.access_world import changed, consent, observation
+from tests.access_world import NOON, RPPS, Actor, changed, consent, document, observation
+from tests.http.test_choices_of_the_patient import by, say, told
+from tests.http.test_notices import due
 
 BORN, EVE = "2009-03-01", datetime(2027, 2, 28, 22, 59, tzinfo=UTC)
 """The minute before midnight in Paris."""
@@ -52,6 +56,74 @@ def test_a_parent_acts_until_the_day_of_majority(world, item, code):
     assert (father.read(item).status, father.search("Observation").status) == (403, 403)
     assert father.create(consent(world.patient, "permit", actors=["Practitioner/p1"])).status == 403
     assert world.holder().read(item).status == 200
+
+
+@pytest.fixture
+def minor(world):
+    """The holder, who signed in without the parents' knowledge."""
+    subject = world.holder().subject
+    return Actor(world, replace(subject, person=replace(subject.person, secret=True)))
+
+
+@pytest.fixture
+def father(world):
+    """Who acts for the holder."""
+    return world.representative(f"RelatedPerson/{related(world, FATHER)['id']}")
+
+
+def words(answer):
+    """Return all that an answer says."""
+    return json.dumps([answer.status, answer.text, answer.body])
+
+
+@pytest.mark.rule("L14", "F10", "F11")
+def test_what_a_minor_says_in_secret_is_not_told_to_parents_by_their_own_choices(world, item, minor, father):
+    """Whom the minor lets in stands in no list of theirs, and is neither counted nor ended by what they say of the same doctor."""
+    made = told(say(minor, "authorize", actor=by("7")), "consent")["reference"]
+    secret = world.holder().read(made).body
+    lists = [words(say(who, "access-list")) for who in (father, world.holder())]
+    ended = say(father, "revoke", actor=by("7"))
+    again = say(father, "authorize", actor=by("7"), until="2026-12-01")
+    say(father, "revoke", actor=by("7"))
+
+    assert [each["code"] for each in secret["meta"]["security"]] == ["INVISIBLE_REPRESENTANTS_LEGAUX"]
+    assert [made in each for each in lists] == [False, True]
+    assert f"{RPPS}|7" not in lists[0]
+    assert told(ended, "ended") == 0
+    assert made not in words(again)
+    assert world.holder().read(made).body["status"] == "active"
+    assert world.professional("7").read(item).status == 200
+
+
+@pytest.mark.rule("L14", "F11")
+def test_the_traces_of_a_doctor_tell_parents_of_no_consent_that_was_said_in_secret(world, item, minor, father):
+    """That the doctor was there is told, and not by what: neither what let them in nor, of another, what kept them out."""
+    made = told(say(minor, "authorize", actor=by("7")), "consent")["reference"]
+    blocked = told(say(minor, "block", actor=by("8")), "consent")["reference"]
+    world.professional("7").read(item)
+    world.professional("8").read(item)
+    by_father, by_holder = (words(who.search("AuditEvent")) for who in (father, world.holder()))
+
+    for ref, number in ((made, "7"), (blocked, "8")):
+        assert ref in by_holder
+        assert ref not in by_father
+        assert f'"value": "{number}"' in by_father
+
+
+@pytest.mark.rule("L14", "L13")
+def test_a_notice_of_what_is_hidden_from_parents_is_hidden_from_them(world, minor, father):
+    """That a secret authorisation ends, or that something waits to be announced which parents will not see, is told to the minor alone."""
+    end = (NOON + timedelta(days=20)).date().isoformat()
+    say(minor, "authorize", actor=by("7"), until=end)
+    say(world.holder(), "authorize", actor=by("6"), until=end)
+    world.professional("2").made(document(world.patient, "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX"))
+    world.professional("2").made(document(world.patient, "INVISIBLE_PATIENT"))
+    world.clock.set(NOON + timedelta(days=15))
+
+    assert told(due(world), "written") == 4
+    assert len(world.holder().search("Communication").ids) == 4
+    assert len(father.search("Communication").ids) == 2
+    assert f"{RPPS}|7" not in words(father.search("Communication"))
 
 
 @pytest.mark.rule("L23")

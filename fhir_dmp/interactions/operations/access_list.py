@@ -19,8 +19,7 @@ _Row = tuple[str, tuple[str, ...], Period, bool]
 
 def access_list(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one parameter ``access`` for each choice, team member, doctor and representative that holds now or will."""
-    del env
-    _, policy = asking(call, context, grant, scope="search", closed=True)
+    _, policy = asking(call, context, grant, env, scope="search", closed=True)
     now = micros_of(context.now)
     lines: list[_Line] = [("closed", "boolean", policy.closing is not None)]
     for entry in policy.entries:

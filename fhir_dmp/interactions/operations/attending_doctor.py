@@ -18,7 +18,7 @@ from fhir_dmp.store.change import Stored
 
 def attending_doctor(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that makes the actor the attending doctor; without one there is none any more."""
-    _, policy = asking(call, context, grant)
+    _, policy = asking(call, context, grant, env)
     actor: dict[str, Any] | None = None
     if call.parameters.all("actor"):
         actor = actor_of(call, context)

@@ -30,7 +30,7 @@ from fhir_dmp.settings import Readings
 
 def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan of the authorisation; an earlier one for the same actor ends, but for the holder's own where this one is declared."""
-    person, policy = asking(call, context, grant, may=(*HOLDERS, "professional"))
+    person, policy = asking(call, context, grant, env, may=(*HOLDERS, "professional"))
     actor = actor_of(call, context)
     name = name_of(actor)
     require_unblocked(policy, name)

@@ -12,7 +12,7 @@ from fhir_dmp.interactions.choices import actor_of, answered, asking, choices, c
 
 def block(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan of the block; one that stands already stays, and authorisations of the same actor end."""
-    _, policy = asking(call, context, grant)
+    _, policy = asking(call, context, grant, env)
     actor = actor_of(call, context)
     name = name_of(actor)
     changes = ended(choices(policy, permit=True, name=name), context, env)
@@ -23,6 +23,6 @@ def block(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 def unblock(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that ends the block; who was blocked needs an authorisation as before it."""
-    _, policy = asking(call, context, grant)
+    _, policy = asking(call, context, grant, env)
     changes = ended(choices(policy, permit=False, name=name_of(actor_of(call, context))), context, env)
     return answered(changes, ("blocked", "boolean", False))

@@ -21,7 +21,7 @@ CLOSING = "https://interop.esante.gouv.fr/ig/fhir/dmp/StructureDefinition/dmp-fe
 
 def close(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that closes the record."""
-    asking(call, context, grant)
+    asking(call, context, grant, env)
     why = str(call.parameters.value("reason") or "").strip()[:500]
     parts = [{"url": "dateFermeture", "valueDateTime": context.now.isoformat(timespec="seconds")}]
     if why:
@@ -35,7 +35,7 @@ def close(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 def reopen(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that opens the record again, as it was; refuse it where what was closed stays closed."""
-    _, policy = asking(call, context, grant, closed=True)
+    _, policy = asking(call, context, grant, env, closed=True)
     if not env.readings.reopening:
         raise Refused("A record that was closed is not opened again here.", reasons=("reopening",))
     if policy.closing is None:

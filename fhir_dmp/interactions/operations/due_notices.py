@@ -16,6 +16,7 @@ from fhir_dmp.errors import Refused
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER
 from fhir_dmp.fhir.parameters import write
+from fhir_dmp.interactions.choices import hidden_from_representatives
 from fhir_dmp.interactions.notices import notice, untold
 from fhir_dmp.interactions.write import entity
 from fhir_dmp.store.change import Stored
@@ -31,7 +32,8 @@ MOST = 100
 _PAGE = 500
 _UPDATED = "Votre dossier a été mis à jour. Consultez le professionnel qui vous suit : il vous présentera cet élément."
 _ENDS = "L’autorisation d’accès donnée à {who} prend fin le {day}. Vous pouvez la renouveler."
-_Due = tuple[str, str, str]
+_Due = tuple[str, str, str, str]
+"""Cause, record, words, and what it is about: where that is hidden from representatives, so is the notice."""
 
 
 def due_notices(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
@@ -40,8 +42,10 @@ def due_notices(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     if context.subject is None or context.subject.person is not None or context.subject.role != "admin":
         raise Refused("Notices are written by the administrator of records.", reasons=("role",))
     due = list(_untold(context, env))
+    secret = hidden_from_representatives([source for _, _, _, source in due], env)
     changes = tuple(
-        notice(cause, patient, {"reference": patient}, words, context, env) for cause, patient, words in due
+        notice(cause, patient, {"reference": patient}, words, context, env, secret=source in secret)
+        for cause, patient, words, source in due
     )
 
     def finish(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
@@ -54,7 +58,7 @@ def due_notices(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 def _untold(context: Context, env: Env) -> Iterator[_Due]:
     found = 0
     for some in (*_pages(_hidden(context, env)), *_pages(_ending(context, env))):
-        fresh = set(untold([cause for cause, _, _ in some], env))
+        fresh = set(untold([cause for cause, *_ in some], env))
         for each in some:
             if each[0] in fresh and found < MOST:
                 found += 1
@@ -81,7 +85,7 @@ def _hidden(context: Context, env: Env) -> Iterator[_Due]:
         page = env.store.search(query, Page(_PAGE, after=after))
         for row in page.rows:
             for patient in row.index.get("pt") or ():
-                yield f"hidden/{row.ref}/{patient}", patient, _UPDATED
+                yield f"hidden/{row.ref}/{patient}", patient, _UPDATED, str(row.ref)
         if not page.more:
             return
         after = page.last
@@ -105,4 +109,5 @@ def _ends(policy: Policy, now: datetime) -> Iterator[_Due]:
         if micros_of(now) < said.period.end <= soon:
             day = datetime.fromtimestamp(said.period.end / 1_000_000, UTC).date().isoformat()
             who = ", ".join(" + ".join(actor) for actor in said.actors)
-            yield f"ends/{entry.source}/{said.period.end}", policy.patient, _ENDS.format(who=who, day=day)
+            words = _ENDS.format(who=who, day=day)
+            yield f"ends/{entry.source}/{said.period.end}", policy.patient, words, entry.source

@@ -20,7 +20,7 @@ from fhir_dmp.store.change import Stored
 
 def mask(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that sets or lifts the label of the item, which the caller must see."""
-    asking(call, context, grant)
+    asking(call, context, grant, env)
     masked = call.parameters.value("masked") is not False
     given = call.parameters.value("item")
     ref = local((given or {}).get("reference") or "", context.base_url) if isinstance(given, dict) else None

@@ -15,7 +15,7 @@ PURPOSES = {"bris_de_glace": "BTG", "centre_15": "ETREAT"}
 
 def oppose(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan of the opposition, or, with ``opposed`` false, of its end."""
-    _, policy = asking(call, context, grant)
+    _, policy = asking(call, context, grant, env)
     mode = call.parameters.value("mode")
     purpose = PURPOSES.get(str(mode))
     if purpose is None:

@@ -8,6 +8,6 @@ from fhir_dmp.interactions.choices import actor_of, answered, asking, choices, e
 
 def revoke(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that makes every authorisation of the actor inactive; there may be none."""
-    _, policy = asking(call, context, grant)
+    _, policy = asking(call, context, grant, env)
     changes = ended(choices(policy, permit=True, name=name_of(actor_of(call, context))), context, env)
     return answered(changes, ("ended", "integer", len(changes)))
