@@ -27,7 +27,8 @@ from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.clock import datetime_of
 from fhir_dmp.store.accounts import Account, Represented, Session, Situation
-from fhir_dmp.stores.mongo.rows import Rows, answering, given
+from fhir_dmp.stores.mongo.faults import promptly
+from fhir_dmp.stores.mongo.rows import Rows, given
 
 _ACCOUNT = (
     *("kind", "name", "resource", "identifier", "added", "holds_from", "login", "password", "totp"),
@@ -178,7 +179,7 @@ class MongoAccounts:
         ]
         free = {"_id": row_id, "$or": [{"until": {"$lte": now}}, {"until": {"$exists": False}}]}
         try:
-            with answering():
+            with promptly():
                 self._rows.collection.update_one(free, change, upsert=True)
         except DuplicateKeyError:
             row = self._rows.find(row_id)
@@ -207,7 +208,7 @@ class MongoAccounts:
     def _together(self, write: Any) -> Any:
         """Write several rows or none, and return what the function returns."""
         seconds = self._rows.millis / 1000
-        with answering(), pymongo.timeout(seconds), self._rows.database.client.start_session() as session:
+        with promptly(), pymongo.timeout(seconds), self._rows.database.client.start_session() as session:
             return session.with_transaction(write, write_concern=WriteConcern("majority", j=True))
 
 

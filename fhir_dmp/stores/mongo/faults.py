@@ -22,13 +22,21 @@ def again_once(read: Callable[[], T]) -> T:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Raise ``Unavailable`` for a database that does not answer, ``TooCostly`` for a query that ran out of time."""
+def promptly() -> Iterator[None]:
+    """Raise ``Unavailable`` for whatever fails or takes too long: what is found by its id is not long by its caller's fault."""
     try:
         yield
     except DuplicateKeyError:
         raise
-    except ExecutionTimeout:
-        raise TooCostly("This query takes longer than one request may: narrow it.") from None
     except PyMongoError as fault:
         raise Unavailable("The database does not answer.", reasons=(type(fault).__name__,)) from fault
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Raise ``Unavailable`` for a database that does not answer, ``TooCostly`` for a query that ran out of time."""
+    with promptly():
+        try:
+            yield
+        except ExecutionTimeout:
+            raise TooCostly("This query takes longer than one request may: narrow it.") from None

@@ -23,8 +23,8 @@ from pymongo.database import Database
 from fhir_dmp.clock import datetime_of, micros_of
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.grants import Client, Key, Look, PersonStanding, PolicyRow, Standing
-from fhir_dmp.stores.mongo.faults import again_once
-from fhir_dmp.stores.mongo.rows import Rows, answering
+from fhir_dmp.stores.mongo.faults import again_once, promptly
+from fhir_dmp.stores.mongo.rows import Rows
 from fhir_dmp.stores.mongo.together import Together
 
 KEPT_LONGER = timedelta(hours=1)
@@ -98,7 +98,7 @@ class MongoGrants:
             "readConcern": {"level": "majority"},
             "maxTimeMS": self._rows.millis,
         }
-        with answering():
+        with promptly():
             answer = again_once(lambda: self._rows.database.command(command))["cursor"]
             if answer["id"]:
                 self._rows.database.command({"killCursors": self._rows.collection.name, "cursors": [answer["id"]]})

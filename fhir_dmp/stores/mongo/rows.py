@@ -7,8 +7,7 @@ Rows with ``expires`` are removed by a TTL index once that is past.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mongoengine.fields import (
@@ -22,14 +21,14 @@ from mongoengine.fields import (
     StringField,
 )
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.query import end_of
 from fhir_dmp.stores.mongo.documents import Row, prepare_collection
+from fhir_dmp.stores.mongo.faults import promptly
 
 
 class Grant(Row):
@@ -114,24 +113,24 @@ class Rows:
             read_preference=ReadPreference.PRIMARY,
         )
         self.millis = int(timeout * 1000)
-        with answering():
+        with promptly():
             prepare_collection(database, Grant, self.collection.name)
 
     def find(self, row_id: str) -> Mapping[str, Any] | None:
         """Return the row."""
-        with answering():
+        with promptly():
             return self.collection.find_one({"_id": row_id}, max_time_ms=self.millis)
 
     def prefixed(self, prefix: str) -> Sequence[Mapping[str, Any]]:
         """Return all rows whose id begins so, by id."""
         bounds = {"$gte": prefix, "$lt": end_of(prefix)}
-        with answering():
+        with promptly():
             return list(self.collection.find({"_id": bounds}, max_time_ms=self.millis).sort("_id"))
 
     def insert(self, row_id: str, row: Mapping[str, Any]) -> bool:
         """Add the row; return False if its id is taken."""
         try:
-            with answering():
+            with promptly():
                 self.collection.insert_one({"_id": row_id, **row})
         except DuplicateKeyError:
             return False
@@ -139,24 +138,13 @@ class Rows:
 
     def delete(self, row_id: str) -> bool:
         """Take the row away; return False if it is not there."""
-        with answering():
+        with promptly():
             return self.collection.delete_one({"_id": row_id}).deleted_count == 1
 
     def update(self, asked: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
         """Change the one row that is as asked; return False if none is."""
-        with answering():
+        with promptly():
             return self.collection.update_one(asked, change).matched_count == 1
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Raise ``Unavailable`` for whatever fails: no look-up here is long by its caller's fault."""
-    try:
-        yield
-    except DuplicateKeyError:
-        raise
-    except PyMongoError as error:
-        raise Unavailable("The database does not answer.", reasons=(type(error).__name__,)) from error
 
 
 def given(**values: Any) -> dict[str, Any]:
