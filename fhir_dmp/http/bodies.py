@@ -1,6 +1,6 @@
 """How many bodies a worker reads at once: who sends one slowly, or never to its end, must not hold every thread.
 
-A thread that reads waits for the sender, and nothing can call it back. So callers whose token was checked share half of the
+A thread that reads waits for the sender, twenty seconds at least. So callers whose token was checked share half of the
 threads for reading, strangers (who ask for a token) a quarter; all else is answered meanwhile.
 """
 

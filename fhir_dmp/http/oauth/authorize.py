@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.http.oauth.sign_in import SignInPages
+from fhir_dmp.http.pages.routes import form_blueprint
 from fhir_dmp.service.allowances import Allowances
 from fhir_dmp.service.answers import Choice
 from fhir_dmp.service.authorize import Answer, Authorizations, Go, SignInFirst, Sorry
@@ -161,23 +161,15 @@ def _day(micros: int) -> str:
 
 def authorize_blueprint(own: AuthorizePages) -> Blueprint:
     """Return the routes of the authorization endpoint, to be mounted at ``/oauth``."""
-    routes = Blueprint("authorize", __name__)
-
-    @routes.before_request
-    def bound() -> None:
-        request.max_content_length = MOST_BYTES
-        request.max_form_memory_size = MOST_BYTES
-
-    views: tuple[tuple[str, str, Callable[[], Response]], ...] = (
-        ("/authorize", "GET", own.ask),
-        ("/authorize", "POST", own.ask_again),
-        ("/authorize/decision", "POST", own.decide),
-        ("/apps", "GET", own.apps),
-        ("/apps", "POST", own.withdraw),
+    return form_blueprint(
+        "authorize",
+        own,
+        MOST_BYTES,
+        (
+            ("GET", "/authorize", own.ask),
+            ("POST", "/authorize", own.ask_again),
+            ("POST", "/authorize/decision", own.decide),
+            ("GET", "/apps", own.apps),
+            ("POST", "/apps", own.withdraw),
+        ),
     )
-    for path, method, view in views:
-        routes.add_url_rule(path, f"{method}{path}".replace("/", "-"), view, methods=[method])
-    routes.register_error_handler(FhirError, own.failed)
-    routes.register_error_handler(HTTPException, own.refused)
-    routes.register_error_handler(Exception, own.fault)
-    return routes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -15,6 +14,7 @@ from fhir_dmp.errors import FhirError, Refused, TooMany, Unauthenticated, Unavai
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.pages.browser import DEVICE, FLOW, SESSION
 from fhir_dmp.http.pages.render import Pages
+from fhir_dmp.http.pages.routes import form_blueprint
 from fhir_dmp.service.federation import FLOW_SECONDS, Federation
 from fhir_dmp.service.sign_in import DEVICE_KEPT, SECOND, Attempt, SignedIn, SignIn, Step
 
@@ -217,40 +217,31 @@ class SignInPages:
 
 def sign_in_blueprint(own: SignInPages) -> Blueprint:
     """Return the routes of the sign-in, to be mounted at ``/oauth``."""
-    routes = Blueprint("sign-in", __name__)
+    routes = form_blueprint(
+        "sign-in",
+        own,
+        MOST_BYTES,
+        (
+            ("GET", "/sign-in", own.begin),
+            ("POST", "/sign-in", own.by_password),
+            ("POST", "/sign-in/with/<name>", own.leave),
+            ("GET", "/sign-in/from/<name>", own.come_back),
+            ("GET", "/sign-in/code", own.code),
+            ("POST", "/sign-in/code", own.by_code),
+            ("GET", "/sign-in/situation", own.situation),
+            ("POST", "/sign-in/situation", own.choose),
+            ("GET", "/sign-in/done", own.done),
+            ("POST", "/sign-out", own.sign_out),
+        ),
+    )
 
     @routes.before_request
-    def bound() -> None:
-        request.max_content_length = MOST_BYTES
-        request.max_form_memory_size = MOST_BYTES
+    def ours() -> None:
         if request.method == "POST":
             own.pages.browser.require_csrf()
 
-    for path, show in (
-        ("/sign-in", own.begin),
-        ("/sign-in/code", own.code),
-        ("/sign-in/situation", own.situation),
-        ("/sign-in/done", own.done),
-    ):
-        _route(routes, path, "GET", show)
-    for path, take in (
-        ("/sign-in", own.by_password),
-        ("/sign-in/code", own.by_code),
-        ("/sign-in/situation", own.choose),
-        ("/sign-out", own.sign_out),
-    ):
-        _route(routes, path, "POST", take)
-    routes.add_url_rule("/sign-in/with/<name>", "leave", own.leave, methods=["POST"])
-    routes.add_url_rule("/sign-in/from/<name>", "come-back", own.come_back, methods=["GET"])
-    routes.register_error_handler(FhirError, own.failed)
-    routes.register_error_handler(HTTPException, own.refused)
-    routes.register_error_handler(Exception, own.fault)
     return routes
 
 
 def _query(after: str) -> str:
     return f"?{urlencode({'next': after})}" if after else ""
-
-
-def _route(routes: Blueprint, path: str, method: str, view: Callable[[], Response]) -> None:
-    routes.add_url_rule(path, f"{method}{path}".replace("/", "-"), view, methods=[method])
