@@ -170,7 +170,7 @@ def test_an_ehr_opens_the_app_and_a_doctor_breaks_the_glass(page, app, server, r
     patient, encounter, secret = record
     headers = {"Authorization": f"Bearer {server.token('ehr-one')}"}
     form = {"app": "phone", "patient": patient, "encounter": encounter}
-    launched = requests.post(f"{server.url}/oauth/launch", data=form, headers=headers, timeout=10).json()
+    launched = requests.post(f"{server.url}/oauth/launch", data=form, headers=headers, timeout=30).json()
     scope = "openid fhirUser launch offline_access patient/Patient.rs patient/Observation.rs"
     launch(page, app, server, scope=scope, launch=launched["launch"])
     sign_in(page, "anne.martin")

@@ -13,14 +13,14 @@ def test_a_flood_is_told_when_its_server_is_stopped(tmp_path, monkeypatch):
     server = start(tmp_path)
     try:
         server.register("auditor-one", role="auditor", scope="system/AuditEvent.rs")
-        statuses = [requests.get(f"{server.fhir}/Patient", timeout=10).status_code for _ in range(12)]
+        statuses = [requests.get(f"{server.fhir}/Patient", timeout=30).status_code for _ in range(12)]
     finally:
         stop(server)
     server = start(tmp_path)
     try:
         asked = {"Authorization": f"Bearer {server.token('auditor-one')}"}
         url = f"{server.fhir}/AuditEvent?date=ge2000&subtype=flood"
-        found = [entry["resource"] for entry in requests.get(url, headers=asked, timeout=10).json().get("entry", ())]
+        found = [entry["resource"] for entry in requests.get(url, headers=asked, timeout=30).json().get("entry", ())]
     finally:
         stop(server)
 

@@ -37,11 +37,11 @@ def test_acts_and_the_growth_of_the_log_are_told_of_all_workers(watched):
         f"{server.fhir}/Patient", json={"resourceType": "Patient", "name": [{"family": "Clandestin"}]}
     ).json()
     for _ in range(20):
-        assert requests.get(f"{server.fhir}/Patient/{made['id']}", headers=http.headers, timeout=10).status_code == 200
+        assert requests.get(f"{server.fhir}/Patient/{made['id']}", headers=http.headers, timeout=30).status_code == 200
     http.get(f"{server.fhir}/Patient?family=Clandestin")
     http.get(f"{server.fhir}/Patient/absent")
     http.get(f"{server.fhir}/Patient/$clandestine-operation")
-    text = requests.get(metrics, timeout=10).text
+    text = requests.get(metrics, timeout=30).text
     told = numbers(text)
 
     assert told['dmp_acts_total{act="read",outcome="0"}'] == 20
@@ -64,5 +64,5 @@ def test_metrics_are_not_beside_the_records(watched):
     """The port that serves records tells none."""
     server, _ = watched
 
-    assert requests.get(f"{server.url}/metrics", timeout=10).status_code == 404
-    assert requests.get(f"{server.fhir}/metrics", timeout=10).status_code in (401, 404)
+    assert requests.get(f"{server.url}/metrics", timeout=30).status_code == 404
+    assert requests.get(f"{server.fhir}/metrics", timeout=30).status_code in (401, 404)

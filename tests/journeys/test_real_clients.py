@@ -40,21 +40,21 @@ def test_an_ehr_stores_finds_and_syncs_a_record_by_plain_requests(server):
             },
         ],
     }
-    answer = session.post(server.fhir, json=sent, timeout=10)
+    answer = session.post(server.fhir, json=sent, timeout=30)
     assert answer.status_code == 200, answer.text
     patient = answer.json()["entry"][0]["response"]["location"].split("/Patient/")[1].split("/")[0]
 
     found = session.get(
         f"{server.fhir}/Observation",
         params={"subject:Patient.name": "lefevre", "code": "http://loinc.org|718-7", "_include": "Observation:subject"},
-        timeout=10,
+        timeout=30,
     ).json()
     url = f"{server.fhir}/Patient/{patient}"
-    current = session.get(url, timeout=10)
+    current = session.get(url, timeout=30)
     body = {**current.json(), "gender": "female"}
-    changed = session.put(url, json=body, headers={"If-Match": current.headers["ETag"]}, timeout=10)
-    again = session.put(url, json=body, headers={"If-Match": current.headers["ETag"]}, timeout=10)
-    history = session.get(f"{url}/_history", timeout=10).json()
+    changed = session.put(url, json=body, headers={"If-Match": current.headers["ETag"]}, timeout=30)
+    again = session.put(url, json=body, headers={"If-Match": current.headers["ETag"]}, timeout=30)
+    history = session.get(f"{url}/_history", timeout=30).json()
 
     assert [entry["search"]["mode"] for entry in found["entry"]] == ["match", "include"]
     assert (changed.status_code, again.status_code) == (200, 412)

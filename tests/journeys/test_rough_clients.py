@@ -68,7 +68,7 @@ def test_requests_that_come_in_one_piece_are_answered_in_their_order(server):
     locations = re.findall(rb"location: \S+/Patient/(\S+)/_history/1", came, re.IGNORECASE)
     assert len(set(locations)) == 10
     for each in locations:
-        assert requests.get(f"{server.fhir}/Patient/{each.decode()}", headers=sent, timeout=10).ok
+        assert requests.get(f"{server.fhir}/Patient/{each.decode()}", headers=sent, timeout=30).ok
 
 
 def test_whoever_goes_away_before_the_answer_has_done_what_was_asked_and_left_its_event(server):

@@ -19,7 +19,7 @@ MORE_THAN_ALL_THREADS = 140
 def _connected(server):
     """Open a connection."""
     at = urlsplit(server.url)
-    return socket.create_connection((at.hostname, at.port), timeout=10)
+    return socket.create_connection((at.hostname, at.port), timeout=30)
 
 
 def _begin(server, head):
@@ -52,7 +52,7 @@ def test_a_server_that_stops_waits_for_nothing_that_was_begun(tmp_path):
     with ExitStack() as senders:
         try:
             for _ in range(20):
-                assert requests.get(f"{server.fhir}/Patient", timeout=10).status_code == 401
+                assert requests.get(f"{server.fhir}/Patient", timeout=30).status_code == 401
             bodies = [senders.enter_context(_begin(server, head)) for _ in range(10)]
             for _ in range(10):
                 senders.enter_context(_connected(server)).sendall(b"GET /healthz HTTP/1.1\r\nHo")

@@ -29,7 +29,7 @@ PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
 def create(server, count):
     sent = {"Authorization": f"Bearer {server.token('ehr-one')}", "Content-Type": "application/fhir+json"}
     for _ in range(count):
-        assert requests.post(f"{server.fhir}/Patient", json=PATIENT, headers=sent, timeout=10).status_code == 201
+        assert requests.post(f"{server.fhir}/Patient", json=PATIENT, headers=sent, timeout=30).status_code == 201
 
 
 def sealed(server):
@@ -105,7 +105,7 @@ def test_a_long_log_leaves_by_pages_and_is_whole(server):
     with requests.Session() as session:
         for number in range(300):
             url = f"{server.fhir}/Patient/nobody-{number}"
-            assert session.get(url, headers=asked, timeout=10).status_code == 404
+            assert session.get(url, headers=asked, timeout=30).status_code == 404
     wait_until_sealed(server, 300)
 
     reader = {"Authorization": f"Bearer {server.token('auditor-one')}", "Accept": "application/x-ndjson"}

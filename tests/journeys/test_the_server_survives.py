@@ -60,10 +60,10 @@ def test_a_killed_database_answers_503_and_comes_back_by_itself(tmp_path):
         assert statuses <= {201, 503, 401}
         sent = headers(server)
         for each in made:
-            assert requests.get(f"{server.fhir}/Patient/{each}", headers=sent, timeout=10).status_code == 200
+            assert requests.get(f"{server.fhir}/Patient/{each}", headers=sent, timeout=30).status_code == 200
         auditor = {"Authorization": f"Bearer {server.token('auditor-one')}"}
         counted = requests.get(
-            f"{server.fhir}/AuditEvent?date=ge2000&subtype=create&outcome=0&_summary=count", headers=auditor, timeout=10
+            f"{server.fhir}/AuditEvent?date=ge2000&subtype=create&outcome=0&_summary=count", headers=auditor, timeout=30
         ).json()["total"]
         assert counted >= len(made)
     finally:
@@ -74,12 +74,12 @@ def test_a_killed_server_leaves_a_database_that_the_next_one_takes_over(tmp_path
     """kill -9 of the server ends its workers too and leaves mongod; the next one on the port adopts it and has the records."""
     first = start(tmp_path)
     first.register("ehr-one")
-    made = requests.post(f"{first.fhir}/Patient", json=PATIENT, headers=headers(first), timeout=10).json()
+    made = requests.post(f"{first.fhir}/Patient", json=PATIENT, headers=headers(first), timeout=30).json()
     first.process.kill()
     first.process.wait(10)
     second = start(tmp_path, port=int(first.url.rsplit(":", 1)[1]))
     try:
-        read = requests.get(f"{second.fhir}/Patient/{made['id']}", headers=headers(second), timeout=10)
+        read = requests.get(f"{second.fhir}/Patient/{made['id']}", headers=headers(second), timeout=30)
         assert read.json() == made
     finally:
         stop(second)
@@ -106,6 +106,6 @@ def test_commands_work_beside_the_running_server(server):
     token = server.command("token", "short-lived").stdout.strip()
     sent = {"Authorization": f"Bearer {token}"}
 
-    assert requests.get(f"{server.fhir}/Patient", headers=sent, timeout=10).status_code == 200
+    assert requests.get(f"{server.fhir}/Patient", headers=sent, timeout=30).status_code == 200
     server.command("client", "remove", "short-lived")
-    assert requests.get(f"{server.fhir}/Patient", headers=sent, timeout=10).status_code == 401
+    assert requests.get(f"{server.fhir}/Patient", headers=sent, timeout=30).status_code == 401

@@ -73,7 +73,7 @@ def refusals(server):
     """Return how many requests the log says were refused."""
     auditor = {"Authorization": f"Bearer {server.token('auditor-one')}"}
     url = f"{server.fhir}/AuditEvent?date=ge2000&outcome=4&_summary=count"
-    return requests.get(url, headers=auditor, timeout=10).json()["total"]
+    return requests.get(url, headers=auditor, timeout=30).json()["total"]
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["half closed", "gone"])
@@ -122,7 +122,7 @@ def test_lengths_that_lie_change_nothing_and_end_the_connection(server, bearer):
     ):
         status, came = send(server, "POST /fhir/Patient HTTP/1.1", bearer, kind, *told, body=PATIENT)
         assert status == expected, came
-    assert requests.get(f"{server.url}/readyz", timeout=10).ok
+    assert requests.get(f"{server.url}/readyz", timeout=30).ok
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,12 +90,13 @@ def test_whoever_was_overtaken_has_a_turn_and_who_comes_meanwhile_waits_behind()
 
 def test_attempts_end_with_patience(monkeypatch):
     """There is always one, and not one more when time is up."""
-    monkeypatch.setattr(turns, "PATIENCE", 0.05)
-    began = time.monotonic()
+    now = [0.0]
+    monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(turns, "pause", lambda seconds: now.append(now.pop() + seconds))
     made = list(Attempts(Turns()))
 
     assert made[:3] == [0, 1, 2]
     assert made == list(range(len(made)))
-    assert time.monotonic() - began < 2
+    assert turns.PATIENCE <= now[0] < turns.PATIENCE + 0.05
     monkeypatch.setattr(turns, "PATIENCE", 0)
     assert list(Attempts(Turns())) == [0]
