@@ -125,7 +125,7 @@ def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> 
     follows = bool(request.includes or request.revincludes)
     order = orders(request, env.definitions)
     page = Page(request.count, order, listing.after, listing.bound, follows)
-    ordered = both(query, beside(call.type, order)) if call.type else query
+    ordered = both(query, beside(call.type, order, criteria)) if call.type else query
     found = filled(
         sieve,
         page.limit,

@@ -101,12 +101,17 @@ class Sort(Struct, frozen=True):
 
 
 class Include(Struct, frozen=True):
-    """``_include`` or ``_revinclude``: from ``source`` by the references kept under ``names`` to ``target``; None: any type."""
+    """``_include`` or ``_revinclude``: from ``source`` by the references kept under ``names`` to ``target``; None: any type.
+
+    Those under ``canonicals`` may be canonical URLs: of what has its own under one of ``urls``.
+    """
 
     source: str | None
     names: tuple[str, ...]
     target: str | None
     iterate: bool
+    canonicals: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
 
 
 class Request(Struct, frozen=True):

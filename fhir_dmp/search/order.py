@@ -9,9 +9,10 @@ from fhir_dmp.errors import NotSupported
 from fhir_dmp.search import names
 from fhir_dmp.search.extract import main_date
 from fhir_dmp.search.model import Request, Sort
+from fhir_dmp.search.pairs import patient_of
 from fhir_dmp.search.types import date
 from fhir_dmp.store.port import Order
-from fhir_dmp.store.query import EVERYTHING, Eq, Query, prefix
+from fhir_dmp.store.query import EVERYTHING, Eq, Query, both, prefix
 
 _FIELDS = {"_id": "_id", "_lastUpdated": "lu"}
 
@@ -27,13 +28,15 @@ def orders(request: Request, definitions: Definitions) -> tuple[Order, ...]:
     return (*keys, Order("co")) if unique is None else tuple(keys[: unique + 1])
 
 
-def beside(resource_type: str, order: Sequence[Order]) -> Query:
-    """Return what is asked beside the criteria for a type so that an index has the rows of that type, and no others, in the order."""
-    match order[0].field:
-        case "lu":
+def beside(resource_type: str, order: Sequence[Order], criteria: Query) -> Query:
+    """Return what holds of all rows of a type that meet the criteria, and is asked beside them so that an index has those rows in the order."""
+    match order[0]:
+        case Order("lu"):
             return Eq("ty", resource_type)
-        case "_id":
+        case Order("_id"):
             return prefix("_id", f"{resource_type}/")
+        case Order("ds", True) if patient := patient_of(resource_type, criteria):
+            return both(Eq("pt", patient), Eq("ty", resource_type))
         case _:
             return EVERYTHING
 

@@ -12,7 +12,7 @@ from itertools import product
 
 from msgspec import Struct
 
-from fhir_dmp.store.query import Eq, In, Query
+from fhir_dmp.store.query import And, Eq, In, Query
 
 PAIRED = frozenset({"DiagnosticReport", "Observation"})
 """Types of which a patient has many."""
@@ -45,6 +45,13 @@ def paired(resource_type: str, parts: Sequence[Query]) -> Sequence[Query]:
     tokens = tuple(_pair(resource_type, *each) for each in product(patient.values, code.values))
     both = Eq("t", tokens[0]) if len(tokens) == 1 else In("t", tokens)
     return (both, *(part for part in parts if part not in (patient.part, code.part)))
+
+
+def patient_of(resource_type: str, query: Query) -> str | None:
+    """Return the one patient (``Patient/p``) whose results a query asks for by a part of its own; their record holds what it finds."""
+    parts = query.parts if isinstance(query, And) else (query,)
+    asked = [_asked(resource_type, part) for part in parts] if resource_type in PAIRED else ()
+    return next((each.values[0] for each in asked if each and each.of == "patient" and len(each.values) == 1), None)
 
 
 def _pair(resource_type: str, patient: str, code: str) -> str:

@@ -5,7 +5,7 @@ What is not understood never widens a result in silence: strict handling refuses
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -230,21 +230,32 @@ class _Reader:
         if value == "*":
             anywhere = iterate or resource_type is None
             sources = self._definitions.resource_types if anywhere else (str(resource_type),)
-            kept = [home for each in sources for home in self._references(each, "*")]
-            return Include(None if anywhere else resource_type, tuple(dict.fromkeys(kept)), None, iterate)
+            return self._included(None if anywhere else resource_type, sources, "*", None, iterate=iterate)
         if source not in self._definitions.search_params:
             raise Invalid(f"{name} names no resource type: {value[:64]!r}.", expression=name)
-        kept = self._references(source, code)
-        if not kept:
+        if not self._pointing(source, code):
             raise Invalid(f"{source} has no reference parameter {code[:64]!r}.", expression=name)
         if target not in ("", "*") and not self._points_at(source, code, target):
             raise Invalid(f"{source}:{code[:64]} does not point at {target[:64]!r}.", expression=name)
-        return Include(source, tuple(dict.fromkeys(kept)), None if target in ("", "*") else target, iterate)
+        return self._included(source, (source,), code, None if target in ("", "*") else target, iterate=iterate)
 
-    def _references(self, source: str, code: str) -> list[str]:
-        """Return the names under which the references of a type are kept: of one parameter, or of all for ``*``."""
-        own = self._definitions.search_params[source]
-        return [home for param in self._pointing(source, code) for home in names.homes(own, source, param)]
+    def _included(
+        self, source: str | None, sources: Iterable[str], code: str, target: str | None, *, iterate: bool
+    ) -> Include:
+        """Return the include by one reference parameter of the ``sources``, or by all for ``*``."""
+        params = self._definitions.search_params
+        kept: dict[str, None] = {}
+        canonicals: dict[str, None] = {}
+        targets: dict[str, None] = {}
+        for each in sources:
+            for param in self._pointing(each, code):
+                homes = names.homes(params[each], each, param)
+                kept.update(dict.fromkeys(homes))
+                if any(path.type == "canonical" for path in param.paths):
+                    canonicals.update(dict.fromkeys(homes))
+                    targets.update(dict.fromkeys(param.targets if target is None else (target,)))
+        urls = (f"{each}.url" for each in targets if "url" in params.get(each, ()))
+        return Include(source, tuple(kept), target, iterate, tuple(canonicals), tuple(urls))
 
     def _points_at(self, source: str, code: str, target: str) -> bool:
         """Tell whether one of the parameters may point at the type; what names no targets may point at any."""

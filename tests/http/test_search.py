@@ -217,6 +217,50 @@ def test_includes_bring_what_is_pointed_at_and_what_points(world, question, matc
     assert (ids(answer), ids(answer, "include")) == (matches, included)
 
 
+CANONICAL = {
+    "Questionnaire/first": {"status": "active", "url": "http://a.fr/q", "version": "1A"},
+    "Questionnaire/second": {"status": "active", "url": "http://a.fr/q", "version": "2"},
+    "Library/lib": {"status": "active", "url": "http://a.fr/lib", "version": "1", "type": {"text": "x"}},
+    "Measure/m": {"status": "active", "url": "http://a.fr/m", "library": ["http://a.fr/lib|1"]},
+    "MeasureReport/r": {
+        "status": "complete",
+        "type": "summary",
+        "period": {"start": "2024"},
+        "measure": "http://a.fr/m",
+    },
+    "QuestionnaireResponse/any": {"status": "completed", "questionnaire": "http://a.fr/q"},
+    "QuestionnaireResponse/one": {"status": "completed", "questionnaire": "http://a.fr/q|1A"},
+    "QuestionnaireResponse/none": {"status": "completed", "questionnaire": "http://a.fr/q|3"},
+    "QuestionnaireResponse/here": {"status": "completed", "questionnaire": "Questionnaire/second"},
+    "ValueSet/other": {"status": "active", "url": "http://a.fr/q"},
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "included"),
+    [
+        ("QuestionnaireResponse?_id=one&_include=QuestionnaireResponse:questionnaire", {"first"}),
+        ("QuestionnaireResponse?_id=any&_include=QuestionnaireResponse:questionnaire", {"first", "second"}),
+        ("QuestionnaireResponse?_id=none&_include=QuestionnaireResponse:questionnaire", set()),
+        ("QuestionnaireResponse?_id=here&_include=QuestionnaireResponse:questionnaire:Questionnaire", {"second"}),
+        ("QuestionnaireResponse?_id=one,none&_include=*", {"first"}),
+        ("MeasureReport?_include=*", {"m"}),
+        ("MeasureReport?_include:iterate=*", {"m", "lib"}),
+        ("Questionnaire?_id=first&_revinclude=QuestionnaireResponse:questionnaire", {"any", "one"}),
+        ("Questionnaire?_id=second&_revinclude=QuestionnaireResponse:questionnaire", {"any", "here"}),
+        ("Library?_revinclude:iterate=*", {"m", "r"}),
+        ("ValueSet?_revinclude=QuestionnaireResponse:questionnaire", set()),
+    ],
+)
+def test_a_canonical_points_at_what_has_its_url_and_version(ehr, question, included):
+    """In either direction; without a version at any."""
+    for name, body in CANONICAL.items():
+        kind, _, own = name.partition("/")
+        assert ehr.put(f"/{name}", {"resourceType": kind, "id": own, **body}).status_code == 201
+    answer = ehr.get(f"/{question}")
+    assert ids(answer, "include") == included
+
+
 def test_what_the_caller_may_not_read_is_neither_included_nor_chained_through(world, with_scopes):
     """Scopes narrow each hop: the answer is the same as if the others were not there."""
     reader = with_scopes("system/Observation.rs")
