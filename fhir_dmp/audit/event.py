@@ -84,7 +84,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         on=_target(call, result),
         outcome=error.audit_outcome if error else "0",
         error=_error(error),
-        why=list(why[:MOST_REASONS]),
+        why=list(dict.fromkeys(why))[:MOST_REASONS],
         consents=_consents(why),
         **_who(context),
         request=shown,

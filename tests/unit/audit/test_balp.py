@@ -199,6 +199,13 @@ def test_a_row_is_canonical_and_says_its_format():
     ]
 
 
+def test_a_reason_stands_once_in_a_row():
+    """Each item that a rule withheld says the same, and so does the refusal that came of it."""
+    refused = Act(Call("read", "Condition", "c1"), error=NotFound("absent", reasons=("masked", "no consent", "masked")))
+
+    assert codec.loads_object(row(refused).body)["why"] == ["masked", "no consent"]
+
+
 def test_what_is_sealed_is_what_the_row_names():
     """A secret that was changed is not told."""
     event = row(SUCCESSES["search"], url="GET /fhir/Condition?code=E11")
