@@ -175,11 +175,15 @@ class Grant(Protocol):
 
 
 class Entity(Struct, frozen=True):
-    """A resource that an act touched, for its event. ``patients`` are ids (``Patient/p``) of the records concerned."""
+    """A resource that an act touched, for its event.
+
+    ``patients`` are ids (``Patient/p``) of the records concerned; ``hidden`` tells that its label hides it from representatives.
+    """
 
     ref: Ref
     version: int | None
     patients: tuple[str, ...] = ()
+    hidden: bool = False
 
 
 class Result(Struct, frozen=True):

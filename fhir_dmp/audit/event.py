@@ -30,6 +30,7 @@ row can check what was made of it. The store chains rows when it writes them.
 ``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` of its owner, ``method``
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
+``hidden``     true where all that was touched is hidden from representatives by its label: so is the event
 ``resource``   of a submitted AuditEvent: as the client sent it
 =============  =======================================================================================================
 """
@@ -75,7 +76,8 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
     """Return the row for one FHIR act; ``recorded`` is microseconds since 1970."""
     call, result, error = act.call, act.result, act.error
     why = act.reasons or (error.reasons if error else ())
-    touched = _by_patient(result.entities if result else ())
+    entities = result.entities if result else ()
+    touched = _by_patient(entities)
     shown, sent = asked(call, context, result.query if result else None)
     secret = _secret(context, shown, sent, salt)
     row = _head(event_id, recorded, call.act)
@@ -93,6 +95,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         requestId=context.request_id,
         touched=touched,
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
+        hidden=bool(entities) and all(each.hidden for each in entities),
         **({} if any(touched) else {"for": _about(act, context)}),
     )
     return _event(event_id, recorded, row, secret)
@@ -168,7 +171,7 @@ _WATCHING = ("auditor", "admin")
 _NOBODYS = ("",)
 _ORDER = (
     *("on", "outcome", "error", "why", "consents", "agent", "person", "from", "request", "sealed", "purpose"),
-    *("requestId", "for", "touched", "account", "entries", "scopes", "resource"),
+    *("requestId", "for", "touched", "account", "entries", "scopes", "hidden", "resource"),
 )
 
 

@@ -62,7 +62,7 @@ def index_of(row: Row) -> dict[str, Any]:
     parts = parts_of(row)
     rare, common = _shared(row)
     index = _of_one(parts[0], row, rare, common) if len(parts) == 1 else _of_several(parts, row, rare, common)
-    if "person" in row and row["person"].get("secret"):
+    if row.get("hidden") or ("person" in row and row["person"].get("secret")):
         index["sec"] = [codes.HIDDEN_FROM_REPRESENTATIVES]
     return index
 

@@ -97,7 +97,7 @@ def _meta(scene: Scene) -> dict[str, Any]:
     if profiles:
         meta["profile"] = profiles
     labels: list[Coding] = []
-    if scene.person.get("secret"):
+    if scene.row.get("hidden") or scene.person.get("secret"):
         system, _, code = codes.HIDDEN_FROM_REPRESENTATIVES.partition("|")
         labels.append({"system": system, "code": code})
     if scene.hides:

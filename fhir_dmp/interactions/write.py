@@ -25,7 +25,7 @@ from fhir_dmp.errors import (
     Unprocessable,
 )
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.labels import FLAGS, flags_of, misspelt, with_flags, without_labels
+from fhir_dmp.fhir.labels import FLAGS, HIDDEN_FROM_REPRESENTATIVES, flags_of, misspelt, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.preconditions import require_version
@@ -307,12 +307,18 @@ def entity(change: Change) -> Entity:
     patients |= dict.fromkeys(change.before.index.get("pt") or () if change.before else ())
     if change.ref.type == "Patient":
         patients[str(change.ref)] = None
-    return Entity(change.ref, change.version, tuple(patients))
+    return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index))
 
 
 def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
-    return Entity(row.ref, row.version, tuple(each for each in row.index.get("pt") or () if each != NOBODYS))
+    patients = tuple(each for each in row.index.get("pt") or () if each != NOBODYS)
+    return Entity(row.ref, row.version, patients, _is_hidden(row.index))
+
+
+def _is_hidden(index: Row) -> bool:
+    """Tell whether a label hides it from representatives: the trace of it is then hidden from them as well."""
+    return HIDDEN_FROM_REPRESENTATIVES in (index.get("sec") or ())
 
 
 def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:

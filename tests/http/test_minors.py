@@ -110,6 +110,28 @@ def test_the_traces_of_a_doctor_tell_parents_of_no_consent_that_was_said_in_secr
         assert f'"value": "{number}"' in by_father
 
 
+@pytest.mark.rule("L14", "F11")
+def test_the_trace_of_what_is_hidden_from_parents_is_hidden_from_them(world, minor, father):
+    """Who deposited it, and who read it, would tell where the minor was; what is told of other items stays, and all of it to the minor."""
+    hidden = document(world.patient, "INVISIBLE_REPRESENTANTS_LEGAUX")
+    world.holder().made(consent(world.patient, "permit"))
+    made = [world.professional("5").made(hidden), world.ehr.made(hidden)]
+    world.professional("6").read(f"DocumentReference/{made[0]['id']}")
+    world.professional("7").made(document(world.patient))
+    world.professional("8").search("DocumentReference")
+    shown = {}
+    for who, name in ((father, "father"), (world.holder(), "holder")):
+        events = [each["resource"] for each in who.search("AuditEvent").body["entry"]]
+        asked = (next(agent for agent in each["agent"] if agent["requestor"])["who"] for each in events)
+        shown[name] = [each["identifier"]["value"] for each in asked if "identifier" in each]
+
+    assert {"5", "6", "7", "8"} <= set(shown["holder"])
+    assert {"5", "6"}.isdisjoint(shown["father"])
+    assert {"7", "8"} <= set(shown["father"])
+    assert shown["holder"].count("ehr-one") == 1
+    assert "ehr-one" not in shown["father"]
+
+
 @pytest.mark.rule("L14", "L13")
 def test_a_notice_of_what_is_hidden_from_parents_is_hidden_from_them(world, minor, father):
     """That a secret authorisation ends, or that something waits to be announced which parents will not see, is told to the minor alone."""
