@@ -104,9 +104,19 @@ class _Reader:
         left = self._chain()
         while self.kind in ("sign", "name") and _BINDING.get(self._ahead, 0) > binding:
             operator = self._next()[1]
-            right = ("literal", self._next()[1]) if operator in ("is", "as") else self.expression(_BINDING[operator])
+            right = ("literal", self._type()) if operator in ("is", "as") else self.expression(_BINDING[operator])
             left = ("binary", operator, left, right)
         return left
+
+    def _type(self) -> str:
+        """Read the name of a type; its namespace says nothing (``FHIR.Patient``)."""
+        kind, name = self._next()
+        while kind in ("name", "quoted") and self._sign("."):
+            self._next()
+            kind, name = self._next()
+        if kind not in ("name", "quoted"):
+            raise ValueError(f"{name!r} is no type")
+        return name
 
     def _chain(self) -> Node:
         node = self._term()

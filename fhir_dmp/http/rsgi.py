@@ -245,7 +245,8 @@ class _Patience:
         """Wait for nobody any more."""
         self._over = True
         for wait in self._waits:
-            wait.reschedule(0)
+            if not wait.expired():  # its sender is told so already, and cannot be told twice
+                wait.reschedule(0)
 
 
 async def _read_ahead(environ: Environ, proto: Any, patience: _Patience) -> bytes:

@@ -105,10 +105,13 @@ class Refusals:
         return self._windows.setdefault((kind, context.address), _Window(context, now, now + WINDOW_MICROS))
 
     def _tell(self, now: int | None) -> None:
-        """Tell the windows that are over at a moment, or all."""
+        """Tell what was counted for a minute or longer at a moment, or all: a flood that goes on is told in its midst."""
         with self._lock:
-            over = [key for key, window in self._windows.items() if now is None or window.ends <= now]
-            windows = {key: self._windows.pop(key) for key in over}
+            due = [key for key, window in self._windows.items() if now is None or window.began + WINDOW_MICROS <= now]
+            windows = {key: self._windows.pop(key) for key in due}
+            for key, window in windows.items():
+                if now is not None and window.ends > now:
+                    self._windows[key] = replace(window, began=now, untold=0)
         while windows:
             key, window = windows.popitem()
             error, words = _TOLD[key[0]]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 from msgspec import Struct, field
@@ -150,13 +151,17 @@ def _children(item: Any, name: str) -> Iterator[Any]:
     if name.endswith(_CHOICE):
         name = _property(item, name) or name
     value, beside = item.get(name), item.get(f"_{name}")
-    if type(value) is list or type(beside) is list:
-        values, others = value or (), beside or ()
-        for place in range(max(len(values), len(others))):
-            found = values[place] if place < len(values) else None
-            yield others[place] if found is None and place < len(others) else found
+    if (
+        type(value) is list or type(beside) is list
+    ):  # one that is none is told by the structure: it counts as a list of itself
+        for found, other in zip_longest(_listed(value), _listed(beside)):
+            yield other if found is None else found
     else:
         yield beside if value is None else value
+
+
+def _listed(value: Any) -> Items:
+    return value if type(value) is list else [] if value is None else [value]
 
 
 def _child(of: Node, name: str) -> Values:

@@ -42,7 +42,7 @@ def place(mongodb_uri, database_name, tmp_path):
         clock.set(NOON + timedelta(seconds=seconds))
         server.refusals.tell()
 
-    yield SimpleNamespace(server=server, refused=refused, busy=busy, after=after)
+    yield SimpleNamespace(server=server, clock=clock, refused=refused, busy=busy, after=after)
     server.close()
 
 
@@ -82,6 +82,19 @@ def test_the_next_minute_is_counted_anew(place):
     assert told(place.server) == ([("flood", HERE, 1, 429)] * 2, 4)
 
 
+def test_a_flood_that_goes_on_is_told_each_minute(place):
+    """Somebody comes before anybody looks whose minute is over, minute after minute; being told gives them no more room in it."""
+    for minute in range(3):
+        place.clock.set(NOON + timedelta(seconds=60 * minute))
+        assert [place.refused() for _ in range(3)] == [401, 401, 429]
+        place.after(60 * minute + 1)
+        assert place.refused() == 429
+
+    assert told(place.server) == ([("flood", HERE, 2, 429), ("flood", HERE, 3, 429)], 6)
+    place.after(240)
+    assert sum(count for _, _, count, _ in told(place.server)[0]) == 6
+
+
 def test_requests_that_there_was_no_room_for_are_told_by_their_number(place):
     """Each of them, beside the floods of the same address; the system was not available for them."""
     for _ in range(4):
@@ -118,9 +131,9 @@ def test_what_the_log_does_not_take_is_told_later(place, monkeypatch):
         with pytest.raises(Unavailable):
             place.after(60)
         place.busy()
-    place.after(61)
     assert told(place.server)[0] == []
 
+    place.after(61)
     place.after(121)
 
     assert told(place.server)[0] == [("busy", HERE, 5, 503)]

@@ -285,6 +285,28 @@ def test_a_body_of_pieces_is_sent_whole_or_not_at_all(breaks):
     assert closed == [True]
 
 
+def test_a_stop_comes_between_the_end_of_a_wait_and_its_word():
+    """The sender's time is over and nobody has been told yet: whoever else is waited for is let go all the same."""
+
+    async def told():
+        patience, late = rsgi._Patience(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        async def wait(seconds):
+            with pytest.raises(TimeoutError):
+                async with patience.until(loop.time() + seconds):
+                    await late.wait()
+
+        others = asyncio.create_task(wait(60))
+        over = asyncio.create_task(wait(0))
+        await asyncio.sleep(0)
+        loop.call_soon(patience.end)
+        await asyncio.wait_for(asyncio.gather(over, others), 5)
+        return True
+
+    assert asyncio.run(told())
+
+
 def test_a_fault_of_the_application_says_nothing_outside():
     """What it did not answer itself is a bare 500."""
 

@@ -47,6 +47,13 @@ def test_equal_values_are_told_apart():
     assert PATIENT["name"][0]["given"] == ["Zoé", "Zoé"]
 
 
+@pytest.mark.parametrize("path", ["Patient.active is", "Patient.active as FHIR.", "Patient.name.where(use is "])
+def test_a_path_that_ends_in_its_midst_is_refused(path):
+    """Where a type is asked for as well."""
+    with pytest.raises(Unprocessable, match="no FHIRPath"):
+        patched(PATIENT, operation("replace", path=path, value=("valueBoolean", False)))
+
+
 def test_a_boolean_is_found_by_its_path():
     """Also where it is one of a choice."""
     made = patched(

@@ -171,6 +171,32 @@ def test_an_id_alone_makes_no_element(elements, place):
     assert [issue.expression for issue in found if "ele-1" in issue.text] == ([place] if place else [])
 
 
+@pytest.mark.parametrize(
+    ("repeat", "elsewhere"),
+    [
+        ({"when": 5, "_when": [None]}, "when"),
+        ({"when": [None, "C"], "_when": {"id": "x"}}, "_when"),
+        ({"when": {"a": 1}, "_when": [{"id": "x"}]}, "when"),
+    ],
+)
+def test_what_has_no_shape_is_told_and_no_fault(repeat, elsewhere):
+    """A list where none belongs, or none where one does: the rules that look there say what they can of it."""
+    order = {**ORDER, "dosageInstruction": [{"timing": {"repeat": {**repeat, "offset": 5}}}]}
+    found = validate("MedicationRequest", codec.loads(codec.dumps({"resourceType": "MedicationRequest", **order})))
+
+    place = f"MedicationRequest.dosageInstruction[0].timing.repeat.{elsewhere}"
+    assert place in [issue.expression for issue in found if issue.code == "structure"]
+
+
+@pytest.mark.parametrize("kind", ["Patient", "FHIR.Patient", "FHIR.`Patient`"])
+def test_a_type_is_called_with_its_namespace_or_without(kind):
+    """https://hl7.org/fhirpath/N1/#is-type-specifier."""
+    holds = compile_truth(f"entry.resource is {kind} and entry.exists()", frozenset())
+
+    assert holds([{"entry": [{"resource": {"resourceType": "Patient"}}]}], Scene({}, {})) is True
+    assert holds([{"entry": [{"resource": {"resourceType": "Group"}}]}], Scene({}, {})) is False
+
+
 def test_every_invariant_of_r4_is_held_or_named():
     """What is an error there is compiled, known to the validator by itself, or in the short list of those that nobody checks."""
     tabled = {each.key for table in load().types.values() for each in table.invariants}
@@ -204,7 +230,7 @@ def test_what_is_the_same_for_all_is_worked_out_once():
     assert len(looks) <= 2
 
 
-@pytest.mark.parametrize("text", ["a.", "a b", "(a", "a.f(", "'a", "a.unknown()", "a +", "a.where(b,c)"])
+@pytest.mark.parametrize("text", ["a.", "a b", "(a", "a.f(", "'a", "a.unknown()", "a +", "a.where(b,c)", "a is"])
 def test_what_lies_outside_of_the_language_is_refused_when_it_is_compiled(text):
     """An expression that nobody here understands fails the build and no request."""
     with pytest.raises(ValueError, match=r"\S"):
