@@ -93,8 +93,8 @@ class Scene(Struct, frozen=True):
 
     @property
     def in_vain(self) -> bool:
-        """Tell whether it is the reader's own attempt that failed: they named what it was about, and were told no more."""
-        return self.view.own and self.part.outcome != "0"
+        """Tell whether the reader asked for it and it touched nothing, or failed: they named what it was about, and were told no more."""
+        return self.view.own and (self.part.outcome != "0" or "touched" not in self.row)
 
 
 def unversioned(name: str) -> str:

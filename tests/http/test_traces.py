@@ -136,8 +136,10 @@ def test_traces_tell_no_more_than_the_answers_whether_something_is_there(world, 
     for own in (hidden, absent):
         ref = f"DocumentReference/{own}"
         assert [caller.read(ref).status, caller.vread(ref, 1).status, caller.delete(ref).status] == [404, 404, 204]
-        found = traces(caller, f"entity={ref}&subtype=read,vread,delete")
-        latest = traces(caller, "subtype=read,vread,delete")[:3]
+        checked = json.dumps(document(patient, id=own)).encode()
+        assert caller.ask(Call("operation", *ref.split("/"), operation="validate", body=checked)).status == 200
+        found = traces(caller, f"entity={ref}&subtype=read,vread,delete,$validate")
+        latest = traces(caller, "subtype=read,vread,delete,$validate")[:4]
         assert [event["id"] for event in found] == [event["id"] for event in latest]
         assert all(caller.read(f"AuditEvent/{event['id']}").body == event for event in found)
         seen[own] = [
@@ -146,7 +148,7 @@ def test_traces_tell_no_more_than_the_answers_whether_something_is_there(world, 
         ]
 
     assert seen[hidden] == seen[absent]
-    assert len(seen[hidden]) == 3
+    assert len(seen[hidden]) == 4
     assert bool(traces(world.holder(patient), "subtype=read&outcome=4")) or not elsewhere
 
 
