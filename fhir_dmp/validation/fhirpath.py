@@ -151,9 +151,8 @@ def _children(item: Any, name: str) -> Iterator[Any]:
     if name.endswith(_CHOICE):
         name = _property(item, name) or name
     value, beside = item.get(name), item.get(f"_{name}")
-    if (
-        type(value) is list or type(beside) is list
-    ):  # one that is none is told by the structure: it counts as a list of itself
+    if type(value) is list or type(beside) is list:
+        # the other one may be none: that is told by the structure, and here it counts as a list of itself
         for found, other in zip_longest(_listed(value), _listed(beside)):
             yield other if found is None else found
     else:
