@@ -1,8 +1,8 @@
 """The grammar of FHIRPath: from a text to a tree of tuples. https://hl7.org/fhirpath/N1/#grammar.
 
 A node is ``("literal", value)``, ``("this",)``, ``("variable", name)``, ``("child", of, name)``, ``("index", of, place)``,
-``("call", of, name, arguments)`` or ``("binary", operator, left, right)``. What is asked of the focus itself has ``("this",)`` for its
-``of``. Literals of dates are texts; quantities and comments are no part of it.
+``("call", of, name, arguments)``, ``("binary", operator, left, right)`` or ``("quantity", value, unit)``. What is asked of the focus itself
+has ``("this",)`` for its ``of``; ``$index`` and ``$total`` are variables with that sign. Literals of dates are texts; comments are passed over.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 Node = tuple[Any, ...]
 
+_BETWEEN = re.compile(r"(?:\s|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z_]\w*)|`(?P<quoted>[^`]*)`"
-    r"|@(?P<date>[0-9T:.Z+-]+)|%(?P<variable>\w+)|(?P<this>\$this)|(?P<sign><=|>=|!=|!~|[-+*/&|=~<>()\[\].,{}]))"
+    r"(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z_]\w*)|`(?P<quoted>[^`]*)`"
+    r"|@(?P<date>[0-9T:.Z+-]+)|%(?P<variable>\w+)|(?P<this>\$this\b)|(?P<place>\$(?:index|total)\b)|(?P<sign><=|>=|!=|!~|[-+*/&|=~<>()\[\].,{}]))"
 )
 _BINDING = {
     "implies": 1,
@@ -46,6 +47,9 @@ _BINDING = {
 """How tightly an operator binds: the higher, the tighter."""
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
+_UNITS = frozenset(
+    f"{each}{s}" for each in "year month week day hour minute second millisecond".split() for s in ("", "s")
+)
 _THIS: Node = ("this",)
 _Token = tuple[str, str]
 
@@ -61,15 +65,21 @@ def parse(text: str) -> Node:
 
 def _tokens(text: str) -> list[_Token]:
     found: list[_Token] = []
-    place = 0
-    while place < len(text.rstrip()):
+    place = _past(text, 0)
+    while place < len(text):
         token = _TOKEN.match(text, place)
         if token is None:
             raise ValueError(f"{text[place:]!r} is no FHIRPath")
         kind = str(token.lastgroup)
         found.append((kind, token[kind]))
-        place = token.end()
+        place = _past(text, token.end())
     return [*found, ("end", "")]
+
+
+def _past(text: str, place: int) -> int:
+    """Return where white space and comments end."""
+    between = _BETWEEN.match(text, place)
+    return between.end() if between else place
 
 
 class _Reader:
@@ -148,10 +158,11 @@ class _Reader:
             return ("literal", text)
         if kind == "this":
             return _THIS
-        if kind == "variable":
+        if kind in ("variable", "place"):
             return ("variable", text)
         if kind == "number":
-            return ("literal", Decimal(text))
+            has_unit = self.kind == "text" or (self.kind == "name" and self._ahead in _UNITS)
+            return ("quantity", Decimal(text), self._next()[1]) if has_unit else ("literal", Decimal(text))
         if kind == "text":
             return ("literal", re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text[1:-1]))
         raise ValueError(f"{text!r} begins no term")

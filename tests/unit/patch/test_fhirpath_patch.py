@@ -54,6 +54,21 @@ def test_a_path_that_ends_in_its_midst_is_refused(path):
         patched(PATIENT, operation("replace", path=path, value=("valueBoolean", False)))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Patient.name.where($index = 1).family",
+        "Patient.name[1].family /* the second */ // of two",
+        "Patient.name.where(5 'mg' = 5 'mg' and 1 day = 1 days)[1].family",
+    ],
+)
+def test_a_path_may_count_comment_and_measure(path):
+    """Whatever is FHIRPath is taken for it, though no invariant of R4 says it."""
+    made = patched(PATIENT, operation("replace", path=path, value=("valueString", "Anne")))
+
+    assert [{"family": "Durand", "given": ["Zoé", "Zoé"]}, {"family": "Anne"}] == made["name"]
+
+
 def test_a_boolean_is_found_by_its_path():
     """Also where it is one of a choice."""
     made = patched(
