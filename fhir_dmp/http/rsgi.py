@@ -32,6 +32,9 @@ READ_AHEAD = 131_072
 PATIENCE_SECONDS = 20.0
 """How long the sender of such a body may take; what has not come by then counts as cut."""
 
+GRACE_SECONDS = 1.5
+"""How long that is once the server stops: what was sent whole is on the way, and must not be answered as if its sender were wrong."""
+
 SLOWEST = 4096
 """Bytes each second that the sender of a longer one sends after that time: who reads it is wanted by others."""
 
@@ -99,7 +102,7 @@ class Front:
             self.under_way -= 1
 
     def wait_no_longer(self) -> None:
-        """Take what is left of all bodies as not sent: the server stops; on the loop's thread."""
+        """Take what does not come of a body within a moment as not sent: the server stops; on the loop's thread."""
         self._patience.end()
 
     async def _answer(self, scope: Scope, proto: Any) -> None:
@@ -225,7 +228,7 @@ def is_short(environ: Environ) -> bool:
 
 
 class _Patience:
-    """How long senders are waited for: until a moment for each of them, and none for all of them once the server stops."""
+    """How long senders are waited for: until a moment for each of them, and a short while for all of them once the server stops."""
 
     def __init__(self) -> None:
         self._waits: set[asyncio.Timeout] = set()
@@ -234,7 +237,7 @@ class _Patience:
     @asynccontextmanager
     async def until(self, moment: float) -> AsyncIterator[None]:
         """Raise ``TimeoutError`` if what is done here is not done by that moment of the loop's clock."""
-        async with asyncio.timeout_at(0 if self._over else moment) as wait:
+        async with asyncio.timeout_at(min(moment, _soon()) if self._over else moment) as wait:
             self._waits.add(wait)
             try:
                 yield
@@ -242,11 +245,17 @@ class _Patience:
                 self._waits.discard(wait)
 
     def end(self) -> None:
-        """Wait for nobody any more."""
+        """Wait for what is on the way, and no longer; on the loop's thread."""
         self._over = True
+        soon = _soon()
         for wait in self._waits:
-            if not wait.expired():  # its sender is told so already, and cannot be told twice
-                wait.reschedule(0)
+            when = wait.when()
+            if not wait.expired() and when is not None and when > soon:  # who is too late cannot be told so twice
+                wait.reschedule(soon)
+
+
+def _soon() -> float:
+    return asyncio.get_running_loop().time() + GRACE_SECONDS
 
 
 async def _read_ahead(environ: Environ, proto: Any, patience: _Patience) -> bytes:

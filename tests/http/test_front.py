@@ -307,6 +307,28 @@ def test_a_stop_comes_between_the_end_of_a_wait_and_its_word():
     assert asyncio.run(told())
 
 
+def test_what_is_on_the_way_when_the_server_stops_is_heard(monkeypatch):
+    """Who was waited for, and who comes a moment later: what they sent whole is taken whole."""
+    monkeypatch.setattr(rsgi, "GRACE_SECONDS", 30.0)
+
+    async def heard():
+        patience, loop = rsgi._Patience(), asyncio.get_running_loop()
+        sent = loop.create_future()
+
+        async def wait():
+            async with patience.until(loop.time() + 60):
+                return await sent
+
+        early = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        patience.end()
+        late = asyncio.create_task(wait())
+        loop.call_later(0.05, sent.set_result, "whole")
+        return await asyncio.gather(early, late)
+
+    assert asyncio.run(heard()) == ["whole", "whole"]
+
+
 def test_a_fault_of_the_application_says_nothing_outside():
     """What it did not answer itself is a bare 500."""
 
