@@ -33,8 +33,14 @@ def _shared_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def mongodb_uri(request, tmp_path_factory):
-    """The run's MongoDB: the first worker that needs it starts it, the run's end stops it."""
-    return Embedded.ensure(_shared_folder(request.config, tmp_path_factory)).uri
+    """The run's MongoDB: the first worker that needs it starts it, the run's end stops it.
+
+    It removes no row whose time is over: it goes by its own clock, and tests by theirs, which stands long before.
+    """
+    uri = Embedded.ensure(_shared_folder(request.config, tmp_path_factory)).uri
+    with pymongo.MongoClient(uri) as client:
+        client.admin.command({"setParameter": 1, "ttlMonitorEnabled": False})
+    return uri
 
 
 def pytest_sessionfinish(session):
