@@ -25,6 +25,7 @@ from fhir_dmp.errors import (
     Unprocessable,
 )
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.ins import INS_SYSTEMS
 from fhir_dmp.fhir.labels import FLAGS, HIDDEN_FROM_REPRESENTATIVES, flags_of, misspelt, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
@@ -37,6 +38,9 @@ _CONDITIONAL = re.compile(rb'"reference":"([A-Z][A-Za-z]+\?[^"]*)')
 """In compact JSON, in which no text can hold a bare quotation mark."""
 
 _OF_SOMEBODY = re.compile(rb'"reference":"(?:[^"]*/)?Patient/|"resourceType":"(?:Patient|Person|RelatedPerson)"')
+
+_INS = b"urn:oid:1.2.250.1.213.1.4."
+"""How the systems of the INS begin, in the bytes of a body."""
 
 _NOTICE = re.compile(r"n[0-9a-f]{40}\Z")
 _REVIEW = f"Task.code={systems.TASKS}|{systems.REVIEW}"
@@ -97,10 +101,21 @@ def _require_literal(ref: Ref, body: bytes) -> None:
 
 
 def _require_of_nobody(ref: Ref, body: bytes) -> None:
-    """Refuse an entry of the directory that names a patient, or holds one: whoever is known reads it, and no record is told."""
-    if ref.type in DIRECTORY and _OF_SOMEBODY.search(body):
+    """Refuse an entry of the directory that names a patient or holds one: whoever is known reads it, and no record is told."""
+    if ref.type in DIRECTORY and (
+        _OF_SOMEBODY.search(body) or (_INS in body and _holds_an_ins(codec.loads_object(body)))
+    ):
         text = f"{ref.type} is open to whoever is known: it names no patient and contains none."
         raise Unprocessable(text, expression=ref.type)
+
+
+def _holds_an_ins(tree: Any) -> bool:
+    """Tell whether somebody's number stands anywhere in it; to name the system alone, as profiles do, names nobody."""
+    if isinstance(tree, list):
+        return any(map(_holds_an_ins, tree))
+    if not isinstance(tree, dict):
+        return False
+    return (tree.get("system") in INS_SYSTEMS and "value" in tree) or any(map(_holds_an_ins, tree.values()))
 
 
 def _require_not_ours(ref: Ref, before: Stored | None, index: Row, context: Context) -> None:

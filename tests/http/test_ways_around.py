@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from tests.access_world import NOON, RPPS, Actor, changed, consent, document, observation
+from tests.access_world import INS, NOON, RPPS, Actor, changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say
 from tests.http.test_notices import in_emergency, letters
 
@@ -177,6 +177,8 @@ HELD = {
     "a patient": {"contained": [{"resourceType": "Patient", "id": "p", "name": [{"family": "Petit"}]}], "partOf": {"reference": "#p"}},
     "an item of a record": {"contained": [{**observation("PATIENT"), "id": "o"}], "partOf": {"reference": "#o"}},
     "a reference": {"extension": [{"url": "urn:x", "valueReference": {"reference": "PATIENT"}}]},
+    "an INS": {"extension": [{"url": "urn:x", "valueReference": {"type": "Patient", "identifier": {"system": INS, "value": "279035121518989"}}}]},
+    "an INS within": {"contained": [{**observation("PATIENT"), "id": "o", "subject": {"identifier": {"system": INS, "value": "279035121518989"}}}], "partOf": {"reference": "#o"}},
     "a reference to elsewhere": {"extension": [{"url": "urn:x", "valueReference": {"reference": "http://x.test/Patient/1"}}]},
 }  # fmt: skip
 
@@ -197,6 +199,28 @@ def test_a_practitioner_with_the_numbers_of_two_is_nobody(world, item):
     assert authorised(one, same, older) == 201
     assert world.professional("810001234567").read(item).status == 200
     assert world.professional("810009876543").read(item).status == 403
+
+
+def test_a_profile_names_the_system_of_the_ins(world):
+    """It says what numbers look like, and is nobody's."""
+    asked = {"id": "Patient.identifier", "path": "Patient.identifier", "patternIdentifier": {"system": INS}}
+    profile = {
+        "resourceType": "StructureDefinition",
+        "url": "urn:x",
+        "name": "Ins",
+        "status": "draft",
+        "kind": "resource",
+        "abstract": False,
+    }
+    profile |= {
+        "type": "Patient",
+        "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient",
+        "derivation": "constraint",
+    }
+
+    made = world.ehr.create({**profile, "differential": {"element": [{"id": "Patient", "path": "Patient"}, asked]}})
+
+    assert made.status == 201
 
 
 @pytest.mark.parametrize("what", HELD)
