@@ -2,6 +2,9 @@
 
 A collection is a list. An element that has no value, but an id or extensions, is that object (``_birthDate``). A choice is found by its stem.
 Whatever ``%resource`` and ``%context`` lead to is the same for all items, and worked out once.
+
+Each write is held to many of them: fhirpathpy, by which patches choose (``interactions.fhirpath``), takes 20 us for a short one,
+this 1 (measured).
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Flights(Generic[T]):
         self._held = False
         self._lately = 0
         """Members of the last flight."""
-        self._seated = 0
+        self.seated = 0
         """Members that have a seat, and have not landed."""
         beside.append(self)
 
@@ -121,7 +121,7 @@ class Flights(Generic[T]):
                 if member in flight.members:
                     flight.members.remove(member)
                     flight.weight -= member.weight
-                    self._seated -= 1
+                    self.seated -= 1
                     raise Unavailable(_TOO_SLOW)
         return self._seconds
 
@@ -141,7 +141,7 @@ class Flights(Generic[T]):
             flight.members.append(member)
             flight.touches |= member.touches
             flight.weight += member.weight
-            self._seated += 1
+            self.seated += 1
 
     def look_again(self) -> None:
         """See whether a flight that waits for others may leave, now that somebody has a seat."""
@@ -173,7 +173,7 @@ class Flights(Generic[T]):
                 _settle(flight.members, error)
             _settle(flight.members, Unrecorded(_TOO_SLOW))
             with self._joining:
-                self._seated -= len(flight.members)
+                self.seated -= len(flight.members)
             open_all([member.landed for member in flight.members])
 
     def _next(self) -> _Flight[T] | None:
@@ -195,7 +195,7 @@ class Flights(Generic[T]):
         if len(self._waiting) != 1:
             return True
         aboard = len(self._waiting[0].members)
-        elsewhere = sum(each._seated for each in self._beside if each is not self)  # noqa: SLF001 - they are of one kind of thing
+        elsewhere = sum(each.seated for each in self._beside if each is not self)
         return aboard + self._lately <= _FEW or aboard >= (Fibre.under_way - elsewhere) * _MOST
 
 
