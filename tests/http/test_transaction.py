@@ -17,6 +17,7 @@ from fhir_dmp.fhir import codec
 from tests.published import examples
 
 SYSTEM = "urn:oid:1.2.250.1.213.1.4.10"
+WORKERS = "urn:oid:1.2.250.1.71.4.2.2"
 ONE = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"
 TWO = "urn:uuid:88f151c0-a954-468a-88bd-5ae15c08e059"
 
@@ -602,14 +603,14 @@ def test_what_is_deleted_can_be_created_anew_in_the_same_transaction(ehr):
 def test_a_conditional_reference_finds_what_is_stored_and_what_the_bundle_makes(ehr):
     """Exactly one match, wherever it is; none or several refuse the whole."""
     stored = ehr.post(
-        "/Practitioner", {"resourceType": "Practitioner", "identifier": [{"system": SYSTEM, "value": "rpps"}]}
+        "/Practitioner", {"resourceType": "Practitioner", "identifier": [{"system": WORKERS, "value": "rpps"}]}
     ).json["id"]
-    new = {"resourceType": "Organization", "identifier": [{"system": SYSTEM, "value": "finess"}]}
+    new = {"resourceType": "Organization", "identifier": [{"system": WORKERS, "value": "finess"}]}
     sent = observation(
         f"Patient?identifier={SYSTEM}|new",
         performer=[
-            {"reference": f"Practitioner?identifier={SYSTEM}|rpps"},
-            {"reference": f"Organization?identifier={SYSTEM}|finess"},
+            {"reference": f"Practitioner?identifier={WORKERS}|rpps"},
+            {"reference": f"Organization?identifier={WORKERS}|finess"},
         ],
     )
     made = done(
