@@ -15,9 +15,9 @@ from fhir_dmp.app.server import Server
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.audit.witnesses import ReceiptsFile, WitnessError, witnesses
+from fhir_dmp.call import Announce
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.errors import FhirError, Unavailable
-from fhir_dmp.oauth.act import Announce
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.repeated import Repeated

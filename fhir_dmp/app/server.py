@@ -14,13 +14,12 @@ from msgspec.structs import replace
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
 from fhir_dmp.app.database import uri_of
-from fhir_dmp.call import Call, Context, Env, Result
+from fhir_dmp.call import Announce, Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Invalid
 from fhir_dmp.interactions.capabilities import Served, capability_statement
-from fhir_dmp.oauth.act import Announce
 from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys

@@ -38,7 +38,7 @@ row can check what was made of it. The store chains rows when it writes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -46,7 +46,7 @@ from msgspec.structs import replace
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, seal
 from fhir_dmp.audit.index import index_of
-from fhir_dmp.call import Act, Call, Context, Entity, Result
+from fhir_dmp.call import Act, Call, Context, Entity, Result, TokenAct
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
@@ -101,46 +101,32 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
     return _event(event_id, recorded, row, secret)
 
 
-def describe_token(
-    context: Context,
-    event_id: str,
-    recorded: int,
-    *,
-    act: str,
-    client: str,
-    subject: Subject | None,
-    error: str | None,
-    why: str,
-    scopes: Sequence[str],
-    account: Mapping[str, str],
-    salt: Salt,
-) -> Event:
-    """Return the row for one OAuth act (``token``, ``revoke``, ``client-add``...); ``error`` is the code of a refusal.
+def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int, salt: Salt) -> Event:
+    """Return the row for one OAuth act; ``recorded`` is microseconds since 1970.
 
-    ``client`` is what the caller said; only if there is no error is it proven. ``account`` says by which account (``id``,
-    ``identifier``, ``method``) somebody signed in, or which was changed. To be authorized with an emergency for a reason is to break
-    the glass.
+    To be authorized with an emergency for a reason is to break the glass.
     """
+    subject = act.subject
     who = _who(context, subject or context.subject)
     secret = _secret(replace(context, subject=subject), "", "", salt) if subject else None
-    who["agent"] = {**({"client": client[:64]} if client else {}), **who.get("agent", {})}
+    who["agent"] = {**({"client": act.client_id[:64]} if act.client_id else {}), **who.get("agent", {})}
     person = subject.person if subject else None
-    emergency = person is not None and person.purpose in EMERGENCIES and not error
-    row = _head(event_id, recorded, _OVERRIDES.get(act, act) if emergency else act)
+    emergency = person is not None and person.purpose in EMERGENCIES and not act.error
+    row = _head(event_id, recorded, _OVERRIDES.get(act.kind, act.kind) if emergency else act.kind)
     _put(
         row,
-        outcome="8" if error else "0",
-        error={"code": error} if error else None,
-        why=[why[:200]] if why else None,
-        consents=_consents((why,)),
+        outcome="8" if act.error else "0",
+        error={"code": act.error} if act.error else None,
+        why=[act.why[:200]] if act.why else None,
+        consents=_consents((act.why,)),
         **who,
         request=cleaned(context.url),
         sealed=digest(secret) if secret else None,
         purpose=_purpose(subject, subject.purpose if subject else None),
         requestId=context.request_id,
         **{"for": [subject.record] if subject and subject.record else None},
-        account=_given(**account),
-        scopes=list(scopes),
+        account=_given(id=act.account, identifier=act.identifier, method=act.method),
+        scopes=list(act.scopes),
     )
     return _event(event_id, recorded, row, secret)
 

@@ -10,10 +10,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from fhir_dmp.call import Context
+from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound
-from fhir_dmp.oauth.act import Announce, Kind, TokenAct
 from fhir_dmp.oauth.passwords import Passwords, require_good
 from fhir_dmp.oauth.people import compared_login, require_account, require_represents
 from fhir_dmp.oauth.totp import enrolment_uri, hash_recovery_code, new_recovery_codes, new_secret
@@ -151,7 +150,7 @@ class Accounts(Struct, frozen=True):
     def _set_disabled(self, account: Account, *, to: bool) -> bool:
         return self.accounts.set_disabled(account.id, self.clock.micros(), disabled=to)
 
-    def _changed(self, kind: Kind, which: str, context: Context, change: Callable[[Account], bool]) -> Account:
+    def _changed(self, kind: TokenKind, which: str, context: Context, change: Callable[[Account], bool]) -> Account:
         account = self.accounts.find_account(which) or self.accounts.find_account_by_login(compared_login(which))
 
         def do() -> Account:
@@ -163,7 +162,7 @@ class Accounts(Struct, frozen=True):
 
     def _announced(
         self,
-        kind: Kind,
+        kind: TokenKind,
         account: str,
         context: Context,
         do: Callable[[], T],

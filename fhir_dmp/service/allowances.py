@@ -5,10 +5,9 @@ from __future__ import annotations
 from msgspec import Struct
 
 from fhir_dmp.access.scopes import Scope, parse_scope
-from fhir_dmp.call import Context
+from fhir_dmp.call import Announce, Context, TokenAct
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import NotFound
-from fhir_dmp.oauth.act import Announce, TokenAct
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.store.families import Families, Family
 from fhir_dmp.store.grants import Grants

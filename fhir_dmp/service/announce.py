@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from fhir_dmp.audit.event import describe_token
-from fhir_dmp.call import Context, Env
-from fhir_dmp.oauth.act import Announce, TokenAct
+from fhir_dmp.call import Announce, Context, Env, TokenAct
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.refusals import Refusals
 
@@ -16,19 +15,6 @@ def announcer(env: Env, refusals: Refusals) -> Announce:
         if act.error:
             refusals.admit(context)
         count_act(act.kind, "8" if act.error else "0")
-        event = describe_token(
-            context,
-            env.ids.new(),
-            env.clock.micros(),
-            act=act.kind,
-            client=act.client_id,
-            subject=act.subject,
-            error=act.error,
-            why=act.why,
-            scopes=act.scopes,
-            account={"id": act.account, "identifier": act.identifier, "method": act.method},
-            salt=env.ids.new,
-        )
-        env.store.record(event)
+        env.store.record(describe_token(act, context, env.ids.new(), env.clock.micros(), env.ids.new))
 
     return announce

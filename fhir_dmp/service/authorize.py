@@ -13,10 +13,9 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.call import Context, Restrict
+from fhir_dmp.call import Announce, Context, Restrict, TokenAct
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import FhirError
-from fhir_dmp.oauth.act import Announce, TokenAct
 from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.code_grant import require_redirect
 from fhir_dmp.oauth.errors import (

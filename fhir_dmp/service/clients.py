@@ -10,10 +10,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from fhir_dmp.call import Context, Restrict
+from fhir_dmp.call import Announce, Context, Restrict, TokenAct, TokenKind
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, NotFound
-from fhir_dmp.oauth.act import Announce, Kind, TokenAct
 from fhir_dmp.oauth.client_secret import hashed, make_secret
 from fhir_dmp.oauth.clients import public_jwks, require_registrable
 from fhir_dmp.store.grants import Client, Grants
@@ -94,7 +93,7 @@ class Clients(Struct, frozen=True):
         if not self.grants.remove_client(client_id):
             raise NotFound(f"There is no client {client_id[:64]!r}.")
 
-    def _announced(self, kind: Kind, client_id: str, context: Context, do: Callable[[], T]) -> T:
+    def _announced(self, kind: TokenKind, client_id: str, context: Context, do: Callable[[], T]) -> T:
         try:
             done = do()
         except FhirError as error:

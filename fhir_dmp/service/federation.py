@@ -14,10 +14,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.call import Context
+from fhir_dmp.call import Context, TokenAct
 from fhir_dmp.clock import Ids
 from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound, Refused
-from fhir_dmp.oauth.act import TokenAct
 from fhir_dmp.oauth.oidc import Asked, OpenIdClient
 from fhir_dmp.oauth.people import require_account
 from fhir_dmp.oauth.providers import Identity, Provider, identify

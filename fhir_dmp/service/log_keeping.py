@@ -13,10 +13,9 @@ from fhir_dmp.audit.heads import Head, PublicKey, Removed
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import Frontier, leaf_hash
 from fhir_dmp.audit.walk import leaves
-from fhir_dmp.call import Context
+from fhir_dmp.call import Announce, Context, TokenAct
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import Conflict, NotFound
-from fhir_dmp.oauth.act import Announce, TokenAct
 from fhir_dmp.service.sealer import Sealer, SealError
 from fhir_dmp.store.ledger import Ledger, Run
 

@@ -16,10 +16,9 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.call import Context
+from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import FhirError, Invalid, Refused, TooMany, Unauthenticated
-from fhir_dmp.oauth.act import Announce, Kind, TokenAct
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.people import compared_login, is_minor
 from fhir_dmp.oauth.totp import hash_recovery_code, matching_step
@@ -323,7 +322,7 @@ class _Told(Struct):
     account: Account | None = None
 
 
-def _act(kind: Kind, account: Account | None, method: str, error: str | None = None, why: str = "") -> TokenAct:
+def _act(kind: TokenKind, account: Account | None, method: str, error: str | None = None, why: str = "") -> TokenAct:
     return TokenAct(
         kind,
         error=error,

@@ -9,9 +9,8 @@ import structlog
 from msgspec import Struct
 
 from fhir_dmp.access.model import Subject
-from fhir_dmp.call import Context
+from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.errors import FhirError, TooMany
-from fhir_dmp.oauth.act import Announce, Kind, TokenAct
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, OAuthError, WrongMethod
 from fhir_dmp.oauth.form import read_form
 
@@ -69,7 +68,7 @@ class Told(Struct):
 
 def answered(
     announce: Announce,
-    kind: Kind,
+    kind: TokenKind,
     request: TokenRequest,
     context: Context,
     do: Callable[[TokenRequest, Told], Mapping[str, Any]],
@@ -86,7 +85,7 @@ def answered(
         return _refusal(error.status, code, str(error), error.headers)
 
 
-def announced(announce: Announce, kind: Kind, told: Told, context: Context, do: Callable[[], T]) -> T:
+def announced(announce: Announce, kind: TokenKind, told: Told, context: Context, do: Callable[[], T]) -> T:
     """Do it and leave exactly one event, whatever comes of it, before anybody hears."""
 
     def tell(error: str, why: str) -> None:
@@ -104,7 +103,7 @@ def announced(announce: Announce, kind: Kind, told: Told, context: Context, do: 
     return done
 
 
-def foreseen(context: Context, kind: Kind, do: Callable[[], T]) -> T:
+def foreseen(context: Context, kind: TokenKind, do: Callable[[], T]) -> T:
     """Do it; a fault is an act too: it says nothing outside, and becomes an ``OAuthError``."""
     try:
         return do()

@@ -14,12 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.call import Caller, Context, Restrict
+from fhir_dmp.call import Announce, Caller, Context, Restrict
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Unauthenticated
 from fhir_dmp.fhir import codec
 from fhir_dmp.oauth import client_credentials, code_grant, refresh_grant
-from fhir_dmp.oauth.act import Announce
 from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.clients import INTROSPECTION_SCOPE, ROLES
 from fhir_dmp.oauth.errors import InvalidClient, InvalidGrant, InvalidRequest, UnauthorizedClient, UnsupportedGrantType

@@ -64,7 +64,7 @@ def all_rows():
             yield f"failed {act}", token(act, error="invalid_client")
     yield (
         "login",
-        token("login", subject=None, account={"id": "a1", "identifier": "urn:x|1", "method": "password+totp"}),
+        token("login", subject=None, account="a1", identifier="urn:x|1", method="password+totp"),
     )
 
 

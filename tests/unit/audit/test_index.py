@@ -69,7 +69,7 @@ def test_a_row_of_any_act_is_found_by_what_its_bytes_say(name, caller):
 @pytest.mark.parametrize("act", ["token", "login", "authorize"])
 def test_a_row_of_a_sign_in_is_found_by_what_its_bytes_say(act):
     """By account and client."""
-    assert misfiled(entry(token(act, account={"id": "a", "identifier": "s|v", "method": "password"}))) == ()
+    assert misfiled(entry(token(act, account="a", identifier="s|v", method="password"))) == ()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.event import describe, describe_token
 from fhir_dmp.audit.parts import parts_of
 from fhir_dmp.audit.render import render
-from fhir_dmp.call import Act, Call, Context, Entity, Result
+from fhir_dmp.call import Act, Call, Context, Entity, Result, TokenAct
 from fhir_dmp.errors import NotFound, Refused
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref
@@ -149,17 +149,6 @@ def transaction():
 
 def token(act="token", error=None, subject=EHR, **more):
     """Return the row of an OAuth act."""
-    account = more.pop("account", {})
-    return describe_token(
-        context(None, "POST /oauth/token"),
-        ROW,
-        RECORDED,
-        act=act,
-        client="ehr-one",
-        subject=None if error else subject,
-        error=error,
-        why="" if error is None else "no",
-        scopes=("system/*.rs",),
-        account=account,
-        salt=salt,
-    )
+    refusal = {"error": error, "why": "no"} if error else {"subject": subject}
+    told = TokenAct(act, "ehr-one", scopes=("system/*.rs",), **refusal, **more)
+    return describe_token(told, context(None, "POST /oauth/token"), ROW, RECORDED, salt)
