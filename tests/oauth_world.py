@@ -21,8 +21,10 @@ from fhir_dmp.definitions.loader import load
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.routes import oauth_blueprint
 from fhir_dmp.oauth.authentication import Authentication
+from fhir_dmp.oauth.handles import Opaque
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.lifetimes import Lifetimes
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.rfc7523 import ASSERTION_TYPE, make_assertion
 from fhir_dmp.oauth.tokens import Issuer
@@ -32,9 +34,10 @@ from fhir_dmp.service.accounts import Accounts
 from fhir_dmp.service.answers import Choice
 from fhir_dmp.service.authorize import Authorizations
 from fhir_dmp.service.clients import Clients, NewClient
+from fhir_dmp.service.oauth_env import OAuthEnv
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.sign_in import SignedIn
-from fhir_dmp.service.tokens import Opaque, Tokens
+from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.settings import Limits, Readings
 from fhir_dmp.store.accounts import Account, Session
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
@@ -166,15 +169,20 @@ class World:
 
     def worker(self, secret=b"s" * 32, **issuer):
         """Return the door of one more worker, which shares nothing with the others but the database."""
-        grants = self.grants()
-        return Tokens(
+        return Tokens(self.oauth_env(secret, **issuer))
+
+    def oauth_env(self, secret=b"s" * 32, **issuer):
+        """Return what the doors of one more worker stand on."""
+        grants, issued_by = self.grants(), Issuer(PUBLIC_URL, **issuer)
+        return OAuthEnv(
             grants=grants,
             families=MongoFamilies(self.opened[-1][self.database]),
-            keys=Keys(grants, Seal(secret, "keys"), self.clock),
-            clients=self.authentication(grants),
             sessions=self.kept_accounts().find_session,
+            clients=self.authentication(grants),
+            keys=Keys(grants, Seal(secret, "keys"), self.clock),
             opaque=Opaque.of(secret),
-            issuer=Issuer(PUBLIC_URL, **issuer),
+            issuer=issued_by,
+            lifetimes=Lifetimes(issued_by.seconds),
             restrict=restrict(),
             clock=self.clock,
             ids=RandomIds(),
@@ -192,19 +200,9 @@ class World:
 
     def authorizations(self, secret=b"s" * 32):
         """Return the door of the authorization endpoint, of one more worker."""
-        grants = self.grants()
-        return Authorizations(
-            grants=grants,
-            families=MongoFamilies(self.opened[-1][self.database]),
-            clients=self.authentication(grants),
-            opaque=Opaque.of(secret),
-            issuer=Issuer(PUBLIC_URL),
-            records=Records(nobody_looks, grants, lambda names, limit: (), load().matrix, Readings()),
-            restrict=restrict(),
-            clock=self.clock,
-            ids=RandomIds(),
-            announce=self.announce,
-        )
+        env = self.oauth_env(secret)
+        records = Records(nobody_looks, env.grants, lambda names, limit: (), load().matrix, Readings())
+        return Authorizations(env, records)
 
     def kept_accounts(self):
         """Return the port of accounts, over connections that are the world's."""

@@ -21,6 +21,7 @@ from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Invalid
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.authentication import Authentication
+from fhir_dmp.oauth.handles import Opaque
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.lifetimes import Lifetimes
@@ -42,14 +43,16 @@ from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
 from fhir_dmp.service.authorize import Authorizations
 from fhir_dmp.service.clients import Clients
 from fhir_dmp.service.federation import Federation
+from fhir_dmp.service.oauth_env import OAuthEnv
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.perform import INTERACTIONS, perform
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.service.reindex import Reindexer
 from fhir_dmp.service.sign_in import SignIn, SignInRules
-from fhir_dmp.service.tokens import Opaque, Tokens
+from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.settings import Settings
+from fhir_dmp.store.grants import Grants
 from fhir_dmp.store.indexes import AddedParam
 from fhir_dmp.stores.mongo import users
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
@@ -68,7 +71,7 @@ class Server(Struct, frozen=True):
     settings: Settings
     env: Env
     store: MongoStore
-    grants: MongoGrants
+    grants: Grants
     tokens: Tokens
     clients: Clients
     accounts: Accounts
@@ -107,20 +110,6 @@ class Server(Struct, frozen=True):
         self.store.close()
 
 
-class _Common(Struct, frozen=True):
-    """What the doors of clients and people have in common."""
-
-    settings: Settings
-    env: Env
-    secret: bytes
-    grants: MongoGrants
-    families: MongoFamilies
-    clients: Authentication
-    opaque: Opaque
-    issuer: Issuer
-    announce: Announce
-
-
 def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Server:
     """Return the parts, connected to the database that the settings name (the embedded one of ``data_dir`` by default)."""
     log.configure(settings.log_level)
@@ -134,22 +123,23 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     env = _env(settings, store, tables, added, Seal(secret, "page"), clock, ids or RandomIds())
     env = replace(env, form=indexes.form())
     refusals = Refusals(env, settings.anonymous_per_minute)
-    common = _common(settings, env, secret, store, announcer(env, refusals))
-    kept, passwords, totp = MongoAccounts(store.database), Passwords(), Seal(secret, "totp")
-    tokens = _tokens(common, kept)
+    announce, kept = announcer(env, refusals), MongoAccounts(store.database)
+    oauth = _oauth_env(settings, env, secret, store, kept, announce)
+    passwords, totp = Passwords(), Seal(secret, "totp")
+    tokens = Tokens(oauth)
     tokens.prepare()
-    sign_in = SignIn(kept, passwords, totp, Seal(secret, "device"), clock, common.announce, _sign_in_rules(settings))
+    sign_in = SignIn(kept, passwords, totp, Seal(secret, "device"), clock, announce, _sign_in_rules(settings))
     return Server(
         settings=settings,
         env=env,
         store=store,
-        grants=common.grants,
+        grants=oauth.grants,
         tokens=tokens,
-        clients=Clients(common.grants, clock, env.ids, common.announce, env.restrict),
-        accounts=Accounts(kept, passwords, totp, clock, env.ids, common.announce),
+        clients=Clients(oauth.grants, clock, env.ids, announce, env.restrict),
+        accounts=Accounts(kept, passwords, totp, clock, env.ids, announce),
         federation=_federation(settings, sign_in, env.ids, Seal(secret, "flow")),
-        authorizations=_authorizations(common, store),
-        allowances=Allowances(common.grants, common.families, clock, common.announce),
+        authorizations=Authorizations(oauth, _records(env, oauth.grants, store)),
+        allowances=Allowances(oauth.grants, oauth.families, clock, announce),
         forms=Seal(secret, "form"),
         refusals=refusals,
         reindexer=Reindexer(env, indexes, added, time.sleep),
@@ -196,62 +186,37 @@ def _env(
     )
 
 
-def _common(settings: Settings, env: Env, secret: bytes, store: MongoStore, announce: Announce) -> _Common:
-    grants = MongoGrants(store.database)
-    issuer = Issuer(settings.public_url.rstrip("/"), settings.token_seconds)
-    return _Common(
-        settings=settings,
-        env=env,
-        secret=secret,
+def _oauth_env(
+    settings: Settings, env: Env, secret: bytes, store: MongoStore, accounts: MongoAccounts, announce: Announce
+) -> OAuthEnv:
+    """Return what the doors of clients and people stand on."""
+    issuer, grants = Issuer(settings.public_url.rstrip("/"), settings.token_seconds), MongoGrants(store.database)
+    return OAuthEnv(
         grants=grants,
         families=MongoFamilies(store.database),
+        sessions=accounts.find_session,
         clients=Authentication(grants, FetchedKeys(env.clock), env.clock, token_url(issuer.url)),
+        keys=Keys(grants, Seal(secret, "keys"), env.clock),
         opaque=Opaque.of(secret),
         issuer=issuer,
+        lifetimes=Lifetimes(
+            settings.token_seconds, settings.emergency_seconds, settings.online_seconds, settings.offline_seconds
+        ),
+        restrict=env.restrict,
+        clock=env.clock,
+        ids=env.ids,
         announce=announce,
     )
 
 
-def _tokens(common: _Common, accounts: MongoAccounts) -> Tokens:
-    env, settings = common.env, common.settings
-    return Tokens(
-        grants=common.grants,
-        families=common.families,
-        keys=Keys(common.grants, Seal(common.secret, "keys"), env.clock),
-        clients=common.clients,
-        sessions=accounts.find_session,
-        opaque=common.opaque,
-        issuer=common.issuer,
-        restrict=env.restrict,
-        clock=env.clock,
-        ids=env.ids,
-        announce=common.announce,
-        lifetimes=Lifetimes(
-            settings.token_seconds, settings.emergency_seconds, settings.online_seconds, settings.offline_seconds
-        ),
-    )
-
-
-def _authorizations(common: _Common, store: MongoStore) -> Authorizations:
-    env = common.env
-    records = Records(
+def _records(env: Env, grants: Grants, store: MongoStore) -> Records:
+    """Return what finds records for the people who may name one."""
+    return Records(
         lambda call, context: perform(call, context, env),
-        common.grants,
+        grants,
         store.policies_naming,
         env.definitions.matrix,
         env.readings,
-    )
-    return Authorizations(
-        grants=common.grants,
-        families=common.families,
-        clients=common.clients,
-        opaque=common.opaque,
-        issuer=common.issuer,
-        records=records,
-        restrict=env.restrict,
-        clock=env.clock,
-        ids=env.ids,
-        announce=common.announce,
     )
 
 

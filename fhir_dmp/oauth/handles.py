@@ -11,6 +11,8 @@ import json
 import secrets
 from typing import Any
 
+from msgspec import Struct
+
 from fhir_dmp.seal import BrokenSealError, Seal
 
 LENGTH = 4096
@@ -36,6 +38,20 @@ class Handles:
         except BrokenSealError:
             return None
         return content
+
+
+class Opaque(Struct, frozen=True):
+    """The kinds of handles that this server issues; each is of no use as another."""
+
+    codes: Handles
+    refreshes: Handles
+    launches: Handles
+    consents: Handles
+
+    @classmethod
+    def of(cls, secret: bytes) -> Opaque:
+        """Return the kinds, under the server's secret."""
+        return cls(*(Handles(Seal(secret, use)) for use in ("code", "refresh", "launch", "consent")))
 
 
 def digest(raw: str) -> str:

@@ -13,10 +13,8 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.call import Announce, Context, Restrict, TokenAct
-from fhir_dmp.clock import Clock, Ids
+from fhir_dmp.call import Context, TokenAct
 from fhir_dmp.errors import FhirError
-from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.code_grant import require_redirect
 from fhir_dmp.oauth.errors import (
     AccessDenied,
@@ -28,17 +26,14 @@ from fhir_dmp.oauth.errors import (
 from fhir_dmp.oauth.form import read_parameters
 from fhir_dmp.oauth.handles import digest
 from fhir_dmp.oauth.lifetimes import CODE_SECONDS
-from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.service.answers import Answers, Choice, ProblemError
+from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
 from fhir_dmp.service.questions import Put, Question, Questions, organization_of
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.service.telling import Told, foreseen
-from fhir_dmp.service.tokens import Opaque
-from fhir_dmp.store.families import Families, Family
-from fhir_dmp.store.grants import Client, Grants
-
-_SECOND = 1_000_000
+from fhir_dmp.store.families import Family
+from fhir_dmp.store.grants import Client
 
 
 class Go(Struct, frozen=True):
@@ -65,30 +60,10 @@ Answer = Go | SignInFirst | Sorry | Question
 class Authorizations:
     """Puts the question and takes the answer; made once for each worker by the composition root."""
 
-    def __init__(
-        self,
-        *,
-        grants: Grants,
-        families: Families,
-        clients: Authentication,
-        opaque: Opaque,
-        issuer: Issuer,
-        records: Records,
-        restrict: Restrict,
-        clock: Clock,
-        ids: Ids,
-        announce: Announce,
-    ) -> None:
-        self._grants = grants
-        self._families = families
-        self._clients = clients
-        self._opaque = opaque
-        self._issuer = issuer
-        self._questions = Questions(records, opaque, restrict, clock, issuer.audience)
+    def __init__(self, env: OAuthEnv, records: Records) -> None:
+        self._env = env
+        self._questions = Questions(records, env.opaque, env.restrict, env.clock, env.issuer.audience)
         self._answers = Answers(self._questions)
-        self._clock = clock
-        self._ids = ids
-        self._announce = announce
 
     def ask(self, query: bytes, signed: SignedIn | None, context: Context) -> Answer:
         """Return the question of an authorization request, or where the browser goes instead."""
@@ -151,7 +126,7 @@ class Authorizations:
 
     def _destination(self, params: Mapping[str, str], told: Told) -> tuple[Client, str]:
         told.claim(params.get("client_id", ""))
-        client = self._clients.find(params.get("client_id", ""))
+        client = self._env.clients.find(params.get("client_id", ""))
         return client, require_redirect(params, client)
 
     def _allowed(
@@ -163,9 +138,9 @@ class Authorizations:
         told: Told,
         context: Context,
     ) -> Go:
-        now, organization = self._clock.micros(), organization_of(put.client, signed)
-        family_id = f"{signed.account.id}.{self._ids.new()}"
-        code = self._opaque.codes.make(f=family_id)
+        now, organization = self._env.clock.micros(), organization_of(put.client, signed)
+        family_id = f"{signed.account.id}.{self._env.ids.new()}"
+        code = self._env.opaque.codes.make(f=family_id)
         told.scopes = scopes
         told.subject = Subject(put.client.id, put.client.role, scopes, organization, family_id, person=person)
         family = Family(
@@ -180,15 +155,15 @@ class Authorizations:
             challenge=put.asked.challenge,
             code=digest(code),
             began=now,
-            ends=now + CODE_SECONDS * _SECOND,
+            ends=now + CODE_SECONDS * SECOND,
             organization=organization,
             nonce=put.asked.nonce,
             launch=put.launch.told if put.launch else {},
         )
 
         self._spend(put)
-        self._families.add_family(family)
-        self._announce(TokenAct("authorize", put.client.id, scopes=scopes, subject=told.subject), context)
+        self._env.families.add_family(family)
+        self._env.announce(TokenAct("authorize", put.client.id, scopes=scopes, subject=told.subject), context)
         return Go(self._back(put.asked.redirect_uri, code=code, state=put.asked.state))
 
     def _refused(
@@ -217,7 +192,7 @@ class Authorizations:
         """Leave the event of a refusal; return what to say instead if that cannot be had."""
         code, text = _code(error)
         try:
-            self._announce(TokenAct("authorize", told.client_id, code, text, told.scopes), context)
+            self._env.announce(TokenAct("authorize", told.client_id, code, text, told.scopes), context)
         except FhirError as failed:
             return Sorry(failed.status, *_code(failed))
         return None
@@ -226,13 +201,13 @@ class Authorizations:
         """Use the launch token up, if there is one."""
         if put.launch is None:
             return
-        if not self._grants.use_assertion(f"launch/{put.client.id}", put.launch.id, put.launch.expires * _SECOND):
+        if not self._env.grants.use_assertion(f"launch/{put.client.id}", put.launch.id, put.launch.expires * SECOND):
             raise InvalidRequest("The launch token was used before: launch the app anew.")
 
     def _back(self, redirect: str, **answer: str) -> str:
         """Return the redirect URI with the answer in its query; ``iss`` is RFC 9207's."""
         parts = urlsplit(redirect)
-        query = "&".join(part for part in (parts.query, urlencode({**answer, "iss": self._issuer.url})) if part)
+        query = "&".join(part for part in (parts.query, urlencode({**answer, "iss": self._env.issuer.url})) if part)
         return urlunsplit(parts._replace(query=query))
 
 

@@ -20,10 +20,10 @@ from fhir_dmp.clock import Clock
 from fhir_dmp.oauth.clients import require_meaning
 from fhir_dmp.oauth.code_grant import EMERGENCIES, Asked, read_authorization
 from fhir_dmp.oauth.errors import AccessDenied
+from fhir_dmp.oauth.handles import Opaque
 from fhir_dmp.oauth.launch import Launch, read_launch
 from fhir_dmp.service.records import Encounter, Record, Records
 from fhir_dmp.service.sign_in import SignedIn
-from fhir_dmp.service.tokens import Opaque
 from fhir_dmp.settings import Readings
 from fhir_dmp.store.grants import Client
 

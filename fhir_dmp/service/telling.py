@@ -45,6 +45,11 @@ class TokenRequest(Struct, frozen=True):
             raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
         return read_form(self.content_type, self.body)
 
+    def bearer(self) -> str | None:
+        """Return the bearer token that was sent, if any. https://www.rfc-editor.org/rfc/rfc6750#section-2.1."""
+        scheme, _, raw = self.authorization.partition(" ")
+        return raw if scheme.lower() == "bearer" else None
+
 
 class TokenAnswer(Struct, frozen=True):
     """What an OAuth endpoint answers: a status of the RFCs and a JSON document."""

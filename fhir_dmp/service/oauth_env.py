@@ -1,0 +1,47 @@
+"""What the doors of OAuth work with: that of clients (``service.tokens``) and that of people (``service.authorize``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from fhir_dmp.call import Announce, Restrict
+from fhir_dmp.clock import Clock, Ids
+from fhir_dmp.oauth.authentication import Authentication
+from fhir_dmp.oauth.handles import Opaque
+from fhir_dmp.oauth.keys import Keys
+from fhir_dmp.oauth.lifetimes import Lifetimes
+from fhir_dmp.oauth.tokens import Issuer
+from fhir_dmp.store.accounts import Session
+from fhir_dmp.store.families import Families
+from fhir_dmp.store.grants import Grants
+
+SECOND = 1_000_000
+"""Microseconds: the store counts by them, tokens by seconds."""
+
+
+class OAuthEnv(Struct, frozen=True, kw_only=True):
+    """The parts of OAuth; made once for each worker by the composition root.
+
+    ``clients`` knows clients by their proofs, ``sessions`` finds those of people by their ids. ``restrict`` compiles the search
+    restrictions of scopes, ``announce`` makes an act durable before its answer leaves.
+    """
+
+    grants: Grants
+    families: Families
+    sessions: Callable[[str], Session | None]
+    clients: Authentication
+    keys: Keys
+    opaque: Opaque
+    issuer: Issuer
+    lifetimes: Lifetimes
+    restrict: Restrict
+    clock: Clock
+    ids: Ids
+    announce: Announce
+
+    @property
+    def now(self) -> int:
+        """The present instant in seconds since 1970, as tokens tell it."""
+        return self.clock.micros() // SECOND
