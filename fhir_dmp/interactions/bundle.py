@@ -7,6 +7,7 @@ the door. An answer's entry holds the resource only where asked for: a read, or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Interaction, P
 from fhir_dmp.errors import FhirError, Gone, Invalid, NotSupported
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, entries, full, named, size_of
+from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, full, named, size_of
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
@@ -26,6 +27,7 @@ from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.references import link, linked, resolved
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.sheet import READS, RENEWING, Item, Sheet, sheet_of
+from fhir_dmp.interactions.turns import in_turn
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import (
     as_it_stands,
@@ -40,7 +42,7 @@ from fhir_dmp.interactions.write import (
     unmatched,
 )
 from fhir_dmp.search.parse import parse
-from fhir_dmp.store.change import Stored
+from fhir_dmp.store.change import Change, Stored
 
 __all__ = ["batch", "named", "transaction"]
 
@@ -136,28 +138,34 @@ def _change(sheet: Sheet) -> None:
             seen = known(call, before.get(ref), context, sheet.grant)
             item.change = removal(call, seen)
             item.withheld = None if item.change else not_deleted(ref, before.get(ref), seen, sheet.grant)
-        elif method == "PUT":
-            call = replace(item.call, id=ref.id)
-            tree = resolved(item, sheet)
-            tree = {**tree, "id": ref.id} if item.call.id is None and "id" not in tree else tree
-            found = None if item.unchosen else known(call, before.get(ref), context, sheet.grant)
-            if item.call.criteria is not None and item.existing is None:
-                require_unused(ref, found)
-            item.change = next_version(call, tree, found, context, sheet.grant, env)
+        elif method in ("PUT", "PATCH"):
+            item.change = _renewal(sheet, item, ref)
+            found = None if item.unchosen else before.get(ref)
             item.existing = item.existing or found
             _rely(item, found, sheet)
             if found is not None and (item.change is None or item.change.stays):
                 sheet.links.make(str(ref), found.version)
-        elif method == "PATCH":
-            call = replace(item.call, id=ref.id, body=linked(item, sheet))
-            item.change = patched(call, before.get(ref), context, sheet.grant, env)
-            item.existing = before.get(ref)
-            _rely(item, item.existing, sheet)
         elif item.existing is None and ref not in made:
             item.change = prepare(ref, None, resolved(item, sheet), context, env)
             made.add(ref)
 
-    sheet.each(("DELETE", "PUT", "PATCH", "POST"), change)
+    each(in_turn(sheet, partial(_renewal, sheet)), lambda item: item.place, change)
+
+
+def _renewal(sheet: Sheet, item: Item, ref: Ref) -> Change | None:
+    """Return the Change that an entry makes of what is there, by the versions that are known; None where it changes nothing."""
+    anew, env = item.place in sheet.anew, sheet.env
+    before = sheet.before.get(ref)
+    if item.asked.method == "PATCH":
+        call = replace(item.call, id=ref.id, body=linked(item, sheet))
+        return patched(call, before, sheet.context, sheet.grant, env, anew=anew)
+    call = replace(item.call, id=ref.id)
+    tree = resolved(item, sheet)
+    tree = {**tree, "id": ref.id} if item.call.id is None and "id" not in tree else tree
+    found = None if item.unchosen else known(call, before, sheet.context, sheet.grant)
+    if item.call.criteria is not None and item.existing is None:
+        require_unused(ref, found)
+    return next_version(call, tree, found, sheet.context, sheet.grant, env, anew=anew)
 
 
 def _rely(item: Item, found: Stored | None, sheet: Sheet) -> None:

@@ -17,6 +17,7 @@ from fhir_dmp.fhir.reference import parse_literal
 _URI = re.compile(r".*(?:uri|url)\Z|(?:address|endpoint|policy)\Z", re.IGNORECASE)
 _HREF = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']+)""")
 _CONDITIONAL = re.compile(r"[A-Z][A-Za-z]+\?.+")
+_VERSION = "/_history/"
 PLACEHOLDERS = ("urn:uuid:", "urn:oid:")
 """What a reference begins with that means an entry of the same bundle, and nothing outside of it."""
 
@@ -54,8 +55,7 @@ class Links:
 
         A relative reference is one to an entry if it is so under the base of the referring entry's own full URL.
         """
-        literal = parse_literal(full_url) if full_url and full_url.startswith("http") else None
-        return self._object(tree, literal.base if literal else None, "")
+        return self._object(tree, _base(full_url), "")
 
     def _object(self, node: dict[str, Any], base: str | None, inside: str) -> dict[str, Any]:
         """Return the node, or a copy of it where something below it is replaced; ``inside`` is the property it stands in."""
@@ -100,16 +100,25 @@ class Links:
         return self._narrative(value) if key == "div" else value
 
     def _reference(self, value: str, base: str | None) -> str:
-        targets = self._targets
-        found = targets.get(value)
+        found = self._targets.get(value)
         if found is None and "/" in value:
-            plain, named, _ = value.partition("/_history/")
-            found = targets.get(plain) or (targets.get(f"{base}/{plain}") if base else None)
-            if named and found in self._versions:
+            found, of_version = self._below(value, base)
+            if of_version and found in self._versions:
                 found = f"{found}/_history/{self._versions[found]}"
         if found is None and value.startswith(PLACEHOLDERS):
             self._missed.add(value)
         return value if found is None else found
+
+    def _below(self, value: str, base: str | None) -> tuple[str | None, bool]:
+        """Return what a reference stands for that is not named as it is, if it stands for anything, and whether it is to a version."""
+        plain, named, _ = value.partition(_VERSION)
+        targets = self._targets
+        return targets.get(plain) or (targets.get(f"{base}/{plain}") if base else None), bool(named)
+
+    def of_version(self, reference: str, full_url: str | None) -> str | None:
+        """Return what (``Type/id``) a reference in the entry with that full URL is to a version of, if it is one that is rewritten."""
+        found, of_version = self._below(reference, _base(full_url))
+        return found if of_version and reference not in self._targets else None
 
     def require_resolved(self, tree: Any, named: str) -> None:
         """Raise ``Invalid`` for each reference of a rewritten resource (called ``named``) to something that no entry brings."""
@@ -123,6 +132,12 @@ class Links:
         if "href" not in text and "src" not in text:
             return text
         return _HREF.sub(lambda found: found[1] + self._targets.get(found[2], found[2]), text)
+
+
+def _base(full_url: str | None) -> str | None:
+    """Return the base under which an entry's relative references are."""
+    literal = parse_literal(full_url) if full_url and full_url.startswith("http") else None
+    return literal.base if literal else None
 
 
 def require_apart(tree: dict[str, Any], names: frozenset[str]) -> None:
@@ -153,8 +168,13 @@ def _placeholders(node: Any, at: str) -> Iterator[tuple[str, str]]:
                 yield from _placeholders(value, f"{at}.{key}")
 
 
-def conditional_references(tree: dict[str, Any]) -> list[str]:
-    """Return every conditional reference (``Type?criteria``) of the resource."""
+def is_conditional(reference: str) -> bool:
+    """Tell whether a reference names its target by criteria (``Type?criteria``)."""
+    return _CONDITIONAL.match(reference) is not None
+
+
+def unsettled_references(tree: dict[str, Any]) -> list[str]:
+    """Return every reference of the resource whose meaning is found out before it is rewritten: by criteria, or to a version."""
     found: list[str] = []
     _collect(tree, found)
     return found
@@ -167,7 +187,7 @@ def _collect(node: dict[str, Any], found: list[str]) -> None:
             _collect(value, found)
         elif kind is list:
             _collect_list(value, found)
-        elif key == "reference" and kind is str and "?" in value and _CONDITIONAL.match(value):
+        elif key == "reference" and kind is str and (_VERSION in value or ("?" in value and _CONDITIONAL.match(value))):
             found.append(value)
 
 

@@ -15,7 +15,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.interactions import fhirpath_patch, json_patch
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.interactions.write import changed, one_change, visible
+from fhir_dmp.interactions.write import changed, one_change, prepare, visible
 from fhir_dmp.store.change import Change, Stored
 
 
@@ -28,8 +28,18 @@ def patch(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     return one_change(patched(call, before, context, grant, env), before, locks)
 
 
-def patched(call: Call, before: Stored | None, context: Context, grant: Grant, env: Env) -> Change | None:
-    """Return the Change that the patch makes of ``before``, None if it makes none; identity and version stay the server's."""
+def patched(
+    call: Call, before: Stored | None, context: Context, grant: Grant, env: Env, *, anew: bool = False
+) -> Change | None:
+    """Return the Change that the patch makes of ``before``, None if it makes none (unless ``anew``); identity and version stay the server's."""
+    row, tree, made = applied(call, before, context, grant, env)
+    return prepare(row.ref, row, made, context, env) if anew else changed(row, tree, made, context, grant, env)
+
+
+def applied(
+    call: Call, before: Stored | None, context: Context, grant: Grant, env: Env
+) -> tuple[Stored, dict[str, Any], dict[str, Any]]:
+    """Return the row as its caller may see it, the resource that it holds, and what the patch makes of that."""
     require_scope(context.subject, call.type, "read")
     row = visible(call.ref, before, grant)
     if row.body is None:
@@ -47,7 +57,7 @@ def patched(call: Call, before: Stored | None, context: Context, grant: Grant, e
     ):
         if before_it != after_it:
             raise Unprocessable(f"{name} is not changed by a patch.", expression=f"{call.type}.{name}")
-    return changed(row, tree, made, context, grant, env)
+    return row, tree, made
 
 
 def _meta(tree: Mapping[str, Any]) -> Mapping[str, Any]:

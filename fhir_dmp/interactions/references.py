@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from msgspec.structs import replace
 
 from fhir_dmp.errors import Invalid, MultipleMatches
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.conditional import Matched
-from fhir_dmp.interactions.links import conditional_references
+from fhir_dmp.interactions.conditional import Criteria, Matched, match_each
+from fhir_dmp.interactions.entries import At
+from fhir_dmp.interactions.links import is_conditional, unsettled_references
+from fhir_dmp.interactions.patch import applied
 from fhir_dmp.interactions.sheet import RENEWING, Item, Sheet
 from fhir_dmp.interactions.write import indexed, require_valid
-from fhir_dmp.store.query import matches
+from fhir_dmp.store.query import In, Not, both, matches
+
+_MAKING = ("POST", "PUT", "PATCH")
+"""Methods of entries that say what a resource shall be."""
 
 
 def link(sheet: Sheet) -> None:
@@ -20,7 +27,7 @@ def link(sheet: Sheet) -> None:
     for item in sheet.items:
         if item.ref is not None and item.asked.method != "DELETE":
             sheet.links.make(str(item.ref), _version(item, sheet))
-    named = {item.place: list(conditional_references(item.asked.tree)) for item in sheet.items}
+    named = _named(sheet)
     types = sheet.env.definitions.search_params
     references = dict.fromkeys(reference for each in named.values() for reference in each)
     sheet.ask((kind, each) for each in references if (kind := each.partition("?")[0]) in types)
@@ -28,17 +35,41 @@ def link(sheet: Sheet) -> None:
     known: set[str] = set()
 
     def check(item: Item) -> None:
-        if item.ref and item.ref.type in kinds and item.asked.tree and not item.stands:
-            require_valid(item.ref.type, item.asked.tree, sheet.env)
+        if item.ref and item.ref.type in kinds and not item.stands:
+            require_valid(item.ref.type, _making(item, sheet), sheet.env)
 
     def find(item: Item) -> None:
-        for reference in named[item.place]:
+        for reference in named.get(item.place, ()):
             if reference not in known:
                 sheet.links.add(reference, str(_referred(reference, item, sheet)))
                 known.add(reference)
 
-    sheet.each(("POST", "PUT"), check)
-    sheet.each(("POST", "PUT"), find)
+    if named:
+        sheet.each(_MAKING, check)
+        sheet.each(_MAKING, find)
+
+
+def _named(sheet: Sheet) -> dict[int, list[str]]:
+    """Return the conditional references of each entry that has any, by its place; the sheet learns those to versions."""
+    named: dict[int, list[str]] = {}
+    for item in sheet.items:
+        for reference in _unsettled(item):
+            found = named if is_conditional(reference) else sheet.versions
+            found.setdefault(item.place, []).append(reference)
+    return named
+
+
+def _unsettled(item: Item) -> list[str]:
+    if item.asked.method != "PATCH":
+        return unsettled_references(item.asked.tree)
+    texts: list[dict[str, str]] = []
+
+    def noted(text: str) -> str:
+        texts.append({"reference": text})
+        return text
+
+    with At(item.place):
+        return unsettled_references({"patch": _setting(_patch(item), noted), "set": texts})
 
 
 def _version(item: Item, sheet: Sheet) -> int:
@@ -59,6 +90,9 @@ def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:
         return twin.ref
     written = {item.ref for item in sheet.items if item.ref and item.asked.method in RENEWING}
     rows = [row for row in matched.found if row.ref not in written]
+    if len(rows) < len(matched.found):  # two stand for many, of which some stay as they are
+        others = both(matched.lock.query, Not(In("_id", tuple(map(str, written)))))
+        rows = list(match_each((Criteria(matched.lock.key, others),), sheet.env)[0].found)
     refs = list(dict.fromkeys([*(row.ref for row in rows), *_made_here(resource_type, matched, sheet)]))
     if len(refs) > 1:
         raise MultipleMatches(f"Several resources match the conditional reference {reference[:200]!r}.")
@@ -69,19 +103,29 @@ def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:
 
 
 def _made_here(resource_type: str, matched: Matched, sheet: Sheet) -> list[Ref]:
-    """Return what this bundle creates or updates that meets the criteria."""
+    """Return what this bundle creates or changes that meets the criteria."""
     made = []
     for item in sheet.items:
-        if item.ref is None or item.ref.type != resource_type or not item.asked.tree or item.stands:
+        if item.ref is None or item.ref.type != resource_type or item.asked.method not in _MAKING or item.stands:
             continue
         row = sheet.rows.get(item.place)
         if row is None:
-            tree = {**sheet.links.rewrite(item.asked.tree, item.asked.full_url), "id": item.ref.id}
+            with At(item.place):
+                tree = _making(item, sheet)
+            tree = {**sheet.links.rewrite(tree, item.asked.full_url), "id": item.ref.id}
             index = indexed(item.ref, sheet.before.get(item.ref), tree, sheet.context, sheet.env)
             row = sheet.rows[item.place] = {**index, "_id": str(item.ref), "ty": resource_type}
         if matches(matched.lock.query, row):
             made.append(item.ref)
     return made
+
+
+def _making(item: Item, sheet: Sheet) -> dict[str, Any]:
+    """Return the resource that an entry makes, as far as it is known: the one that it brings, or what its patch makes of what is there."""
+    if item.asked.method != "PATCH" or item.ref is None:
+        return item.asked.tree
+    call = replace(item.call, id=item.ref.id, body=linked(item, sheet))
+    return applied(call, sheet.before.get(item.ref), sheet.context, sheet.grant, sheet.env)[2]
 
 
 def resolved(item: Item, sheet: Sheet) -> dict[str, Any]:
@@ -93,20 +137,52 @@ def resolved(item: Item, sheet: Sheet) -> dict[str, Any]:
 
 def linked(item: Item, sheet: Sheet) -> Any:
     """Return the patch of an entry with the references in its values resolved."""
-    body = item.call.body
-    tree = codec.loads(body) if isinstance(body, bytes) else body
-    if isinstance(tree, list):
-        tree = [_referring(operation, item, sheet) for operation in tree]
-    made = sheet.links.rewrite({"patch": tree}, item.asked.full_url)["patch"]
-    sheet.links.require_resolved(made, "patch")
+    links, full_url = sheet.links, item.asked.full_url
+
+    def settled(text: str) -> str:
+        found = links.rewrite({"reference": text}, full_url)
+        links.require_resolved(found, "patch")
+        return str(found["reference"])
+
+    made = links.rewrite({"patch": _setting(_patch(item), settled)}, full_url)["patch"]
+    links.require_resolved(made, "patch")
     return made
 
 
-def _referring(operation: Any, item: Item, sheet: Sheet) -> Any:
-    """Return an operation of a JSON Patch with the text that it sets as a reference resolved."""
-    is_one = isinstance(operation, Mapping) and str(operation.get("path")).endswith("/reference")
-    if not is_one or not isinstance(operation.get("value"), str):
+def _patch(item: Item) -> Any:
+    body = item.call.body
+    return codec.loads(body) if isinstance(body, bytes) else body
+
+
+def _setting(patch: Any, each: Callable[[str], str]) -> Any:
+    """Return a patch, of either kind, with every text that it sets as ``Reference.reference`` passed through ``each``."""
+    if isinstance(patch, list):
+        return [_in_json(operation, each) for operation in patch]
+    operations = patch.get("parameter") if isinstance(patch, Mapping) else None
+    if not isinstance(operations, list):
+        return patch
+    return {**patch, "parameter": [_in_parameters(operation, each) for operation in operations]}
+
+
+def _in_json(operation: Any, each: Callable[[str], str]) -> Any:
+    if not isinstance(operation, Mapping) or not str(operation.get("path")).endswith("/reference"):
         return operation
-    found = sheet.links.rewrite({"reference": operation["value"]}, item.asked.full_url)
-    sheet.links.require_resolved(found, "patch")
-    return {**operation, "value": found["reference"]}
+    value = operation.get("value")
+    return {**operation, "value": each(value)} if isinstance(value, str) else operation
+
+
+def _in_parameters(operation: Any, each: Callable[[str], str]) -> Any:
+    parts = operation.get("part") if isinstance(operation, Mapping) else None
+    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
+        return operation
+    told = {str(part.get("name")): part for part in parts}
+    path, name = (str(told.get(each, {}).get("valueString")) for each in ("path", "name"))
+    if not path.endswith(".reference") and name != "reference":
+        return operation
+    return {**operation, "part": [_in_part(part, each) if part.get("name") == "value" else part for part in parts]}
+
+
+def _in_part(part: Mapping[str, Any], each: Callable[[str], str]) -> Mapping[str, Any]:
+    return {
+        key: each(value) if key.startswith("value") and isinstance(value, str) else value for key, value in part.items()
+    }

@@ -81,6 +81,8 @@ class Sheet(Struct):
     before: Mapping[Ref, Stored] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
     asked_before: dict[tuple[str, str], Matched] = field(default_factory=dict)
+    versions: dict[int, list[str]] = field(default_factory=dict)
+    anew: set[int] = field(default_factory=set)
 
     def each(self, methods: Sequence[str], do: Callable[[Item], None]) -> None:
         """Do it for each entry of the methods, one method after the other; what is invalid is raised together, each with its place."""
@@ -151,7 +153,7 @@ def _identify(item: Item, sheet: Sheet) -> None:
     item.ref = item.ref or _new_ref(item, sheet.env)
     if item.ref is not None and not ID.match(item.ref.id):
         raise Invalid(f"{item.ref.id[:80]!r} is no FHIR id.", expression="Bundle.request.url")
-    if item.ref is not None and item.asked.full_url and item.asked.method not in ("DELETE", "PATCH"):
+    if item.ref is not None and item.asked.full_url and item.asked.method != "DELETE":
         sheet.links.add_entry(item.asked.full_url, str(item.ref))
 
 

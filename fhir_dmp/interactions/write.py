@@ -242,13 +242,20 @@ def tombstone(before: Stored) -> Change:
 
 
 def next_version(
-    call: Call, tree: Mapping[str, Any], before: Stored | None, context: Context, grant: Grant, env: Env
+    call: Call,
+    tree: Mapping[str, Any],
+    before: Stored | None,
+    context: Context,
+    grant: Grant,
+    env: Env,
+    *,
+    anew: bool = False,
 ) -> Change | None:
     """Return the Change that an update makes of ``before``; the body's id must be the one that the call names.
 
     None where everything is there as it was sent: who sends a record each night makes no versions that say nothing. Who may not
-    update it is refused whatever differs, and so the Change is made; as it is for who tells a Provenance of it. One that is found by less
-    than rows are now is a Change to the same version.
+    update it is refused whatever differs, and so the Change is made; as it is for who tells a Provenance of it, and for what is to be
+    ``anew``. One that is found by less than rows are now is a Change to the same version.
     """
     if tree.get("id") != call.id:
         raise Invalid(
@@ -258,7 +265,7 @@ def next_version(
     change = prepare(call.ref, before, tree, context, env)
     if is_part(tree.get("meta")):
         raise Unprocessable("The resource is a part of one (SUBSETTED); read it whole, then change it.")
-    if before is None or call.provenance or not _says_the_same(change, before) or _is_a_word(change, context):
+    if before is None or anew or call.provenance or not _says_the_same(change, before) or _is_a_word(change, context):
         return change
     return _indexed_anew(change, before) if grant.decide("update", before.index).permit else change
 

@@ -6,7 +6,7 @@ import pytest
 
 from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir import codec
-from fhir_dmp.interactions.links import Links, conditional_references
+from fhir_dmp.interactions.links import Links, unsettled_references
 
 ONE, OID, WEB = (
     "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a",
@@ -121,18 +121,24 @@ def test_a_relative_full_url_cannot_name_another_resource(links):
         links.add_entry("Patient/1", "Patient/2")
 
 
-def test_conditional_references_are_found_wherever_they_stand():
-    """Only in Reference.reference, and only with a type before the question mark."""
+def test_references_by_criteria_and_to_versions_are_found_wherever_they_stand():
+    """Only in Reference.reference, and criteria only with a type before the question mark."""
     tree = {
         "subject": {"reference": "Patient?identifier=1"},
         "performer": [
             {"reference": "Practitioner?identifier=2"},
             {"reference": "Patient/1"},
             {"display": "Patient?x=y"},
+            {"reference": "urn:uuid:1/_history/1", "display": "Patient/1/_history/2"},
         ],
         "contained": [{"subject": {"reference": "Group?code=3"}}],
         "url": "Patient?x=1",
         "other": [[{"reference": "urn:x?y"}, {"reference": 5}]],
     }
 
-    assert conditional_references(tree) == ["Patient?identifier=1", "Practitioner?identifier=2", "Group?code=3"]
+    assert unsettled_references(tree) == [
+        "Patient?identifier=1",
+        "Practitioner?identifier=2",
+        "urn:uuid:1/_history/1",
+        "Group?code=3",
+    ]
