@@ -81,15 +81,16 @@ class _Sources(Struct):
 
     plan: Mapping[Ref, Change]
     env: Env
+    base_url: str
     read: dict[Ref, int] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
 
-    def registry(self, base_url: str, *, again: bool = False) -> Registry:
+    def registry(self, *, again: bool = False) -> Registry:
         """Return what compiling needs; what it looks at is named from now on."""
         self.names.clear()
         env = self.env
         several = env.readings.several_doctors
-        return Registry(self.find, authored(env.definitions), base_url, env.majority, env.zone, again, several)
+        return Registry(self.find, authored(env.definitions), self.base_url, env.majority, env.zone, again, several)
 
     def find(self, ref: Ref) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
@@ -109,7 +110,7 @@ def policy_changes(
     Raises ``Unprocessable`` for a Consent that cannot be enforced exactly, ``Refused`` where someone who is not entitled would
     change what opens a record.
     """
-    sources = _Sources({change.ref: change for change in plan.changes}, env)
+    sources = _Sources({change.ref: change for change in plan.changes}, env, base_url)
     changed: dict[str, tuple[Policy, int]] = {}
     for change in plan.changes:
         if change.ref.type in SOURCES and not change.stays:
@@ -118,16 +119,13 @@ def policy_changes(
                 _require_no_choice(change, subject)
             for patient in patients:
                 policy, version = changed.get(patient) or policies.policy(patient)
-                entitled = plan.entitled or _is_entitled(subject, patient)
-                put = _applied(
-                    change, patient, policy, subject, sources, base_url, entitled=entitled, states=plan.states
-                )
+                put = _applied(change, patient, policy, plan, subject, sources)
                 said = put.entry(str(change.ref))
                 if said is not None and said.version == change.version and change.kind != "relabel":
                     _require_in_record(said, patient, sources, policies)
                 changed[patient] = (put, version)
-    _compile_anew(changed, policies, sources, base_url)
-    _compile_births(changed, policies, sources, base_url)
+    _compile_anew(changed, policies, sources)
+    _compile_births(changed, policies, sources)
     _note_shared(plan, changed, policies)
     made = tuple(
         PolicyChange(patient, version, encode(policy), names(policy))
@@ -137,7 +135,7 @@ def policy_changes(
     return made, sources.read
 
 
-def _compile_anew(changed: dict[str, tuple[Policy, int]], policies: Policies, sources: _Sources, base_url: str) -> None:
+def _compile_anew(changed: dict[str, tuple[Policy, int]], policies: Policies, sources: _Sources) -> None:
     """Compile again what rests on a group, a structure or a role that the plan changes: whoever leaves it leaves the records."""
     moved = {str(ref) for ref, change in sources.plan.items() if ref.type in RESOLVED and change.before is not None}
     most = sources.env.limits.policies
@@ -146,18 +144,16 @@ def _compile_anew(changed: dict[str, tuple[Policy, int]], policies: Policies, so
         raise TooCostly(f"More than {most} records name it: name a new one in their stead.")
     for row in rows:
         policy, version = changed.get(row.patient) or policies.policy(row.patient)
-        changed[row.patient] = (_resting_on(moved, policy, sources, base_url), version)
+        changed[row.patient] = (_resting_on(moved, policy, sources), version)
 
 
-def _compile_births(
-    changed: dict[str, tuple[Policy, int]], policies: Policies, sources: _Sources, base_url: str
-) -> None:
+def _compile_births(changed: dict[str, tuple[Policy, int]], policies: Policies, sources: _Sources) -> None:
     """Compile again what rests on a date of birth that the plan changes: until when parents act for the holder."""
     for ref, change in sources.plan.items():
         before = change.before.body if ref.type == "Patient" and change.before else None
         if before and change.body and _born(before) != _born(change.body):
             policy, version = changed.get(str(ref)) or policies.policy(str(ref))
-            changed[str(ref)] = (_resting_on({str(ref)}, policy, sources, base_url), version)
+            changed[str(ref)] = (_resting_on({str(ref)}, policy, sources), version)
 
 
 def _note_shared(plan: Plan, changed: dict[str, tuple[Policy, int]], policies: Policies) -> None:
@@ -177,20 +173,20 @@ def _born(body: bytes) -> Any:
     return codec.loads_object(body).get("birthDate")
 
 
-def _resting_on(moved: AbstractSet[str], policy: Policy, sources: _Sources, base_url: str) -> Policy:
+def _resting_on(moved: AbstractSet[str], policy: Policy, sources: _Sources) -> Policy:
     """Return the policy with what rests on these resources compiled anew."""
     for entry in policy.entries:
         if not moved.isdisjoint(entry.rests_on):
-            policy = policy.put(entry.source, _again(entry, policy.patient, sources, base_url))
+            policy = policy.put(entry.source, _again(entry, policy.patient, sources))
     return policy
 
 
-def _again(entry: Entry, patient: str, sources: _Sources, base_url: str) -> Entry:
+def _again(entry: Entry, patient: str, sources: _Sources) -> Entry:
     """Return what the same version of the source says now; what cannot be told any more stays as it was.
 
     Of a Patient the doctors alone, by the words that named them: another version may hold what others wrote down since.
     """
-    registry = sources.registry(base_url, again=True)
+    registry = sources.registry(again=True)
     if entry.source == patient:
         doctors = tuple(Member(actors) for each in entry.about if (actors := named_by(reference_of(each), registry)))
         return replace(entry, doctors=doctors, rests_on=tuple(sources.names))
@@ -256,19 +252,11 @@ def _is_declared(subject: Subject | None) -> bool:
 
 
 def _applied(
-    change: Change,
-    patient: str,
-    policy: Policy,
-    subject: Subject | None,
-    sources: _Sources,
-    base_url: str,
-    *,
-    entitled: bool,
-    states: Sequence[str],
+    change: Change, patient: str, policy: Policy, plan: Plan, subject: Subject | None, sources: _Sources
 ) -> Policy:
-    """Return the policy with what the change makes of its source; of a Patient, what it ``states`` if that is not all."""
+    """Return the policy with what the change makes of its source; of a Patient, what the plan ``states`` if that is not all."""
     source = str(change.ref)
-    if not entitled:
+    if not (plan.entitled or _is_entitled(subject, patient)):
         if change.ref.type != "Patient" and policy.entry(source) is not None:
             raise Refused(
                 "What opens or shuts a record is changed by the patient.",
@@ -282,14 +270,16 @@ def _applied(
     if tree is None or patient not in (change.index.get("pt") or ()):
         _require_of_others(subject, known, None)
         return policy.put(source, None)
-    registry = sources.registry(base_url)
+    registry = sources.registry()
     entry = _COMPILERS[change.ref.type](tree, change, registry, subject)
     _require_of_others(subject, known, entry)
     if entry is not None and entry.closed is not None:
         since = known.closed if known is not None and known.closed is not None else sources.env.clock.micros()
         entry = replace(entry, closed=since)
     entry = replace(entry, rests_on=tuple(sources.names), declared=_is_declared(subject)) if entry else None
-    return policy.put(source, _stated(Entry(source, change.version), entry, known, states) if states else entry)
+    if plan.states:
+        entry = _stated(Entry(source, change.version), entry, known, plan.states)
+    return policy.put(source, entry)
 
 
 def _stated(nothing: Entry, made: Entry | None, known: Entry | None, states: Sequence[str]) -> Entry | None:
