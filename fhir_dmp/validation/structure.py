@@ -36,15 +36,19 @@ class _Full(Exception):
     pass
 
 
-class _Found:
-    """The issues of one resource, how deep the walk is in it, and in which resource: itself, one that it contains, an entry's."""
+class _Walk:
+    """A walk through one resource: its issues, how deep it is, and in which ``resource``: itself, one that it contains, an entry's.
 
-    __slots__ = ("depth", "issues", "resource")
+    ``root`` is the one that ``resource`` is contained in, or else ``resource`` itself: references by ``#`` point into it.
+    """
+
+    __slots__ = ("depth", "issues", "resource", "root")
 
     def __init__(self) -> None:
         self.issues: list[Issue] = []
         self.depth = 0
         self.resource: Mapping[str, Any] = {}
+        self.root: Mapping[str, Any] = {}
 
     def add(self, code: str, text: str, path: _Path) -> None:
         told = _told(path)
@@ -117,12 +121,12 @@ class _Validator:
         self._choices = frozenset(each.choice.removesuffix("[x]") for each in elements if each.choice)
 
     def validate(self, expected: str, tree: Mapping[str, Any]) -> Sequence[Issue]:
-        found = _Found()
+        walk = _Walk()
         try:
-            self._resource(tree, expected, (None, expected), found, outer=None)
+            self._resource(tree, expected, (None, expected), walk)
         except _Full:
-            return found.issues
-        return found.issues
+            return walk.issues
+        return walk.issues
 
     def _type(self, name: str) -> _Type:
         made = self._types.get(name)
@@ -130,62 +134,59 @@ class _Validator:
             made = self._types[name] = _Type(self._definitions, name, self._choices)
         return made
 
-    def _resource(
-        self, tree: Any, expected: str | None, path: _Path, found: _Found, outer: Mapping[str, Any] | None
-    ) -> None:
+    def _resource(self, tree: Any, expected: str | None, path: _Path, walk: _Walk, *, contained: bool = False) -> None:
         if not isinstance(tree, dict):
-            found.add("structure", "must be a resource: a JSON object", path)
+            walk.add("structure", "must be a resource: a JSON object", path)
             return
         name = tree.get("resourceType")
         if not isinstance(name, str) or name not in self._resources:
-            found.add("structure", f"is of no resource type of R4: {str(name)[:64]!r}", path)
+            walk.add("structure", f"is of no resource type of R4: {str(name)[:64]!r}", path)
             return
         if expected is not None and name != expected:
-            found.add("structure", f"must be of the type {expected}, not {name}", path)
+            walk.add("structure", f"must be of the type {expected}, not {name}", path)
             return
-        if outer is not None and "contained" in tree:
-            found.add("invariant", "must not contain resources itself (dom-2)", (path, "contained"))
-        around, found.resource = found.resource, tree
-        self._object(tree, self._type(name), path, found, outer or tree)
-        found.resource = around
+        if contained and "contained" in tree:
+            walk.add("invariant", "must not contain resources itself (dom-2)", (path, "contained"))
+        around = walk.resource, walk.root
+        walk.resource, walk.root = tree, walk.root if contained else tree
+        self._object(tree, self._type(name), path, walk)
+        walk.resource, walk.root = around
 
-    def _object(
-        self, value: Mapping[str, Any], kind: _Type, path: _Path, found: _Found, root: Mapping[str, Any]
-    ) -> None:
+    def _object(self, value: Mapping[str, Any], kind: _Type, path: _Path, walk: _Walk) -> None:
         elements, seen = kind.elements, None
-        found.depth += 1
-        if found.depth >= DEEPEST:
-            found.add("structure", "is nested too deeply", (None, str(root["resourceType"])))
+        walk.depth += 1
+        if walk.depth >= DEEPEST:
+            walk.add("structure", "is nested too deeply", (None, str(walk.root["resourceType"])))
             raise _Full
         for name, item in value.items():
             element = elements.get(name)
             if element is None:
                 if not (kind.is_resource and name == "resourceType"):
-                    self._sibling(name, item, value, kind, path, found, root)
+                    self._sibling(name, item, value, kind, path, walk)
                 continue
             if element.choice is not None:
-                seen = self._chosen(element, seen, path, found)
+                seen = self._chosen(element, seen, path, walk)
             if element.array:
-                self._array(item, element, value, (path, name), found, root)
+                self._array(item, element, value, (path, name), walk)
             elif not element.admits(item):
-                self._item(item, element, (path, name), found, root)
-        self._whole(value, kind, path, found)
-        found.depth -= 1
+                self._item(item, element, (path, name), walk)
+        self._whole(value, kind, path, walk)
+        walk.depth -= 1
 
-    def _whole(self, value: Mapping[str, Any], kind: _Type, path: _Path, found: _Found) -> None:
+    def _whole(self, value: Mapping[str, Any], kind: _Type, path: _Path, walk: _Walk) -> None:
         """Check what no element says alone: that nothing is missing, and the rule of the type."""
         for label, names in kind.required:
             if value.keys().isdisjoint(names):
-                found.add("required", "is missing", (path, label.removesuffix("[x]")))
+                walk.add("required", "is missing", (path, label.removesuffix("[x]")))
         if kind.judge is not None:
-            for text in kind.judge(value, found.resource):
-                found.add("invariant", f"breaks {text}", path)
+            for text in kind.judge(value, walk.resource):
+                walk.add("invariant", f"breaks {text}", path)
 
-    def _chosen(self, element: _Element, seen: dict[str, str] | None, path: _Path, found: _Found) -> dict[str, str]:
+    def _chosen(self, element: _Element, seen: dict[str, str] | None, path: _Path, walk: _Walk) -> dict[str, str]:
         seen = seen or {}
         before = seen.setdefault(str(element.choice), element.name)
         if before != element.name:
-            found.add("structure", f"has both {before} and {element.name}: one is allowed", path)
+            walk.add("structure", f"has both {before} and {element.name}: one is allowed", path)
         return seen
 
     def _array(
@@ -194,68 +195,62 @@ class _Validator:
         element: _Element,
         owner: Mapping[str, Any],
         path: _Path,
-        found: _Found,
-        root: Mapping[str, Any],
+        walk: _Walk,
     ) -> None:
         if not isinstance(items, list):
-            found.add("structure", "must be a JSON array", path)
+            walk.add("structure", "must be a JSON array", path)
             return
         if not items:
-            found.add("structure", "must not be empty: leave it out", path)
+            walk.add("structure", "must not be empty: leave it out", path)
         for place, item in enumerate(items):
             if item is None and element.check is not None:
                 beside = owner.get(f"_{element.name}")
                 if isinstance(beside, list) and place < len(beside) and beside[place] is not None:
                     continue
-            self._item(item, element, (path, place), found, root)
+            self._item(item, element, (path, place), walk)
 
-    def _item(self, item: Any, element: _Element, path: _Path, found: _Found, root: Mapping[str, Any]) -> None:
+    def _item(self, item: Any, element: _Element, path: _Path, walk: _Walk) -> None:
         if element.check is not None:
-            self._primitive(item, element, path, found)
+            self._primitive(item, element, path, walk)
         elif element.resource:
-            inner = root if element.name == "contained" else None
-            self._resource(item, None, path, found, inner)
+            self._resource(item, None, path, walk, contained=element.name == "contained")
         elif not isinstance(item, dict):
-            found.add("structure", f"must be a JSON object ({element.type})", path)
+            walk.add("structure", f"must be a JSON object ({element.type})", path)
         elif not item or item.keys() == {"id"}:
-            found.add("structure", "must not be empty: leave it out", path)
+            walk.add("structure", "must not be empty: leave it out", path)
         else:
             nested = element.nested
             if nested is None:
                 nested = element.nested = self._type(element.type)
-            self._object(item, nested, path, found, root)
+            self._object(item, nested, path, walk)
             if element.type == "Reference":
-                self._reference(item, element, path, found, root)
+                self._reference(item, element, path, walk)
 
-    def _primitive(self, item: Any, element: _Element, path: _Path, found: _Found) -> None:
+    def _primitive(self, item: Any, element: _Element, path: _Path, walk: _Walk) -> None:
         check = element.check
         wrong = check(item) if check else None
         if wrong is not None:
-            found.add(
+            walk.add(
                 "value" if item is not None else "structure", wrong if item is not None else "must not be null", path
             )
         elif element.codes is not None and item not in element.codes:
-            found.add("code-invalid", f"must be one of {', '.join(sorted(element.codes)[:20])}", path)
+            walk.add("code-invalid", f"must be one of {', '.join(sorted(element.codes)[:20])}", path)
 
-    def _reference(
-        self, item: Mapping[str, Any], element: _Element, path: _Path, found: _Found, root: Mapping[str, Any]
-    ) -> None:
+    def _reference(self, item: Mapping[str, Any], element: _Element, path: _Path, walk: _Walk) -> None:
         text = item.get("reference")
         if not isinstance(text, str):
             return
         if text.startswith("#"):
-            if text != "#" and not any(
-                isinstance(each, dict) and each.get("id") == text[1:] for each in root.get("contained", ())
-            ):
-                found.add("invariant", f"points at {text[:64]!r}, which is not contained (ref-1)", path)
+            if text != "#" and not _contains(walk.root, text[1:]):
+                walk.add("invariant", f"points at {text[:64]!r}, which is not contained (ref-1)", path)
             return
         literal = parse_literal(text)
         if literal is None or literal.type not in self._resources:
             if literal is not None and literal.base is None:
-                found.add("value", f"points at no resource type of R4: {literal.type[:64]!r}", path)
+                walk.add("value", f"points at no resource type of R4: {literal.type[:64]!r}", path)
             return
         if element.targets is not None and literal.type not in element.targets:
-            found.add("structure", f"must point at {', '.join(sorted(element.targets))}, not at {literal.type}", path)
+            walk.add("structure", f"must point at {', '.join(sorted(element.targets))}, not at {literal.type}", path)
 
     def _sibling(
         self,
@@ -264,32 +259,38 @@ class _Validator:
         owner: Mapping[str, Any],
         kind: _Type,
         path: _Path,
-        found: _Found,
-        root: Mapping[str, Any],
+        walk: _Walk,
     ) -> None:
         """Check ``_name``, the id and extensions of a primitive. https://hl7.org/fhir/R4/json.html#primitive."""
         element = kind.elements.get(name[1:]) if name.startswith("_") else None
         if element is None or element.check is None:
-            found.add("structure", f"is not an element of {kind.name}", (path, name[:64]))
+            walk.add("structure", f"is not an element of {kind.name}", (path, name[:64]))
             return
         where = (path, name)
         if element.array != isinstance(item, list):
-            found.add("structure", "must be a JSON array" if element.array else "must be a JSON object", where)
+            walk.add("structure", "must be a JSON array" if element.array else "must be a JSON object", where)
             return
         parts = item if element.array else [item]
         values = owner.get(name[1:]) if element.array else [owner.get(name[1:])]
         if element.array and not parts:
-            found.add("structure", "must not be empty: leave it out", where)
+            walk.add("structure", "must not be empty: leave it out", where)
         for place, part in enumerate(parts):
             if part is None and element.array and _has_value(values, place):
                 continue
             if not isinstance(part, dict) or not part or not part.keys() <= _ELEMENT:
-                found.add("structure", "must be an object with id or extension", where)
+                walk.add("structure", "must be an object with id or extension", where)
             elif "extension" not in part and not _has_value(values, place):
-                found.add("invariant", "has neither a value nor an extension (ele-1)", where)
+                walk.add("invariant", "has neither a value nor an extension (ele-1)", where)
             else:
-                self._object(part, self._type("Element"), where, found, root)
+                self._object(part, self._type("Element"), where, walk)
 
 
 def _has_value(values: Any, place: int) -> bool:
     return isinstance(values, list) and place < len(values) and values[place] is not None
+
+
+def _contains(root: Mapping[str, Any], wanted: str) -> bool:
+    contained = root.get("contained")
+    return isinstance(contained, list) and any(
+        isinstance(each, dict) and each.get("id") == wanted for each in contained
+    )

@@ -1,9 +1,10 @@
-"""Whatever shape XML and patches have, they are read, or refused with a reason; nothing else comes out."""
+"""Whatever shape JSON, XML and patches have, they are read, or refused with a reason; nothing else comes out."""
 
 from __future__ import annotations
 
 import random
 import tarfile
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,24 @@ VALUES = (
     {"valueString": None},
     {"resource": {"resourceType": "Patient"}},
 )
+MISSHAPEN = (
+    None,
+    5,
+    1.5,
+    True,
+    "x",
+    "#x",
+    [],
+    {},
+    [None],
+    [5],
+    ["x"],
+    [[]],
+    [{}],
+    {"x": 1},
+    {"id": "x"},
+    {"reference": "#x"},
+)
 STRANGE = (1, None, "x", [], {"name": []}, {"name": "path", "valueString": 5})
 
 
@@ -76,6 +95,43 @@ def mutilated(raw, chance):
             case 2:
                 raw[place:place] = raw[chance.randrange(len(raw)) :][:length]
     return bytes(raw)
+
+
+def _places(node):
+    """Yield all that stands in it, each by what holds it and its key."""
+    within = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, part in within:
+        yield node, key
+        yield from _places(part)
+
+
+def test_json_of_any_shape_is_judged(examples):
+    """A value of another shape than its element's is told, and so is what points into it."""
+    chance, validate = random.Random(7), build_validator(load())
+    refused = 0
+    for _ in range(ROUNDS * 5):
+        tree = codec.loads(codec.dumps(chance.choice(examples)))
+        expected = tree["resourceType"]
+        for _ in range(2):
+            holder, key = chance.choice(list(_places(tree)))
+            holder[key] = deepcopy(chance.choice(MISSHAPEN))
+        refused += bool(validate(expected, tree))
+
+    assert 0 < refused < ROUNDS * 5
+
+
+@pytest.mark.parametrize("contained", [None, 5, True, "x", {}, {"id": "x"}, [], [None], [5]])
+def test_a_reference_into_no_list_of_resources_points_at_nothing(contained):
+    """It is refused beside the fault of the list."""
+    tree = {"resourceType": "Basic", "code": {"text": "x"}, "contained": contained, "subject": {"reference": "#x"}}
+
+    found = [(issue.code, issue.expression) for issue in build_validator(load())("Basic", tree)]
+
+    assert ("invariant", "Basic.subject") in found
+    assert (
+        "structure",
+        "Basic.contained[0]" if contained and isinstance(contained, list) else "Basic.contained",
+    ) in found
 
 
 def test_xml_of_any_shape_is_read_or_refused(examples):
