@@ -247,7 +247,7 @@ class TokenAct(Struct, frozen=True):
     refusal and ``why`` its description. ``subject`` is whom a token was made for; its ``token_id`` is the
     token's ``jti``. ``account`` is the id of the account that was changed, or by which somebody signed in or tried to (empty if nobody
     has that login), ``identifier`` its owner's national one, and ``method`` how they signed in: ``password``, ``password+totp``,
-    ``password+recovery`` or the name of a provider.
+    ``password+recovery`` or the name of a provider. ``family`` is the authorization that a person gave, or whose token was given back.
     """
 
     kind: TokenKind
@@ -259,6 +259,7 @@ class TokenAct(Struct, frozen=True):
     account: str = ""
     identifier: str = ""
     method: str = ""
+    family: str = ""
 
 
 Announce = Callable[[TokenAct, Context], None]

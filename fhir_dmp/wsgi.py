@@ -22,6 +22,7 @@ from fhir_dmp.app.sealing import sealing
 from fhir_dmp.app.web import create_app
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.http.rsgi import Front
+from fhir_dmp.service import emergency_ends
 from fhir_dmp.service.refusals import LOOK_SECONDS
 from fhir_dmp.service.repeated import Repeated
 from fhir_dmp.settings import Settings
@@ -64,9 +65,12 @@ def _create() -> tuple[Flask, ExitStack]:
     ends = ExitStack()
     ends.callback(server.close)
     _patiently(lambda: ends.enter_context(sealing(settings)))
-    counting = Repeated("refusals", server.refusals.tell, LOOK_SECONDS)
-    counting.start()
-    ends.callback(counting.stop)
+    for each in (
+        Repeated("refusals", server.refusals.tell, LOOK_SECONDS),
+        Repeated("emergencies", server.emergencies.tell, emergency_ends.LOOK_SECONDS),
+    ):
+        each.start()
+        ends.callback(each.stop)
     atexit.register(ends.close)
     gc.collect()
     gc.freeze()

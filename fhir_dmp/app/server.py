@@ -42,6 +42,7 @@ from fhir_dmp.service.audit_log import INTERACTIONS as AUDIT_INTERACTIONS
 from fhir_dmp.service.audit_log import PARAMS as AUDIT_PARAMS
 from fhir_dmp.service.authorize import Authorizations
 from fhir_dmp.service.clients import Clients
+from fhir_dmp.service.emergency_ends import Emergencies
 from fhir_dmp.service.federation import Federation
 from fhir_dmp.service.oauth_env import OAuthEnv
 from fhir_dmp.service.operations import OPERATIONS
@@ -80,6 +81,7 @@ class Server(Struct, frozen=True):
     allowances: Allowances
     forms: Seal
     refusals: Refusals
+    emergencies: Emergencies
     reindexer: Reindexer
 
     @property
@@ -142,6 +144,7 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
         allowances=Allowances(oauth.grants, oauth.families, clock, announce),
         forms=Seal(secret, "form"),
         refusals=refusals,
+        emergencies=Emergencies(env, oauth.grants, oauth.families),
         reindexer=Reindexer(env, indexes, added, time.sleep),
     )
 

@@ -153,6 +153,7 @@ KINDS: dict[str, Kind] = {
     "operator-token": _alert("operator-token", kind=codes.AUTHENTICATION),
     "break-glass-start": _alert("break-glass-start", codes.GLASS_BROKEN),
     "break-glass-end": _alert("break-glass-end", codes.GLASS_WHOLE),
+    "break-glass-expiry": _alert("break-glass-end", codes.GLASS_WHOLE),
     "busy": _alert("busy"),
     "flood": _alert("flood"),
     "reindex": _alert("reindex"),

@@ -65,6 +65,10 @@ _DID: Mapping[str, tuple[str, str]] = {
     "revoke": ("a mis fin à un accès", "ended an access"),
     "break-glass-start": ("a ouvert le dossier en bris de glace", "broke the glass to open the record"),
     "break-glass-end": ("a terminé l'accès en bris de glace", "ended the access by breaking the glass"),
+    "break-glass-expiry": (
+        "n'a plus l'accès ouvert en bris de glace",
+        "no longer has the access that broke the glass",
+    ),
     "busy": ("n'a pas été servi, faute de place", "was turned away for want of room"),
     "flood": ("a été refusé sans cesse", "was refused again and again"),
     "decision": ("a été refusé par un consentement", "was refused by a consent"),

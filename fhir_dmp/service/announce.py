@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from fhir_dmp.audit.event import describe_token
 from fhir_dmp.call import Announce, Context, Env, TokenAct
+from fhir_dmp.errors import Stale
 from fhir_dmp.service.counting import count_act
+from fhir_dmp.service.emergency_ends import mark_of
+from fhir_dmp.service.perform import record_once
 from fhir_dmp.service.refusals import Refusals
+from fhir_dmp.store.change import Event
 
 
 def announcer(env: Env, refusals: Refusals) -> Announce:
@@ -15,6 +21,17 @@ def announcer(env: Env, refusals: Refusals) -> Announce:
         if act.error:
             refusals.admit(context)
         count_act(act.kind, "8" if act.error else "0")
-        env.store.record(describe_token(act, context, env.ids.new(), env.clock.micros(), env.ids.new))
+        event = described(act, context)
+        mark = mark_of(act, event)
+        if mark is None:
+            env.store.record(event)
+            return
+        try:
+            record_once(event, mark, env)
+        except Stale:  # its end is told already: what is given back once more is no end
+            env.store.record(described(replace(act, subject=None), context))
+
+    def described(act: TokenAct, context: Context) -> Event:
+        return describe_token(act, context, env.ids.new(), env.clock.micros(), env.ids.new)
 
     return announce

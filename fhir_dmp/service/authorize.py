@@ -163,7 +163,8 @@ class Authorizations:
 
         self._spend(put)
         self._env.families.add_family(family)
-        self._env.announce(TokenAct("authorize", put.client.id, scopes=scopes, subject=told.subject), context)
+        act = TokenAct("authorize", put.client.id, scopes=scopes, subject=told.subject, family=family_id)
+        self._env.announce(act, context)
         return Go(self._back(put.asked.redirect_uri, code=code, state=put.asked.state))
 
     def _refused(

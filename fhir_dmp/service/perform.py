@@ -112,6 +112,11 @@ def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
     env.store.record(_described(Act(call, error=error), context, env))
 
 
+def record_once(event: Event, mark: str, env: Env) -> None:
+    """Make durable an event that changes nothing and may be told once alone; raise ``Stale`` if one with the mark is."""
+    env.store.commit(Commit(events=(event,), marks=(mark,)))
+
+
 def _read(call: Call, env: Env) -> Call:
     """Return the call with what its body says it is: a batch, a transaction, an operation with its parameters."""
     if call.name == "bundle":

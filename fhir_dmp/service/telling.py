@@ -65,6 +65,7 @@ class Told(Struct):
     client_id: str = ""
     scopes: tuple[str, ...] = ()
     subject: Subject | None = None
+    family: str = ""
 
     def claim(self, client_id: str) -> None:
         """Remember who the caller says it is."""
@@ -104,7 +105,7 @@ def announced(announce: Announce, kind: TokenKind, told: Told, context: Context,
     except FhirError as error:
         tell("invalid_token" if error.code == "login" else "temporarily_unavailable", str(error))
         raise
-    announce(TokenAct(kind, told.client_id, scopes=told.scopes, subject=told.subject), context)
+    announce(TokenAct(kind, told.client_id, scopes=told.scopes, subject=told.subject, family=told.family), context)
     return done
 
 

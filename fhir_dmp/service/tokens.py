@@ -141,6 +141,7 @@ class Tokens:
             raise InvalidGrant("The token was issued to another client.")
         with suppress(Unauthenticated):
             told.subject = subject_of(*self._bearers.standing(raw))
+            told.family = claims.family or ""
         self._env.grants.revoke_token(claims.token_id, claims.expires * SECOND)
         return {}
 

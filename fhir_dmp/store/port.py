@@ -203,6 +203,14 @@ class Store(Protocol):
         """Tell whether a commit carried this mark (a load that was done)."""
         ...
 
+    def marks(self, prefix: str) -> tuple[str, ...]:
+        """Return the marks that begin so and were not forgotten, in their order."""
+        ...
+
+    def forget_mark(self, mark: str) -> None:
+        """Remember the mark no longer."""
+        ...
+
     def ready(self) -> bool:
         """Tell whether the database takes a durable write now."""
         ...

@@ -220,7 +220,7 @@ class Lock(Row):
 
 
 class Mark(Row):
-    """A load that was done."""
+    """What was done once: a load, the beginning and the end of access in an emergency."""
 
     meta = {"collection": "loads"}
     id = StringField(primary_key=True)

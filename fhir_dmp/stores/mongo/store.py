@@ -26,7 +26,7 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import EventPart, Found, HistoryPage, Order, Page, Scope, Tally
-from fhir_dmp.store.query import Query
+from fhir_dmp.store.query import Query, end_of
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, to_value
@@ -74,6 +74,7 @@ class MongoStore:
         self._together = Together(partial(self._fetch, fields=UNSEARCHED))
         self._together_whole = Together(self._fetch)
         self._grants = self.database.get_collection("grants", read_concern=majority)
+        self._marks = self.database.get_collection("loads", read_concern=majority)
         self._policies = Together(self._fetch_policies)
         self._naming = Together(self._fetch_naming)
         number = self._number()
@@ -266,6 +267,19 @@ class MongoStore:
         """Tell whether a commit carried this mark."""
         with answering():
             return self.database["loads"].find_one({"_id": mark}) is not None
+
+    @offloaded
+    def marks(self, prefix: str) -> tuple[str, ...]:
+        """Return the marks that begin so, as a majority has them."""
+        bounds = {"_id": {"$gte": prefix, "$lt": end_of(prefix)}}
+        with answering():
+            return tuple(row["_id"] for row in self._marks.find(bounds).sort("_id").max_time_ms(QUERY_MILLIS))
+
+    @offloaded
+    def forget_mark(self, mark: str) -> None:
+        """Take the mark away."""
+        with answering():
+            self._marks.delete_one({"_id": mark})
 
     @offloaded
     def ready(self) -> bool:

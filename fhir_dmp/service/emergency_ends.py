@@ -1,0 +1,80 @@
+"""The end of access in an emergency: one event for each beginning, by a mark in the commit of each, whoever tells it and whatever breaks off.
+
+A beginning's mark stands from its own commit until its end is durable; an end's stays, so that no second one is ever told.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from msgspec import Struct
+
+from fhir_dmp.access.people import EMERGENCIES
+from fhir_dmp.audit.emergency import EXPIRY, expiry
+from fhir_dmp.call import Env, TokenAct
+from fhir_dmp.errors import Stale
+from fhir_dmp.service.counting import count_act
+from fhir_dmp.service.perform import record_once
+from fhir_dmp.store.change import Event
+from fhir_dmp.store.families import Families
+from fhir_dmp.store.grants import Grants, Look
+
+LOOK_SECONDS = 10.0
+"""How often a server looks whose emergency is over."""
+
+LATE_MICROS = 5_000_000
+"""How long after its time an access is taken for over: another worker's clock may say that it is not."""
+
+_BEGAN, _ENDED = "emergency/began/", "emergency/ended/"
+
+
+def mark_of(act: TokenAct, event: Event) -> str | None:
+    """Return the mark that the event of an OAuth act is committed with: None if it neither begins nor ends an emergency.
+
+    That of a beginning names the event, so that its end can be told by what it says.
+    """
+    person = act.subject.person if act.subject else None
+    if act.error or not act.family or person is None or person.purpose not in EMERGENCIES:
+        return None
+    return {"authorize": f"{_BEGAN}{act.family}/{event.id}", "revoke": _ended(act.family)}.get(act.kind)
+
+
+def _ended(family: str) -> str:
+    return f"{_ENDED}{family}"
+
+
+class Emergencies(Struct, frozen=True):
+    """Tells the end of each access in an emergency that nobody ended; made once for each worker by the composition root."""
+
+    env: Env
+    grants: Grants
+    families: Families
+
+    def tell(self) -> None:
+        """Make durable that those are over which are; raise ``Unavailable`` if that cannot be: it is told later."""
+        for mark in self.env.store.marks(_BEGAN):
+            family, _, start_id = mark.removeprefix(_BEGAN).rpartition("/")
+            if not self._holds(family):
+                self._end(family, start_id)
+                self.env.store.forget_mark(mark)
+
+    def _holds(self, family_id: str) -> bool:
+        """Tell whether the authorization may still open something: it is not over, and client, account and person stand."""
+        family = self.families.find_family(family_id)
+        if family is None or family.ends + LATE_MICROS <= self.env.clock.micros():
+            return False
+        standing = self.grants.find_standing(Look(family.client, "", family.id, family.account))
+        if standing is None or standing.registration != family.registration:
+            return False
+        return standing.person is not None and not standing.revoked
+
+    def _end(self, family: str, start_id: str) -> None:
+        """Tell the end, unless somebody has."""
+        env = self.env
+        start = env.store.find_event(start_id)
+        if start is None:
+            return
+        with suppress(Stale):
+            event = expiry(start, env.ids.new(), env.clock.micros())
+            record_once(event, _ended(family), env)
+            count_act(EXPIRY, "0")
