@@ -179,5 +179,9 @@ class Unrecorded(Unavailable):
     """The event itself could not be made durable in time, or nobody can tell whether it is: no second event may say so."""
 
 
+class Crowded(Unrecorded):
+    """So many events wait that there is no room for one more: the request is counted, and the log is told how many there were."""
+
+
 class Stale(Exception):
     """A Plan relied on something that has changed since: make it anew."""

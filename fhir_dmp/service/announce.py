@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.audit.event import describe_token
 from fhir_dmp.call import Announce, Context, Env, TokenAct
-from fhir_dmp.errors import Stale
+from fhir_dmp.errors import Crowded, Stale, TooMany
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.emergency_ends import mark_of
 from fhir_dmp.service.perform import record_once
@@ -21,6 +21,13 @@ def announcer(env: Env, refusals: Refusals) -> Announce:
         if act.error:
             refusals.admit(context)
         count_act(act.kind, "8" if act.error else "0")
+        try:
+            remember(act, context)
+        except (Crowded, TooMany):
+            refusals.count_busy(context)
+            raise
+
+    def remember(act: TokenAct, context: Context) -> None:
         event = described(act, context)
         mark = mark_of(act, event)
         if mark is None:

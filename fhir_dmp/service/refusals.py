@@ -7,7 +7,8 @@ Nor may somebody be turned away for want of room without a word in the log.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import structlog
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env
 from fhir_dmp.clock import instant
-from fhir_dmp.errors import FhirError, TooMany, Unavailable
+from fhir_dmp.errors import Crowded, FhirError, TooMany, Unavailable
 from fhir_dmp.service.perform import turn_away
 
 WINDOW_MICROS = 60_000_000
@@ -26,8 +27,11 @@ MOST_ADDRESSES = 10_000
 LOOK_SECONDS = 1.0
 """How often a server looks whose minute is over."""
 
+TELL_SECONDS = 1.0
+"""How long it tells at a look, and at its end, address by address."""
+
 Kind = Literal["flood", "busy"]
-_TOLD: Mapping[Kind, tuple[type[FhirError], str]] = {
+_KINDS: Mapping[Kind, tuple[type[FhirError], str]] = {
     "flood": (TooMany, "further refused requests"),
     "busy": (Unavailable, "requests turned away because the server was busy"),
 }
@@ -42,6 +46,9 @@ class _Window(Struct):
     ends: int
     refused: int = 0
     untold: int = 0
+
+
+_Windows = Mapping[tuple[Kind, str], _Window]
 
 
 class Refusals:
@@ -62,7 +69,11 @@ class Refusals:
             self.admit(context)
         except TooMany as flood:
             return flood
-        turn_away(call, error, context, self._env)
+        try:
+            turn_away(call, error, context, self._env)
+        except Crowded as full:
+            self.note(full, context)
+            raise
         return error
 
     def admit(self, context: Context) -> None:
@@ -75,14 +86,27 @@ class Refusals:
         """Count a request that there was no room for; nothing is waited for, so that it costs nothing more."""
         self._count("busy", context, 0)
 
+    def note(self, error: FhirError, context: Context) -> None:
+        """Count a request whose own event there was no room for, if that is what the error says."""
+        if isinstance(error, Crowded):
+            self.count_busy(context)
+
     def tell(self) -> None:
-        """Make durable what was counted in minutes that are over; raise ``Unavailable`` if that cannot be: it is told later."""
-        self._tell(self._env.clock.micros())
+        """Make durable what was counted in minutes that are over; raise ``Unavailable`` if that cannot be: it is told later.
+
+        What there is no time for is told at the next look: who ends the server must not have to wait for a flood of many addresses.
+        """
+        self._keep(self._told(self._due(self._env.clock.micros())))
 
     def close(self) -> None:
-        """Make durable what was counted at all; what the log does not take is lost, and said to be."""
+        """Make durable what was counted at all: what there is no time to tell by its address is told together.
+
+        What the log does not take is lost, and said to be.
+        """
         try:
-            self._tell(None)
+            rest = self._told(self._due(None))
+            for kind in _KINDS:
+                self._tell_together(kind, [window for key, window in rest.items() if key[0] == kind])
         except FhirError as fault:
             lost = sum(window.untold for window in self._windows.values())
             _log.error("refusals-untold", refused=lost, reason=str(fault))
@@ -104,26 +128,49 @@ class Refusals:
             context = replace(context, address="")
         return self._windows.setdefault((kind, context.address), _Window(context, now, now + WINDOW_MICROS))
 
-    def _tell(self, now: int | None) -> None:
-        """Tell what was counted for a minute or longer at a moment, or all: a flood that goes on is told in its midst."""
+    def _due(self, now: int | None) -> _Windows:
+        """Take what was counted for a minute or longer at a moment, or all, the most first: a flood that goes on is told in its midst."""
         with self._lock:
             due = [key for key, window in self._windows.items() if now is None or window.began + WINDOW_MICROS <= now]
             windows = {key: self._windows.pop(key) for key in due}
             for key, window in windows.items():
                 if now is not None and window.ends > now:
                     self._windows[key] = replace(window, began=now, untold=0)
-        while windows:
-            key, window = windows.popitem()
-            error, words = _TOLD[key[0]]
-            reason = f"{window.untold} {words} since {instant(window.began)}"
-            try:
-                if window.untold:
-                    turn_away(Call(key[0]), error("Turned away.", reasons=(reason,)), window.context, self._env)
-            except FhirError:
-                self._keep({key: window, **windows})
-                raise
+        counted = sorted(windows.items(), key=lambda each: -each[1].untold)
+        return {key: window for key, window in counted if window.untold}
 
-    def _keep(self, windows: Mapping[tuple[Kind, str], _Window]) -> None:
+    def _told(self, windows: _Windows) -> _Windows:
+        """Tell them one by one, and return those that there was no time for."""
+        rest, ends = {**windows}, time.monotonic() + TELL_SECONDS
+        for key, window in windows.items():
+            if time.monotonic() >= ends:
+                break
+            try:
+                self._tell(key[0], window.untold, "", window.began, window.context)
+            except FhirError:
+                self._keep(rest)
+                raise
+            del rest[key]
+        return rest
+
+    def _tell_together(self, kind: Kind, windows: Sequence[_Window]) -> None:
+        """Tell in one event what was counted for many addresses."""
+        if not windows:
+            return
+        whose = f" from {len(windows)} other addresses"
+        began, total = min(window.began for window in windows), sum(window.untold for window in windows)
+        try:
+            self._tell(kind, total, whose, began, replace(windows[0].context, address=""))
+        except FhirError:
+            self._keep({(kind, window.context.address): window for window in windows})
+            raise
+
+    def _tell(self, kind: Kind, number: int, whose: str, began: int, context: Context) -> None:
+        error, words = _KINDS[kind]
+        reason = f"{number} {words}{whose} since {instant(began)}"
+        turn_away(Call(kind), error("Turned away.", reasons=(reason,)), context, self._env)
+
+    def _keep(self, windows: _Windows) -> None:
         """Count on from what could not be told."""
         with self._lock:
             for key, window in windows.items():

@@ -173,7 +173,7 @@ class Store(Protocol):
     def record(self, event: Event) -> None:
         """Make one event durable, in a group with those that wait beside it; returns when it is acknowledged.
 
-        Raises ``Unrecorded`` if it is not in time, or nobody can tell.
+        Raises ``Unrecorded`` if it is not in time, or nobody can tell, ``Crowded`` if there is no room for it.
         """
         ...
 

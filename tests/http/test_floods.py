@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import timedelta
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -16,10 +17,12 @@ from fhir_dmp.clock import FixedClock
 from fhir_dmp.errors import Unavailable, Unrecorded
 from fhir_dmp.fhir import codec
 from fhir_dmp.service import refusals
+from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.query import EVERYTHING
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.access_world import NOON
 from tests.conftest import server_settings
+from tests.oauth_world import jwks, key_pair
 
 HERE, THERE = "192.0.2.7", "192.0.2.8"
 
@@ -150,3 +153,73 @@ def test_a_crowd_of_addresses_is_counted_together(place, monkeypatch):
 
     alone = [("busy", f"192.0.2.{number}", 1, 503) for number in range(2)]
     assert told(place.server)[0] == [*alone, ("busy", None, 3, 503)]
+
+
+def test_requests_whose_events_there_is_no_room_for_are_told_by_their_number(place, monkeypatch):
+    """By whichever door they came: one who is known, a stranger, somebody who wants a token; each is answered 503 and told to come again."""
+    server, http = place.server, create_app(place.server.settings, place.server).test_client()
+    operator = server.operator_context("tester", "test")
+    server.clients.add(NewClient("ehr-one", "backend", "ehr", ("system/*.rs",), jwks=jwks(key_pair())), operator)
+    token = server.tokens.operator_token("ehr-one", ("system/*.rs",), "tester", operator)
+    known = {"Authorization": f"Bearer {token}", "X-Forwarded-For": HERE}
+    begun = told(server)
+    with monkeypatch.context() as full:
+        full.setattr(server.store._events._flights, "_most", 0)
+        answers = [
+            http.get("/fhir/Patient/p1", headers=known),
+            http.get("/fhir/Patient?_pretty=true", headers=known),
+            http.get("/fhir/Patient", headers={"X-Forwarded-For": HERE}),
+            http.post("/oauth/token", data={"grant_type": "x"}, headers={"X-Forwarded-For": HERE}),
+        ]
+    assert told(server) == begun
+    place.after(60)
+
+    assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 4
+    assert told(server)[0] == [("busy", HERE, 4, 503)]
+
+
+def test_a_flood_of_many_addresses_is_told_together_when_there_is_no_time(
+    place, monkeypatch, mongodb_uri, database_name, tmp_path
+):
+    """A server that stops has seconds: what it cannot tell by address it tells in one event of each kind, with how many they were."""
+    for number in range(5):
+        for _ in range(number + 1):
+            place.busy(f"192.0.2.{number}")
+    for _ in range(4):
+        place.refused(THERE)
+    with monkeypatch.context() as short:
+        moments = count()
+        short.setattr(refusals, "TELL_SECONDS", 2.5)
+        short.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+        place.server.close()
+
+    later = create_server(server_settings(mongodb_uri, database_name, tmp_path))
+    counts, _ = told(later)
+    parts, _ = later.store.search_events(EVERYTHING, 1000, None)
+    later.close()
+    whys = {row["why"][0] for part in parts if (row := codec.loads_object(part.event.body))["act"] in ("busy", "flood")}
+
+    assert counts == [
+        ("busy", "192.0.2.3", 4, 503),
+        ("busy", "192.0.2.4", 5, 503),
+        ("busy", None, 6, 503),
+        ("flood", None, 2, 429),
+    ]
+    assert any("6 requests turned away because the server was busy from 3 other addresses since" in why for why in whys)
+
+
+def test_a_look_takes_no_longer_than_its_time(place, monkeypatch):
+    """Whoever stops the server waits for it: the rest is told at the next look, nothing twice and nothing lost."""
+    for number in range(5):
+        place.busy(f"192.0.2.{number}")
+    with monkeypatch.context() as short:
+        moments = count()
+        short.setattr(refusals, "TELL_SECONDS", 2.5)
+        short.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+        place.after(60)
+    assert len(told(place.server)[0]) == 2
+    place.busy("192.0.2.0")
+    place.after(61)
+    place.after(180)
+
+    assert sum(number for _, _, number, _ in told(place.server)[0]) == 6

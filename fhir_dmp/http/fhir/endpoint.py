@@ -124,6 +124,7 @@ class Endpoint(Struct, frozen=True):
         try:
             result: Result = perform(call, context, self.env)
         except FhirError as error:
+            self.refusals.note(error, context)
             return render_error(error, context.request_id)
         return render(call, context, result)
 

@@ -108,6 +108,7 @@ class PlainCalls(Struct, frozen=True):
         try:
             result = perform(call, context, self.endpoint.env)
         except FhirError as error:
+            self.endpoint.refusals.note(error, context)
             return render_error(error, context.request_id)(environ, start_response)
         status, headers = status_and_headers(call, context, result)
         body = result.body or b""

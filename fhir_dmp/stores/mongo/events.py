@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from fhir_dmp.errors import Unavailable, Unrecorded
+from fhir_dmp.errors import Crowded, TooMany, Unavailable, Unrecorded
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
 from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member
@@ -33,9 +33,11 @@ class EventCommitter:
         )
 
     def record(self, event: Event) -> None:
-        """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell."""
+        """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell, ``Crowded`` if too many wait."""
         try:
             self._flights.join(event)
+        except TooMany as full:
+            raise Crowded(str(full), reasons=("too many events wait",), headers=full.headers) from full
         except Unavailable as fault:
             raise Unrecorded(str(fault), reasons=fault.reasons) from fault
 
