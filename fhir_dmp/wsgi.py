@@ -64,7 +64,7 @@ def _create() -> tuple[Flask, ExitStack]:
     server = app.extensions["fhir_dmp"]
     ends = ExitStack()
     ends.callback(server.close)
-    _patiently(lambda: ends.enter_context(sealing(settings)))
+    _patiently(lambda: ends.enter_context(sealing(settings, server.store.recent)))
     for each in (
         Repeated("refusals", server.refusals.tell, LOOK_SECONDS),
         Repeated("emergencies", server.emergencies.tell, emergency_ends.LOOK_SECONDS),

@@ -15,7 +15,7 @@ from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.clock import FixedClock, RandomIds, instant
 from fhir_dmp.fhir import codec
 from fhir_dmp.service.audit_verify import Published, verify_database
-from fhir_dmp.service.sealer import Sealer
+from fhir_dmp.service.sealer import Handing, Sealer
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.ledger import MongoLedger
@@ -60,6 +60,12 @@ class World:
     def sealer(self, ledger=None):
         """Return one more worker's sealer."""
         return Sealer(ledger or self.ledger(), self.keys, self.sink, self.clock, IDS)
+
+    def handing(self, store):
+        """Return what hands in the leaves of a worker's store."""
+        made = Handing(self.ledger(), store.recent)
+        made.tick()
+        return made
 
     def event(self, text="x", **terms):
         """Return an event of this moment, found by what it says; ``terms`` are put in as if a writer had made them up."""

@@ -21,8 +21,9 @@ from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.repeated import Repeated
-from fhir_dmp.service.sealer import SECONDS, Sealer, SealError, Witnessing
+from fhir_dmp.service.sealer import HANDING_SECONDS, SECONDS, Handing, Sealer, SealError, Witnessing
 from fhir_dmp.settings import Settings
+from fhir_dmp.store.ledger import Recent
 from fhir_dmp.stores.mongo import embedded, users
 from fhir_dmp.stores.mongo.embedded import Embedded
 from fhir_dmp.stores.mongo.ledger import MongoLedger, remove_month
@@ -59,13 +60,20 @@ def create_sealing(settings: Settings, clock: Clock | None = None, ids: Ids | No
 
 
 @contextmanager
-def sealing(settings: Settings) -> Iterator[None]:
-    """Seal, and have others witness, beside whatever else this process does; another worker may lead."""
+def sealing(settings: Settings, recent: Recent) -> Iterator[None]:
+    """Seal, and have others witness, beside whatever else this process does; another worker may lead.
+
+    ``recent`` is what this process writes to the log.
+    """
     outside = witnesses(settings.audit_witness_url, settings.audit_timestamp_url, settings.audit_timestamp_roots)
     parts = create_sealing(settings)
     receipts = ReceiptsFile(parts.sink.path.with_suffix(".receipts"))
     witnessing = Witnessing(parts.sealer, parts.ledger, outside, receipts, SystemClock())
-    threads = [Repeated("sealer", parts.sealer.tick, SECONDS, (SealError, Unavailable))]
+    handing = Handing(parts.ledger, recent)
+    threads = [
+        Repeated("handing", handing.tick, HANDING_SECONDS),
+        Repeated("sealer", parts.sealer.tick, SECONDS, (SealError, Unavailable)),
+    ]
     if outside:
         foreseen = (WitnessError, Unavailable)
         threads.append(Repeated("witnesses", witnessing.tick, settings.audit_witness_seconds, foreseen))

@@ -2,28 +2,35 @@
 
 Every worker has a sealer; one of them leads, and another takes over within seconds when it ends. Rows are taken by epoch and
 number, without gaps, so that a row that is committed late cannot be missed, whatever its time says; leaves never move.
+
+A worker knows the rows that it has made durable, and hands in their leaves: what is sealed is what was written, whatever becomes of it on
+disk within the second, and no row is read again for it. Who ends without a word leaves rows that nobody hands in: they are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import groupby
 
 import structlog
 from msgspec import Struct, field
 
-from fhir_dmp.audit.entry import entry_of, first_link, link
+from fhir_dmp.audit.entry import first_link, link
 from fhir_dmp.audit.heads import NOTHING_BEFORE, BrokenHeadError, Head, Removed, SignedHead, SigningKey
 from fhir_dmp.audit.keys import KeyFile
-from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles, leaf_hash
+from fhir_dmp.audit.leaves import leaves_of
+from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.audit.witnesses import ReceiptsFile, Witness, WitnessError
 from fhir_dmp.clock import Clock, Ids, instant
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Ledger, Link, Row, Run
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Link, Recent, Row, Run
 
 LEASE_SECONDS = 3.0
 SECONDS = 1.0
 """Between two sealings."""
+
+HANDING_SECONDS = 0.4
+"""Between two times that a worker hands in its leaves."""
 
 STEP_SECONDS = 0.2
 AT_ONCE = 20_000
@@ -31,6 +38,12 @@ AT_ONCE = 20_000
 
 SWEEP = 60 * 1_000_000
 """How often epochs are asked that have been quiet, or stand still at a gap (microseconds)."""
+
+HANDED_AT_ONCE = 100
+"""Times that leaves were handed in of which one sealing takes what they brought."""
+
+PATIENCE = 3 * 1_000_000
+"""How long the rows are left alone of an epoch whose writer hands in its leaves (microseconds)."""
 
 QUIET = 24 * 3600 * 1_000_000
 OVERLAP = 600 * 1_000_000
@@ -55,6 +68,8 @@ class _State(Struct):
     swept: int = 0
     closed: dict[Key, int] = field(default_factory=dict)
     stuck: dict[Key, int] = field(default_factory=dict)
+    handing: dict[Key, int] = field(default_factory=dict)
+    """When the writer of an epoch last handed in leaves that fitted."""
 
 
 class Sealer:
@@ -180,22 +195,42 @@ class Sealer:
         self._keys.succeed()
 
     def _seal_rows(self, state: _State) -> bool:
-        """Seal rows that are new; tell whether there are more."""
+        """Seal what is new: leaves that writers have handed in, and rows of those who hand in none; tell whether there is more."""
         self._notice_epochs(state)
-        due = self._due(state)
+        handed = self._ledger.handed(HANDED_AT_ONCE)
+        leaves = self._fitting(state, handed)
+        due = self._due(state, {(each.writer, each.epoch) for each in leaves})
         rows = self._ledger.fresh(due, AT_ONCE) if due else []
         more = len(rows) >= AT_ONCE
-        taken: list[Row] = []
         for key, group in groupby(rows, lambda row: (row.writer, row.epoch)):
-            taken.extend(self._following(state, key, group, more=more))
-        if not taken:
-            return False
-        runs = list(_runs(taken, state.tree.size))
-        tiles = state.tree.append([leaf_hash(entry_of(row)) for row in taken])
-        links = {(row.writer, row.epoch): _link(row) for row in taken}
+            leaves.extend(leaves_of(self._following(state, key, group, more=more)))
+        if leaves:
+            self._seal(state, leaves)
+        self._ledger.clear(handed)
+        return bool(leaves) and (more or len(handed) >= HANDED_AT_ONCE)
+
+    def _seal(self, state: _State, leaves: Sequence[Leaves]) -> None:
+        runs = list(_runs(leaves, state.tree.size))
+        tiles = state.tree.append([leaf for each in leaves for leaf in each])
+        links = {(each.writer, each.epoch): each.link for each in leaves}
         self._publish(state, self._next(state), batch=Batch(0, b"", runs, tiles, tuple(links.values())))
         state.links.update(links)
-        return more
+
+    def _fitting(self, state: _State, handed: Sequence[Leaves]) -> list[Leaves]:
+        """Return the leaves that follow on what is sealed, or on each other; the rows of an epoch that has others are read."""
+        fitting: list[Leaves] = []
+        links, now = dict(state.links), self._clock.micros()
+        for each in handed:
+            key = each.writer, each.epoch
+            last, end = links.get(key), each.link
+            if last is None or end.number <= last.number:
+                continue
+            if each.number > last.number + 1 or (each.number == last.number + 1 and each.previous != last.hash):
+                state.handing.pop(key, None)
+                continue
+            fitting.append(each.after(last.number))
+            links[key], state.handing[key] = end, now
+        return fitting
 
     def _following(self, state: _State, key: Key, rows: Iterable[Row], *, more: bool) -> list[Row]:
         """Return the rows that follow on the epoch's last one, and on each other."""
@@ -213,8 +248,11 @@ class Sealer:
         state.stuck.pop(key, None)
         return taken
 
-    def _due(self, state: _State) -> list[Link]:
-        """Return the epochs to ask: all each minute, and else those that may well bring something."""
+    def _due(self, state: _State, handed: Container[Key]) -> list[Link]:
+        """Return the epochs whose rows are to be read: all each minute, and else those that may well bring something.
+
+        Not those whose writers hand in their leaves: one that has not for some seconds may have ended without a word.
+        """
         now = self._clock.micros()
         sweep = now - state.swept >= SWEEP
         if sweep:
@@ -223,6 +261,8 @@ class Sealer:
             each
             for key, each in state.links.items()
             if state.closed.get(key) != each.number
+            and key not in handed
+            and (key in state.closed or now - state.handing.get(key, 0) >= PATIENCE)
             and (sweep or (key not in state.stuck and each.recorded > now - QUIET))
         ]
 
@@ -309,13 +349,20 @@ def _signs(state: _State) -> str:
     return state.head.head.adds.id if state.head.head.adds else state.head.head.key
 
 
-def _link(row: Row) -> Link:
-    return Link(row.writer, row.epoch, row.number, row.hash, row.recorded)
+def _runs(leaves: Iterable[Leaves], leaf: int) -> Iterable[Run]:
+    """Yield the runs that the leaves make, from this number on."""
+    for each in leaves:
+        yield Run(leaf, each.size, each.writer, each.epoch, each.number, each.period)
+        leaf += each.size
 
 
-def _runs(rows: Sequence[Row], leaf: int) -> Iterable[Run]:
-    """Yield the runs that the rows make, from this leaf on."""
-    for (writer, epoch, period), group in groupby(rows, lambda row: (row.writer, row.epoch, row.period)):
-        part = list(group)
-        yield Run(leaf, len(part), writer, epoch, part[0].number, period)
-        leaf += len(part)
+class Handing:
+    """Hands in the leaves of what this process writes, so that who seals need not read it again; what is not, is read."""
+
+    def __init__(self, ledger: Ledger, recent: Recent) -> None:
+        self._ledger = ledger
+        self._recent = recent
+
+    def tick(self) -> None:
+        """Hand in what is new; raise ``Unavailable`` if the database does not answer."""
+        self._ledger.hand_in(leaves_of(self._recent.take()))

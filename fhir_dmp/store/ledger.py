@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 TilePlace = tuple[int, int]
 """Level and place of a tile, as ``audit.merkle.Tile`` has them."""
@@ -19,9 +21,18 @@ TilePlace = tuple[int, int]
 PERIOD_PREFIX = "audit_"
 
 
+HASH_SIZE = 32
+_DAY = 86_400_000_000
+
+
 def period_of(micros: int) -> str:
     """Return the name of the period that keeps rows of this moment: its month, UTC."""
-    return f"{PERIOD_PREFIX}{datetime.fromtimestamp(micros / 1_000_000, UTC):%Y_%m}"
+    return _period_of_day(micros // _DAY)
+
+
+@lru_cache(maxsize=64)
+def _period_of_day(day: int) -> str:
+    return f"{PERIOD_PREFIX}{datetime.fromtimestamp(day * _DAY // 1_000_000, UTC):%Y_%m}"
 
 
 class Row(NamedTuple):
@@ -53,6 +64,41 @@ class Run(NamedTuple):
     epoch: str
     number: int
     period: str
+
+
+class Leaves(Struct, frozen=True):
+    """The leaves of rows that follow on each other: of one epoch and one period, from ``number`` on, ``hashes`` one after the other.
+
+    ``previous`` is what the first of the rows follows on, ``hash`` that of the last one, which was ``recorded`` then (microseconds).
+    """
+
+    writer: str
+    epoch: str
+    number: int
+    period: str
+    hashes: bytes
+    previous: bytes
+    hash: bytes
+    recorded: int
+
+    @property
+    def size(self) -> int:
+        """How many leaves there are."""
+        return len(self.hashes) // HASH_SIZE
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the hashes one by one."""
+        return (self.hashes[at : at + HASH_SIZE] for at in range(0, len(self.hashes), HASH_SIZE))
+
+    @property
+    def link(self) -> Link:
+        """The place of the last row in its epoch's chain."""
+        return Link(self.writer, self.epoch, self.number + self.size - 1, self.hash, self.recorded)
+
+    def after(self, number: int) -> Leaves:
+        """Return those after that number."""
+        past = max(number + 1 - self.number, 0)
+        return replace(self, number=self.number + past, hashes=self.hashes[past * HASH_SIZE :])
 
 
 class Link(Struct, frozen=True):
@@ -110,6 +156,14 @@ class Fenced(Exception):
     """Another holds the lease: nothing was written."""
 
 
+class Recent(Protocol):
+    """The rows that this process has made durable lately, for who hands in their leaves."""
+
+    def take(self) -> list[Row]:
+        """Return the rows that nobody has taken yet, those of an epoch in their order; from the first call on they are kept for the next."""
+        ...
+
+
 class Ledger(Protocol):
     """The sealed log."""
 
@@ -151,6 +205,18 @@ class Ledger(Protocol):
 
     def links(self) -> Iterator[Link]:
         """Yield how far each epoch is sealed that is sealed at all."""
+        ...
+
+    def hand_in(self, leaves: Sequence[Leaves]) -> None:
+        """Lay leaves of durable rows before whoever seals."""
+        ...
+
+    def handed(self, limit: int) -> list[Leaves]:
+        """Return so many of the leaves that were handed in, by epoch and number."""
+        ...
+
+    def clear(self, leaves: Sequence[Leaves]) -> None:
+        """Take away leaves that were handed in: they are sealed, or their rows are read."""
         ...
 
     def fresh(self, links: Sequence[Link], limit: int) -> list[Row]:

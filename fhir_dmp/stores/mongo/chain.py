@@ -20,6 +20,7 @@ from pymongo.write_concern import WriteConcern
 from fhir_dmp.clock import Clock
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import Link
+from fhir_dmp.stores.mongo.recent import RecentRows
 
 DURABLE = WriteConcern("majority", j=True)
 EPOCHS = "epochs"
@@ -27,17 +28,19 @@ HEADS = "heads"
 
 
 class Chain:
-    """Gives rows their place; ``advance`` makes it final once they are stored."""
+    """Gives rows their place; ``advance`` makes it final once they are stored, and then ``recent`` hears of them."""
 
-    def __init__(self, writer: str) -> None:
+    def __init__(self, writer: str, recent: RecentRows | None = None) -> None:
         self.writer = writer
         self.after: Link | None = None
+        self._recent = recent
         self._begin()
 
     def _begin(self) -> None:
         self.epoch = secrets.token_hex(6)
         self.registered = False
         self._recorded = self._number = 0
+        self._placed: Sequence[Event] = ()
         self._last = hashlib.sha256(f"{self.writer}/{self.epoch}".encode()).digest()
 
     @property
@@ -48,6 +51,7 @@ class Chain:
     def rows(self, events: Sequence[Event]) -> list[dict[str, Any]]:
         """Return the events as rows that follow on the last stored one; calling it again gives the same places."""
         number, last = self._number, self._last
+        self._placed = events
         rows = []
         for event in events:
             number += 1
@@ -72,6 +76,8 @@ class Chain:
     def advance(self, rows: Sequence[dict[str, Any]]) -> None:
         """Go on from the last of the rows, which are stored."""
         if rows:
+            if self._recent is not None:
+                self._recent.add([(self._placed[row["n"] - self._number - 1], row) for row in rows])
             self._number, self._last, self._recorded = rows[-1]["n"], rows[-1]["h"], rows[-1]["rec"]
 
     def break_off(self) -> None:

@@ -203,6 +203,21 @@ class Link(Row):
     rec = LongField()
 
 
+class Handed(Row):
+    """Leaves that their writer has handed in and nobody has sealed yet; ``_id`` is ``w/e/n``. See ``store.ledger.Leaves``."""
+
+    meta = {"collection": "handed", "indexes": [{"fields": ["w", "e", "n"]}]}
+    id = StringField(primary_key=True)
+    w = StringField()
+    e = StringField()
+    n = LongField()
+    m = StringField()
+    b = BinaryField()
+    p = BinaryField()
+    h = BinaryField()
+    rec = LongField()
+
+
 class Witness(Row):
     """The last head that somebody outside has acknowledged, by their URL."""
 
@@ -247,7 +262,7 @@ _EXISTS = 48
 
 RECORDS = (Current, Version, Lock, Mark, Writer)
 LOG = (Epoch,)
-SEALS = (Lease, Head, Run, Tile, Link, Witness)
+SEALS = (Lease, Head, Run, Tile, Link, Handed, Witness)
 
 
 def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[Row]] = RECORDS) -> None:

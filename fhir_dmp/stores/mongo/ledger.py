@@ -22,6 +22,7 @@ from fhir_dmp.store.ledger import (
     Batch,
     Fenced,
     Lease,
+    Leaves,
     Link,
     Opening,
     Row,
@@ -42,6 +43,8 @@ AT_ONCE = 5000
 
 SOCKET_MILLIS = 300_000
 """How long one answer may take: to count a year's rows is the longest."""
+
+HANDED = "handed"
 
 LATE = 3600 * 1_000_000
 """A row is stored well within an hour (microseconds) of being recorded."""
@@ -192,6 +195,24 @@ class MongoLedger:
             for row in self.seals["links"].find():
                 writer, _, epoch = row["_id"].partition("/")
                 yield Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
+
+    def hand_in(self, leaves: Sequence[Leaves]) -> None:
+        """Lay leaves of durable rows before whoever seals; twice is harmless."""
+        if leaves:
+            rows = [ReplaceOne({"_id": _handed_id(each)}, _handed_row(each), upsert=True) for each in leaves]
+            with answering():
+                self.seals[HANDED].bulk_write(rows)
+
+    def handed(self, limit: int) -> list[Leaves]:
+        """Return so many of the leaves that were handed in, by epoch and number."""
+        with answering():
+            return [_handed(row) for row in self.seals[HANDED].find().sort(_PLACED).limit(limit)]
+
+    def clear(self, leaves: Sequence[Leaves]) -> None:
+        """Take away leaves that were handed in: they are sealed, or their rows are read."""
+        if leaves:
+            with answering():
+                self.seals[HANDED].delete_many({"_id": {"$in": [_handed_id(each) for each in leaves]}})
 
     def fresh(self, links: Sequence[Link], limit: int) -> list[Row]:
         """Return rows after these links, by epoch and number."""
@@ -354,6 +375,19 @@ def _run(row: _Document) -> Run:
 
 def _run_row(run: Run) -> _Document:
     return {"_id": run.leaf, "size": run.size, "w": run.writer, "e": run.epoch, "n": run.number, "m": run.period}
+
+
+def _handed_id(leaves: Leaves) -> str:
+    return f"{leaves.writer}/{leaves.epoch}/{leaves.number}"
+
+
+def _handed_row(leaves: Leaves) -> _Document:
+    place = {"w": leaves.writer, "e": leaves.epoch, "n": leaves.number, "m": leaves.period}
+    return {**place, "b": leaves.hashes, "p": leaves.previous, "h": leaves.hash, "rec": leaves.recorded}
+
+
+def _handed(row: _Document) -> Leaves:
+    return Leaves(row["w"], row["e"], int(row["n"]), row["m"], row["b"], row["p"], row["h"], int(row["rec"]))
 
 
 def _cut(run: Run, leaf: int, end: int) -> Run:

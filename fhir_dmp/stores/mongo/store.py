@@ -41,6 +41,7 @@ from fhir_dmp.stores.mongo.keyset import UNIQUE, after_filter, plain_sort, sort_
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import MongoLog
 from fhir_dmp.stores.mongo.months import Months
+from fhir_dmp.stores.mongo.recent import RecentRows
 from fhir_dmp.stores.mongo.stored import UNSEARCHED, stored_of
 from fhir_dmp.stores.mongo.together import Together
 from fhir_dmp.stores.mongo.users import may_alter_log
@@ -83,10 +84,13 @@ class MongoStore:
 
         self._months = Months(self.log)
         epochs = Epochs(self.log, client.get_database(f"{name}{SEAL_SUFFIX}"), clock)
+        self.recent = RecentRows()
+        """What was made durable lately, for who seals."""
+
         kinds: list[Flights[Any]] = []
         within = settings.audit_timeout_seconds
-        self._events = EventCommitter(self._months, epochs, Chain(f"{number}r"), within, kinds)
-        stamps, writing = Stamps(clock, number), Chain(f"{number}w")
+        self._events = EventCommitter(self._months, epochs, Chain(f"{number}r", self.recent), within, kinds)
+        stamps, writing = Stamps(clock, number), Chain(f"{number}w", self.recent)
         self._writes = WriteCommitter(self.database, self._months, epochs, writing, stamps, self._commit_seconds, kinds)
 
     @classmethod

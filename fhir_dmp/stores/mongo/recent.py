@@ -1,0 +1,45 @@
+"""The rows that this process has made durable lately: who seals takes their leaves from here, and need not read them again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fhir_dmp.store.change import Event
+from fhir_dmp.store.ledger import Row, period_of
+
+MOST_ROWS = 10_000
+MOST_BYTES = 16 * 1024 * 1024
+"""What is kept of rows that nobody takes; above it all go, and whoever seals reads them."""
+
+
+class RecentRows:
+    """``store.ledger.Recent``: keeps nothing until somebody has asked once. For any number of threads."""
+
+    def __init__(self) -> None:
+        self._rows: deque[Row] = deque()
+        self._bytes = 0
+        self._wanted = False
+
+    def add(self, placed: Iterable[tuple[Event, Mapping[str, Any]]]) -> None:
+        """Keep rows that are stored: each event, and the document that it became."""
+        if not self._wanted:
+            return
+        for event, row in placed:
+            place = row["w"], row["e"], row["n"], row["p"], row["h"]
+            self._rows.append(Row(event.id, event.recorded, *place, event.body, event.index, period_of(event.recorded)))
+            self._bytes += len(event.body)
+        if len(self._rows) > MOST_ROWS or self._bytes > MOST_BYTES:
+            self.take()
+
+    def take(self) -> list[Row]:
+        """Return the rows that nobody has taken yet, those of an epoch in their order; from the first call on they are kept for the next."""
+        self._wanted = True
+        taken, self._bytes = [], 0
+        while self._rows:
+            try:
+                taken.append(self._rows.popleft())
+            except IndexError:
+                break
+        return taken

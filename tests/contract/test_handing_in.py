@@ -1,0 +1,173 @@
+"""Leaves that writers hand in, on a real MongoDB: what is sealed is what was written, and who hands in nothing is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from fhir_dmp.store.ledger import HASH_SIZE
+from tests.sealed_world import sealed_world
+
+
+@pytest.fixture
+def world(mongodb_uri, new_database_name, tmp_path):
+    """An empty log."""
+    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
+        yield made
+
+
+class Reading:
+    """A ledger that tells how many rows the sealer has read."""
+
+    def __init__(self, ledger):
+        self._ledger = ledger
+        self.rows = 0
+
+    def __getattr__(self, name):
+        """Hand on all else."""
+        return getattr(self._ledger, name)
+
+    def fresh(self, links, limit):
+        """Read rows, and count them."""
+        found = self._ledger.fresh(links, limit)
+        self.rows += len(found)
+        return found
+
+
+def sealed(world, leaves):
+    """Verify whole, the index too, and hold the number of leaves."""
+    report = world.verify(index=True)
+    assert report.findings == []
+    assert (report.leaves, report.unsealed) == (leaves, 0)
+
+
+def test_leaves_that_are_handed_in_are_those_of_the_rows(world):
+    """The verifier, who reads the rows alone, finds each as it was sealed; the sealer has read none."""
+    ledger = Reading(world.ledger())
+    store, sealer = world.writer(), world.sealer(ledger)
+    handing = world.handing(store)
+    for count in (7, 5):
+        world.write(store, count)
+        handing.tick()
+        assert sealer.tick()
+        world.later(seconds=1)
+
+    assert ledger.rows == 0
+    sealed(world, 12)
+    assert world.seals["handed"].count_documents({}) == 0
+
+
+def test_an_event_that_is_altered_before_its_head_is_found(world):
+    """Its leaf was handed in as it was written: to alter it within the second helps nobody."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    ids = world.write(store, 5)
+    handing.tick()
+    row = world.rows.find_one({"_id": ids[2]})
+    world.rows.update_one({"_id": ids[2]}, {"$set": {"b": row["b"].replace(b"GET", b"PUT")}})
+    assert sealer.tick()
+
+    report = world.verify()
+
+    assert report.leaves == 5
+    assert report.findings
+    assert all(ids[2] in str(finding) for finding in report.findings[:1])
+
+
+def test_rows_of_a_writer_that_ends_without_a_word_are_read(world):
+    """They wait for some seconds, while it may still hand them in; a writer that never did is read at once."""
+    store, silent, sealer = world.writer(), world.writer(), world.sealer()
+    handing = world.handing(store)
+    world.write(store, 4)
+    handing.tick()
+    sealer.tick()
+    world.write(store, 3)
+    world.write(silent, 2)
+    sealer.tick()
+    assert world.verify().unsealed == 3
+    world.later(seconds=4)
+    sealer.tick()
+
+    sealed(world, 9)
+
+
+def test_rows_of_a_writer_that_ends_in_order_are_read_at_once(world):
+    """It said its last number."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    world.write(store, 4)
+    handing.tick()
+    sealer.tick()
+    world.write(store, 3)
+    world.opened.remove(store)
+    store.close()
+    sealer.tick()
+
+    sealed(world, 7)
+
+
+def test_leaves_that_come_after_their_rows_were_read_make_no_second_leaf(world):
+    """A worker that was slow: what is sealed already is left out, what is not is taken."""
+    ledger = Reading(world.ledger())
+    store, sealer = world.writer(), world.sealer(ledger)
+    handing = world.handing(store)
+    world.write(store, 4)
+    sealer.tick()
+    assert ledger.rows == 4
+    world.write(store, 3)
+    handing.tick()
+    sealer.tick()
+
+    assert ledger.rows == 4
+    sealed(world, 7)
+
+
+def test_rows_before_leaves_that_fit_nowhere_are_read(world):
+    """A part that was dropped leaves a gap, which the rows fill."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    world.write(store, 4)
+    store.recent.take()
+    world.write(store, 3)
+    handing.tick()
+    sealer.tick()
+
+    sealed(world, 7)
+
+
+def test_leaves_that_follow_on_another_row_are_not_taken(world):
+    """Whoever can write beside the log cannot have a tree made of what no row says."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    world.write(store, 4)
+    handing.tick()
+    world.seals["handed"].update_many({}, {"$set": {"p": bytes(HASH_SIZE)}})
+    sealer.tick()
+
+    sealed(world, 4)
+
+
+def test_leaves_handed_in_across_a_month_stand_under_their_own(world):
+    """Rows stand by month: so do runs of leaves."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    world.write(store, 2)
+    world.later(days=20)
+    world.write(store, 3)
+    handing.tick()
+    sealer.tick()
+
+    sealed(world, 5)
+    assert sorted(run["m"] for run in world.seals["runs"].find()) == ["audit_2026_10", "audit_2026_11"]
+
+
+def test_what_nobody_takes_is_not_kept_for_ever(world, monkeypatch):
+    """A bound of rows: above it none are kept, and all are read."""
+    monkeypatch.setattr("fhir_dmp.stores.mongo.recent.MOST_ROWS", 10)
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    world.write(store, 25)
+    assert len(store.recent._rows) <= 10
+    handing.tick()
+    sealer.tick()
+
+    sealed(world, 25)
