@@ -95,9 +95,10 @@ class Actor:
         resource_type, resource_id = ref.split("/")
         return self.ask(Call("vread", resource_type, resource_id, str(version)))
 
-    def history(self, ref):
+    def history(self, ref, query=""):
         resource_type, _, resource_id = ref.partition("/")
-        return self.ask(Call("history-instance" if resource_id else "history-type", resource_type, resource_id or None))
+        name = "history-instance" if resource_id else "history-type"
+        return self.ask(Call(name, resource_type, resource_id or None, params=tuple(parse_qsl(query))))
 
     def search(self, resource_type, query=""):
         return self.ask(Call("search-type", resource_type, params=tuple(parse_qsl(query, keep_blank_values=True))))

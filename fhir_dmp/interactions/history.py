@@ -18,7 +18,7 @@ from fhir_dmp.fhir.bundle import STATUS, Entry, bundle
 from fhir_dmp.fhir.dates import LAST, Interval, interval
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import Keys, Sieve, filled, sieve_of
-from fhir_dmp.interactions.subset import ASKED, Subset, subset_of
+from fhir_dmp.interactions.subset import ASKED, Subset, counts_alone, subset_of
 from fhir_dmp.interactions.write import disclosed, visible
 from fhir_dmp.search.paging import written
 from fhir_dmp.search.types import date
@@ -50,14 +50,16 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     scope, before = _scope(call, asked, sieve.allowed)
     part = subset_of(asked.used, env.definitions)
     found = _found(scope, asked.count, listing.after[0] if listing.after else before, sieve, grant, env)
-    counted = listing.place is None and asked.at is None and sieve.is_exact
+    if asked.count == 0:
+        sieve.require_exact()
+    counted = listing.place is None and sieve.is_exact
     return Result(
         "ok",
         bundle(
             "history",
             [_entry(row, part, context) for row in found.rows],
             links=listing.links(asked.used, found.last if found.more else None),
-            total=env.store.history_count(scope) if counted else None,
+            total=env.store.history_count(scope, before) if counted else None,
             updated=listing.updated,
             bundle_id=env.ids.new(),
         ),
@@ -100,7 +102,7 @@ def _read(params: Params, limits: Limits, now: datetime, *, strict: bool) -> _As
     count = asked.get("_count", str(limits.default_page))
     if not count.isdecimal() or not count.isascii():
         raise Invalid(f"_count {count[:20]!r} is no number of versions.", expression="_count")
-    if asked.get("_summary") == "count":
+    if counts_alone(used):
         count = "0"
     at = _moments([value for name, value in used if name == "_at"], now)
     return _Asked(min(int(count[:9]), limits.page), _since(asked.get("_since")), at, used)

@@ -48,9 +48,11 @@ class Sieve(Struct, frozen=True):
         return self.fault is None and self.present is None
 
     def require_exact(self) -> None:
-        """Raise the fault if Provenances cannot be counted."""
+        """Raise ``TooCostly`` if nobody can count what is seen."""
         if self.fault is not None:
             raise self.fault
+        if self.present is not None:
+            raise TooCostly("What is seen of these versions is told by what each holds: they are not counted.")
 
     def passed(self, rows: Sequence[Stored]) -> Sequence[Stored]:
         """Return those of the rows that the caller sees."""

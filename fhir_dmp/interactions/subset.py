@@ -25,7 +25,7 @@ Subset = Callable[[bytes | None], bytes | None]
 def subset_of(params: Params, definitions: Definitions) -> Subset:
     """Return what the parameters make of a body; raise ``Invalid`` for those that contradict each other or say nothing.
 
-    ``_summary=count`` and ``false`` leave bodies whole: the first has none, the second is said to mean it.
+    ``_summary=count`` and ``false`` leave bodies whole: a list has none for the first (``counts_alone``), the second is said to mean it.
     """
     asked = [(name, value) for name, value in params if name in ASKED]
     if not asked:
@@ -42,6 +42,11 @@ def subset_of(params: Params, definitions: Definitions) -> Subset:
         return _part(_named(given["_elements"]), definitions)
     keep = _SUMMARIES.get(summary)
     return _part(keep, definitions) if keep else _whole
+
+
+def counts_alone(params: Params) -> bool:
+    """Tell whether of a list the number of its rows is asked for, and none of them."""
+    return ("_summary", "count") in params
 
 
 def _whole(body: bytes | None) -> bytes | None:

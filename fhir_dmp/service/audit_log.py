@@ -32,8 +32,10 @@ from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, local, parse_literal
 from fhir_dmp.interactions.listing import Listing
+from fhir_dmp.interactions.shown import shown
+from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
 from fhir_dmp.interactions.write import require_valid, resource_of
-from fhir_dmp.store.change import Event
+from fhir_dmp.store.change import Event, Stored
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import NOTHING, Query, assuming, both, either
@@ -58,7 +60,8 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         raise NotFound(f"AuditEvent/{call.id} is not known here.", reasons=reasons, patients=patients)
     body = codec.dumps(_rendered([part], context, grant, env)[0])
     ref = Ref(_TYPE, event_id(part.event.id, part.number))
-    return Result("ok", body, ref, 1, part.event.recorded, entities=(Entity(ref, 1, _row(part)["pt"]),))
+    made = shown(call, Stored(ref, 1, "", "", part.event.recorded, body), env)
+    return replace(made, entities=(Entity(ref, 1, _row(part)["pt"]),))
 
 
 def find(audit_event_id: str, grant: Grant, env: Env) -> tuple[EventPart | None, tuple[str, ...], tuple[str, ...]]:
@@ -157,6 +160,7 @@ class _Asked(Struct, frozen=True):
     params: Params
     clauses: tuple[tuple[Query, Query], ...]
     count: int
+    part: Subset
     total: bool
     oldest_first: bool
     ignored: tuple[Issue, ...]
@@ -178,7 +182,7 @@ class _Asked(Struct, frozen=True):
             raise Invalid(f"_count {text[:20]!r} is no number.", expression="_count")
         person = context.subject.person if context.subject else None
         most = MOST_FOR_PEOPLE if person else env.limits.page
-        count = 0 if controls.get("_summary") == "count" else min(int(text[:9]), most)
+        count = 0 if counts_alone(used) else min(int(text[:9]), most)
         sort = controls.get("_sort", "-date")
         if sort.removeprefix("-") not in _SORTED:
             raise NotSupported(
@@ -188,7 +192,7 @@ class _Asked(Struct, frozen=True):
             Issue("not-supported", f"{name[:64]!r} was passed over.", severity="warning") for name in unknown
         )
         total = controls.get("_total") in ("accurate", "estimate")
-        return cls(used, clauses, count, total, not sort.startswith("-"), ignored)
+        return cls(used, clauses, count, subset_of(used, env.definitions), total, not sort.startswith("-"), ignored)
 
     def query(self, grant: Grant) -> Query:
         """Return what is asked, of what the caller may see."""
@@ -214,7 +218,7 @@ def _clause(name: str, value: str, context: Context, grant: Grant, env: Env) -> 
     return either([ours, both(about, mine)]), theirs
 
 
-_CONTROLS = ("_count", "_total", "_summary", "_format", "_pretty", "_page", "_sort")
+_CONTROLS = ("_count", "_total", "_summary", "_elements", "_format", "_pretty", "_page", "_sort")
 _SORTED = ("date", "_lastUpdated")
 _NEVER = ("_include", "_revinclude", "_has", "_filter", "_query", "_content", "_text", "_list")
 """Would lead out of the log, or look into it: refused however lenient one is."""
@@ -283,7 +287,7 @@ def _page(
     events: list[dict[str, Any]], asked: _Asked, total: int | None, last: tuple[Any, ...] | None, listing: Listing
 ) -> Result:
     base = f"{listing.context.base_url}/{_TYPE}"
-    entries = [Entry(f"{base}/{event['id']}", codec.dumps(event), search_mode="match") for event in events]
+    entries = [Entry(f"{base}/{event['id']}", asked.part(codec.dumps(event)), search_mode="match") for event in events]
     if asked.ignored:
         entries.append(Entry(body=codec.dumps(outcome(asked.ignored)), search_mode="outcome"))
     links = listing.links(asked.params, last)

@@ -151,8 +151,8 @@ class Store(Protocol):
         """Return versions, newest first, each exactly once however they move while one pages."""
         ...
 
-    def history_count(self, scope: Scope) -> int:
-        """Return how many versions the scope holds."""
+    def history_count(self, scope: Scope, before: str | None = None) -> int:
+        """Return how many versions the scope holds, of those that precede a moment (as ``lu``) if one is named."""
         ...
 
     def horizon(self) -> int:

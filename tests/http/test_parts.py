@@ -54,6 +54,7 @@ DATA = SUMMARY | {"maritalStatus", "communication", "contact"}
         "/Patient?_id=p&",
         "/Patient/p/_history?",
         "/?_type=Patient&_id=p&",
+        "/Patient/p/*?_type=Patient&",
         "/Patient/p/$everything?",
     ],
 )
@@ -94,11 +95,79 @@ def test_a_part_stays_one_on_every_page_and_in_what_is_included(ehr, parts):
     assert "_elements=status" in next(each["url"] for each in answer.json["link"] if each["relation"] == "self")
 
 
-def test_only_numbers_are_given_where_they_are_asked_for(ehr, parts):
-    """_summary=count has a total and no entry, in a search and in a history."""
-    for url in ("/Patient?_summary=count", "/Patient/_history?_summary=count"):
-        assert ehr.get(url).json["total"] == 1
-        assert "entry" not in ehr.get(url).json
+@pytest.mark.parametrize(
+    ("url", "total"),
+    [
+        ("/Patient?", 1),
+        ("/Patient?_count=1&_total=none&", 1),
+        ("/Observation?code:text=k&_include=Observation:subject&", 1),
+        ("/?_type=Patient,Observation&", 2),
+        ("/?_id=o&", 1),
+        ("/Patient/p/Observation?", 1),
+        ("/Patient/p/*?", 3),
+        ("/Patient/p/*?_type=Condition&", 0),
+        ("/Patient/p/$everything?", 3),
+        ("/Patient/p/$everything?_type=Observation&_count=1&", 1),
+        ("/Patient/p/$everything?_since=2999-01-01&", 0),
+        ("/Patient/p/$everything?start=2999-01-01&", 3),
+        ("/Observation/$lastn?patient=p&", 1),
+        ("/Patient/p/_history?", 1),
+        ("/Patient/_history?_count=1&", 1),
+        ("/_history?", 3),
+        ("/_history?_since=2999-01-01&", 0),
+        ("/_history?_at=le2999&", 3),
+        ("/Patient/p/_history?_at=lt2000&", 0),
+    ],
+)
+def test_a_number_alone_is_given_where_that_is_asked_for(ehr, parts, url, total):
+    """_summary=count has the number of matches and no entry, no page after it, on every list; its self link says so."""
+    ehr.put(
+        "/Basic/b", {"resourceType": "Basic", "id": "b", "code": {"text": "b"}, "subject": {"reference": "Patient/p"}}
+    )
+    answer = ehr.get(f"{url}_summary=count")
+
+    assert answer.status_code == 200, answer.data
+    assert answer.json["total"] == total
+    assert "entry" not in answer.json
+    (link,) = answer.json["link"]
+    assert link["relation"] == "self"
+    assert "_summary=count" in link["url"]
+
+
+@pytest.mark.parametrize("url", ["/Patient/nobody/$everything", "/Patient/nobody/_history"])
+def test_nothing_is_counted_of_what_is_absent(ehr, url):
+    """404, as the list itself is."""
+    assert ehr.get(f"{url}?_summary=count").status_code == 404
+
+
+def test_versions_that_were_present_at_a_moment_are_counted(ehr, parts):
+    """The total of a history by _at is that of all its pages."""
+    ehr.put("/Patient/p", PATIENT.replace(b"Durand", b"Dupont"))
+    whole = ehr.get("/Patient/_history?_at=ge2000&_count=1").json
+    now = ehr.get("/Patient/_history?_at=ge2999").json
+
+    assert (whole["total"], len(whole["entry"])) == (2, 1)
+    assert (now["total"], [each["response"]["etag"] for each in now["entry"]]) == (1, ['W/"2"'])
+
+
+@pytest.mark.parametrize(
+    ("query", "kept", "left_out"),
+    [
+        ("_summary=true", {"type", "outcome", "agent"}, {"text"}),
+        ("_summary=data", {"type", "entity"}, {"text"}),
+        ("_summary=text", {"type", "agent"}, {"outcome", "entity"}),
+        ("_elements=outcome", {"type", "agent", "outcome"}, {"entity"}),
+    ],
+)
+def test_parts_of_events_are_given_too(ehr, auditor, parts, query, kept, left_out):
+    """A search and a read of AuditEvents: what must be there is there, marked."""
+    event = auditor.get(f"/AuditEvent?date=ge2000&entity=Patient/p&{query}").json["entry"][0]["resource"]
+
+    assert kept <= set(event)
+    assert not left_out & set(event)
+    assert event["meta"]["tag"][-1]["code"] == "SUBSETTED"
+    assert auditor.get(f"/AuditEvent/{event['id']}?{query}").json == event
+    assert auditor.get("/AuditEvent?date=ge2000&_summary=nonsense").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -288,5 +288,6 @@ def test_too_many_provenances_are_not_counted(world, many):
 
     for query in ("_summary=count", "_total=accurate"):
         assert doctor.search("Provenance", query).status == 422
+    assert doctor.history("Provenance", "_summary=count").status == 422
     assert doctor.search("Provenance", f"target={shown[0][0]}&_summary=count").body["total"] == 1
     assert "total" not in doctor.history("Provenance").body

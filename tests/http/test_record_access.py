@@ -328,6 +328,9 @@ def test_a_past_version_is_read_by_a_scope_that_covers_some(world):
             assert [entry["resource"]["meta"]["versionId"] for entry in history.body["entry"]] == shown
         assert caller.history(ref).body["total"] == len(shown)
         assert "total" not in caller.history("Observation").body
+        for query in ("_summary=count", "_count=0"):
+            assert caller.history("Observation", query).status == 422
+            assert caller.history(ref, query).body["total"] == len(shown)
 
 
 def test_a_past_version_is_judged_by_what_it_keeps(world, monkeypatch):

@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from fhir_dmp.access.narrow import narrow
-from fhir_dmp.call import Call, Context, Env, Grant, Result
+from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.clock import moment
 from fhir_dmp.definitions.model import Definitions, SearchParam
 from fhir_dmp.errors import Gone, Invalid
 from fhir_dmp.fhir.dates import LAST, interval
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.listing import Listing
-from fhir_dmp.interactions.subset import ASKED, subset_of
+from fhir_dmp.interactions.sifting import sieve_of
+from fhir_dmp.interactions.subset import ASKED, counts_alone, subset_of
 from fhir_dmp.interactions.write import visible
 from fhir_dmp.search.extract import main_date
 from fhir_dmp.search.names import homes
@@ -47,8 +48,10 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     listing = Listing.of(call, f"{call.ref}/$everything", context, env)
     asked = dict(listing.params) if listing.place else _asked(call, env)
     waiting = asked.pop(_WAITING, "").split()
-    count = int(asked.get("_count", env.limits.page))
-    query = both(_record(call.ref, asked, env.definitions), narrow(grant.rules("search", provenances_apart=True)))
+    count, record = int(asked.get("_count", env.limits.page)), _record(call.ref, asked, env.definitions)
+    if counts_alone(tuple(asked.items())):
+        return _counted(listing, call.ref, record, tuple(asked.items()), grant, env)
+    query = both(record, narrow(grant.rules("search", provenances_apart=True)))
     page = Page(count, after=listing.after, bound=listing.bound)
     found, contents, waiting = _with_contents(query, page, waiting, call, asked, context, grant, env)
     found = _judged(found, grant)
@@ -58,6 +61,15 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     used = tuple(asked.items())
     part, kept = subset_of(used, env.definitions), ((_WAITING, " ".join(waiting)),) if waiting else ()
     return listing.searchset(used, found, part, included=named, total=listing.total(found), ref=call.ref, going_on=kept)
+
+
+def _counted(listing: Listing, ref: Ref, record: Query, used: Params, grant: Grant, env: Env) -> Result:
+    """Return how many members of the compartment there are: what they name outside of it is no match."""
+    _require_record(ref, grant, env)
+    sieve = sieve_of(grant, "search")
+    sieve.require_exact()
+    nothing, total = Found((), more=False), env.store.count(both(record, sieve.allowed))
+    return listing.searchset(used, nothing, subset_of(used, env.definitions), total=total, ref=ref)
 
 
 def _with_contents(

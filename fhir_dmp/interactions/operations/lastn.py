@@ -12,7 +12,7 @@ from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Invalid, TooCostly
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.search import compile_query
-from fhir_dmp.interactions.subset import subset_of
+from fhir_dmp.interactions.subset import ASKED, counts_alone, subset_of
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Order, Page
@@ -60,8 +60,10 @@ def lastn(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         if seen >= env.limits.chain:
             raise TooCostly(f"$lastn looks at {env.limits.chain} observations; more match. Name a patient or a code.")
         page = Page(env.limits.page, _NEWEST, after=found.last)
-    used, part = (*params, ("max", str(most))), subset_of(call.params, env.definitions)
-    return listing.searchset(used, Found(tuple(latest), more=False), part, total=len(latest))
+    parts = tuple(each for each in call.params if each[0] in ASKED)
+    used, part = (*params, ("max", str(most)), *parts), subset_of(parts, env.definitions)
+    rows = () if counts_alone(parts) else tuple(latest)
+    return listing.searchset(used, Found(rows, more=False), part, total=len(latest))
 
 
 class _Kinds:

@@ -44,12 +44,12 @@ class MongoHistory:
         stored = tuple(stored_of(row) for row in shown)
         return Found(stored, len(newest) > page.limit, (shown[-1]["lu"],) if shown else None)
 
-    def count(self, scope: Scope) -> int:
+    def count(self, scope: Scope, before: str | None) -> int:
         """Return how many versions the scope holds, at one moment: a version that moves meanwhile counts once."""
         with answering(), self._client.start_session(snapshot=True) as session:
             return sum(
                 collection.count_documents(wanted, session=session, maxTimeMS=QUERY_MILLIS)
-                for collection, wanted in self._wanted(scope, HistoryPage(0))
+                for collection, wanted in self._wanted(scope, HistoryPage(0, before))
             )
 
     def _wanted(self, scope: Scope, page: HistoryPage) -> Iterator[tuple[Collection[_Row], _Row]]:

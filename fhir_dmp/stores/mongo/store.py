@@ -224,9 +224,9 @@ class MongoStore:
         return self._history.page(scope, page)
 
     @offloaded
-    def history_count(self, scope: Scope) -> int:
+    def history_count(self, scope: Scope, before: str | None = None) -> int:
         """Return how many versions the scope holds, at one moment."""
-        return self._history.count(scope)
+        return self._history.count(scope, before)
 
     def horizon(self) -> int:
         """Return the moment before which no commit can still appear."""
