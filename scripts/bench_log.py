@@ -35,6 +35,7 @@ from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, months
 from fhir_dmp.stores.mongo.months import Months
+from fhir_dmp.stores.mongo.packing import unpack
 
 Row = dict[str, Any]
 
@@ -179,7 +180,7 @@ def _like(live: Database[Row]) -> Callable[[], Event]:
     month = live[months(live)[-1]]
     row = month.find_one({"u": "s=read"}, sort=[("rec", -1)]) or month.find_one() or {}
     index = {name: row[name] for name in ("t", "u", "pt") if name in row}
-    before, _, after = row["b"].partition(row["_id"].encode())
+    before, _, after = unpack(row["b"]).partition(row["_id"].encode())
     ids, recorded = RandomIds(), row["rec"]
 
     def event() -> Event:

@@ -30,6 +30,7 @@ import requests
 from joserfc.jwk import ECKey
 
 from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.packing import unpack
 
 COMMAND = (sys.executable, "-m", "fhir_dmp.cli")
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
@@ -188,7 +189,7 @@ def rows_of(server: Server) -> Iterator[dict[str, Any]]:
         log = client["fhir_dmp_log"]
         for month in log.list_collection_names(filter={"name": {"$regex": "^audit_"}}):
             for row in log[month].find({}, {"b": 1}):
-                yield json.loads(row["b"])
+                yield json.loads(unpack(row["b"]))
 
 
 def resources_of(server: Server) -> set[str]:

@@ -12,6 +12,7 @@ import pytest
 from fhir_dmp.audit import export
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.service.audit_verify import lookers, verify_export
+from fhir_dmp.stores.mongo.packing import unpack
 from tests.sealed_world import sealed_world
 
 STRANGER = Path(__file__).parents[1] / "stranger_verifier.py"
@@ -212,7 +213,7 @@ def test_lines_numbered_and_hashed_anew_meet_the_signed_heads(world):
 def test_an_export_of_a_tampered_database_names_the_row(world):
     """The tree's hash goes along, so that a stranger sees which row it was."""
     edited = world.rows.find_one({"n": 7})
-    world.rows.update_one({"_id": edited["_id"]}, {"$set": {"b": edited["b"].replace(b"read", b"vead")}})
+    world.rows.update_one({"_id": edited["_id"]}, {"$set": {"b": unpack(edited["b"]).replace(b"read", b"vead")}})
 
     both_find(world, exported(world), "altered", edited["_id"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fhir_dmp.store.ledger import HASH_SIZE
+from fhir_dmp.stores.mongo.packing import unpack
 from tests.sealed_world import sealed_world
 
 
@@ -63,7 +64,7 @@ def test_an_event_that_is_altered_before_its_head_is_found(world):
     ids = world.write(store, 5)
     handing.tick()
     row = world.rows.find_one({"_id": ids[2]})
-    world.rows.update_one({"_id": ids[2]}, {"$set": {"b": row["b"].replace(b"GET", b"PUT")}})
+    world.rows.update_one({"_id": ids[2]}, {"$set": {"b": unpack(row["b"]).replace(b"GET", b"PUT")}})
     assert sealer.tick()
 
     report = world.verify()

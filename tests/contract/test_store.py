@@ -25,6 +25,7 @@ from fhir_dmp.stores.mongo import mongod, transaction
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
 from fhir_dmp.stores.mongo.mongod import DatabaseError
+from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.journeys.conftest import free_port
 
@@ -233,7 +234,7 @@ def test_every_row_of_the_log_carries_the_hash_of_the_one_before(store):
         number, digest = last.get(key, (0, hashlib.sha256("/".join(key).encode()).digest()))
         assert row["n"] == number + 1
         assert row["p"] == digest
-        assert row["h"] == hashlib.sha256(digest + row["b"]).digest()
+        assert row["h"] == hashlib.sha256(digest + unpack(row["b"])).digest()
         last[key] = (row["n"], row["h"])
 
 

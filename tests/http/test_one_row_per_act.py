@@ -12,6 +12,7 @@ from pymongo.errors import AutoReconnect
 
 from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.months import Months
+from fhir_dmp.stores.mongo.packing import unpack
 from tests.http.test_interactions import PATIENT
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -20,7 +21,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 def rows(app):
     """Return all rows of the log, straight from the database."""
     log = app.extensions["fhir_dmp"].store.log
-    return [json.loads(row["b"]) for name in months(log) for row in log[name].find({}, {"b": 1})]
+    return [json.loads(unpack(row["b"])) for name in months(log) for row in log[name].find({}, {"b": 1})]
 
 
 def batch_of(kind, *entries):

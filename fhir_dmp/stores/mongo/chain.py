@@ -1,8 +1,8 @@
 """The chain of one writer's rows: each holds its number and the hash of the one before. Proofs stand on it.
 
-``h`` = SHA-256 of ``p`` + the row's ``b``; the first ``p`` of an epoch is SHA-256 of the epoch's name. A process has a chain for the
-rows of reads and one for those of writes, each with a number sequence of its own from 1. An epoch ends when the writer cannot
-tell any more what was stored. It is registered before its first row, and closed when the process ends in order.
+``h`` = SHA-256 of ``p`` + the row's text, which ``b`` holds packed; the first ``p`` of an epoch is SHA-256 of the epoch's name. A process has
+a chain for the rows of reads and one for those of writes, each with a number sequence of its own from 1. An epoch ends when the writer
+cannot tell any more what was stored. It is registered before its first row, and closed when the process ends in order.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pymongo.write_concern import WriteConcern
 from fhir_dmp.clock import Clock
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import Link
+from fhir_dmp.stores.mongo.packing import Packer
 from fhir_dmp.stores.mongo.recent import RecentRows
 
 DURABLE = WriteConcern("majority", j=True)
@@ -34,6 +35,7 @@ class Chain:
         self.writer = writer
         self.after: Link | None = None
         self._recent = recent
+        self._packer = Packer()
         self._begin()
 
     def _begin(self) -> None:
@@ -53,14 +55,14 @@ class Chain:
         number, last = self._number, self._last
         self._placed = events
         rows = []
-        for event in events:
+        for event, packed in zip(events, self._packer.pack([event.body for event in events]), strict=True):
             number += 1
             digest = hashlib.sha256(last + event.body).digest()
             rows.append(
                 {
                     "_id": event.id,
                     "rec": event.recorded,
-                    "b": event.body,
+                    "b": packed,
                     **event.index,
                     **({} if event.secret is None else {"s": event.secret}),
                     "w": self.writer,

@@ -99,7 +99,7 @@ class Version(Row):
 class AuditRow(Row):
     """One act, refusal or fault; a collection for each month. Chain: writer, epoch, number, previous hash, hash.
 
-    What it is found by is told in ``audit.index``; ``s`` lies beside ``b``, which names it by its digest.
+    ``b`` is its text, packed (``packing``). What it is found by is told in ``audit.index``; ``s`` lies beside, and the text names its digest.
     """
 
     meta = {

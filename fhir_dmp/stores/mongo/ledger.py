@@ -34,6 +34,7 @@ from fhir_dmp.store.ledger import (
 from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.packing import unpack
 
 BRANCHES = 100
 """Ranges that one query asks for."""
@@ -362,7 +363,7 @@ def _row(row: _Document, period: str) -> Row:
         values = [value if isinstance(value, kind) else kind() for value, kind in zip(values, _KINDS, strict=True)]
     ident, recorded, writer, epoch, number, previous, digest, body = values
     secret = row.pop("s", None)
-    return Row(ident, int(recorded), writer, epoch, int(number), previous, digest, body, row, period, secret)
+    return Row(ident, int(recorded), writer, epoch, int(number), previous, digest, unpack(body), row, period, secret)
 
 
 _ROW: dict[str, type] = {"_id": str, "rec": int, "w": str, "e": str, "n": int, "p": bytes, "h": bytes, "b": bytes}

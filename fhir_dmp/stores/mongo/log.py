@@ -23,6 +23,7 @@ from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.documents import months, months_of
 from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.packing import unpack
 
 _DAY = 86_400_000_000
 _FIELDS = ("t", "u", "pt", "sec", "m", "x", "c", "cu", "at", "ps")
@@ -65,7 +66,7 @@ _BY_DAY_AND_ACTOR: _Row = {
 def event_of(row: _Row) -> Event:
     """Return a row of the log as the port tells it."""
     index = {name: row[name] for name in _FIELDS if name in row}
-    return Event(row["_id"], int(row["rec"]), row["b"], index, row.get("s"))
+    return Event(row["_id"], int(row["rec"]), unpack(row["b"]), index, row.get("s"))
 
 
 class MongoLog:
