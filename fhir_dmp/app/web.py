@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from fhir_dmp.app.server import FHIR_PATH, Server, create_server
 from fhir_dmp.errors import Invalid
 from fhir_dmp.http.bodies import share_threads
+from fhir_dmp.http.correlation import Correlated
 from fhir_dmp.http.cors import Cors
 from fhir_dmp.http.docs import CONFIG, docs_blueprint
 from fhir_dmp.http.errors import from_werkzeug, protected
@@ -65,7 +66,7 @@ def _stand_in_front(app: Flask, server: Server, endpoint: Endpoint) -> None:
     framework = Cors(app.wsgi_app, origins.is_registered)
     types = frozenset(server.env.definitions.resource_types) - {"Binary"}  # whose content may be asked for as it is
     plain = PlainCalls(framework, endpoint, FHIR_PATH, readers, types)
-    app.wsgi_app = plain  # type: ignore[method-assign] # as Flask tells to
+    app.wsgi_app = Correlated(plain)  # type: ignore[method-assign] # as Flask tells to
     app.extensions["fhir_dmp.front"] = Front(app, plain.in_a_fibre, threads, endpoint.count_busy)
 
 

@@ -22,9 +22,11 @@ APPS = ("/fhir", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/u
 METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 HEADERS = (
     "Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, "
-    "X-Request-Id, X-Provenance"
+    "X-Request-Id, X-Correlation-Id, X-Provenance"
 )
-EXPOSED = "Location, Content-Location, ETag, Last-Modified, X-Request-Id, WWW-Authenticate, Retry-After"
+EXPOSED = (
+    "Location, Content-Location, ETag, Last-Modified, X-Request-Id, X-Correlation-Id, WWW-Authenticate, Retry-After"
+)
 FRESH_SECONDS = "600"
 ORIGIN_LENGTH = 300
 

@@ -403,6 +403,26 @@ def test_the_name_of_a_request_comes_back(ehr):
     assert replaced
 
 
+@pytest.mark.parametrize(
+    "url", ["/Patient?active=true", "/Patient?_pretty=true", "/Patient/nobody", "/nonsense"]
+)
+def test_the_name_that_a_client_knows_a_request_by_comes_back_beside_the_servers(ehr, url):
+    """X-Correlation-Id as sent, on either way and with a refusal; that of a request whose X-Request-Id is replaced; nothing that is no line."""
+
+    def names(**sent):
+        headers = ehr.get(url, headers={name.replace("_", "-"): value for name, value in sent.items()}).headers
+        return headers["X-Request-Id"], headers.get("X-Correlation-Id")
+
+    assert names(X_Request_Id="r-1", X_Correlation_Id="flow 7/b") == ("r-1", "flow 7/b")
+    assert names(X_Correlation_Id="c")[1] == "c"
+    assert names(X_Request_Id="r-1") == ("r-1", None)
+    assert names(X_Request_Id="a b;c")[1] == "a b;c"
+    assert names(X_Request_Id="a b;c", X_Correlation_Id="d")[1] == "d"
+    assert names()[1] is None
+    assert names(X_Correlation_Id="x" * 201)[1] is None
+    assert ehr.get("/metadata", headers={"X-Correlation-Id": "c"}).headers["X-Correlation-Id"] == "c"
+
+
 def test_the_content_of_a_binary_goes_in_and_out_as_it_is(ehr):
     """By its own media type, under the usual headers, for who asks for it or for anything; as FHIR for who asks for FHIR."""
     pdf = b"%PDF-1.4 \x00\xff binary"
