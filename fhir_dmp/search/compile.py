@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.errors import FhirError, Invalid, TooCostly
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.search import form, names
+from fhir_dmp.search import canonical, form, names
 from fhir_dmp.search.clauses import compile_clause
 from fhir_dmp.search.model import (
     Chain,
@@ -72,21 +72,37 @@ def _criterion(criterion: Criterion, setting: Setting) -> Query:
         case Clause():
             with _about(criterion):
                 return compile_clause(criterion, setting)
-        case Chain(resource_type, param, inner):
-            refs = _capped(either([_of(each, setting) for each in inner]), None, setting)
-            kept = names.homes(_params(resource_type, setting), resource_type, param)
-            return In("t", tuple(f"{name}={ref}" for name in kept for ref in refs))
-        case Has(resource_type, source, param, inner):
-            kept = names.homes(_params(source, setting), source, param)
-            starts = [f"{name}={resource_type}/" for name in kept]
-            found = [ref for start in starts for ref in _capped(_of(inner, setting), start, setting)]
-            return In("_id", tuple(f"{resource_type}/{ref}" for ref in dict.fromkeys(found)))
+        case Chain():
+            return _chained(criterion, setting)
+        case Has():
+            return _pointed_at(criterion, setting)
         case Listed():
             return _listed(criterion, setting)
         case Compared():
             return _compared(criterion, setting)
         case _:
             return _junction(criterion, setting)
+
+
+def _chained(chain: Chain, setting: Setting) -> Query:
+    """Return the query for what refers to what meets the inner criteria, by id or by canonical."""
+    asked = [(each.type, _of(each, setting)) for each in chain.inner]
+    refs = _capped(either([query for _, query in asked]), None, setting)
+    kept = names.homes(_params(chain.type, setting), chain.type, chain.param)
+    direct = In("t", tuple(f"{name}={ref}" for name in kept for ref in refs))
+    named = [each for each in asked if canonical.follows(chain.param, each[0], setting)]
+    return either([direct, *(canonical.referring(kept, *each, setting) for each in named)]) if named else direct
+
+
+def _pointed_at(has: Has, setting: Setting) -> Query:
+    """Return the query for what those that meet the inner criterion refer to, by id or by canonical."""
+    kept = names.homes(_params(has.source, setting), has.source, has.param)
+    pointing = _of(has.inner, setting)
+    found = [ref for name in kept for ref in _capped(pointing, f"{name}={has.type}/", setting)]
+    direct = In("_id", tuple(f"{has.type}/{ref}" for ref in dict.fromkeys(found)))
+    if not canonical.follows(has.param, has.type, setting):
+        return direct
+    return either([direct, canonical.referred(has.type, kept, pointing, setting)])
 
 
 @contextmanager

@@ -403,9 +403,7 @@ def test_the_name_of_a_request_comes_back(ehr):
     assert replaced
 
 
-@pytest.mark.parametrize(
-    "url", ["/Patient?active=true", "/Patient?_pretty=true", "/Patient/nobody", "/nonsense"]
-)
+@pytest.mark.parametrize("url", ["/Patient?active=true", "/Patient?_pretty=true", "/Patient/nobody", "/nonsense"])
 def test_the_name_that_a_client_knows_a_request_by_comes_back_beside_the_servers(ehr, url):
     """X-Correlation-Id as sent, on either way and with a refusal; that of a request whose X-Request-Id is replaced; nothing that is no line."""
 
