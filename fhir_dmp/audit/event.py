@@ -31,6 +31,7 @@ row can check what was made of it. The store chains rows when it writes them.
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
 ``hidden``     true where all that was touched is hidden from representatives by its label: so is the event
+``base``       of a submitted AuditEvent: the URL of this endpoint, below which its references name what is here; rows that lack it took all for ours
 ``resource``   of a submitted AuditEvent: as the client sent it
 =============  =======================================================================================================
 """
@@ -137,7 +138,7 @@ def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: i
     https://profiles.ihe.net/ITI/TF/Volume2/ITI-20.html.
     """
     row = _head(event_id, recorded, SUBMITTED)
-    _put(row, **_who(context), requestId=context.request_id, resource=tree)
+    _put(row, **_who(context), requestId=context.request_id, base=context.base_url, resource=tree)
     return _event(event_id, recorded, row, None)
 
 
@@ -157,7 +158,7 @@ _WATCHING = ("auditor", "admin")
 _NOBODYS = ("",)
 _ORDER = (
     *("on", "outcome", "error", "why", "consents", "agent", "person", "from", "request", "sealed", "purpose"),
-    *("requestId", "for", "touched", "account", "entries", "scopes", "hidden", "resource"),
+    *("requestId", "for", "touched", "account", "entries", "scopes", "hidden", "base", "resource"),
 )
 
 

@@ -189,17 +189,17 @@ def _ref(name: str) -> str:
 
 def _submitted(row: Row) -> dict[str, Any]:
     """Return the index part of a client's own event: by what it says itself."""
-    tree = row["resource"]
-    entity_refs = [ref for entity in _dicts(tree.get("entity")) if (ref := _reference(entity.get("what")))]
+    tree, base = row["resource"], row.get("base")
+    entity_refs = [ref for entity in _dicts(tree.get("entity")) if (ref := referred(entity.get("what"), base))]
     agents = _dicts(tree.get("agent"))
-    agent_refs = [ref for agent in agents if (ref := _reference(agent.get("who")))]
+    agent_refs = [ref for agent in agents if (ref := referred(agent.get("who"), base))]
     tokens = [
         *(f"a={tree[name]}" for name in ("action",) if name in tree),
         *(f"o={tree[name]}" for name in ("outcome",) if name in tree),
         *_codings("y", [tree.get("type")]),
         *_codings("s", tree.get("subtype")),
         *(token for purpose in _dicts(tree.get("purposeOfEvent")) for token in _codings("p", purpose.get("coding"))),
-        *(token for agent in agents for token in _agent(agent)),
+        *(token for agent in agents for token in _agent(agent, base)),
         *(f"e={ref}" for ref in entity_refs),
         f"b={row.get('agent', {}).get('client', '')}",
     ]
@@ -231,9 +231,9 @@ def _codings(letter: str, codings: Any) -> Iterator[str]:
             yield f"{letter}={coding.get('system', '')}|{coding['code']}"
 
 
-def _agent(agent: Mapping[str, Any]) -> Iterator[str]:
+def _agent(agent: Mapping[str, Any], base: str | None) -> Iterator[str]:
     who = agent.get("who") or {}
-    reference, identifier = _reference(who), who.get("identifier") or {}
+    reference, identifier = referred(who, base), who.get("identifier") or {}
     if reference:
         yield f"g={reference}"
     if "value" in identifier:
@@ -247,6 +247,13 @@ def _agent(agent: Mapping[str, Any]) -> Iterator[str]:
         yield f"n={address}"
 
 
-def _reference(what: Mapping[str, Any] | None) -> str | None:
+def referred(what: Mapping[str, Any] | None, base: str | None) -> str | None:
+    """Return what a reference of a client's own event names: ``Type/id`` of what is here, the whole URL of what is elsewhere.
+
+    ``base`` is the row's; of a row without one all is taken for ours.
+    """
     literal = parse_literal((what or {}).get("reference", ""))
-    return str(literal.ref) if literal else None
+    if literal is None:
+        return None
+    here = base is None or literal.base in (None, base)
+    return str(literal.ref) if here else f"{literal.base}/{literal.ref}"

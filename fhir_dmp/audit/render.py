@@ -20,7 +20,7 @@ from fhir_dmp.audit.event import SUBMITTED
 from fhir_dmp.audit.kinds import kind_of
 from fhir_dmp.audit.parts import Part, Row, event_id, parts_of
 from fhir_dmp.audit.scene import Scene, View, unversioned
-from fhir_dmp.audit.submitted import referred, submitted
+from fhir_dmp.audit.submitted import named_here, submitted
 from fhir_dmp.audit.words import narrative
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.change import Event
@@ -43,8 +43,9 @@ class Opened(Struct, frozen=True):
         if row["act"] != SUBMITTED:
             return cls(row, parts_of(row), event.secret)
         tree = row["resource"]
-        names = tuple(ref for entity in tree.get("entity", ()) if (ref := referred(entity)))
-        return cls(row, [Part(SUBMITTED, tree.get("outcome", "0"), names=names)], event.secret)
+        return cls(
+            row, [Part(SUBMITTED, tree.get("outcome", "0"), names=named_here(tree, row.get("base")))], event.secret
+        )
 
 
 def render(event: Event | Opened, number: int, base_url: str, view: View | None = None) -> dict[str, Any]:

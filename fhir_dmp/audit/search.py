@@ -140,19 +140,26 @@ def _patients(name: str, value: str, base_url: str) -> Words:
 
 
 def _entities(name: str, value: str, base_url: str) -> Words:
-    refs = _refs(name, value, base_url, None)
-    query = either([In("pt", refs), _having("entity", list(refs))])
+    named = [each if _is_elsewhere(each, base_url) else _ref(name, each, base_url, None) for each in value.split(",")]
+    query = either([In("pt", tuple(named)), _having("entity", named)])
     return query, query
 
 
+def _is_elsewhere(text: str, base_url: str) -> bool:
+    """Tell whether it is what a client's own event may name at another server."""
+    literal = parse_literal(text)
+    return literal is not None and literal.base not in (None, base_url)
+
+
 def _refs(name: str, value: str, base_url: str, resource_type: str | None) -> tuple[str, ...]:
-    refs = []
-    for each in value.split(","):
-        ref = local(each if "/" in each or resource_type is None else f"{resource_type}/{each}", base_url)
-        if ref is None or (resource_type and ref.type != resource_type):
-            raise Invalid(f"{name}: {each[:100]!r} is no reference to a resource here.", expression=name)
-        refs.append(str(ref))
-    return tuple(refs)
+    return tuple(_ref(name, each, base_url, resource_type) for each in value.split(","))
+
+
+def _ref(name: str, value: str, base_url: str, resource_type: str | None) -> str:
+    ref = local(value if "/" in value or resource_type is None else f"{resource_type}/{value}", base_url)
+    if ref is None or (resource_type and ref.type != resource_type):
+        raise Invalid(f"{name}: {value[:100]!r} is no reference to a resource here.", expression=name)
+    return str(ref)
 
 
 def _sources(name: str, value: str, base_url: str) -> Words:

@@ -8,10 +8,10 @@ from typing import Any
 
 from fhir_dmp.audit import codes
 from fhir_dmp.audit.asked import CUT, cleaned
+from fhir_dmp.audit.index import referred
 from fhir_dmp.audit.parts import Part, Row
 from fhir_dmp.audit.scene import MASKED, View
 from fhir_dmp.audit.words import narrative
-from fhir_dmp.fhir.reference import parse_literal
 
 
 def submitted(row: Row, part: Part, view: View) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def submitted(row: Row, part: Part, view: View) -> dict[str, Any]:
     client = row.get("agent", {}).get("client", "")
     meta = {**resource.get("meta", {}), "versionId": "1", "lastUpdated": row["recorded"]}
     meta["source"] = f"{codes.CLIENT_EVENT}{client}"
-    entities = [_as_seen(entity, view) for entity in resource.get("entity", ())]
+    entities = [_as_seen(entity, view, row.get("base")) for entity in resource.get("entity", ())]
     if entities != resource.get("entity", []):
         meta["security"] = [*meta.get("security", ()), codes.REDACTED]
         resource = {**resource, "entity": entities}
@@ -36,17 +36,21 @@ def submitted(row: Row, part: Part, view: View) -> dict[str, Any]:
     }
 
 
-def referred(entity: Mapping[str, Any]) -> str | None:
-    """Return the resource that an entity refers to (``Type/id``), None if it refers to none."""
-    literal = parse_literal((entity.get("what") or {}).get("reference", ""))
-    return str(literal.ref) if literal else None
+def named_here(tree: Mapping[str, Any], base: str | None) -> tuple[str, ...]:
+    """Return the resources of this server (``Type/id``) that a client's own event names as its entities; ``base`` as ``referred`` has it."""
+    named = (referred(entity.get("what"), base) for entity in tree.get("entity", ()))
+    return tuple(ref for ref in named if ref is not None and _is_here(ref))
 
 
-def _as_seen(entity: Mapping[str, Any], view: View) -> Mapping[str, Any]:
+def _is_here(ref: str) -> bool:
+    return "://" not in ref
+
+
+def _as_seen(entity: Mapping[str, Any], view: View, base: str | None) -> Mapping[str, Any]:
     """Return an entity of a client's own event without what this reader may not know."""
-    ref = referred(entity)
+    ref = referred(entity.get("what"), base)
     seen = dict(entity)
-    if ref is not None and not view.sees(ref):
+    if ref is not None and _is_here(ref) and not view.sees(ref):
         seen = {name: entity[name] for name in ("type", "role", "lifecycle") if name in entity} | {"what": MASKED}
     if "query" in seen and not view.sealed:
         seen = {name: value for name, value in seen.items() if name not in ("description", "detail")}

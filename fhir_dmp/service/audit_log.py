@@ -23,7 +23,7 @@ from fhir_dmp.audit.parts import event_id, row_of
 from fhir_dmp.audit.render import Opened, render
 from fhir_dmp.audit.scene import View
 from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
-from fhir_dmp.audit.submitted import referred
+from fhir_dmp.audit.submitted import named_here
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
 from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, Refused, TooCostly, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
@@ -119,7 +119,7 @@ def _require_seen(tree: Mapping[str, Any], context: Context, grant: Grant, env: 
     """Refuse a person's event about items that they do not see: whether it is masked later would tell if there is one."""
     if context.subject is None or context.subject.person is None:
         return
-    named = [ref for entity in tree.get("entity", ()) if (name := referred(entity)) and (ref := _ref(name))]
+    named = [ref for name in named_here(tree, context.base_url) if (ref := _ref(name))]
     refs = [ref for ref in dict.fromkeys(named) if ref.type != "Patient"]
     rows = env.store.find_many(refs) if refs else {}
     if any(ref not in rows or not grant.decide("read", rows[ref].index).permit for ref in refs):

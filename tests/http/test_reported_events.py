@@ -256,3 +256,38 @@ def test_a_person_reports_nothing_about_what_they_do_not_see(world):
     assert answers[0].status == 422
     assert report(doctor, f"Observation/{seen}").status == 201
     assert report(world.ehr, "DocumentReference/elsewhere").status == 201
+
+
+def test_what_a_reported_event_names_at_another_server_is_not_taken_for_ours(world):
+    """By the same id, and it would stand among the traces of somebody else: it is found by its own URL, by whoever may read the log."""
+    elsewhere = f"https://other.example/fhir/{world.patient}"
+    named = [
+        {"what": {"reference": elsewhere}},
+        {"what": {"reference": "https://other.example/fhir/Observation/o1/_history/2"}},
+    ]
+    agent = [{"requestor": True, "who": {"reference": elsewhere}}]
+    own = world.ehr.made({**SENT, "entity": named, "agent": agent})["id"]
+    here = world.ehr.made({**SENT, "entity": [{"what": {"reference": f"{BASE}/{world.patient}"}}]})["id"]
+    auditor = world.system("auditor-two", "auditor", scopes=("system/AuditEvent.rs",))
+
+    def found(query):
+        return auditor.search("AuditEvent", f"date=2024-02-03&{query}").ids
+
+    assert found(f"patient={world.patient}") == found(f"entity={world.patient}") == {here}
+    assert found(f"entity={elsewhere}") == found("entity=https://other.example/fhir/Observation/o1") == {own}
+    assert found(f"agent={elsewhere}") == {own}
+    assert world.holder().search("AuditEvent", "date=2024-02-03").ids == {here}
+    assert auditor.read(f"AuditEvent/{own}").body["entity"] == named
+
+
+def test_a_person_may_name_in_their_event_what_lies_elsewhere(world):
+    """Whether there is something of that id here is neither asked nor told."""
+    entity = [
+        {"what": {"reference": world.patient}},
+        {"what": {"reference": "https://other.example/fhir/Observation/o1"}},
+    ]
+
+    made = world.holder().create({**SENT, "entity": entity})
+
+    assert made.status == 201
+    assert world.holder().read(f"AuditEvent/{made.body['id']}").body["entity"] == entity

@@ -110,3 +110,16 @@ def test_a_row_of_format_1_says_what_it_ever_said(act):
 
     assert parts_of(before) == parts_of(codec.loads_object(now.body))
     assert index_of(before) == now.index
+
+
+def test_a_reported_row_that_tells_no_base_is_found_as_it_was():
+    """Rows that were sealed before are not told to be misfiled: what they name at other servers stands for ours in them."""
+    tree = {
+        "resourceType": "AuditEvent",
+        "recorded": "2024-02-03T10:00:00Z",
+        "entity": [{"what": {"reference": "https://other.example/fhir/Patient/p1"}}],
+    }
+    row = {"v": 2, "act": "submitted", "agent": {"client": "ehr-one"}, "resource": tree}
+
+    assert index_of(row)["pt"] == ["Patient/p1"]
+    assert index_of({**row, "base": "https://here.example/fhir"})["pt"] == []
