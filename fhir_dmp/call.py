@@ -177,13 +177,15 @@ class Grant(Protocol):
 class Entity(Struct, frozen=True):
     """A resource that an act touched, for its event.
 
-    ``patients`` are ids (``Patient/p``) of the records concerned; ``hidden`` tells that its label hides it from representatives.
+    ``patients`` are ids (``Patient/p``) of the records concerned; ``hidden`` tells that its label hides it from representatives,
+    ``stays`` that it was to be changed and nothing of it differed: it is the version that it was.
     """
 
     ref: Ref
     version: int | None
     patients: tuple[str, ...] = ()
     hidden: bool = False
+    stays: bool = False
 
 
 class Result(Struct, frozen=True):

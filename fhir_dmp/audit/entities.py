@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from fhir_dmp.audit import codes
@@ -21,9 +21,9 @@ def entities(scene: Scene) -> Iterator[dict[str, Any]]:
     if part.patient and kind.shape != "token":
         yield _patient(scene)
     if kind.shape == "data":
-        yield from (_data(name, kind) for name in scene.shown or ("",))
+        yield from (_data(name, kind, scene.row.get("stayed", ())) for name in scene.shown or ("",))
     elif kind.shape == "export":
-        yield _data(scene.row.get("on", ""), kind)
+        yield _data(scene.row.get("on", ""), kind, ())
     elif kind.shape == "query":
         yield _query(scene)
     elif kind.shape == "bundle":
@@ -65,8 +65,11 @@ def _patient(scene: Scene) -> dict[str, Any]:
     return patient
 
 
-def _data(name: str, kind: Kind) -> dict[str, Any]:
-    """Return a resource that was touched; nothing but that there was one, if the reader may not know which."""
+def _data(name: str, kind: Kind, stayed: Collection[str]) -> dict[str, Any]:
+    """Return a resource that was touched; nothing but that there was one, if the reader may not know which.
+
+    One in which nothing differed from what was sent was not amended: it says so.
+    """
     resource_type, _, rest = name.partition("/")
     what: dict[str, Any]
     if rest:
@@ -77,7 +80,9 @@ def _data(name: str, kind: Kind) -> dict[str, Any]:
         what = MASKED
     role = codes.REPORT if resource_type in _REPORTS else codes.RESOURCE
     data: dict[str, Any] = {"what": what, "type": codes.OBJECT, "role": role}
-    if kind.lifecycle:
+    if name in stayed:
+        data["detail"] = [{"type": "unchanged", "valueString": "true"}]
+    elif kind.lifecycle:
         data["lifecycle"] = {"system": codes.LIFECYCLE, "code": kind.lifecycle}
     return data
 

@@ -27,11 +27,12 @@ row can check what was made of it. The store chains rows when it writes them.
 ``requestId``  X-Request-Id
 ``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing of theirs
 ``touched``    by patient (``Patient/p``; empty for nobody's), then by type: the versions disclosed or changed (``id/version``)
+``stayed``     of what was to be changed the versions (``Type/id/version``) in which nothing differed: each is still the present one
 ``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` of its owner, ``method``
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
 ``hidden``     true where all that was touched is hidden from representatives by its label: so is the event
-``base``       of a submitted AuditEvent: the URL of this endpoint, below which its references name what is here; rows that lack it took all for ours
+``base``       of a submitted AuditEvent: the URL of this endpoint, below which references name what is here; without it all are taken for ours
 ``resource``   of a submitted AuditEvent: as the client sent it
 =============  =======================================================================================================
 """
@@ -95,6 +96,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         purpose=_purpose(context.subject, context.purpose),
         requestId=context.request_id,
         touched=touched,
+        stayed=[f"{each.ref}/{each.version}" for each in entities if each.stays],
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
         hidden=bool(entities) and all(each.hidden for each in entities),
         **({} if any(touched) else {"for": _about(act, context)}),
@@ -158,7 +160,7 @@ _WATCHING = ("auditor", "admin")
 _NOBODYS = ("",)
 _ORDER = (
     *("on", "outcome", "error", "why", "consents", "agent", "person", "from", "request", "sealed", "purpose"),
-    *("requestId", "for", "touched", "account", "entries", "scopes", "hidden", "base", "resource"),
+    *("requestId", "for", "touched", "stayed", "account", "entries", "scopes", "hidden", "base", "resource"),
 )
 
 

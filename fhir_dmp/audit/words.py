@@ -75,6 +75,7 @@ _DID: Mapping[str, tuple[str, str]] = {
     "submitted": ("a transmis une trace de son propre système", "reported an event of its own system"),
 }
 _COLON = (" : ", ": ")
+_LEFT = ("n'a rien changé", "changed nothing")
 _OTHER = ("a fait une demande", "made a request")
 
 _WHY: Mapping[str, tuple[str, str]] = {
@@ -145,7 +146,7 @@ def narrative(row: Row, part: Part, language: Language, names: Sequence[str], re
 
 def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], reason: str | None) -> Iterable[str]:
     place = ("fr", "en").index(language)
-    did = _DID.get(part.act, _OTHER)[place]
+    did = (_LEFT if _is_left(row, part) else _DID.get(part.act, _OTHER))[place]
     what = _what(names, place)
     why = _WHY.get(row.get("purpose", ""), ("", ""))[place]
     yield f"{_when(row['recorded'], language)}{_COLON[place]}{_who(row, place)} {did}{what}{f', {why}' if why else ''}."
@@ -161,6 +162,11 @@ def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], r
             "Cette trace est celle de ce système ; le serveur ne l'a pas constatée lui-même.",
             "This event is that system's word; the server did not see it itself.",
         )[place]
+
+
+def _is_left(row: Row, part: Part) -> bool:
+    """Tell whether all that was to be changed was so already."""
+    return bool(part.names) and set(part.names) <= set(row.get("stayed", ()))
 
 
 def _when(recorded: str, language: Language) -> str:

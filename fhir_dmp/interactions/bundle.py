@@ -35,6 +35,7 @@ from fhir_dmp.interactions.write import (
     disclosed,
     entity,
     known,
+    left_as_it_is,
     next_version,
     not_deleted,
     prepare,
@@ -231,7 +232,7 @@ def _touched(items: Iterable[Item]) -> Iterable[Entity]:
         elif item.change is not None:
             yield entity(item.change)
         elif item.existing is not None:
-            yield disclosed(item.existing)
+            yield left_as_it_is(item.existing) if item.asked.method in ("PUT", "PATCH") else disclosed(item.existing)
 
 
 def _planned(item: Item) -> Act:

@@ -141,7 +141,7 @@ def changed(
 def one_change(change: Change | None, before: Stored | None, locks: tuple[Lock, ...] = ()) -> Plan:
     """Return the Plan of one change, which answers with the new version; with none, it answers with what is there."""
     if change is None and before is not None:
-        return standing(before)
+        return replace(standing(before), entities=(left_as_it_is(before),))
     changes = (change,) if change else ()
     made: Literal["created", "ok"] = "created" if change is not None and change.kind == "create" else "ok"
     return Plan(
@@ -327,13 +327,18 @@ def entity(change: Change) -> Entity:
     patients |= dict.fromkeys(change.before.index.get("pt") or () if change.before else ())
     if change.ref.type == "Patient":
         patients[str(change.ref)] = None
-    return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index))
+    return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index), change.stays)
 
 
 def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
     patients = tuple(each for each in row.index.get("pt") or () if each != NOBODYS)
     return Entity(row.ref, row.version, patients, _is_hidden(row.index))
+
+
+def left_as_it_is(row: Stored) -> Entity:
+    """Return what the event says of a version that was to be changed, and in which nothing differed."""
+    return replace(disclosed(row), stays=True)
 
 
 def _is_hidden(index: Row) -> bool:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from fhir_dmp.call import Call
-from tests.access_world import NOON, RPPS, changed, consent, document, observation
+from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
 from tests.balp import claimed
 from tests.balp_facts import FACTS
 
@@ -402,3 +402,25 @@ def test_counts_by_day_and_actor_are_told_without_an_event(world, auditor):
     assert (
         world.ehr.ask(Call("operation", "AuditEvent", operation="counts", params=(("date", "ge2026"),))).status == 403
     )
+
+
+@pytest.mark.parametrize("kind", ["Device", "Task", "by identifier"])
+def test_what_is_in_no_record_has_its_events_in_none(world, auditor, kind):
+    """R4 puts it into nobody's compartment: its patient does not see it by the rules, and is not told of it; auditors find it by itself."""
+    item = {
+        "Device": {"resourceType": "Device", "patient": {"reference": world.patient}},
+        "Task": {"resourceType": "Task", "status": "draft", "intent": "order", "for": {"reference": world.patient}},
+        "by identifier": observation(
+            world.patient, subject={"identifier": {"system": INS, "value": "279035121518989"}}
+        ),
+    }[kind]
+    made = world.ehr.made(item)
+    name = f"{made['resourceType']}/{made['id']}"
+    assert world.ehr.read(name).status == 200
+
+    found = auditor.search("AuditEvent", f"date=ge2000&entity={name}").body["entry"]
+    assert len(found) == 2
+    for event in (entry["resource"] for entry in found):
+        assert "Patient/" not in json.dumps(event["entity"])
+    assert world.holder().read(name).status == 404
+    assert name not in json.dumps(world.holder().search("AuditEvent", "action=C").body)

@@ -6,7 +6,10 @@ import json
 
 import pytest
 
+from fhir_dmp.fhir import codec
 from tests.access_world import changed, consent, document, observation
+from tests.balp import claimed
+from tests.balp_facts import FACTS
 
 WEIGHT = b"""{"resourceType": "Observation", "id": "w", "status": "final", "code": {"text": "weight"},
  "meta": {"tag": [{"code": "a"}]}, "valueQuantity": {"value": %s, "unit": "kg"}}"""
@@ -48,15 +51,39 @@ def test_another_digit_is_another_version(ehr, weight, body):
     assert versions(ehr, "Observation/w") == 2
 
 
-def test_an_update_that_changes_nothing_leaves_its_event(ehr, auditor, weight):
-    """The act is told as any update: who said again that it is so, and of which version."""
+def test_an_update_that_changes_nothing_leaves_its_event_and_says_so(ehr, auditor, weight):
+    """The act is told as the update that was asked, of the version that stays; the item was not amended, and people read that in words."""
     ehr.put("/Observation/w", WEIGHT % b"36.70")
-    found = auditor.get("/AuditEvent?date=ge2000&entity=Observation/w&subtype=update").json["entry"]
+    ehr.put("/Observation/w", WEIGHT % b"36.71")
+    found = auditor.get("/AuditEvent?date=ge2000&entity=Observation/w&subtype=update&_sort=date").json["entry"]
+    events = [entry["resource"] for entry in found]
+    items = [next(each for each in event["entity"] if "reference" in each["what"]) for event in events]
 
-    assert len(found) == 2
-    for event in (entry["resource"] for entry in found):
-        assert "Observation/w" in str(event["entity"])
-        assert event["action"] == "U"
+    assert [item["what"]["reference"].rpartition("/")[2] for item in items] == ["1", "1", "2"]
+    assert [item.get("detail") for item in items] == [None, [{"type": "unchanged", "valueString": "true"}], None]
+    assert [item.get("lifecycle", {}).get("code") for item in items] == ["3", None, "3"]
+    assert ["n'a rien changé" in event["text"]["div"] for event in events] == [False, True, False]
+    assert {(event["action"], event["outcome"]) for event in events} == {("U", "0")}
+    assert [claimed(event, FACTS) for event in events] == [[], [], []]
+
+
+def test_so_do_patches_and_entries_of_bundles(ehr, auditor, weight):
+    """Of a transaction each entry by itself: one that changes something beside one that does not."""
+    same = {"method": "PUT", "url": "Observation/w"}
+    other = {"request": {"method": "PUT", "url": "Observation/v"}, "resource": {**json.loads(WEIGHT % b"1"), "id": "v"}}
+    bundle = [{"request": same, "resource": codec.loads(weight.data)}, other]
+    for kind in ("transaction", "batch"):
+        sent = codec.dumps({"resourceType": "Bundle", "type": kind, "entry": bundle})
+        assert ehr.post("", sent).status_code == 200
+    assert ehr.patch("/Observation/w", [{"op": "replace", "path": "/status", "value": "final"}]).status_code == 200
+
+    def told(query):
+        found = auditor.get(f"/AuditEvent?date=ge2000&_sort=date&{query}").json["entry"]
+        return ["unchanged" in json.dumps(entry["resource"]["entity"]) for entry in found]
+
+    assert told("entity=Observation/w&subtype=update") == [False, True, True]
+    assert told("entity=Observation/v&subtype=update") == [False, True]
+    assert told("entity=Observation/w&subtype=patch") == [True]
 
 
 def test_conditions_hold_though_nothing_changes(ehr, weight):
