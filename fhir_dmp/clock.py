@@ -42,6 +42,25 @@ class SystemClock:
         return time.time_ns() // 1000
 
 
+_CHANCE_BYTES = 10
+_DRAWN_AT_ONCE = 256
+_chances: list[bytes] = []
+"""Random bytes for the next ids: to ask the system for each id's costs more than all else of it, and lets the interpreter go."""
+
+os.register_at_fork(after_in_child=_chances.clear)  # who has the same bytes would make the same ids
+
+
+def _chance() -> int:
+    try:
+        return int.from_bytes(_chances.pop(), "big")
+    except IndexError:
+        drawn = os.urandom(_CHANCE_BYTES * _DRAWN_AT_ONCE)
+        parts = [drawn[at : at + _CHANCE_BYTES] for at in range(0, len(drawn), _CHANCE_BYTES)]
+        own = parts.pop()
+        _chances.extend(parts)
+        return int.from_bytes(own, "big")
+
+
 _VERSION = (0x7 << 76) | (0b10 << 62)
 _CHANCE = (1 << 80) - 1 & ~((0xF << 76) | (0b11 << 62))
 
@@ -51,8 +70,7 @@ class RandomIds:
 
     def new(self) -> str:
         """Return a new id."""
-        chance = int.from_bytes(os.urandom(10), "big")
-        value = (time.time_ns() // 1_000_000 << 80) | (chance & _CHANCE) | _VERSION
+        value = (time.time_ns() // 1_000_000 << 80) | (_chance() & _CHANCE) | _VERSION
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
