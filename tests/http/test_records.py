@@ -253,6 +253,8 @@ def test_a_compartment_is_searched_by_type_and_whole(ehr, record):
     assert set(refs(ehr.get("/Patient/p/*?_type=Encounter"))) == {"Encounter/e"}
     assert set(refs(ehr.post("/Patient/p/Observation/_search", b"date=ge2024-06", **form))) == {"Observation/p-6"}
     assert set(refs(ehr.post("/Patient/p/_search", b"_type=Encounter", **form))) == {"Encounter/e"}
+    assert set(refs(ehr.get("/Patient/p/Observation/_search?date=ge2024-06"))) == {"Observation/p-6"}
+    assert set(refs(ehr.get("/Patient/p/_search?_type=Encounter"))) == {"Encounter/e"}
     assert set(refs(ehr.get("/Encounter/e/Observation"))) == {"Observation/p-7"}
     assert refs(ehr.get("/Patient/nobody/Observation")) == []
 

@@ -196,7 +196,7 @@ def operation_by_post(
     return Call("operation", resource_type, resource_id, params=asked.params, operation=name, body=asked.resource)
 
 
-def search_compartment(asked: Asked, record_type: str, record_id: str, member: str) -> Call:
+def search_compartment(asked: Asked, record_type: str, record_id: str, member: str = "*") -> Call:
     """FHIR search within a compartment, of one type or of all (``*``). https://hl7.org/fhir/R4/http.html#search."""
     return _within(Ref(record_type, record_id), member, asked.params)
 
@@ -243,6 +243,8 @@ ROUTES: tuple[tuple[str, str, Parse], ...] = (
     ("GET", f"{_INSTANCE}/$<name>", operation),
     ("POST", f"{_INSTANCE}/$<name>", operation_by_post),
     ("GET", f"{_RECORD}/<member>", search_compartment),
+    ("GET", f"{_RECORD}/<member>/_search", search_compartment),
+    ("GET", f"{_RECORD}/_search", search_compartment),
     ("POST", f"{_RECORD}/<member>/_search", search_compartment_by_post),
     ("POST", f"{_RECORD}/_search", search_compartment_by_post),
 )
