@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.access.kinds import is_misspelt, is_national, rpps
+from fhir_dmp.access.kinds import DIRECTORY, is_misspelt, is_national, rpps
 from fhir_dmp.access.model import Rule
 from fhir_dmp.access.policy import Actors, Data, Entry, Period, Provision
 from fhir_dmp.clock import micros_of, moment
@@ -42,10 +42,15 @@ _TWO = 2
 """Numbers of the national register that no single person has: who wrote down both would let in one by the name of the other."""
 
 
+def _nobody(_: Ref) -> None:
+    return None
+
+
 class Registry(Struct, frozen=True):
     """What compiling needs to know of other resources.
 
-    ``find`` returns a resource of this server (parsed), or None; ``authored`` the index tokens by which a resource
+    ``find`` returns a resource of this server (parsed), or None, as it does for who is who where others than the keeper of the directory wrote
+    that: these ``others`` returns, and they name nobody. ``authored`` gives the index tokens by which a resource
     is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
     At ``majority`` years parents act for nobody; days, of this and of periods, are those of ``zone``. ``again``: it was compiled before, and who
     cannot be told any more is nobody, instead of being refused. ``several``: all doctors that a Patient names are attending, not the first
@@ -59,6 +64,7 @@ class Registry(Struct, frozen=True):
     zone: tzinfo = UTC
     again: bool = False
     several: bool = True
+    others: Callable[[Ref], Mapping[str, Any] | None] = _nobody
 
 
 def is_privacy(tree: Mapping[str, Any]) -> bool:
@@ -207,7 +213,12 @@ def _data(tree: Mapping[str, Any], registry: Registry, path: str, within: Data) 
 
 
 def _stamps(ref: Ref, registry: Registry) -> tuple[str, ...]:
-    """Return the names under which an author is stamped on what they write; a role is no author of its own."""
+    """Return the names under which an author is stamped on what they write; a role is no author of its own.
+
+    A Practitioner without national numbers, whoever wrote it, is the author of what refers to it and of nothing else.
+    """
+    if ref.type == "Practitioner" and not _national(registry.find(ref) or registry.others(ref)):
+        return (str(ref),)
     names = _resolved(ref, registry) if ref.type in ("Practitioner", "Organization") else ()
     return tuple(dict.fromkeys((str(ref), *(name for each in names for name in each))))
 
@@ -253,9 +264,10 @@ def named_by(reference: Mapping[str, Any], registry: Registry) -> Actors:
 def _resolved(ref: Ref, registry: Registry) -> Actors:
     if ref.type in ("RelatedPerson", "Patient"):
         return ((str(ref),),)
+    if ref.type in DIRECTORY and not registry.again and registry.others(ref) is not None:
+        raise refused(f"{ref} was not written by who keeps the directory: name them by their number", str(ref))
     if ref.type == "Practitioner":
-        numbers = (f"{each['system']}|{each['value']}" for each in _identifiers(registry.find(ref)) if _whole(each))
-        national = [each for each in dict.fromkeys(numbers) if is_national(each)]
+        national = _national(registry.find(ref))
         return (
             ((str(ref),), *((each,) for each in national)) if len(set(filter(None, map(rpps, national)))) < _TWO else ()
         )
@@ -305,8 +317,10 @@ def _named_as(reference: Mapping[str, Any], kind: str, registry: Registry) -> Ac
     return named_by(reference, registry) if ref is None or ref.type == kind else ()
 
 
-def _identifiers(tree: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
-    return (tree or {}).get("identifier") or ()
+def _national(tree: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the numbers of the whole country that a Practitioner has."""
+    numbers = (f"{each['system']}|{each['value']}" for each in (tree or {}).get("identifier") or () if _whole(each))
+    return tuple(each for each in dict.fromkeys(numbers) if is_national(each))
 
 
 def _whole(identifier: Mapping[str, Any]) -> bool:

@@ -29,11 +29,16 @@ SERVER = "server"
 """The role of what the server writes of its own accord; no client is registered for it."""
 
 INSURANCE = "insurance-feed"
-"""The insurance keeps identities: it closes a record and opens it again."""
+"""The insurance keeps identities: it closes a record and opens it again, and what it writes of who is who in the directory is taken for so."""
 
 WRITERS = ("ehr", "lab", INSURANCE)
 PURPOSES = ("TREAT", "PATADMIN", "HSYSADMIN")
 """Why a system may ask. An emergency is a person's to claim, and what is not care or its administration is nobody's."""
+
+
+def keeps_directory(subject: Subject | None) -> bool:
+    """Tell whether it is so what the caller writes of who is known by which number: to write that of oneself or of others opens no record."""
+    return subject is not None and subject.person is None and subject.role == INSURANCE
 
 
 def own(subject: Subject) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from fhir_dmp.access import people, systems
-from fhir_dmp.access.kinds import DIRECTORY
+from fhir_dmp.access.kinds import DIRECTORY, NAMING
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
@@ -183,6 +183,8 @@ def indexed(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     index = dict(env.extract(ref.type, tree))
     if before is not None and before.deleted:
         index["new"] = True
+    if ref.type in NAMING and systems.keeps_directory(context.subject):
+        index["kept"] = True
     index["au"] = before.index.get("au", []) if before else author(context)
     if ref.type == "Binary":
         index.update(_context_of(tree, context))
@@ -283,14 +285,16 @@ def _says_the_same(change: Change, before: Stored) -> bool:
 def _indexed_anew(change: Change, before: Stored) -> Change | None:
     """Return what keeps the version that is there and finds it by what rows are found by now; None if it is found by that already.
 
-    A row that was indexed in an older form, or before a search parameter was added, is sent as it is. Whose record a Provenance is in is
+    A row that was indexed in an older form, or before a search parameter was added, is sent as it is; so is what others wrote of the directory
+    and its keeper says too. Whose record a Provenance is in is
     told by its targets, and not known yet.
     """
     told = ("t", "r", "w", "ds", "sec") if change.ref.type == "Provenance" else ("t", "r", "w", "ds", "sec", "pt", "ca")
-    if all((change.index.get(name) or None) == (before.index.get(name) or None) for name in told):
+    stamps = {name: True for name in ("new", "kept") if before.index.get(name)}
+    index = {**change.index, **stamps}
+    if all((index.get(name) or None) == (before.index.get(name) or None) for name in (*told, "kept")):
         return None
-    new = {"new": True} if before.index.get("new") else {}
-    return replace(change, version=before.version, body=before.body, index={**change.index, **new})
+    return replace(change, version=before.version, body=before.body, index=index)
 
 
 def _head(ref: Ref, version: int, moment: str) -> bytes:

@@ -108,7 +108,7 @@ def _clients() -> Iterator[NewClient]:
 
 def _bundles(count: int, seed: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield who loads it, what it is called, and the bundle: the insurance tells who people are, which opens their records."""
-    yield "demo-ehr", "directory", directory(seed)
+    yield "demo-insurance", "directory", directory(seed)
     yield "demo-insurance", "household", household(seed)
     for number, bundle in enumerate((*records(seed), *patients(seed, count)), start=1):
         yield "demo-ehr", f"patient {number}", bundle

@@ -238,13 +238,13 @@ def _interaction(call: Call) -> tuple[Action | None, Interaction]:
 
 def _judge(plan: Plan, context: Context, grant: Granting) -> None:
     """Refuse the whole Plan unless each change is permitted on the state before it and on the state after it."""
-    rows = [(change, row) for change in plan.changes for row in _states(change)]
+    rows = [(change, action, row) for change in plan.changes for action, row in _states(change)]
     if context.subject is None or context.subject.person is None:
         made = (str(change.ref) for change in plan.changes if change.before is None)
         grant.presume_none(ref for ref in made if ref.startswith("Patient/"))
-        grant.learn(patient for _, row in rows for patient in row.get("pt") or ())
-    for change, row in rows:
-        action: Action = "govern" if plan.entitled else change.kind
+        grant.learn(patient for _, _, row in rows for patient in row.get("pt") or ())
+    for change, kind, row in rows:
+        action: Action = "govern" if plan.entitled else kind
         decision = grant.decide(action, row)
         if not decision.permit:
             person = context.subject.person if context.subject else None
@@ -259,14 +259,18 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
             )
 
 
-def _states(change: Change) -> Iterable[Row]:
-    """Return what is judged of a change: what was there, and what will be; of a deletion nothing is left to be judged."""
+def _states(change: Change) -> Iterable[tuple[Action, Row]]:
+    """Return what is judged of a change: what was there, and what will be; of a deletion nothing is left to be judged.
+
+    What was deleted comes back by its author alone: it is that author's again, whoever wrote what it holds.
+    """
     if change.before is not None and change.body is None:
-        return (change.before.index,)
+        return ((change.kind, change.before.index),)
     after = {**change.index, "_id": str(change.ref), "ty": change.ref.type}
     if change.before is None:
-        return (after,)
-    return (change.before.index, {**after, "co": change.before.co})
+        return ((change.kind, after),)
+    before: Action = "update" if change.before.deleted else change.kind
+    return ((before, change.before.index), (change.kind, {**after, "co": change.before.co}))
 
 
 def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant: Granting, env: Env) -> Result:

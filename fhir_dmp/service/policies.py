@@ -24,9 +24,11 @@ from fhir_dmp.access.consents import (
     written,
 )
 from fhir_dmp.access.effect import require_effect
+from fhir_dmp.access.kinds import NAMING
 from fhir_dmp.access.model import Action, Decision, Subject
 from fhir_dmp.access.people import SOURCES, own
 from fhir_dmp.access.policy import Entry, Member, Period, Policy, Provision, encode, names
+from fhir_dmp.access.systems import keeps_directory
 from fhir_dmp.call import Env, Plan
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Refused, TooCostly, Unprocessable
@@ -34,7 +36,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.dates import anniversary, interval
 from fhir_dmp.fhir.reference import Ref, local, parse_literal
 from fhir_dmp.search.names import homes
-from fhir_dmp.store.change import Change, PolicyChange
+from fhir_dmp.store.change import Change, PolicyChange, Stored
 from fhir_dmp.store.query import Row
 
 RESOLVED = ("Organization", "PractitionerRole", "Group")
@@ -83,6 +85,7 @@ class _Sources(Struct):
     env: Env
     base_url: str
     read: dict[Ref, int] = field(default_factory=dict)
+    found: dict[Ref, Stored | None] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
 
     def registry(self, *, again: bool = False) -> Registry:
@@ -90,16 +93,31 @@ class _Sources(Struct):
         self.names.clear()
         env = self.env
         several = env.readings.several_doctors
-        return Registry(self.find, authored(env.definitions), self.base_url, env.majority, env.zone, again, several)
+        return Registry(
+            self.find, authored(env.definitions), self.base_url, env.majority, env.zone, again, several, self.others
+        )
 
     def find(self, ref: Ref) -> Mapping[str, Any] | None:
+        """Return the resource; who is who is told by the keeper of the directory alone."""
+        return self._told(ref, kept=True)
+
+    def others(self, ref: Ref) -> Mapping[str, Any] | None:
+        """Return who is who where others wrote it."""
+        return self._told(ref, kept=False) if ref.type in NAMING else None
+
+    def _told(self, ref: Ref, *, kept: bool) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
-        change = self.plan.get(ref)
-        if change is not None:
-            return codec.loads_object(change.body) if change.body else None
-        stored = self.env.store.find_current(ref)
+        there = self.plan.get(ref) or self._stored(ref)
+        if there is None or there.body is None or (ref.type in NAMING and bool(there.index.get("kept")) != kept):
+            return None
+        return codec.loads_object(there.body)
+
+    def _stored(self, ref: Ref) -> Stored | None:
+        if ref not in self.found:
+            self.found[ref] = self.env.store.find_current(ref)
+        stored = self.found[ref]
         self.read[ref] = stored.version if stored else 0
-        return codec.loads_object(stored.body) if stored and stored.body else None
+        return stored
 
 
 def policy_changes(
@@ -110,6 +128,7 @@ def policy_changes(
     Raises ``Unprocessable`` for a Consent that cannot be enforced exactly, ``Refused`` where someone who is not entitled would
     change what opens a record.
     """
+    _require_keeper(plan, subject)
     sources = _Sources({change.ref: change for change in plan.changes}, env, base_url)
     changed: dict[str, tuple[Policy, int]] = {}
     for change in plan.changes:
@@ -124,7 +143,8 @@ def policy_changes(
                 if said is not None and said.version == change.version and change.kind != "relabel":
                     _require_in_record(said, patient, sources, policies)
                 changed[patient] = (put, version)
-    _compile_anew(changed, policies, sources)
+    if keeps_directory(subject):
+        _compile_anew(changed, policies, sources)
     _compile_births(changed, policies, sources)
     _note_shared(plan, changed, policies)
     made = tuple(
@@ -136,8 +156,9 @@ def policy_changes(
 
 
 def _compile_anew(changed: dict[str, tuple[Policy, int]], policies: Policies, sources: _Sources) -> None:
-    """Compile again what rests on a group, a structure or a role that the plan changes: whoever leaves it leaves the records."""
-    moved = {str(ref) for ref, change in sources.plan.items() if ref.type in RESOLVED and change.before is not None}
+    """Compile again what rests on a group, a structure or a role that their keeper changes: whoever leaves it leaves the records."""
+    changes = (change for change in sources.plan.values() if change.before is not None and not change.stays)
+    moved = {str(change.ref) for change in changes if change.ref.type in RESOLVED}
     most = sources.env.limits.policies
     rows = sources.env.store.policies_naming(sorted(moved), most + 1) if moved else ()
     if len(rows) > most:
@@ -200,6 +221,16 @@ def _again(entry: Entry, patient: str, sources: _Sources) -> Entry:
     except Unprocessable:
         return entry
     return replace(made, rests_on=tuple(sources.names), declared=entry.declared) if made else entry
+
+
+def _require_keeper(plan: Plan, subject: Subject | None) -> None:
+    """Refuse to change what the keeper of the directory wrote of who is who: others of the same structure are its authors, too."""
+    if keeps_directory(subject):
+        return
+    for change in plan.changes:
+        if change.before is not None and change.before.index.get("kept") and not change.stays:
+            text = f"{change.ref} was written by who keeps the directory, and is changed by it alone."
+            raise Refused(text, reasons=("kept by the keeper of the directory",))
 
 
 def _require_no_choice(change: Change, subject: Subject | None) -> None:
@@ -270,7 +301,7 @@ def _applied(
     if tree is None or patient not in (change.index.get("pt") or ()):
         _require_of_others(subject, known, None)
         return policy.put(source, None)
-    registry = sources.registry()
+    registry = sources.registry(again=_may_be_of_others(change.ref.type, subject, plan.states))
     entry = _COMPILERS[change.ref.type](tree, change, registry, subject)
     _require_of_others(subject, known, entry)
     if entry is not None and entry.closed is not None:
@@ -280,6 +311,17 @@ def _applied(
     if plan.states:
         entry = _stated(Entry(source, change.version), entry, known, plan.states)
     return policy.put(source, entry)
+
+
+def _may_be_of_others(resource_type: str, subject: Subject | None, states: Sequence[str]) -> bool:
+    """Tell whether the source may name who is who as others wrote it, which says nothing then, without being refused.
+
+    A feed refers to what it has; and a Patient may hold what was written by others, where it is not the word about that.
+    """
+    is_feed = subject is None or subject.person is None
+    return (resource_type == "Patient" and (is_feed or "generalPractitioner" not in states)) or (
+        resource_type == "CareTeam" and is_feed
+    )
 
 
 def _stated(nothing: Entry, made: Entry | None, known: Entry | None, states: Sequence[str]) -> Entry | None:

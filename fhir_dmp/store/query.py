@@ -17,10 +17,11 @@ A row is a mapping of index fields:
 ``au``      who wrote version 1: ``client``, person and structure, stamped by the server
 ``sec``     security labels (``system|code``)
 ``ca``      category of the record's matrix
+``kept``    True for what says who is who and was written by who keeps the directory; of superseded versions nobody asks it
 ``del``     True for a deleted resource: no body, and of ``t`` what it is judged by
 ==========  ===========================================================================================
 
-A superseded version keeps what rules narrow by: all but ``w``, and of ``pt``, ``sec`` and ``ca`` its own and the present ones.
+A superseded version keeps what rules narrow by: all but ``w`` and ``kept``, and of ``pt``, ``sec`` and ``ca`` its own and the present ones.
 
 The adapter compiles a Query to the database's filter; ``matches`` says what it must mean. A contract test holds the two
 together. An empty ``Or`` or ``In`` matches nothing, an empty ``And`` everything.

@@ -69,22 +69,22 @@ def test_who_leaves_a_group_or_whose_group_goes_leaves_the_record(world):
     """A group that names nobody any more opens to nobody."""
     item = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
     member = {"entity": {"reference": "Practitioner/p1"}}
-    group = world.ehr.made({"resourceType": "Group", "type": "practitioner", "actual": True, "member": [member]})
+    group = world.insurance.made({"resourceType": "Group", "type": "practitioner", "actual": True, "member": [member]})
     world.holder().made(consent(world.patient, "permit", actors=[f"Group/{group['id']}"]))
     before = world.professional("1").read(item).status
 
     nobody = {name: value for name, value in group.items() if name != "member"}
-    assert world.ehr.update(changed(nobody)).status == 200
+    assert world.insurance.update(changed(nobody)).status == 200
 
     assert (before, world.professional("1").read(item).status) == (200, 403)
 
 
 def test_a_doctor_whom_others_wrote_down_is_not_named_by_a_change_of_the_structure(world):
     """What is compiled anew is the holder's word and not what stands in the Patient by now."""
-    place = world.ehr.made(
+    place = world.insurance.made(
         {"resourceType": "Organization", "name": "x", "identifier": [{"system": "urn:s", "value": "9"}]}
     )
-    role = world.ehr.made(
+    role = world.insurance.made(
         {
             "resourceType": "PractitionerRole",
             "practitioner": {"reference": "Practitioner/p1"},
@@ -102,7 +102,7 @@ def test_a_doctor_whom_others_wrote_down_is_not_named_by_a_change_of_the_structu
     for operation in ("close", "reopen"):
         assert say(world.holder(patient), operation, patient).status == 200
 
-    assert ehr.update(changed(place, name="y")).status == 200
+    assert world.insurance.update(changed(place, name="y")).status == 200
 
     assert world.professional("1", patient=patient).read(item).status == 200
     assert world.professional("2", patient=patient).read(item).status == 403

@@ -618,11 +618,11 @@ def test_who_leaves_a_group_leaves_the_records_that_name_it(world, item):
     """The policy is compiled again in the commit that changes the group."""
     group = {"resourceType": "Group", "type": "practitioner", "actual": True}
     member = {"entity": {"reference": "Practitioner/p1"}}
-    made = world.ehr.made({**group, "member": [member]})
+    made = world.insurance.made({**group, "member": [member]})
     world.holder().made(consent(world.patient, "permit", actors=[f"Group/{made['id']}"]))
     assert world.professional("1").read(item).status == 200
 
-    assert world.ehr.update(changed(made, member=[{**member, "inactive": True}])).status == 200
+    assert world.insurance.update(changed(made, member=[{**member, "inactive": True}])).status == 200
 
     assert world.professional("1").read(item).status == 403
 

@@ -65,7 +65,7 @@ def test_a_block_of_somebody_in_the_directory_holds_for_their_number(world, item
     """The account of a professional is known by the national number, whatever resource it is tied to; and the block is lifted alike."""
     holder, doctor = world.holder(), world.professional(number)
     holder.made(consent(world.patient, "permit"))
-    named = world.ehr.made({"resourceType": "Practitioner", "identifier": [{"system": RPPS, "value": number}]})
+    named = world.insurance.made({"resourceType": "Practitioner", "identifier": [{"system": RPPS, "value": number}]})
     actor = {"reference": f"Practitioner/{named['id']}"}
     assert doctor.read(item).status == 200
 
@@ -80,7 +80,7 @@ def test_a_block_of_somebody_in_the_directory_holds_for_their_number(world, item
 @pytest.mark.rule("L16")
 def test_an_authorisation_of_a_structure_is_taken_back_by_its_name(world, item):
     """Whatever names the structure has besides the one that the holder knows it by."""
-    named = world.ehr.made({"resourceType": "Organization", "identifier": [{"system": "urn:s", "value": "9"}]})
+    named = world.insurance.made({"resourceType": "Organization", "identifier": [{"system": "urn:s", "value": "9"}]})
     holder, doctor = world.holder(), world.professional("1", structure="urn:s|9")
     actor = {"reference": f"Organization/{named['id']}"}
 
@@ -184,13 +184,13 @@ HELD = {
 
 
 def test_a_practitioner_with_the_numbers_of_two_is_nobody(world, item):
-    """Any system writes the directory down: by the name of one professional another one would be let in. An older number beside is the same person's."""
+    """By the name of one professional another one would be let in. An older number beside is the same person's."""
     system, older = "urn:oid:1.2.250.1.71.4.2.1", {"system": "urn:oid:1.2.250.1.71.4.2.1", "value": "0759900000"}
     one, other = ({"system": system, "value": f"8{number}"} for number in ("10001234567", "10009876543"))
     same = {"system": "https://rpps.esante.gouv.fr", "value": "10001234567"}
 
     def authorised(*numbers):
-        made = world.ehr.made({"resourceType": "Practitioner", "identifier": list(numbers)})
+        made = world.insurance.made({"resourceType": "Practitioner", "identifier": list(numbers)})
         who = f"Practitioner/{made['id']}"
         return world.holder().create(consent(world.patient, "permit", actors=[who])).status
 
@@ -239,3 +239,18 @@ def test_the_directory_holds_nothing_of_a_record(world, what):
     assert [each.status for each in refused] == [422] * 3
     assert "Petit" not in str(refused)
     assert world.professional("1", patient="").search("Organization").ids == {made["id"]}
+
+
+def test_what_was_deleted_comes_back_by_its_author_alone(world):
+    """It would be told as theirs, as the patient's own or as a laboratory's, whoever wrote what it holds now."""
+    world.holder().made(consent(world.patient, "permit"))
+    lab = world.system("lab", "lab", "urn:s|2")
+    for author, kind in ((world.holder(), observation), (lab, observation), (world.professional("1"), document)):
+        made = author.made(kind(world.patient))
+        ref = f"{made['resourceType']}/{made['id']}"
+        assert author.delete(ref).status == 204
+
+        others = [world.ehr, world.professional("2", structure="urn:s|8"), world.system("ehr-two", "ehr", "urn:s|8")]
+
+        assert {each.update(changed(made)).status for each in others} == {403}
+        assert author.update(changed(made)).status == 201

@@ -63,6 +63,7 @@ class Current(Row):
     ca = StringField()
     gone = BooleanField(db_field="del")
     new = BooleanField()
+    kept = BooleanField()
 
 
 class Version(Row):

@@ -1,0 +1,203 @@
+"""Who is known by which number: the directory's keeper says it, and nobody enters a record by what others write there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.access_world import INS, RPPS, changed, consent, document, observation
+from tests.http.test_choices_of_the_patient import say
+
+FINESS = "https://finess.esante.gouv.fr"
+
+
+@pytest.fixture
+def item(world):
+    """An observation that the EHR of structure 1 wrote."""
+    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+
+
+def practitioner(number, **more):
+    """Return a Practitioner who says to have the national number."""
+    return {"resourceType": "Practitioner", "identifier": [{"system": RPPS, "value": number}], **more}
+
+
+def organization(number, **more):
+    """Return an Organization that says to have the number."""
+    return {"resourceType": "Organization", "name": "x", "identifier": [{"system": "urn:s", "value": number}], **more}
+
+
+FORGED = {
+    "Practitioner": lambda ehr: practitioner("6"),
+    "Organization": lambda ehr: organization("9"),
+    "PractitionerRole": lambda ehr: {
+        "resourceType": "PractitionerRole",
+        "practitioner": {"identifier": {"system": RPPS, "value": "6"}},
+    },
+    "Group": lambda ehr: {
+        "resourceType": "Group",
+        "type": "practitioner",
+        "actual": True,
+        "member": [{"entity": {"identifier": {"system": RPPS, "value": "6"}}}],
+    },
+}  # fmt: skip
+"""What an EHR writes of who is who; professional 6, of structure 9, would come in by each."""
+
+
+@pytest.mark.parametrize("what", FORGED)
+@pytest.mark.parametrize("kind", ["permit", "deny"])
+def test_a_consent_names_nobody_by_what_others_wrote(world, item, what, kind):
+    """It is refused, and says how else to name them; neither the Consent nor the operation lets in whose number was written down."""
+    forged = world.ehr.made(FORGED[what](world.ehr))
+    name = f"{what}/{forged['id']}"
+    doctor = world.professional("6")
+    data = {} if kind == "permit" else {"securityLabel": [{"system": "urn:l", "code": "x"}]}
+
+    written = world.holder().create(consent(world.patient, kind, actors=[name], **data))
+    said = say(world.holder(), "authorize", actor={"reference": name})
+
+    assert (written.status, said.status) == (422, 422)
+    assert ("name them by their number" in written.text) == (what != "Group")
+    assert doctor.read(item).status == 403
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_the_keeper_of_the_directory_says_who_is_who(world, item, what):
+    """By the same entry of the insurance, which keeps identities, the professional comes in."""
+    kept = world.insurance.made(FORGED[what](world.insurance))
+    doctor = world.professional("6")
+    before = doctor.read(item).status
+
+    world.holder().made(consent(world.patient, "permit", actors=[f"{what}/{kept['id']}"]))
+
+    assert (before, doctor.read(item).status) == (403, 200)
+
+
+def test_an_entry_that_comes_after_the_consent_moves_nobody(world, item):
+    """A name that nobody had is not given to a number afterwards, by no compiling anew either."""
+    group = {"resourceType": "Group", "type": "practitioner", "actual": True}
+    members = [{"entity": {"reference": "Practitioner/p1"}}, {"entity": {"reference": "Practitioner/nobody-yet"}}]
+    made = world.insurance.made({**group, "member": members})
+    world.holder().made(consent(world.patient, "permit", actors=["Practitioner/nobody-yet", f"Group/{made['id']}"]))
+
+    assert world.ehr.update(practitioner("6", id="nobody-yet")).status == 201
+    at_once = world.professional("6").read(item).status
+    assert world.insurance.update(changed(made, name="as before")).status == 200
+
+    assert (at_once, world.professional("6").read(item).status) == (403, 403)
+    assert world.professional("1").read(item).status == 200
+
+
+def test_a_number_that_changes_moves_nobody(world, item):
+    """A Consent holds for whom its entry named when it was written: an own entry of the keeper, corrected later, and one that was deleted and made again."""
+    kept = world.insurance.made(practitioner("1"))
+    name = f"Practitioner/{kept['id']}"
+    world.holder().made(consent(world.patient, "permit", actors=[name]))
+
+    assert world.insurance.update(changed(kept, **practitioner("6"))).status == 200
+    corrected = world.professional("6").read(item).status
+    assert world.insurance.delete(name).status == 204
+    assert world.ehr.update(practitioner("6", id=kept["id"])).status == 403
+    assert world.insurance.update(practitioner("6", id=kept["id"])).status == 201
+
+    assert (corrected, world.professional("6").read(item).status) == (403, 403)
+    assert world.professional("1").read(item).status == 200
+
+
+def test_what_the_keeper_wrote_is_changed_by_nobody_else(world, item):
+    """Who shares its structure is the author of its entries too, and would let themselves in, or out of a block."""
+    insurance = world.system("insurance-two", "insurance-feed", "urn:s|1")
+    place = insurance.made(organization("9"))
+    name = f"Organization/{place['id']}"
+    world.holder().made(consent(world.patient, "permit"))
+    world.holder().made(consent(world.patient, "deny", actors=[name]))
+    blocked = world.professional("6", structure="urn:s|9")
+    before = blocked.read(item).status
+
+    refused = [
+        world.ehr.update(changed(place, **organization("7"))).status,
+        world.ehr.delete(name).status,
+        world.ehr.transaction(
+            {"request": {"method": "PUT", "url": name}, "resource": changed(place, **organization("7"))}
+        ).status,
+    ]
+
+    assert refused == [403, 403, 403]
+    assert (before, blocked.read(item).status) == (403, 403)
+    assert insurance.update(changed(place, **organization("7"))).status == 200
+    assert blocked.read(item).status == 200
+
+
+def test_an_entry_that_its_keeper_sends_again_becomes_its_word(world, item):
+    """What was written before anybody kept the directory counts from when it is sent once more as it stands, without a new version."""
+    insurance = world.system("insurance-two", "insurance-feed", "urn:s|1")
+    made = world.ehr.made(practitioner("6"))
+    name = f"Practitioner/{made['id']}"
+    before = world.holder().create(consent(world.patient, "permit", actors=[name])).status
+
+    sent = insurance.update(changed(made))
+    assert world.ehr.update(changed(made)).status == 200
+
+    assert (before, sent.status, sent.body["meta"]["versionId"]) == (422, 200, "1")
+    assert world.holder().create(consent(world.patient, "permit", actors=[name])).status == 201
+    assert world.professional("6").read(item).status == 200
+
+
+def test_a_doctor_or_a_team_is_named_as_the_keeper_wrote_them(world, item):
+    """The holder names neither by what others wrote; a feed may refer to such and opens to nobody by it, and closing looks at nothing of it."""
+    forged = f"Practitioner/{world.ehr.made(practitioner('6'))['id']}"
+    team = {
+        "resourceType": "CareTeam",
+        "status": "active",
+        "subject": {"reference": world.patient},
+        "participant": [{"member": {"reference": forged}}],
+    }
+    patient = world.insurance.read(world.patient).body
+    doctor, holder = world.professional("6"), world.holder()
+
+    assert say(holder, "attending-doctor", actor={"reference": forged}).status == 422
+    assert holder.create(team).status == 422
+    assert world.insurance.create(team).status == 201
+    assert world.insurance.update(changed(patient, generalPractitioner=[{"reference": forged}])).status == 200
+    opened = doctor.read(item).status
+
+    assert opened == 403
+    assert [say(holder, operation).status for operation in ("close", "reopen")] == [200, 200]
+    assert doctor.read(item).status == 403
+
+
+def test_what_an_author_wrote_is_told_by_numbers_that_the_keeper_wrote(world):
+    """To let somebody see what one doctor wrote shows nothing that another wrote, whose number a system wrote down for the first."""
+    other = world.professional("6")
+    assert other.create(document(world.patient)).status == 201
+    forged = f"Practitioner/{world.ehr.made(practitioner('6'))['id']}"
+    nobody = f"Practitioner/{world.ehr.made({'resourceType': 'Practitioner'})['id']}"
+
+    def told(author):
+        data = [{"meaning": "authoredby", "reference": {"reference": author}}]
+        return world.holder().create(consent(world.patient, "permit", actors=[f"{RPPS}|1"], data=data)).status
+
+    assert [told(forged), told(nobody)] == [422, 201]
+    assert world.professional("1", structure="urn:s|8").search("DocumentReference").ids == set()
+
+
+def test_systems_sync_whom_they_refer_to(world):
+    """An EHR and a laboratory write professionals and structures with their national numbers, contained and beside, as data."""
+    bundle = [
+        {"request": {"method": "PUT", "url": "Practitioner/a"}, "resource": practitioner("899700218896", id="a")},
+        {
+            "request": {"method": "POST", "url": "Organization"},
+            "resource": {"resourceType": "Organization", "identifier": [{"system": FINESS, "value": "750712184"}]},
+        },
+        {
+            "request": {"method": "POST", "url": "Observation"},
+            "resource": observation(
+                world.patient, performer=[{"reference": "#p"}], contained=[practitioner("899700218896", id="p")]
+            ),
+        },
+    ]
+
+    for system in (world.ehr, world.system("lab", "lab", "urn:s|1")):
+        assert system.transaction(*bundle).status == 200
+
+    assert INS not in str(bundle)
+    assert world.professional("1", patient="").search("Practitioner", f"identifier={RPPS}|899700218896").ids == {"a"}
