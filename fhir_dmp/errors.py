@@ -121,6 +121,12 @@ class Conflict(FhirError):
     status, code, audit_outcome = 409, "conflict", "4"
 
 
+class Duplicate(Conflict):
+    """There is one already of what there is one of."""
+
+    code = "duplicate"
+
+
 class Gone(FhirError):
     """The resource was deleted."""
 

@@ -45,6 +45,7 @@ from fhir_dmp.service import audit_log
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.emergencies import cause_of, obligations
 from fhir_dmp.service.granting import Granting, grant_of
+from fhir_dmp.service.identities import of_one_person
 from fhir_dmp.service.named import reaches
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
@@ -158,6 +159,7 @@ def _attempted(
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
     answer = belonging(with_provenance(answer, call, context, env), grant, env)
     _judge(answer, context, grant)
+    answer = of_one_person(answer, context, env)
     attempts.about((*(str(change.ref) for change in answer.changes), *(lock.key for lock in answer.locks)))
     return _committed(call, answer, indexed_by, context, grant, env)
 

@@ -25,6 +25,7 @@ from fhir_dmp.stores.mongo.store import MongoStore
 from tests.balp import claimed
 from tests.balp_facts import FACTS
 from tests.http.conftest import register
+from tests.http.test_one_record_of_a_person import twin
 from tests.oauth_world import APP_SCOPES, CALLBACK, FORM, VERIFIER, authorize
 from tests.sign_in_world import HOSPITAL, PASSWORD, Visitor
 
@@ -268,11 +269,9 @@ def test_a_doctor_finds_a_record_by_its_exact_ins(app, doctor, phone, patient):
     assert redeem(app, back(doctor)["code"]).json["patient"] == patient.partition("/")[2]
 
 
-def test_another_patient_with_the_same_ins_stands_in_nobodys_way(app, doctor, phone, patient):
-    """A system that writes somebody's number down once more keeps nobody from the record, nor leads them to its own, in an emergency either."""
-    other = register(app, "other-ehr")
-    identity = {"resourceType": "Patient", "identifier": [{"system": INS, "value": NUMBER}]}
-    assert other.post("/Patient", identity).status_code == 201
+def test_another_patient_with_the_same_ins_stands_in_nobodys_way(app, server, doctor, phone, patient):
+    """One that was written down before such were refused keeps nobody from the record, nor leads them to its own, in an emergency either."""
+    twin(server, NUMBER)
 
     for fields in ({}, {"emergency": "1", "reason": "Patient inconscient, allergies inconnues."}):
         ask(doctor, scope="launch/patient patient/Patient.rs")

@@ -1,0 +1,139 @@
+"""One person has one record: the INS names it, and no second Patient is given the same."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from msgspec.structs import replace
+
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.store.change import Change, Commit
+from tests.access_world import INS, Actor, changed, observation
+
+NUMBER, OTHER = "279035121518989", "124018852493334"
+NIA = "urn:oid:1.2.250.1.213.1.4.9"
+
+
+def numbered(*numbers, system=INS, **more):
+    """Return a Patient with these numbers."""
+    return {"resourceType": "Patient", "identifier": [{"system": system, "value": each} for each in numbers], **more}
+
+
+def put(tree):
+    """Return the entry of a transaction that writes the resource under its id."""
+    return {"request": {"method": "PUT", "url": f"{tree['resourceType']}/{tree['id']}"}, "resource": tree}
+
+
+def post(tree, **request):
+    """Return the entry of a transaction that creates the resource."""
+    return {"request": {"method": "POST", "url": tree["resourceType"], **request}, "resource": tree}
+
+
+def twin(server, number, author="client|ehr-one"):
+    """Keep a Patient with the number as it was kept before numbers were looked for, and return it."""
+    ref = Ref("Patient", f"twin-of-{number}")
+    tree = {**numbered(number), "id": ref.id}
+    meta = {"versionId": "1", "lastUpdated": "0000-00-00T00:00:00.000000Z"}
+    body = json.dumps({"resourceType": "Patient", "id": ref.id, "meta": meta, **tree}, separators=(",", ":")).encode()
+    index = {**server.env.extract("Patient", tree), "au": [author]}
+    server.store.commit(Commit((Change(ref, 1, None, body, index),)))
+    return tree
+
+
+WAYS = {
+    "create": lambda ehr, own: ehr.create(numbered(NUMBER)),
+    "update as create": lambda ehr, own: ehr.update(numbered(NUMBER, id="chosen")),
+    "update": lambda ehr, own: ehr.update(changed(own, **numbered(OTHER, NUMBER))),
+    "transaction": lambda ehr, own: ehr.transaction(post(numbered(NUMBER)), put(changed(own, active=False))),
+    "another condition": lambda ehr, own: ehr.create(numbered(NUMBER), criteria="identifier=urn:local|7"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_second_patient_with_the_same_ins_is_refused(world, way):
+    """By every way to write one, in any record; the answer says how the first is found, and a laboratory goes on finding it."""
+    first = world.insurance.made(numbered(NUMBER))
+    own = world.ehr.made(numbered(OTHER))
+    lab = world.system("lab", "lab", "urn:l|1")
+
+    answer = WAYS[way](world.ehr, own)
+
+    assert answer.status == 409
+    assert "a person has one record: find it by Patient?identifier=" in answer.text
+    assert [issue.code for issue in answer.issues] == ["duplicate"]
+    assert NUMBER not in answer.text
+    criteria = f"Patient?identifier={INS}|{NUMBER}"
+    assert lab.transaction(post(observation(criteria))).status == 200
+    assert world.ehr.read(f"Patient/{own['id']}").body == own
+    assert world.ehr.create(numbered(NUMBER), criteria=criteria.partition("?")[2]).status == 200
+    assert world.insurance.read(f"Patient/{first['id']}").status == 200
+
+
+def test_two_in_one_transaction_are_refused(world):
+    """Nothing of it is done."""
+    answer = world.ehr.transaction(post(numbered(NUMBER)), post(numbered(NUMBER)))
+
+    assert answer.status == 409
+    assert world.ehr.search("Patient", f"identifier={INS}|{NUMBER}").ids == set()
+
+
+def test_another_number_or_system_is_another_person(world):
+    """A temporary number of the same digits, a local identifier, and a Patient who keeps the own number are nobody's twins."""
+    made = world.ehr.made(numbered(NUMBER))
+
+    assert world.ehr.create(numbered(NUMBER, system=NIA)).status == 201
+    assert [world.ehr.create(numbered(NUMBER, system="urn:local")).status for _ in range(2)] == [201, 201]
+    assert world.ehr.update(changed(made, birthDate="1979-03-01")).status == 200
+    assert world.insurance.update(changed(made, **numbered(NUMBER, OTHER))).status == 200
+
+
+def test_a_number_goes_from_one_patient_to_another(world):
+    """When its Patient is deleted, or gives it up before or in the same transaction."""
+    first = world.ehr.made(numbered(NUMBER))
+    second = world.ehr.made({"resourceType": "Patient"})
+
+    local = [{"system": "urn:local", "value": "1"}]
+    moved = world.ehr.transaction(put(changed(first, identifier=local)), put(changed(second, **numbered(NUMBER))))
+    refused = world.ehr.create(numbered(NUMBER)).status
+    assert world.ehr.delete(f"Patient/{second['id']}").status == 204
+
+    assert (moved.status, refused) == (200, 409)
+    assert world.ehr.create(numbered(NUMBER)).status == 201
+
+
+def test_of_parallel_writers_one_makes_the_record(world):
+    """Without a condition, too: the others are told that it is there."""
+    with ThreadPoolExecutor(6) as pool:
+        statuses = sorted(answer.status for answer in pool.map(lambda _: world.ehr.create(numbered(NUMBER)), range(6)))
+
+    assert statuses == [201, *[409] * 5]
+
+
+def test_a_token_for_one_record_gives_it_no_number(world):
+    """Whether the number is somebody's or nobody's: the answer would tell of any."""
+    world.insurance.made(numbered(NUMBER))
+    made = world.ehr.made(numbered(OTHER))
+    record = f"Patient/{made['id']}"
+    doctor = world.professional("1", structure="urn:s|1", patient=record)
+    bound = Actor(world, replace(world.ehr.subject, patient=record))
+
+    for caller in (doctor, bound):
+        told = [caller.update(changed(made, **numbered(OTHER, each))) for each in (NUMBER, "288091720220371")]
+
+        assert [(each.status, each.text) for each in told] == [(422, told[0].text)] * 2
+        assert caller.update(changed(made, gender="female")).status == 200
+        made = world.ehr.read(record).body
+
+
+def test_twins_that_are_there_go_on(world):
+    """Each is updated as before, and ends when one of them gives up the number or is deleted."""
+    first = world.ehr.made(numbered(NUMBER))
+    second = twin(world.server, NUMBER)
+
+    assert world.ehr.create(numbered(NUMBER)).status == 409
+    assert [world.ehr.update(changed(each, gender="female")).status for each in (first, second)] == [200, 200]
+    assert world.system("lab", "lab").create(numbered(NUMBER), criteria=f"identifier={INS}|{NUMBER}").status == 412
+    assert world.ehr.delete(f"Patient/{second['id']}").status == 204
+    assert world.system("lab", "lab").create(numbered(NUMBER), criteria=f"identifier={INS}|{NUMBER}").status == 200
