@@ -34,6 +34,9 @@ _NOT_ENFORCED = ("action", "class", "code")
 _OF_ACCESS = ("action", "class", "purpose", "securityLabel", "data", "dataPeriod")
 """Elements of a provision that speak of who sees what, and of nothing else."""
 
+_OF_ROWS = ("data", "dataPeriod", "securityLabel")
+"""Those of them that tell single rows of a record apart."""
+
 _SAYING_MORE = ("OPTIN", "OPTINR", "EMRGONLY")
 """Base policies of v3-ActCode that open more than the provision beside them says."""
 
@@ -384,20 +387,52 @@ def untold_rules(
 ) -> Iterator[Rule]:
     """Yield the refusal of a Consent to those from whom it withholds something, and of one that names items to whom it opens none.
 
-    It would tell that they are there: to those from whom it hides them, and to those from whom a label or another Consent does.
+    It would tell that they are there: to those from whom it hides them, and to those from whom a label or another Consent does. That it does not
+    hold yet or any more changes nothing of that, and nobody is told of one that said something else of rows once (``untold``).
     """
-    root = entry.provision
-    told = (root, *root.exceptions) if root is not None else ()
+    told = _provisions(entry)
     met = [each for each in told if _applies(each, names, purpose, now, named_only=named_only)]
-    withholds = any(not each.permit and each.data != Data() for each in met)
+    at_any_time = [each for each in told if _applies(each, names, purpose, None, named_only=named_only)]
+    withholds = any(not each.permit and each.data != Data() for each in at_any_time)
     names_items = any(each.data.instances for each in told)
-    if withholds or (names_items and not any(each.permit and each.data.instances for each in met)):
+    if entry.untold or withholds or (names_items and not any(each.permit and each.data.instances for each in met)):
         where = Or((Eq("_id", entry.source), prefix("_id", f"{entry.source}/")))
         yield Rule(permit=False, where=where, reason=f"{entry.name}: it tells what it withholds")
 
 
-def _applies(provision: Provision, names: frozenset[str], purpose: str, now: datetime, *, named_only: bool) -> bool:
-    if not provision.period.holds(micros_of(now)):
+def _provisions(entry: Entry) -> tuple[Provision, ...]:
+    return (entry.provision, *entry.provision.exceptions) if entry.provision else ()
+
+
+def said_other(known: Entry | None, made: Entry | None) -> bool:
+    """Tell whether a Consent is ``untold`` from now on: before it spoke of single rows, and said other than it does now."""
+    if (known is not None and known.untold) or (made is not None and made.untold):
+        return True
+    before, now = (_spoken(each) for each in (known, made))
+    return any(data != Data() for _, _, data in before) and any(each not in now for each in before)
+
+
+def _spoken(entry: Entry | None) -> list[tuple[Actors, bool, Data]]:
+    """Return what a Consent says of whom and of what, whenever it holds."""
+    return [(each.actors, each.permit, each.data) for each in _provisions(entry)] if entry else []
+
+
+def speaks_of_rows(tree: Mapping[str, Any]) -> bool:
+    """Tell whether a Consent, in force or not, speaks of single rows of the record."""
+    return any(name in each for each in _nested(tree.get("provision") or {}) for name in _OF_ROWS)
+
+
+def _nested(provision: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield provision
+    for each in provision.get("provision") or ():
+        yield from _nested(each)
+
+
+def _applies(
+    provision: Provision, names: frozenset[str], purpose: str, now: datetime | None, *, named_only: bool
+) -> bool:
+    """Tell whether a provision is about who has these names and asks for the purpose, at the moment or (None) at any."""
+    if now is not None and not provision.period.holds(micros_of(now)):
         return False
     if provision.purposes and purpose not in provision.purposes:
         return False

@@ -157,7 +157,8 @@ def _representing(asked: _Asked) -> Iterator[Rule]:
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: legal representative")
         for purpose in REPRESENTING:
             yield from consent_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True)
-            yield from untold_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True)
+            for rule in untold_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True):
+                yield replace(rule, where=both(rule.where, Not(asked.mine)))
 
 
 def _professional(asked: _Asked, matrix: Matrix, readings: Readings) -> Iterator[Rule]:

@@ -88,7 +88,9 @@ class Entry(Struct, frozen=True):
     acts for the holder. ``closed`` is when the record was closed (microseconds), None while it is open. ``rests_on`` are resources that
     were read to know whom the source means (a Group, an Organization): when they change, it is compiled anew. ``about`` are the
     actors of the provision, or the doctors, as the source writes them: ``provision`` and ``doctors`` have all their names. ``declared``:
-    a professional said of the holder that this is their word. ``died`` is when the holder died (microseconds; 0: some day).
+    a professional said of the holder that this is their word. ``died`` is when the holder died (microseconds; 0: some day). ``untold``: the
+    Consent spoke of single rows of the record in other words than now, or does and is not in force. That stays when it has ended or is
+    deleted: what is past of it would tell what it hid.
     """
 
     source: str
@@ -102,6 +104,7 @@ class Entry(Struct, frozen=True):
     about: tuple[str, ...] = ()
     declared: bool = False
     died: int | None = None
+    untold: bool = False
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ from fhir_dmp.access.consents import (
     period_of,
     reference_of,
     refused,
+    said_other,
+    speaks_of_rows,
     written,
 )
 from fhir_dmp.access.effect import require_effect
@@ -220,7 +222,7 @@ def _again(entry: Entry, patient: str, sources: _Sources) -> Entry:
         made = _COMPILERS[literal.type](codec.loads_object(stored.body), origin, registry, None)
     except Unprocessable:
         return entry
-    return replace(made, rests_on=tuple(sources.names), declared=entry.declared) if made else entry
+    return replace(made, rests_on=tuple(sources.names), declared=entry.declared, untold=entry.untold) if made else entry
 
 
 def _require_keeper(plan: Plan, subject: Subject | None) -> None:
@@ -300,7 +302,7 @@ def _applied(
     tree = codec.loads_object(change.body) if change.body else None
     if tree is None or patient not in (change.index.get("pt") or ()):
         _require_of_others(subject, known, None)
-        return policy.put(source, None)
+        return policy.put(source, _told_once(change, known, None))
     registry = sources.registry(again=_may_be_of_others(change.ref.type, subject, plan.states))
     entry = _COMPILERS[change.ref.type](tree, change, registry, subject)
     _require_of_others(subject, known, entry)
@@ -308,9 +310,17 @@ def _applied(
         since = known.closed if known is not None and known.closed is not None else sources.env.clock.micros()
         entry = replace(entry, closed=since)
     entry = replace(entry, rests_on=tuple(sources.names), declared=_is_declared(subject)) if entry else None
+    entry = _told_once(change, known, entry)
     if plan.states:
         entry = _stated(Entry(source, change.version), entry, known, plan.states)
     return policy.put(source, entry)
+
+
+def _told_once(change: Change, known: Entry | None, made: Entry | None) -> Entry | None:
+    """Return the entry with the memory of what its source said of single rows before; one that says nothing any more is kept for that alone."""
+    if not said_other(known, made):
+        return made
+    return replace(made or Entry(str(change.ref), change.version), untold=True)
 
 
 def _may_be_of_others(resource_type: str, subject: Subject | None, states: Sequence[str]) -> bool:
@@ -354,7 +364,7 @@ def _require_of_others(subject: Subject | None, known: Entry | None, made: Entry
 
 def _consent(tree: Mapping[str, Any], change: Change, registry: Registry, _: Subject | None) -> Entry | None:
     if not is_privacy(tree):
-        return None
+        return Entry(str(change.ref), change.version, untold=True) if speaks_of_rows(tree) else None
     entry = compile_consent(tree, str(change.ref), change.version, registry)
     if entry.provision is not None and not registry.again:
         require_effect(entry.provision)

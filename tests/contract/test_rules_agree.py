@@ -65,7 +65,7 @@ REFUSALS = {
     "professional": {
         *("consent", "untold", "closed", "matrix", "MASQUE_PS", "scope", "not strongly authenticated: feeds alone"),
     },
-    "ehr": {"consent", "closed", "MASQUE_PS", "bound", "scope"},
+    "ehr": {"consent", "untold", "closed", "MASQUE_PS", "bound", "scope"},
     "lab": {"consent", "closed", "matrix", "MASQUE_PS", "bound", "scope"},
     "insurance-feed": {"consent", "closed", "matrix", "MASQUE_PS", "bound", "scope"},
     "auditor": {"bound", "scope"},

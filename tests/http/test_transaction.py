@@ -480,7 +480,7 @@ def test_a_conditional_create_says_where_its_resource_is(ehr):
 
 
 def test_the_criteria_of_a_transaction_are_asked_together_and_each_has_its_own_answer(ehr, app, monkeypatch):
-    """One question for all conditional entries, one for all conditional references: some match, some do not."""
+    """One question for all conditional entries, one for all conditional references, one for who has the numbers: some match, some do not."""
     for number in ("1", "3"):
         send(ehr, entry("POST", "Patient", patient(number)))
     store, asked = type(app.extensions["fhir_dmp"].store), []
@@ -494,7 +494,7 @@ def test_the_criteria_of_a_transaction_are_asked_together_and_each_has_its_own_a
     )
 
     assert [each["status"][:3] for each in done(answer)] == ["200", "201", "200", "201", "201", "201"]
-    assert asked == [4, 2]
+    assert asked == [4, 2, 2]
     assert count(ehr, "/Patient") == 4
     for number in "13":
         assert count(ehr, f"/Observation?subject.identifier={SYSTEM}|{number}") == 1
@@ -538,11 +538,11 @@ def test_eight_parallel_conditional_creates_make_exactly_one(ehr):
 def test_a_conditional_create_that_matches_several_is_412(ehr):
     """Nothing of the transaction is stored."""
     for _ in range(2):
-        ehr.post("/Patient", patient("twice"))
+        ehr.post("/Patient", {**patient(), "identifier": [{"system": "urn:local", "value": "twice"}]})
     answer = send(
         ehr,
         entry("POST", "Observation", observation("Patient/x")),
-        entry("POST", "Patient", patient(), ifNoneExist=f"identifier={SYSTEM}|twice"),
+        entry("POST", "Patient", patient(), ifNoneExist="identifier=urn:local|twice"),
     )
 
     assert answer.status_code == 412
