@@ -7,7 +7,7 @@ still hides from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.narrow import narrow
+from fhir_dmp.access.rules import shut
 from fhir_dmp.audit.event import submit
 from fhir_dmp.audit.parts import event_id, row_of
 from fhir_dmp.audit.render import Opened, render
@@ -35,6 +36,7 @@ from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.shown import shown
 from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
 from fhir_dmp.interactions.write import require_valid, resource_of
+from fhir_dmp.service.granting import shut_out
 from fhir_dmp.store.change import Event, Stored
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
@@ -89,11 +91,11 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     tree = resource_of(call)
     require_valid(_TYPE, tree, env)
     _require_own(tree, context)
-    _require_seen(tree, context, grant, env)
     event = submit(tree, context, env.ids.new(), env.clock.micros())
     if len(event.body) > MOST_BYTES:
         raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
-    _require_record(event.index["pt"], context)
+    _require_record(event.index["pt"], context, grant)
+    _require_seen(tree, context, grant, env)
     ref = Ref(_TYPE, event.id)
     body = codec.dumps(render(event, 1, context.base_url, View(context.language)))
     return Plan(
@@ -126,11 +128,16 @@ def _require_seen(tree: Mapping[str, Any], context: Context, grant: Grant, env: 
         raise Unprocessable("It names what you do not see here.", expression="AuditEvent.entity")
 
 
-def _require_record(patients: Iterable[str], context: Context) -> None:
-    """Refuse a person's event about somebody whom the token is not for: it would stand among that one's traces."""
+def _require_record(patients: Collection[str], context: Context, grant: Grant) -> None:
+    """Refuse a person's event about another record than the token's, or one that takes nothing of them: it would stand among its traces."""
     subject = context.subject
-    if subject is not None and subject.person is not None and any(each != subject.record for each in patients):
+    if subject is None or subject.person is None or not patients:
+        return
+    if any(each != subject.record for each in patients):
         raise Refused("This token reports events of its own record alone.", reasons=("of another record",))
+    why = shut(grant.rules("create"))
+    if why:
+        raise shut_out(context, why)
 
 
 def _is_us(name: str, base_url: str) -> bool:

@@ -13,7 +13,7 @@ from fhir_dmp.access.policy import EVERYBODY, Policy, decode
 from fhir_dmp.access.rules import finds, rules_for
 from fhir_dmp.access.scopes import Scope
 from fhir_dmp.call import Call, Context, Env
-from fhir_dmp.errors import FhirError, Stale, TooCostly
+from fhir_dmp.errors import FhirError, Refused, Stale, TooCostly
 from fhir_dmp.fhir.ins import is_ins
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service import provenances
@@ -389,6 +389,14 @@ def grant_of(call: Call, context: Context, env: Env, *, anew: bool = False, writ
         return Granting(call, context, env, {}, sought, presumes=writes and not anew and person is None)
     policy = env.store.find_policies((person.patient,)).get(person.patient) if anew else context.policy
     return Granting(call, context, env, {person.patient: policy}, sought)
+
+
+def shut_out(context: Context, reasons: tuple[str, ...]) -> Refused:
+    """Return the refusal of a whole record: one answer for every reason, which only the holder is told."""
+    person = context.subject.person if context.subject else None
+    told = f" ({'; '.join(reasons)})" if person and person.kind == "holder" else ""
+    patients = (person.patient,) if person and person.patient else ()
+    return Refused(f"This record is not open to you{told}.", reasons=reasons, patients=patients)
 
 
 def _copies(call: Call, person: Person | None) -> bool:

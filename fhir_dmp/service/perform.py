@@ -44,7 +44,7 @@ from fhir_dmp.interactions.write import entity
 from fhir_dmp.service import audit_log
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.emergencies import cause_of, obligations
-from fhir_dmp.service.granting import Granting, grant_of
+from fhir_dmp.service.granting import Granting, grant_of, shut_out
 from fhir_dmp.service.identities import of_one_person
 from fhir_dmp.service.named import reaches
 from fhir_dmp.service.operations import OPERATIONS
@@ -185,20 +185,12 @@ def _require_open(call: Call, context: Context, grant: Granting, reasons: tuple[
         return
     why = shut(grant.rules("read"))
     if why:
-        raise _shut(context, (*why, *reasons))
+        raise shut_out(context, (*why, *reasons))
 
 
 def _of_a_type(call: Call) -> bool:
     """Tell whether the call is an operation on no record, such as ``$validate``: it needs no right on its type."""
     return call.operation is not None and call.id is None and OPERATIONS[call.operation][0] is None
-
-
-def _shut(context: Context, reasons: tuple[str, ...]) -> Refused:
-    """Return the refusal of a whole record: one answer for every reason, which only the holder is told."""
-    person = context.subject.person if context.subject else None
-    told = f" ({'; '.join(reasons)})" if person and person.kind == "holder" else ""
-    patients = (person.patient,) if person and person.patient else ()
-    return Refused(f"This record is not open to you{told}.", reasons=reasons, patients=patients)
 
 
 def _batch(call: Call, context: Context, env: Env) -> Result:
@@ -253,7 +245,7 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
             entering: Action = "create" if action == "create" else "read"
             why = shut(grant.rules(entering)) if person and person.patient else ()
             if why:
-                raise _shut(context, (*why, *decision.reasons))
+                raise shut_out(context, (*why, *decision.reasons))
             raise Refused(
                 f"This token does not allow to {change.kind} {change.ref.type}.",
                 reasons=decision.reasons,

@@ -314,7 +314,7 @@ def said(random, patient, number, among, kind="permit"):
             require_effect(entry.provision)
     except Unprocessable:
         return None
-    return entry
+    return replace(entry, untold=random.choice((True, *(False,) * 5))) if entry is not None else None
 
 
 def provision(random, patient, kind, whom):

@@ -9,7 +9,8 @@ import pytest
 
 from fhir_dmp.call import Call
 from fhir_dmp.oauth.clients import ROLES
-from tests.access_world import consent, document, observation
+from tests.access_world import changed, consent, document, observation
+from tests.http.test_choices_of_the_patient import say
 from tests.http.test_interactions import PATIENT
 from tests.http.test_narrowed_ways import TAG
 from tests.published import SHARED, examples
@@ -291,3 +292,36 @@ def test_a_person_may_name_in_their_event_what_lies_elsewhere(world):
 
     assert made.status == 201
     assert world.holder().read(f"AuditEvent/{made.body['id']}").body["entity"] == entity
+
+
+@pytest.mark.rule("F2")
+@pytest.mark.parametrize("how", ["blocked", "closed", "dead"])
+def test_a_person_reports_nothing_of_a_record_that_takes_nothing_of_them(world, how):
+    """To report is to write among its traces: who was blocked writes nothing there, nor does anybody once it is closed or its holder has died."""
+    seen = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+    entities = (
+        [{"what": {"reference": world.patient}}],
+        [{"what": {"reference": each}} for each in (world.patient, seen)],
+    )
+    doctor, holder = world.professional("1"), world.holder()
+    holder.made(consent(world.patient, "permit"))
+    before = [doctor.create({**SENT, "entity": each}).status for each in entities]
+    patient = world.insurance.read(world.patient).body
+
+    if how == "blocked":
+        assert say(holder, "block", actor={"reference": "Practitioner/p1"}).status == 200
+    elif how == "closed":
+        assert say(holder, "close").status == 200
+    else:
+        assert world.insurance.update(changed(patient, deceasedBoolean=True)).status == 200
+
+    who = holder if how == "dead" else doctor
+    told = [who.create({**SENT, "entity": each}) for each in entities]
+    assert before == [201, 201]
+    assert [each.status for each in told] == [403, 403]
+    assert world.ehr.create({**SENT, "entity": entities[0]}).status == 201
+
+
+def test_who_is_let_in_by_nobody_reports_what_they_feed(world):
+    """As feeding needs no authorisation."""
+    assert world.professional("1").create({**SENT, "entity": [{"what": {"reference": world.patient}}]}).status == 201
