@@ -230,8 +230,8 @@ def _import(options: argparse.Namespace, target: Target, first: int, last: int, 
     bundles = list(islice(patients(SEED, last), first, None))
     if of_like_names:
         for number, bundle in enumerate(bundles, first):
-            name = bundle["entry"][0]["resource"]["name"][0]
-            name["family"] = (BEFORE_NAMES[number // CLIFF[0]] + name["family"]).capitalize()
+            for name in bundle["entry"][0]["resource"]["name"]:
+                name["family"] = (BEFORE_NAMES[number // CLIFF[0]] + name["family"]).capitalize()
     _post(target.url, codec.dumps(directory(SEED)), target.headers())
     return _posted("import, resources", [codec.dumps(bundle) for bundle in bundles], options, target)
 

@@ -31,7 +31,7 @@ from fhir_dmp.search.model import (
 )
 from fhir_dmp.search.pairs import paired
 from fhir_dmp.search.types import date, string
-from fhir_dmp.store.query import NOTHING, And, Eq, In, Not, Query, both, either
+from fhir_dmp.store.query import NOTHING, And, Eq, In, Not, Query, assuming, both, either
 
 _MERGED = 200
 """Values whose rows a database merges in the order of creation; of more it would have to fetch and sort all rows."""
@@ -144,7 +144,8 @@ def _params(resource_type: str, setting: Setting) -> Params:
 
 def _of(criterion: Single, setting: Setting) -> Query:
     """Return the query for the visible rows that meet one criterion of a chain."""
-    return both(compile_criteria(criterion.type, (criterion,), setting), setting.allowed(criterion.type))
+    allowed = assuming(setting.allowed(criterion.type), "ty", criterion.type)
+    return both(compile_criteria(criterion.type, (criterion,), setting), allowed)
 
 
 def _capped(query: Query, start: str | None, setting: Setting) -> Sequence[str]:

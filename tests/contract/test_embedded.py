@@ -151,9 +151,9 @@ def test_a_port_that_somebody_took_is_left_to_them(folder, monkeypatch, told):
         assert _notes(second) == ["before"]
 
 
-@pytest.mark.parametrize(("memory", "gigabytes"), [(1, 0.25), (4, 0.5), (16, 2.0), (512, 2.0)])
-def test_the_database_keeps_an_eighth_of_the_memory_at_hand(memory, gigabytes):
-    """And never less than MongoDB takes, nor more than two gigabytes."""
+@pytest.mark.parametrize(("memory", "gigabytes"), [(1, 0.25), (4, 1.5), (16, 7.5), (512, 8.0)])
+def test_the_database_keeps_half_of_the_memory_at_hand(memory, gigabytes):
+    """But for one gigabyte, as MongoDB itself would, and never less than it takes, nor more than eight gigabytes."""
     assert mongod.cache_gb(memory * 2**30) == gigabytes
 
 

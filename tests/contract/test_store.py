@@ -378,6 +378,32 @@ def test_what_a_query_means_and_what_mongodb_finds_agree(store, rows, queries):
         assert found == meant, query
 
 
+@pytest.mark.parametrize("order", ["co", "t:Basic.code="], ids=["in the order of an index", "in another"])
+def test_rows_that_nobody_searches_in_come_without_what_they_are_found_by(store, order):
+    """And with all else, present and past, however they are found: rules look at it."""
+    told = {"pt": ["Patient/p"], "ds": 5, "sec": ["s|V"], "ca": "10"}
+    searched = {"t": ["Basic", "Basic.code=a"], "r": [{"k": "Basic.created", "lo": 5, "hi": 6}], "w": ["word"]}
+    (first,) = store.commit(Commit((create(**told, **searched),)))
+    store.commit(Commit((next_of(store.find_current(first.ref), **told, **searched),)))
+
+    whole, rest = (
+        [
+            *store.search(Eq("t", "Basic"), Page(5, (Order(order),), with_index=with_index)).rows,
+            *store.history(Scope(), HistoryPage(5, with_index=with_index)).rows,
+        ]
+        for with_index in (True, False)
+    )
+
+    assert len(whole) == 3
+    for row, left in zip(whole, rest, strict=True):
+        assert not {"t", "r", "w"} & set(left.index)
+        assert (
+            left.index.items()
+            >= {name: value for name, value in row.index.items() if name not in ("t", "r", "w")}.items()
+        )
+        assert (left.body, left.ref, left.version) == (row.body, row.ref, row.version)
+
+
 def test_decimals_come_back_from_the_index_as_they_went_in(store):
     """36.70 keeps its precision there too."""
     span = {"k": "Basic.value", "lo": Decimal("36.65"), "hi": Decimal("36.70")}

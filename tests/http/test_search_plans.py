@@ -316,6 +316,15 @@ def test_a_page_of_a_name_is_read_in_order(namesakes, asked, most):
     assert not command.get("hasSortStage") or asked == "martinon"
 
 
+def test_a_step_of_a_chain_is_one_command(namesakes):
+    """However many it passes through; and one that is given no room for all of them takes no more than it has."""
+    query = query_of("Patient", "family=mart")
+    with commands_of(namesakes) as told:
+        found, some = (namesakes.store.keys(query, None, limit) for limit in (5000, 300))
+    assert (len(set(found)), len(set(some))) == (1001, 300)
+    assert [each["op"] for each in told] == ["query", "query"]
+
+
 def test_listing_all_takes_the_memory_of_one_page(many, with_scopes):
     """Page by page to the end: each row once, and no page leaves anything behind."""
     caller = with_scopes("system/Basic.rs")

@@ -39,11 +39,8 @@ LONGEST_SOCKET = 107
 PORTS = range(20_000, 32_000)
 """Below those that Linux gives to outgoing connections (32768 and up)."""
 
-_SHARE = 8
-"""Part of the machine's memory that the embedded mongod may use to keep rows and indexes at hand."""
-
-_LEAST_CACHE, _MOST_CACHE = 0.25, 2.0
-"""Its bounds, in GB: MongoDB takes no less than the first, and the machine has others to serve."""
+_LEAST_CACHE, _MOST_CACHE = 0.25, 8.0
+"""Bounds of what mongod keeps at hand, in GB: MongoDB takes no less than the first, and the machine has others to serve."""
 
 EVICTION = (
     "eviction_dirty_target=20,eviction_dirty_trigger=40,eviction_updates_target=10,eviction_updates_trigger=20,"
@@ -191,8 +188,11 @@ def _version(binary: Path) -> tuple[int, ...]:
 
 
 def cache_gb(memory: int) -> float:
-    """Return the gigabytes that mongod may keep at hand on a machine with so many bytes of memory."""
-    return min(max(memory / _SHARE / 2**30, _LEAST_CACHE), _MOST_CACHE)
+    """Return the gigabytes that mongod may keep at hand on a machine with so many bytes of memory: half of what is beyond one, as by default.
+
+    Rows and indexes of half a million resources are two gigabytes; what does not fit is read and unpacked again and again.
+    """
+    return min(max((memory / 2**30 - 1) / 2, _LEAST_CACHE), _MOST_CACHE)
 
 
 def _memory() -> int:

@@ -53,6 +53,7 @@ _PRESENT = {"del": {"$exists": False}}
 _OF_POLICIES = {"v": 1, "b": 1}
 _NEWEST = "f" * 17
 _Row = dict[str, Any]
+_Fields = Mapping[str, int]
 _Naming = tuple[tuple[str, ...], int]
 _log = structlog.get_logger(__name__)
 
@@ -206,14 +207,13 @@ class MongoStore:
     @offloaded
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
         """Return up to ``limit`` ids of the rows that meet the query, or of their tokens with the prefix."""
-        projection = {"_id": 1} if prefix is None else {"t": 1}
+        if prefix is None:
+            rows = self._rows(self._current, _present(query), {"_id": 1}, limit=limit, batchSize=limit + 1)
+            return tuple(row["_id"] for row in rows)
         found: dict[str, None] = {}
         with answering():
-            for row in self._current.find(_present(query), projection, max_time_ms=QUERY_MILLIS):
-                if prefix is None:
-                    found[row["_id"]] = None
-                else:
-                    found.update((item[len(prefix) :], None) for item in row["t"] if item.startswith(prefix))
+            for row in self._current.find(_present(query), {"t": 1}, max_time_ms=QUERY_MILLIS):
+                found.update((item[len(prefix) :], None) for item in row["t"] if item.startswith(prefix))
                 if len(found) >= limit:
                     break
         return tuple(found)[:limit]
@@ -300,12 +300,12 @@ class MongoStore:
         )
         return int(row["n"]) if row else 0
 
-    def _fetch(self, ids: Sequence[str], fields: _Row | None = None) -> Mapping[str, Stored]:
+    def _fetch(self, ids: Sequence[str], fields: _Fields | None = None) -> Mapping[str, Stored]:
         """Return the rows, by one command: a cursor costs a third more. What one answer cannot hold, a cursor brings."""
         rows = self._rows(self._current, {"_id": {"$in": list(ids)}}, fields or {}, batchSize=len(ids) + 1)
         return {row["_id"]: stored_of(row) for row in rows}
 
-    def _rows(self, of: Collection[_Row], wanted: _Row, fields: _Row, **options: Any) -> Sequence[_Row]:
+    def _rows(self, of: Collection[_Row], wanted: _Row, fields: _Fields, **options: Any) -> Sequence[_Row]:
         """Return the rows of one ``find``, sent as it is; what one answer cannot hold, a cursor brings."""
         command = {
             "find": of.name,
@@ -337,7 +337,7 @@ class MongoStore:
         rows = self._rows(self._grants, wanted, _OF_POLICIES, batchSize=len(patients) + 1)
         return {policy.patient: policy for policy in map(_policy, rows)}
 
-    def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
+    def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Any:
         if page.after is not None:
             wanted = {"$and": [wanted, after_filter(order, page.after)]}
         keys = [(each.field, -1 if each.descending else 1) for each in order]
@@ -345,11 +345,11 @@ class MongoStore:
         # the batch has room for one more: of sorted rows the database tells that they end only when it is asked for the next
         return self._rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most + 1)
 
-    def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Row) -> Any:
+    def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Any:
         after = None if page.after is None else [to_value(key) for key in page.after]
         stages = [{"$match": wanted}, *sort_stages(order, after), {"$limit": page.limit + 1}]
         if fields:
-            stages.append({"$project": fields})
+            stages.append({"$project": {**fields, "_k": 1}})
         return self._current.aggregate(stages, maxTimeMS=QUERY_MILLIS)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Stored
 from fhir_dmp.stores.mongo.compile import from_row
+from fhir_dmp.stores.mongo.documents import Current, Version
 
-UNSEARCHED = {"t": 0, "r": 0, "w": 0}
-"""The projection of rows that nobody searches in any more."""
+_SEARCHED = frozenset({"t", "r", "w"})
+_FIELDS = {**Current._db_field_map, **Version._db_field_map}  # noqa: SLF001 - the declared schemas
+
+UNSEARCHED: Mapping[str, int] = {field: 1 for field in _FIELDS.values() if field not in _SEARCHED}
+"""The projection of rows that nobody searches in any more: what is kept of them, since to leave fields out costs the database a tenth more."""
 
 
 def stored_of(row: dict[str, Any]) -> Stored:
