@@ -41,7 +41,7 @@ def compile_criteria(resource_type: str, criteria: Sequence[Criterion], setting:
     """Return the query for rows of the type that meet all criteria; the caller's own rules are not in it."""
     parts: Sequence[Query] = [_criterion(each, setting) for each in criteria]
     if setting.form >= form.PAIRS:
-        parts = paired(resource_type, parts)
+        parts = paired(resource_type, parts, alone=setting.form >= form.CODES_ALONE)
     if any(_names_type(part, resource_type) for part in parts):
         return both(*parts)
     return both(Eq("t", resource_type), *parts)

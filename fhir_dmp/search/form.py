@@ -5,7 +5,7 @@ A database remembers the form that all of its rows have; ``fhir-dmp reindex --al
 
 from __future__ import annotations
 
-FORM = 6
+FORM = 7
 """Raised whenever ``extract`` makes something else of the same resource, so that a database that holds rows of an older form is known."""
 
 PAIRS = 3
@@ -13,3 +13,6 @@ PAIRS = 3
 
 BEGINNINGS = 6
 """The first form with beginnings of strings (``search.types.string``): rows of an older one would not be found by them."""
+
+CODES_ALONE = 7
+"""The first form whose pairs are of codes without their systems, and of nothing else (``search.pairs``)."""

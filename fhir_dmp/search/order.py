@@ -20,12 +20,13 @@ _FIELDS = {"_id": "_id", "_lastUpdated": "lu"}
 def orders(request: Request, definitions: Definitions) -> tuple[Order, ...]:
     """Return the sort keys of a request; creation comes last, and alone if nothing else was asked.
 
-    Nothing comes behind a key that no two rows share: an index gives the order by that key, and not by another one beside it.
+    Nothing comes behind a key that no two rows share: an index gives the order by that key, and not by another one beside it. Of rows of one
+    main date the first comes first where the latest date does, and last where it comes last: one index, read either way, gives both.
     """
     main = main_date(definitions.search_params[request.type])
     keys = [_order(request.type, sort, main.code if main else None, definitions) for sort in request.sort]
     unique = next((place for place, key in enumerate(keys) if key.field in _FIELDS.values()), None)
-    return (*keys, Order("co")) if unique is None else tuple(keys[: unique + 1])
+    return (*keys, Order("co", keys == [Order("ds")])) if unique is None else tuple(keys[: unique + 1])
 
 
 def beside(resource_type: str, order: Sequence[Order], criteria: Query) -> Query:
@@ -35,8 +36,10 @@ def beside(resource_type: str, order: Sequence[Order], criteria: Query) -> Query
             return Eq("ty", resource_type)
         case Order("_id"):
             return prefix("_id", f"{resource_type}/")
-        case Order("ds", True) if patient := patient_of(resource_type, criteria):
+        case Order("ds") if patient := patient_of(resource_type, criteria):
             return both(Eq("pt", patient), Eq("ty", resource_type))
+        case Order("ds") if resource_type == "Patient":
+            return Eq("ty", resource_type)
         case _:
             return EVERYTHING
 

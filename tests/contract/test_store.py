@@ -21,7 +21,7 @@ from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChan
 from fhir_dmp.store.ledger import PERIOD_PREFIX
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import And, Between, Eq, In, Lasts, Like, Near, Not, Or, Range, matches
-from fhir_dmp.stores.mongo import mongod, transaction
+from fhir_dmp.stores.mongo import mongod, transaction, walk
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
 from fhir_dmp.stores.mongo.mongod import DatabaseError
@@ -303,6 +303,8 @@ def test_a_deletion_is_a_tombstone_that_searches_do_not_find(store):
         (Order("t:Basic.name="),),
         (Order("r:Basic.date", descending=True),),
         (Order("ds", descending=True),),
+        (Order("ds"),),
+        (Order("ds"), Order("co", descending=True)),
     ],
 )
 def test_pages_show_every_row_once_in_their_order(store, order):
@@ -327,8 +329,44 @@ def test_pages_show_every_row_once_in_their_order(store, order):
         names = [next((token for token in row["t"] if "name=" in token), "~") for row in seen]
         assert names == sorted(names)
     if order and order[0].field == "ds":
-        starts = [row.get("ds", -1) for row in seen]
-        assert starts == sorted(starts, reverse=True)
+        last = -1 if order[0].descending else 9
+        starts = [row.get("ds", last) for row in seen]
+        assert starts == sorted(starts, reverse=order[0].descending)
+
+
+_NAMES = st.lists(st.sampled_from(["P.x=a", "P.x=ab", "P.x=b", "P.x=é", "P.x:exact=A", "P.y=a", "P.x^a"]), unique=True)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(_NAMES, max_size=14), limit=st.integers(1, 5), farthest=st.integers(1, 20))
+def test_many_rows_are_walked_in_the_order_in_which_few_are_sorted(store, monkeypatch, rows, limit, farthest):
+    """By several values or none, equal ones and such as begin alike, page by page, however far is gone for one."""
+    current = store.database["current"]
+    current.delete_many({})
+    for number, tokens in enumerate(rows):
+        current.insert_one(
+            {
+                "_id": f"P/{number}",
+                "ty": "P",
+                "v": 1,
+                "lu": f"{number:017x}",
+                "co": f"{number:017x}",
+                "t": ["P", *tokens],
+            }
+        )
+    own = [sorted(token for token in tokens if token.startswith("P.x=")) for tokens in rows]
+    meant = sorted(range(len(rows)), key=lambda number: (not own[number], own[number][:1], number))
+    for many in (1, 1000):
+        monkeypatch.setattr(walk, "MANY", many)
+        monkeypatch.setattr(walk, "FARTHEST", farthest)
+        seen, after = [], None
+        while after is not None or not seen:
+            found = store.search(Eq("t", "P"), Page(limit, (Order("t:P.x="),), after))
+            seen += [int(row.ref.id) for row in found.rows]
+            if not found.more:
+                break
+            after = found.last
+        assert seen == meant
 
 
 FIELDS = st.sampled_from(["a", "b", "ab", "b|c", ""])

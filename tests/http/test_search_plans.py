@@ -18,6 +18,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.search.order import beside, orders
 from fhir_dmp.store.port import Page
 from fhir_dmp.store.query import In, both, matches
+from fhir_dmp.stores.mongo import walk
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_row
 from tests.unit.search.world import extract, query_of, request_of
 
@@ -236,8 +237,9 @@ def test_a_sort_of_few_is_read_in_order_among_many(many, sort):
     assert command["docsExamined"] == 21
 
 
-def test_the_latest_of_a_long_record_are_read_in_order(app):
-    """Whoever asks for the newest results of a patient has not all of them fetched and sorted; results that tell no date come last."""
+@pytest.mark.parametrize("sort", ["-date", "date"])
+def test_the_latest_of_a_long_record_are_read_in_order(app, sort):
+    """Nor the first: whoever asks for results of a patient by date has not all of them fetched and sorted; those that tell no date come last."""
     server = app.extensions["fhir_dmp"]
     dates = [None, *(f"20{number % 25:02}-03-{number % 28 + 1:02}" for number in range(2000))]
     trees = [
@@ -253,7 +255,7 @@ def test_the_latest_of_a_long_record_are_read_in_order(app):
     server.store.database["current"].insert_many(rows)
     query, order = (
         query_of("Observation", "patient=p&status=final"),
-        orders(request_of("Observation", "_sort=-date"), load()),
+        orders(request_of("Observation", f"_sort={sort}"), load()),
     )
     seen, after, costs = [], None, []
     while after is not None or not seen:
@@ -265,6 +267,8 @@ def test_the_latest_of_a_long_record_are_read_in_order(app):
 
     mine = [number for number in range(len(dates)) if number % 2 == 0]
     meant = sorted(mine, key=lambda number: (dates[number] or "", -number), reverse=True)
+    if sort == "date":
+        meant = [*reversed(meant[:-1]), meant[-1]]
     assert seen == [f"Observation/n{number}" for number in meant]
     assert max(costs) <= 2 * 21
 
@@ -316,6 +320,27 @@ def test_a_page_of_a_name_is_read_in_order(namesakes, asked, most):
     assert not command.get("hasSortStage") or asked == "martinon"
 
 
+@pytest.mark.parametrize("named", ["family", "name"])
+def test_a_page_of_many_by_name_is_walked_to(namesakes, monkeypatch, named):
+    """Whoever wants a thousand of a type by name has a page of them fetched, not all; whoever wants few among them has those sorted."""
+    order = orders(request_of("Patient", f"_sort={named}"), load())
+    seen, after, costs = [], None, []
+    while after is not None or not seen:
+        with commands_of(namesakes) as told:
+            found = namesakes.store.search(query_of("Patient", ""), Page(100, order, after))
+        seen += [int(row.ref.id.removeprefix("n")) for row in found.rows]
+        after = found.last if found.more else None
+        costs.append(sum(each["docsExamined"] for each in told if each["op"] == "query"))
+    assert seen == [*range(1, 1000, 2), *range(0, 1000, 2), 1000]
+    assert max(costs[:-1]) <= 202  # the last page has to see that nobody is left who has no name
+
+    monkeypatch.setattr(walk, "FARTHEST", 50)
+    with commands_of(namesakes) as told:
+        found = namesakes.store.search(query_of("Patient", ""), Page(100, order))
+    assert [int(row.ref.id.removeprefix("n")) for row in found.rows] == seen[:100]
+    assert 1001 in [each["docsExamined"] for each in told if each["op"] == "command"]
+
+
 def test_a_step_of_a_chain_is_one_command(namesakes):
     """However many it passes through; and one that is given no room for all of them takes no more than it has."""
     query = query_of("Patient", "family=mart")
@@ -323,6 +348,35 @@ def test_a_step_of_a_chain_is_one_command(namesakes):
         found, some = (namesakes.store.keys(query, None, limit) for limit in (5000, 300))
     assert (len(set(found)), len(set(some))) == (1001, 300)
     assert [each["op"] for each in told] == ["query", "query"]
+
+
+@pytest.mark.parametrize("sort", ["birthdate", "-birthdate"])
+def test_patients_by_birth_are_read_in_order(app, sort):
+    """However many there are, beside others of a type: a page is not all of them fetched and sorted. Who tells no date comes last."""
+    server = app.extensions["fhir_dmp"]
+    births = [None, "1950", *(f"19{number % 90 + 10}-0{number % 9 + 1}-11" for number in range(500)), None]
+    trees = [{"resourceType": "Patient", **({"birthDate": birth} if birth else {})} for birth in births]
+    others = [{"resourceType": "Person", "birthDate": "1960-01-01"}] * 200
+    rows = [
+        row_of(tree["resourceType"], number, to_row(extract()(tree["resourceType"], tree)))
+        for number, tree in enumerate([*trees, *others])
+    ]
+    server.store.database["current"].insert_many(rows)
+    order = orders(request_of("Patient", f"_sort={sort}"), load())
+    query = query_of("Patient", "")
+    seen, after, costs = [], None, []
+    while after is not None or not seen:
+        with commands_of(server) as told:
+            found = server.store.search(both(query, beside("Patient", order, query)), Page(20, order, after))
+        seen += [int(row.ref.id.removeprefix("n")) for row in found.rows]
+        after = found.last if found.more else None
+        costs += [each["docsExamined"] for each in told]
+
+    told_of = [births[number] for number in seen if births[number]]
+    assert sorted(seen) == [*range(len(births))]
+    assert told_of == sorted(told_of, reverse=sort.startswith("-"))
+    assert [births[number] for number in seen[-2:]] == [None, None]
+    assert max(costs) <= 2 * 21
 
 
 def test_listing_all_takes_the_memory_of_one_page(many, with_scopes):

@@ -1,7 +1,8 @@
 """The collections and their indexes, declared once. Rows are written and read through pymongo, with the commit's session.
 
 Each index answers for a kind of question: ``t`` searches in order of creation, ``r`` ranges, ``pt`` a patient's rows by
-main date, ``lu`` histories. A row without ranges or without a patient costs those indexes nothing.
+main date, ``lu`` histories, ``births`` patients by the day of their birth. A row without ranges or without a patient costs those
+indexes nothing, and what is no Patient the last.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Current(Row):
             {"fields": ["pt", "ty", "-ds", "co"], "partialFilterExpression": {"pt": {"$exists": True}}},
             {"fields": ["ty", "lu"]},
             {"fields": ["lu"]},
+            {"fields": ["-ds", "co"], "partialFilterExpression": {"ty": "Patient"}, "name": "births"},
         ],
     }
     id = StringField(primary_key=True)

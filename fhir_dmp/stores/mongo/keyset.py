@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bson.int64 import Int64
+
 from fhir_dmp.store.port import Order
 
 UNIQUE = frozenset({"co", "lu", "_id"})
@@ -20,6 +22,22 @@ Stage = dict[str, Any]
 def plain_sort(order: Sequence[Order]) -> bool:
     """Tell whether an index can give this order as it is."""
     return all(each.field in UNIQUE or (each.field == "ds" and each.descending) for each in order)
+
+
+RISING = (Order("ds"), Order("co", descending=True))
+"""By main date upwards: an index of the opposite order gives it backwards, but for rows without one, which it has on the wrong side."""
+
+_EARLIEST = Int64(-(2**63))
+
+
+def dated(after: Sequence[Any] | None) -> Stage:
+    """Return the filter for rows that have a main date, from that of the keys on."""
+    return {"ds": {"$gte": after[0] if after else _EARLIEST}}
+
+
+def undated(after: Sequence[Any] | None) -> Stage:
+    """Return the filter for rows that have no main date, after the keys of another one of them if they tell none either."""
+    return {"ds": None, **({"co": {"$lt": after[1]}} if after and after[0] is None else {})}
 
 
 def after_filter(order: Sequence[Order], after: Sequence[Any]) -> Stage:

@@ -27,6 +27,7 @@ from fhir_dmp.store.change import Commit, Event, Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import EventPart, Found, HistoryPage, Order, Page, Scope, Tally
 from fhir_dmp.store.query import Query, end_of
+from fhir_dmp.stores.mongo import walk
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.compile import compile_query, to_value
@@ -37,7 +38,7 @@ from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import again_once, answering
 from fhir_dmp.stores.mongo.flights import Flights
 from fhir_dmp.stores.mongo.history import MongoHistory
-from fhir_dmp.stores.mongo.keyset import UNIQUE, after_filter, plain_sort, sort_stages
+from fhir_dmp.stores.mongo.keyset import RISING, UNIQUE, after_filter, dated, plain_sort, sort_stages, undated
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import MongoLog
 from fhir_dmp.stores.mongo.months import Months
@@ -180,7 +181,7 @@ class MongoStore:
             rows = list(
                 self._find(wanted, order, page, fields)
                 if plain_sort(order)
-                else self._aggregate(wanted, order, page, fields)
+                else self._sorted(wanted, order, page, fields)
             )
         shown = rows[: page.limit]
         last = _keys(shown[-1], order) if shown else None
@@ -344,6 +345,28 @@ class MongoStore:
         most = page.limit + 1
         # the batch has room for one more: of sorted rows the database tells that they end only when it is asked for the next
         return self._rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most + 1)
+
+    def _sorted(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Any:
+        """Return rows in an order that no index gives as it is; of many, those of the page alone if they can be walked to."""
+        if order == RISING:
+            return self._rising(wanted, page, fields)
+        start = walk.start_of(order)
+        if start is not None and walk.are_many(self._current, wanted):
+            found = walk.walk(self._current, wanted, start, page.after, page.limit + 1, fields)
+            if found is not None:
+                return found
+        return self._aggregate(wanted, order, page, fields)
+
+    def _rising(self, wanted: _Row, page: Page, fields: _Fields) -> Any:
+        """Return rows by their main date upwards, and behind them those that have none."""
+        found: list[_Row] = []
+        if page.after is None or page.after[0] is not None:
+            found += self._find({"$and": [wanted, dated(page.after)]}, RISING, page, fields)
+        if len(found) <= page.limit:
+            rest = page.limit + 1 - len(found)
+            without = {"$and": [wanted, undated(page.after)]}
+            found += self._rows(self._current, without, fields, sort={"co": -1}, limit=rest, batchSize=rest + 1)
+        return found
 
     def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Any:
         after = None if page.after is None else [to_value(key) for key in page.after]

@@ -160,6 +160,7 @@ def test_sort_keys_follow_the_parameters_and_end_in_what_no_two_rows_share():
     found = orders(request_of("Patient", "_sort=family,-_lastUpdated,birthdate,_id"), load())
     assert found == (Order("t:Patient.family="), Order("lu", descending=True))
     assert orders(request_of("Patient", "_sort=_id,family"), load()) == (Order("_id"),)
+    assert orders(request_of("Patient", "_sort=birthdate"), load()) == (Order("ds"), Order("co", descending=True))
     assert orders(request_of("Encounter", "_sort=-length"), load())[0] == Order("r:Encounter.length", descending=True)
     assert orders(request_of("Patient", "_sort=phonetic"), load())[0] == Order("t:Patient.name=")
     with pytest.raises(NotSupported):
