@@ -46,7 +46,7 @@ class SignInWorld(World):
         """Return the pages of one more worker, as a WSGI application."""
         app = Flask("sign-in-world")
         reception = Reception(f"{public_url}/fhir", self.clock, RandomIds())
-        pages = Pages(Browser(Seal(b"s" * 32, "form"), secure=public_url.startswith("https")))
+        pages = Pages(Browser(Seal(b"s" * 32, "form"), secure=public_url.startswith("https"), told=lambda error: error))
         app.register_blueprint(pages_blueprint())
         door = self.door()
         clients = {

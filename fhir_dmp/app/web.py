@@ -72,7 +72,7 @@ def _stand_in_front(app: Flask, server: Server, endpoint: Endpoint) -> None:
 
 def _mount(app: Flask, server: Server, endpoint: Endpoint) -> None:
     """Give each set of routes its place; the OpenAPI page describes those of machines."""
-    sign_in = _sign_in_pages(server, endpoint.reception)
+    sign_in = _sign_in_pages(server, endpoint)
     authorize = AuthorizePages(server.authorizations, server.allowances, sign_in)
     described = FhirRoutes(FHIR_PATH, server.env.definitions.search_params, OPERATIONS)
     api = Api(app, spec_kwargs={"extra_plugins": [described]})
@@ -117,9 +117,9 @@ class _App(Flask):
         _log.error("fault", exc_info=exc_info, method=request.method)
 
 
-def _sign_in_pages(server: Server, reception: Reception) -> SignInPages:
-    pages = Pages(Browser(server.forms, secure=server.settings.public_url.startswith("https://")))
-    return SignInPages(server.federation.sign_in, server.federation, pages, reception)
+def _sign_in_pages(server: Server, endpoint: Endpoint) -> SignInPages:
+    pages = Pages(Browser(server.forms, server.settings.public_url.startswith("https://"), endpoint.told))
+    return SignInPages(server.federation.sign_in, server.federation, pages, endpoint.reception)
 
 
 def _endpoint(server: Server) -> Endpoint:

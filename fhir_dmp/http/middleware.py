@@ -23,6 +23,7 @@ Environ = dict[str, Any]
 LOST = "fhir_dmp.lost"
 """Where the environment says that a header was sent which could not be read: it is not passed over in silence."""
 
+_OWN_ID = "fhir_dmp.request_id"
 _WEIGHT = re.compile(r"[01](\.\d{0,3})?\Z")
 Language = Literal["fr", "en"]
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
@@ -53,8 +54,12 @@ class Reception(Struct, frozen=True):
         )
 
     def _request_id(self, environ: Environ) -> str:
-        sent = environ.get("HTTP_X_REQUEST_ID", "")
-        return sent if _REQUEST_ID.match(sent) else self.ids.new()
+        """Return the id that the caller gave the request, or one of ours: the same, however often it is asked for."""
+        known: str | None = environ.get(_OWN_ID)
+        if known is None:
+            sent = environ.get("HTTP_X_REQUEST_ID", "")
+            known = environ[_OWN_ID] = sent if _REQUEST_ID.match(sent) else self.ids.new()
+        return known
 
     def _address(self, environ: Environ) -> str:
         peer: str = environ.get("REMOTE_ADDR") or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fhir_dmp.errors import Unavailable
+from fhir_dmp.http.oauth.sign_in import SignInPages
 from tests.http.test_interactions import PATIENT
 
 
@@ -144,3 +145,34 @@ def test_what_the_log_is_asked_for_may_have_its_type_in_the_name_of_the_paramete
     for asked in (f"patient:Patient={made}", f"entity:Patient=nobody,{made}"):
         assert auditor.get(f"/AuditEvent?date=ge2000&{asked}").json["total"] == 1
     assert auditor.get(f"/AuditEvent?date=ge2000&patient:Group={made}").status_code == 400
+
+
+def test_what_no_page_takes_leaves_the_event_of_its_refusal(anonymous, auditor):
+    """A form that this browser was not given, a method that no endpoint of OAuth has: nothing was tried, and the log tells who sent it."""
+    for path in ("/oauth/sign-in", "/oauth/sign-out", "/oauth/authorize/decision", "/oauth/apps"):
+        assert anonymous.post(path, data={"login": "zoe"}).status_code == 400
+    assert anonymous.open("/oauth/token", method="OPTIONS").status_code == 405
+    forms = [each["resource"] for each in auditor.get("/AuditEvent?date=ge2000&subtype=post").json["entry"]]
+    refused = auditor.get("/AuditEvent?date=ge2000&subtype=ITI-71&outcome=8").json["entry"]
+
+    assert [event["outcome"] for event in forms] == ["4"] * 4
+    assert {event["agent"][0]["who"]["identifier"]["value"] for event in forms} == {"anonymous"}
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("path", ["/oauth/sign-in", "/oauth/apps"])
+def test_a_fault_of_a_page_has_its_event_under_the_number_that_people_are_told(anonymous, auditor, monkeypatch, path):
+    """By which its operator finds it in both logs; what it was stands in neither answer nor event."""
+
+    def fail(*_, **__):
+        raise RuntimeError("Durand")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SignInPages, "_form" if path == "/oauth/sign-in" else "signed_in", fail)
+        answer = anonymous.get(path)
+    [event] = [each["resource"] for each in auditor.get("/AuditEvent?date=ge2000&subtype=get").json["entry"]]
+
+    assert answer.status_code == 500
+    assert event["outcome"] == "8"
+    assert event["entity"][-1]["what"]["identifier"]["value"] in answer.text
+    assert "Durand" not in f"{answer.text}{event}"

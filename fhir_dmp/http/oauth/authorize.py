@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
-from fhir_dmp.errors import FhirError, Unavailable
+from fhir_dmp.errors import FhirError, Unavailable, failed
 from fhir_dmp.http.oauth.sign_in import SignInPages
 from fhir_dmp.http.pages.routes import form_blueprint
 from fhir_dmp.service.allowances import Allowances
@@ -104,6 +104,7 @@ class AuthorizePages:
         """Show a number by which the operator finds what we did not foresee."""
         request_id = self._reception.stranger(request.environ).request_id
         _log.exception("fault", request_id=request_id, act="authorize")
+        self._pages.browser.told(failed(request_id))
         return self._message(500, self._pages.words()["fault"], request_id)
 
     def _show(self, answer: Answer, choice: Choice | None = None) -> Response:

@@ -19,7 +19,7 @@ from fhir_dmp.service.tokens import TokenAnswer, TokenRequest, Tokens
 MOST_BYTES = 64 * 1024
 LONGEST_HEADER = 20 * 1024
 PUBLISHED_SECONDS = 60
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """All methods reach the door, so that each refusal leaves its event."""
 
 

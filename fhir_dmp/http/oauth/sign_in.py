@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
-from fhir_dmp.errors import FhirError, Refused, TooMany, Unauthenticated, Unavailable
+from fhir_dmp.errors import FhirError, Refused, TooMany, Unauthenticated, Unavailable, failed
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.pages.browser import DEVICE, FLOW, SESSION
 from fhir_dmp.http.pages.render import Pages
@@ -171,6 +171,7 @@ class SignInPages:
         """Show a number by which the operator finds what we did not foresee."""
         request_id = self.reception.stranger(request.environ).request_id
         _log.exception("fault", request_id=request_id, act="sign-in")
+        self.pages.browser.told(failed(request_id))
         return self._message(500, "fault_title", self.pages.words()["fault"], detail=request_id)
 
     def _message(self, status: int, heading: str, text: str, *, after: str | None = None, **values: Any) -> Response:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 
 from flask import Response, g, request
 from msgspec import Struct
 
-from fhir_dmp.errors import Invalid
+from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.seal import BrokenSealError, Seal
 
 SESSION, DEVICE, BROWSER, LANGUAGE, FLOW = "session", "device", "browser", "lang", "flow"
@@ -27,11 +28,13 @@ _BROWSER_LENGTH = 43
 class Browser(Struct, frozen=True):
     """Reads and sets the cookies of the request's browser.
 
-    ``secure`` is whether clients reach us by https: then cookies are bound to this host alone (``__Host-``).
+    ``secure`` is whether clients reach us by https: then cookies are bound to this host alone (``__Host-``). ``told`` makes the event of
+    what no door was asked durable, and returns what to answer.
     """
 
     seal: Seal
     secure: bool
+    told: Callable[[FhirError], FhirError]
 
     def held(self, what: str) -> str | None:
         """Return what the browser holds under one of the names above."""
@@ -73,7 +76,7 @@ class Browser(Struct, frozen=True):
         except BrokenSealError:
             opened = b""
         if not hmac.compare_digest(opened, _digest(self.mark())):
-            raise Invalid("This form was not given to this browser, or its cookies are off: begin again.")
+            raise self.told(Invalid("This form was not given to this browser, or its cookies are off: begin again."))
 
     def _name(self, what: str) -> str:
         return f"__Host-dmp-{what}" if self.secure else f"dmp-{what}"
