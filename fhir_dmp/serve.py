@@ -17,6 +17,7 @@ from granian.log import LogLevels
 
 from fhir_dmp.metrics import FOLDER
 from fhir_dmp.settings import Settings
+from fhir_dmp.stopping import WORKER_SECONDS
 
 ORPHAN_SECONDS = 1.0
 CONNECTIONS = 2048
@@ -37,9 +38,6 @@ HEAD_BYTES = 64 * 1024
 ARENAS = "2"
 """Pools that the C library keeps a worker's memory in: its own default, eight for each core, holds on to 8 % more after a load (148 MB to
 137, measured). What fewer cost in speed could not be told from the noise of the machine: one thread at a time runs Python."""
-
-STOP_SECONDS = 7
-"""How long workers have to end what they began: containers are given ten until they are killed."""
 
 
 class PortError(Exception):
@@ -107,7 +105,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         backlog=2048,
         backpressure=max(files - FILES, FILES // 4),
         respawn_failed_workers=True,
-        workers_kill_timeout=STOP_SECONDS,
+        workers_kill_timeout=WORKER_SECONDS,
         log_level=LogLevels.error,
     ).serve()
 

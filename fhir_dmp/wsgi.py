@@ -24,8 +24,9 @@ from fhir_dmp.errors import Unavailable
 from fhir_dmp.http.rsgi import Front
 from fhir_dmp.service import emergency_ends
 from fhir_dmp.service.refusals import LOOK_SECONDS
-from fhir_dmp.service.repeated import Repeated
+from fhir_dmp.service.repeated import Repeated, repeating
 from fhir_dmp.settings import Settings
+from fhir_dmp.stopping import ANSWER_SECONDS, LINGER_SECONDS, in_time
 
 T = TypeVar("T")
 
@@ -41,9 +42,6 @@ PATIENCE_SECONDS = 60.0
 
 PAUSE_SECONDS = 0.2
 
-LINGER_SECONDS = 3.0
-"""How long a worker that stops leaves its connections to take their answers."""
-
 
 def create() -> Flask:
     """Return the application of this worker process."""
@@ -52,11 +50,12 @@ def create() -> Flask:
 
 def create_front() -> Worker:
     """Return the RSGI application of this worker process: the same, with its plain calls on the event loop."""
-    app, ends = _create()
-    return Worker(app.extensions["fhir_dmp.front"], ends.close)
+    app, close = _create()
+    return Worker(app.extensions["fhir_dmp.front"], close)
 
 
-def _create() -> tuple[Flask, ExitStack]:
+def _create() -> tuple[Flask, Callable[[], None]]:
+    """Return the application, and what lets go of all that it stands on."""
     threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = Settings.from_env()
@@ -65,17 +64,17 @@ def _create() -> tuple[Flask, ExitStack]:
     ends = ExitStack()
     ends.callback(server.close)
     _patiently(lambda: ends.enter_context(sealing(settings, server.store.recent)))
-    for each in (
+    telling = repeating(
         Repeated("refusals", server.refusals.tell, LOOK_SECONDS),
         Repeated("emergencies", server.emergencies.tell, emergency_ends.LOOK_SECONDS),
-    ):
-        each.start()
-        ends.callback(each.stop)
-    atexit.register(ends.close)
+    )
+    ends.enter_context(telling)
+    close = in_time(ends.close)
+    atexit.register(close)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
-    return app, ends
+    return app, close
 
 
 class Worker:
@@ -97,12 +96,12 @@ class Worker:
 
     def _stop(self, loop: AbstractEventLoop) -> None:
         self._front.wait_no_longer()
-        loop.call_later(LINGER_SECONDS, self._end, loop)
+        loop.call_later(LINGER_SECONDS, self._end, loop, loop.time() + LINGER_SECONDS + ANSWER_SECONDS)
 
-    def _end(self, loop: AbstractEventLoop) -> None:
+    def _end(self, loop: AbstractEventLoop, latest: float) -> None:
         """End the process once nothing is under way: what is still open are halves of requests, and readers that are too slow."""
-        if self._front.under_way:
-            loop.call_later(PAUSE_SECONDS, self._end, loop)
+        if self._front.under_way and loop.time() < latest:
+            loop.call_later(PAUSE_SECONDS, self._end, loop, latest)
             return
         self._close()
         os._exit(0)

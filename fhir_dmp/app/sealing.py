@@ -20,7 +20,7 @@ from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.log_keeping import Keeper
-from fhir_dmp.service.repeated import Repeated
+from fhir_dmp.service.repeated import Repeated, repeating
 from fhir_dmp.service.sealer import HANDING_SECONDS, SECONDS, Handing, Sealer, SealError, Witnessing
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import Recent
@@ -77,13 +77,10 @@ def sealing(settings: Settings, recent: Recent) -> Iterator[None]:
     if outside:
         foreseen = (WitnessError, Unavailable)
         threads.append(Repeated("witnesses", witnessing.tick, settings.audit_witness_seconds, foreseen))
-    for thread in threads:
-        thread.start()
     try:
-        yield
+        with repeating(*threads):
+            yield
     finally:
-        for thread in threads:
-            thread.stop()
         parts.close()
 
 

@@ -21,6 +21,7 @@ from werkzeug.exceptions import ClientDisconnected
 from fhir_dmp.errors import TooMany
 from fhir_dmp.fibres import Fibre, Threads, on_loop
 from fhir_dmp.http.middleware import LOST, Environ
+from fhir_dmp.stopping import GRACE_SECONDS
 
 T = TypeVar("T")
 Headers = list[tuple[str, str]]
@@ -31,9 +32,6 @@ READ_AHEAD = 131_072
 
 PATIENCE_SECONDS = 20.0
 """How long the sender of such a body may take; what has not come by then counts as cut."""
-
-GRACE_SECONDS = 1.5
-"""How long that is once the server stops: what was sent whole is on the way, and must not be answered as if its sender were wrong."""
 
 SLOWEST = 4096
 """Bytes each second that the sender of a longer one sends after that time: who reads it is wanted by others."""

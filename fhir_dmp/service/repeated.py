@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
 from fhir_dmp.errors import FhirError
-
-STOP_SECONDS = 6.0
-"""How long what is under way is waited for at the end."""
+from fhir_dmp.stopping import THREADS_SECONDS
 
 _log = structlog.get_logger(__name__)
 
@@ -41,9 +41,12 @@ class Repeated:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no more, and wait a while for what is under way."""
+        """Begin no more; what is under way goes on."""
         self._stopping.set()
-        self._thread.join(STOP_SECONDS)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long for what is under way, at most."""
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
@@ -65,3 +68,18 @@ class Repeated:
         if wrong != self._told:
             _log.error("not-done", what=self._name, reason=wrong)
         return wrong
+
+
+@contextmanager
+def repeating(*acts: Repeated) -> Iterator[None]:
+    """Do these meanwhile; at the end none begins any more, and what is under way of them is waited for a while, all together."""
+    for each in acts:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in acts:
+            each.stop()
+        ends = time.monotonic() + THREADS_SECONDS
+        for each in acts:
+            each.wait(max(ends - time.monotonic(), 0))

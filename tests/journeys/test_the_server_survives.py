@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,11 @@ import time
 
 import requests
 
+from fhir_dmp.stores.mongo.embedded import Embedded
 from tests.journeys.conftest import COMMAND, database_process, start, stop, wait_until_ready
+
+CONTAINER_SECONDS = 10
+"""After so long a container is killed that was told to stop."""
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
 
@@ -83,6 +88,47 @@ def test_a_killed_server_leaves_a_database_that_the_next_one_takes_over(tmp_path
         assert read.json() == made
     finally:
         stop(second)
+
+
+def test_a_server_stops_in_time_while_its_database_is_away(tmp_path, monkeypatch):
+    """A mongod that takes connections and answers none: calls end, and so do the workers, by themselves, before containers are killed."""
+    database = Embedded.ensure(tmp_path / "elsewhere")
+    monkeypatch.setenv("DMP_MONGODB_URI", database.uri)
+    monkeypatch.setenv("DMP_ALTERABLE_LOG", "true")
+    monkeypatch.setenv("DMP_ANONYMOUS_PER_MINUTE", "1")
+    (tmp_path / "server").mkdir()
+    server = start(tmp_path / "server")
+    away = json.loads((tmp_path / "elsewhere" / "mongodb" / "mongod.json").read_text())["pid"]
+    statuses = []
+
+    def ask():
+        statuses.append(requests.get(f"{server.fhir}/Patient", timeout=30).status_code)
+
+    try:
+        for _ in range(30):
+            ask()
+        assert statuses.count(429) > 20
+        os.kill(away, signal.SIGSTOP)
+        askers = [threading.Thread(target=ask) for _ in range(8)]
+        for each in askers:
+            each.start()
+        began = time.monotonic()
+        stop(server)
+        took = time.monotonic() - began
+        for each in askers:
+            each.join()
+    finally:
+        os.kill(away, signal.SIGCONT)
+        server.process.kill()
+        database.stop()
+
+    assert took < CONTAINER_SECONDS
+    told = [
+        json.loads(line)["event"]
+        for line in (tmp_path / "server" / "server.log").read_text().splitlines()
+        if line[0] == "{"
+    ]
+    assert {"not-closed", "refusals-untold"}.intersection(told), "what could not be written down any more is said"
 
 
 def test_two_servers_on_one_folder_is_a_clear_error(server):
