@@ -9,20 +9,16 @@ this 1 (measured).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from itertools import zip_longest
 from typing import Any
 
 from msgspec import Struct, field
 
-from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.dates import interval
 from fhir_dmp.fhir.fhirpath import Node, parse
-
-Items = list[Any]
+from fhir_dmp.validation.fhirpath_functions import FUNCTIONS
+from fhir_dmp.validation.fhirpath_operators import OPERATORS, Items, by_key
 
 
 class Scene(Struct):
@@ -229,14 +225,14 @@ def _made(node: Node) -> Values:  # noqa: C901, PLR0911, PLR0912 - one line for 
         case ("binary", ("and" | "or" | "xor" | "implies"), _, _) | ("call", _, ("not" | "exists" | "empty"), ()):
             truth = _truth(node)
             return lambda items, scene: [] if (found := truth(items, scene)) is None else [found]
-        case ("binary", operator, left, right) if operator in _OPERATORS:
-            return _operated(_OPERATORS[operator], _values(left), _values(right))
+        case ("binary", operator, left, right) if operator in OPERATORS:
+            return _operated(OPERATORS[operator], _values(left), _values(right))
         case ("call", of, ("is" | "ofType" | "as") as name, (("child", ("this",), kind),)):
-            return _operated(_OPERATORS["is" if name == "is" else "as"], _values(of), lambda *_: [kind])
+            return _operated(OPERATORS["is" if name == "is" else "as"], _values(of), lambda *_: [kind])
         case ("call", of, "intersect", (other,)):
             return _intersected(_values(of), other)
-        case ("call", of, name, arguments) if name in _FUNCTIONS:
-            return _called(_FUNCTIONS[name], _values(of), [_values(each) for each in arguments])
+        case ("call", of, name, arguments) if name in FUNCTIONS:
+            return _called(FUNCTIONS[name], _values(of), [_values(each) for each in arguments])
         case ("call", of, name, (criteria,)) if name in _ITERATORS:
             return _iterated(_ITERATORS[name], _values(of), criteria)
         case ("call", of, "iif", (asked, then, *otherwise)):
@@ -270,10 +266,10 @@ def _intersected(of: Values, other: Node) -> Values:
     def intersect(items: Items, scene: Scene) -> Items:
         keys = scene.keys.get(kept) if kept else None
         if keys is None:
-            keys = _by_key(others(items, scene)).keys()
+            keys = by_key(others(items, scene)).keys()
             if kept:
                 scene.keys[kept] = keys
-        return [item for key, item in _by_key(of(items, scene)).items() if key in keys]
+        return [item for key, item in by_key(of(items, scene)).items() if key in keys]
 
     return intersect
 
@@ -305,172 +301,3 @@ _ITERATORS: dict[str, Callable[[Items, Values, Truth, Scene], Items]] = {
     "select": _select,
     "where": _where,
 }
-
-
-def _equals(left: Items, right: Items) -> Items:
-    if not left or not right:
-        return []
-    return [len(left) == len(right) and all(map(_same, left, right))]
-
-
-def _same(left: Any, right: Any) -> bool:
-    first, second = _number(left), _number(right)
-    if first is not None and second is not None:
-        return first == second
-    return type(left) is type(right) and bool(left == right)
-
-
-def _number(value: Any) -> Decimal | None:
-    return value if isinstance(value, Decimal) else codec.decimal(value)
-
-
-def _differs(left: Items, right: Items) -> Items:
-    return [not found for found in _equals(left, right)]
-
-
-def _compared(holds: Callable[[Any, Any], bool]) -> Callable[[Items, Items], Items]:
-    """Return the comparison of single values; what cannot be compared is not held against anybody."""
-
-    def compare(left: Items, right: Items) -> Items:
-        if len(left) != 1 or len(right) != 1:
-            return []
-        first, second = _ends(left[0]), _ends(right[0])
-        if first is None or second is None or first[2] != second[2]:
-            return [True]
-        return [holds(first, second)]
-
-    return compare
-
-
-_End = tuple[Any, Any, Any]
-
-
-def _ends(value: Any) -> _End | None:
-    """Return the least and the greatest that a value may be, and what it is comparable with: a date of some precision is a span."""
-    number = _number(value)
-    if number is not None:
-        return number, number, "number"
-    if isinstance(value, dict):
-        number = codec.decimal(value.get("value"))
-        unit = tuple(value.get(each) for each in ("system", "code", "unit"))
-        return None if number is None or "comparator" in value else (number, number, unit)
-    try:
-        low, high = interval(value) if isinstance(value, str) else (0, 0)
-    except ValueError:
-        return None
-    return (low, high - 1, "date") if high else None
-
-
-def _concatenated(left: Items, right: Items) -> Items:
-    return ["".join(str(each) for items in (left, right) for each in items)]
-
-
-def _added(left: Items, right: Items) -> Items:
-    first, second = (_number(items[0]) if items else None for items in (left, right))
-    return [] if first is None or second is None else [first + second]
-
-
-def _union(left: Items, right: Items) -> Items:
-    return list(_by_key([*left, *right]).values())
-
-
-def _by_key(items: Iterable[Any]) -> dict[bytes, Any]:
-    """Return the items, each once, by what tells them apart."""
-    return {codec.dumps(str(item) if isinstance(item, Decimal) else item): item for item in items}
-
-
-def _is_in(left: Items, right: Items) -> Items:
-    return [any(_same(left[0], each) for each in right)] if left else []
-
-
-def _is(left: Items, right: Items) -> Items:
-    return [len(left) == 1 and _is_of(left[0], right[0])]
-
-
-def _is_of(value: Any, name: str) -> bool:
-    """Tell whether a value is of a type that an invariant asks for: a resource, a boolean, a decimal."""
-    if isinstance(value, dict):
-        return value.get("resourceType") == name
-    return type(value) is bool if name == "Boolean" else name == "decimal" and _number(value) is not None
-
-
-def _of_type(items: Items, named: Items) -> Items:
-    return [item for item in items if _is_of(item, named[0])]
-
-
-_OPERATORS: dict[str, Callable[[Items, Items], Items]] = {
-    "=": _equals,
-    "!=": _differs,
-    "<": _compared(lambda left, right: left[0] < right[1]),
-    ">": _compared(lambda left, right: left[1] > right[0]),
-    "<=": _compared(lambda left, right: left[0] <= right[1]),
-    ">=": _compared(lambda left, right: left[1] >= right[0]),
-    "&": _concatenated,
-    "+": _added,
-    "|": _union,
-    "in": _is_in,
-    "contains": lambda left, right: _is_in(right, left),
-    "is": _is,
-    "as": _of_type,
-}
-
-
-def _text(items: Items) -> str | None:
-    return items[0] if len(items) == 1 and isinstance(items[0], str) else None
-
-
-def _of_text(function: Callable[..., Any]) -> Callable[..., Items]:
-    """Return what asks a text, with texts for its arguments; what is no text has no parts."""
-
-    def ask(items: Items, *arguments: Items) -> Items:
-        texts = [_text(each) for each in (items, *arguments)]
-        return [None not in texts and function(*texts)]
-
-    return ask
-
-
-def _descendants(items: Items) -> Items:
-    found: Items = []
-    left = list(items)
-    while left:
-        item = left.pop()
-        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        for each in inner:
-            left.append(each)
-            if not isinstance(each, list):
-                found.append(each)
-    return found
-
-
-def _is_distinct(items: Items) -> Items:
-    return [len(_by_key(items)) == len(items)]
-
-
-def _to_integer(items: Items) -> Items:
-    text = _text(items)
-    return [Decimal(text)] if text is not None and re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) else []
-
-
-def _to_string(items: Items) -> Items:
-    value = items[0] if len(items) == 1 else None
-    return [] if value is None else [value.text if isinstance(value, codec.Number) else str(value)]
-
-
-_FUNCTIONS: dict[str, Callable[..., Items]] = {
-    "children": lambda items: [each for item in items if isinstance(item, dict) for each in item.values()],
-    "combine": lambda items, other: [*items, *other],
-    "contains": _of_text(lambda text, part: part in text),
-    "count": lambda items: [Decimal(len(items))],
-    "descendants": _descendants,
-    "first": lambda items: items[:1],
-    "hasValue": lambda items: [len(items) == 1 and not isinstance(items[0], dict)],
-    "isDistinct": _is_distinct,
-    "matches": _of_text(lambda text, pattern: re.search(pattern, text) is not None),
-    "replaceMatches": _of_text(lambda text, pattern, by: re.sub(pattern, by, text)),
-    "startsWith": _of_text(lambda text, part: text.startswith(part)),
-    "tail": lambda items: items[1:],
-    "toInteger": _to_integer,
-    "toString": _to_string,
-    "trace": lambda items, *_: items,
-}
-"""What works on a whole collection; the arguments are collections as well."""
