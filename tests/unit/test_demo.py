@@ -12,8 +12,9 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from fhir_dmp.definitions.loader import load
-from fhir_dmp.demo.generate import TODAY, directory, patients
+from fhir_dmp.demo.generate import PRACTITIONERS, directory, patients
 from fhir_dmp.demo.identity import INS_TEST, RPPS
+from fhir_dmp.demo.record import TODAY
 from fhir_dmp.fhir import codec
 from fhir_dmp.validation.structure import build_validator
 
@@ -34,10 +35,15 @@ def _records(seed):
 
 
 def _each(seed, resource_type):
-    for record in _records(seed):
-        (_, person), *_ = record["Patient"]
-        for _, resource in record[resource_type]:
-            yield date.fromisoformat(person["birthDate"]), resource
+    """Return what the records hold of a type, each with the patient's day of birth; of none there is nothing."""
+    found = [
+        (date.fromisoformat(person["birthDate"]), resource)
+        for record in _records(seed)
+        for _, person in record["Patient"]
+        for _, resource in record[resource_type]
+    ]
+    assert found, resource_type
+    return found
 
 
 def _key(number):
@@ -79,14 +85,15 @@ def test_the_ins_says_who_it_is_of_and_its_key_is_right(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_identifies_people_belongs_to_nobody(seed):
     """RPPS of test cards with Luhn's digit, telephone numbers kept for fiction."""
-    for entry in directory(seed)["entry"]:
-        for identifier in entry["resource"].get("identifier", ()):
-            if identifier["system"] == RPPS:
-                digits = [int(digit) for digit in reversed(identifier["value"])]
-                doubled = [sum(divmod(digit * 2, 10)) if place % 2 else digit for place, digit in enumerate(digits)]
-                assert len(digits) == 11
-                assert sum(doubled) % 10 == 0
-                assert identifier["value"].startswith("997")
+    identifiers = [each for entry in directory(seed)["entry"] for each in entry["resource"].get("identifier", ())]
+    numbers = [each["value"] for each in identifiers if each["system"] == RPPS]
+    assert len(numbers) == PRACTITIONERS
+    for number in numbers:
+        digits = [int(digit) for digit in reversed(number)]
+        doubled = [sum(divmod(digit * 2, 10)) if place % 2 else digit for place, digit in enumerate(digits)]
+        assert len(digits) == 11
+        assert sum(doubled) % 10 == 0
+        assert number.startswith("997")
     for _, person in _each(seed, "Patient"):
         assert re.fullmatch(r"063998\d{4}", person["telecom"][0]["value"])
 
