@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.http.test_transaction import SYSTEM, done, entry, made_id, observation, patient, send
+from tests.bundles import SYSTEM, done, entry, made_id, observation, patient, send
 
 BASE = "http://127.0.0.1:8000/fhir"
 
