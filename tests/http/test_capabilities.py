@@ -68,6 +68,7 @@ def test_every_include_that_is_told_is_followed(statement, ehr):
     """In both directions."""
     told = of_type(statement, "Patient")
     for name, values in (("_include", told["searchInclude"]), ("_revinclude", told["searchRevInclude"][:40])):
+        assert values, name
         for value in values:
             answer = ehr.get("/Patient", query_string={name: value}, headers={"Prefer": "handling=strict"})
             assert answer.status_code == 200, (value, answer.data)

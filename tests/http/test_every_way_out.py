@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from fhir_dmp.errors import Unrecorded
+from fhir_dmp.errors import TooMany, Unrecorded
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.flights import Flights
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -170,7 +170,7 @@ def test_a_full_queue_turns_away_and_keeps_nothing():
     while sum(len(flight.members) for flight in flights._waiting) < 2:
         waiting.wait(0.01)
 
-    with pytest.raises(Exception, match="busy") as refused:
+    with pytest.raises(TooMany, match="busy") as refused:
         flights.join(made[3])
     assert refused.value.status == 429
     assert dict(refused.value.headers)["Retry-After"] == "1"

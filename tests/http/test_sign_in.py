@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from fhir_dmp.errors import Unavailable
+from fhir_dmp.errors import Unauthenticated, Unavailable
 from fhir_dmp.http.pages.render import LANGUAGES, texts
 from fhir_dmp.oauth.people import PROFESSIONS
 from fhir_dmp.service.sign_in import ACCOUNT_WAITS, SECOND, Attempt, SignInRules
@@ -107,7 +107,7 @@ def test_the_same_work_is_done_for_unknown_logins(world):
     work = []
     for login in ("zoe.petit", "nobody"):
         hashed.clear(), looked.clear()
-        with pytest.raises(Exception, match="not right"):
+        with pytest.raises(Unauthenticated, match="not right"):
             door.by_password(_attempt(login), context())
         work.append((len(hashed), list(looked)))
 

@@ -72,7 +72,10 @@ def all_rows():
 @pytest.mark.parametrize("caller", CALLERS)
 def test_a_success_claims_its_profile_and_meets_it(name, caller):
     """Whoever acts: by the facts that are written down here, which say what the profiles say."""
-    for event in events(row(SUCCESSES[name], CALLERS[caller])):
+    told = events(row(SUCCESSES[name], CALLERS[caller]))
+
+    assert told
+    for event in told:
         assert profiles(event), event["subtype"]
         assert claimed(event, FACTS) == []
 
@@ -87,7 +90,10 @@ def test_an_act_without_a_profile_claims_none(name):
 @pytest.mark.parametrize("caller", CALLERS)
 def test_a_failure_follows_the_pattern_and_claims_nothing_but_the_decision(name, caller):
     """Its outcome is not 0, and IHE's profiles are for success; a Consent's decision has one of its own."""
-    for event in events(row(FAILURES[name], CALLERS[caller])):
+    told = events(row(FAILURES[name], CALLERS[caller]))
+
+    assert told
+    for event in told:
         assert event["outcome"] in ("4", "8")
         assert profiles(event) in ([], ["IHE.BasicAudit.AuthZconsent"])
         assert claimed(event, FACTS) == []
