@@ -286,10 +286,9 @@ def _indexed_anew(change: Change, before: Stored) -> Change | None:
     """Return what keeps the version that is there and finds it by what rows are found by now; None if it is found by that already.
 
     A row that was indexed in an older form, or before a search parameter was added, is sent as it is; so is what others wrote of the directory
-    and its keeper says too. Whose record a Provenance is in is
-    told by its targets, and not known yet.
+    and its keeper says too. Whose record a Provenance is in, and from whom it is hidden, is told by its targets, and not known yet.
     """
-    told = ("t", "r", "w", "ds", "sec") if change.ref.type == "Provenance" else ("t", "r", "w", "ds", "sec", "pt", "ca")
+    told = ("t", "r", "w", "ds") if change.ref.type == "Provenance" else ("t", "r", "w", "ds", "sec", "pt", "ca")
     stamps = {name: True for name in ("new", "kept") if before.index.get(name)}
     index = {**change.index, **stamps}
     if all((index.get(name) or None) == (before.index.get(name) or None) for name in (*told, "kept")):

@@ -250,7 +250,10 @@ def _rendered(parts: Iterable[EventPart], context: Context, grant: Grant, env: E
 
 
 def _view(names: Iterable[str], context: Context, grant: Grant, env: Env) -> View:
-    """Return what a caller sees: a person the items they may read now, an auditor ids of all and clinical values of none."""
+    """Return what a caller sees: a person the items they may read now, an auditor ids of all and clinical values of none.
+
+    What others asked for and is not here is not told, as what is hidden is not: whoever asks for an id would have them tell which it is.
+    """
     person = context.subject.person if context.subject else None
     if person is None:
         return View(context.language, sealed=False)
@@ -261,7 +264,7 @@ def _view(names: Iterable[str], context: Context, grant: Grant, env: Env) -> Vie
     def sees(name: str) -> bool:
         ref = _ref(name)
         row = rows.get(ref) if ref else None
-        return row is None or grant.decide("read", row.index).permit
+        return row is not None and grant.decide("read", row.index).permit
 
     return View(context.language, sees, values=False, sealed=False)
 

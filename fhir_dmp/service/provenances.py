@@ -1,7 +1,8 @@
 """A Provenance belongs to the record of what it is about, and is seen by who sees all of that. https://hl7.org/fhir/R4/provenance.html.
 
 It has no labels of its own: an item that is masked, hidden or withheld by a Consent would be told by the Provenance of it. So its
-targets are judged when somebody asks, by the rules as they are then.
+targets are judged when somebody asks, by the rules as they are then. What is hidden from representatives when a Provenance is told of it hides
+that for good: the traces of it would say who had to do with it, and when.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Action, Decision
 from fhir_dmp.call import Call, Entity, Env, Plan
+from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.write import entity
 from fhir_dmp.service.named import asked_of
@@ -86,6 +88,8 @@ def _placed(change: Change, known: Mapping[Ref, Row]) -> Change:
     )
     category = next((row["ca"] for row in about if "ca" in row), None)
     index = {**change.index, **({"pt": list(patients)} if patients else {}), **({"ca": category} if category else {})}
+    if any(HIDDEN_FROM_REPRESENTATIVES in (row.get("sec") or ()) for row in about):
+        index["sec"] = list(dict.fromkeys((*(index.get("sec") or ()), HIDDEN_FROM_REPRESENTATIVES)))
     return replace(change, index=index)
 
 

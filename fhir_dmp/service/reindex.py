@@ -184,8 +184,10 @@ class Reindexer(Struct, frozen=True):
 
 
 def _stamped(row: Stored) -> Index:
-    """Return what the row's writer knew beside its body: that a patient wrote it; of a Provenance, whose targets' record and category it has."""
-    names = ("pt", "ca") if row.ref.type == PROVENANCE else ("ca",) if row.index.get("ca") == PATIENTS_OWN else ()
+    """Return what the row's writer knew beside its body: that a patient wrote it; of a Provenance what it has of its targets."""
+    names = (
+        ("pt", "ca", "sec") if row.ref.type == PROVENANCE else ("ca",) if row.index.get("ca") == PATIENTS_OWN else ()
+    )
     return {name: row.index[name] for name in names if name in row.index}
 
 

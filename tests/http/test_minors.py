@@ -132,6 +132,31 @@ def test_the_trace_of_what_is_hidden_from_parents_is_hidden_from_them(world, min
     assert "ehr-one" not in shown["father"]
 
 
+def test_a_provenance_of_what_is_hidden_from_parents_tells_them_nothing(world, minor, father):
+    """Neither it nor its traces, of its writing and of its reading, nor by reindexing and saying it again."""
+    made = world.ehr.made(document(world.patient, "INVISIBLE_REPRESENTANTS_LEGAUX"))
+    before = father.search("AuditEvent", "_summary=count").body["total"]
+    about = {
+        "resourceType": "Provenance",
+        "target": [{"reference": f"DocumentReference/{made['id']}"}],
+        "recorded": "2026-11-23T10:00:00Z",
+        "agent": [{"who": {"reference": "Practitioner/p1"}}],
+    }
+    provenance = world.ehr.made(about)
+    ref = f"Provenance/{provenance['id']}"
+
+    assert world.ehr.update(changed(provenance)).body["meta"]["versionId"] == "1"
+    assert world.ehr.update(changed(provenance, recorded="2026-11-23T11:00:00Z")).status == 200
+    assert minor.read(ref).status == 200
+    assert world.ehr.read(ref).status == 200
+    assert world.ehr.vread(ref, 1).status == 200
+    assert world.ehr.search("Provenance").ids == {provenance["id"]}
+
+    told = father.search("AuditEvent", "_summary=count").body["total"]
+    assert told == before + 1  # his own look at the traces
+    assert [father.read(ref).status, father.vread(ref, 1).status] == [404, 404]
+
+
 @pytest.mark.rule("L14", "L13")
 def test_a_notice_of_what_is_hidden_from_parents_is_hidden_from_them(world, minor, father):
     """That a secret authorisation ends, or that something waits to be announced which parents will not see, is told to the minor alone."""

@@ -152,6 +152,21 @@ def test_traces_tell_no_more_than_the_answers_whether_something_is_there(world, 
     assert bool(traces(world.holder(patient), "subtype=read&outcome=4")) or not elsewhere
 
 
+@pytest.mark.rule("L13")
+def test_what_others_asked_for_in_vain_is_told_alike_hidden_or_absent(world):
+    """Somebody who is not let in asks for ids; the traces of it would tell the holder which of them is something that waits to be announced."""
+    hidden = world.ehr.made(document(world.patient, "INVISIBLE_PATIENT"))["id"]
+    stranger, told = world.professional("1"), []
+    for own in (hidden, "a" * 36):
+        assert stranger.read(f"DocumentReference/{own}").status == 403
+        (event,) = traces(world.holder(), "subtype=read&_count=1")[:1]
+        found = traces(world.holder(), f"entity=DocumentReference/{own}")
+        told.append((named(event, own), event["meta"].get("security"), event["entity"], found))
+
+    assert told[0] == told[1]
+    assert "ID" not in told[0][0]
+
+
 def test_what_is_taken_out_of_a_record_is_told_among_its_traces(world, auditor):
     """A result that is filed under another patient, or under none, is gone from the record: its holder hears of that, though not of what it was."""
     other = world.new_patient()
