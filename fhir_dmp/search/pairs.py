@@ -39,7 +39,10 @@ def indexer(resource_type: str) -> Callable[[Sequence[str]], list[str]]:
 
 
 def paired(resource_type: str, parts: Sequence[Query], *, alone: bool = True) -> Sequence[Query]:
-    """Return the parts of a conjunction with a patient and a code as one, which is found by pairs; ``alone``: of codes without systems."""
+    """Return the parts of a conjunction with a patient and a code as one, which is found by pairs.
+
+    ``alone``: all rows have those of codes without systems; otherwise older ones have those of codes as they are written.
+    """
     if resource_type not in PAIRED:
         return parts
     asked = [asked for part in parts if (asked := _asked(resource_type, part)) is not None]
@@ -47,14 +50,14 @@ def paired(resource_type: str, parts: Sequence[Query], *, alone: bool = True) ->
     code = next((each for each in asked if each.of == "code"), None)
     if patient is None or code is None:
         return parts
-    codes = tuple(dict.fromkeys(map(_alone, code.values))) if alone else code.values
+    codes = tuple(dict.fromkeys([*map(_alone, code.values), *(() if alone else code.values)]))
     if len(patient.values) * len(codes) > MOST:
         return parts
     tokens = tuple(_pair(resource_type, *each) for each in product(patient.values, codes))
     both = Eq("t", tokens[0]) if len(tokens) == 1 else In("t", tokens)
     others = [part for part in parts if part not in (patient.part, code.part)]
     told = codes == code.values and not any("\\" in each for each in codes)
-    return (both, *others) if told or not alone else (both, _looked_at(code.part), *others)
+    return (both, *others) if told else (both, _looked_at(code.part), *others)
 
 
 def _looked_at(part: Query) -> Query:

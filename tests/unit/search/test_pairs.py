@@ -42,11 +42,19 @@ def test_the_system_of_a_code_is_looked_at_and_nothing_is_found_by_it():
     assert [token for token in row_of(GLUCOSE)["t"] if "+" in token] == list(query.parts[0].values)
 
 
-def test_rows_of_an_older_form_are_asked_by_the_pairs_that_they_have():
-    """Those of codes with their systems, until they are indexed anew."""
-    query = query_of("Observation", "patient=p&code=http://loinc.org|2339-0", form=6)
+@pytest.mark.parametrize("code", ["2339-0", "c" * 320])
+def test_rows_of_either_form_are_found_until_all_are_indexed_anew(code):
+    """Older ones have pairs of codes as they are written, and those that were written since the pairs of codes alone."""
+    row = row_of({**GLUCOSE, "code": {"coding": [{"system": "http://loinc.org", "code": code}]}})
+    pair, codes = "Observation.patient+code:Patient/p+", "Observation.code="
+    plain = [token for token in row["t"] if not token.startswith(pair)]
+    older = {**row, "t": plain + [pair + token.removeprefix(codes) for token in plain if token.startswith(codes)]}
+    query = query_of("Observation", f"patient=p&code=http://loinc.org|{code}", form=6)
 
-    assert query == Eq("t", PAIR.replace("+2339", "+http://loinc.org|2339"))
+    assert set(older["t"]) - set(row["t"])
+    assert matches(query, row)
+    assert matches(query, older)
+    assert not matches(query_of("Observation", f"patient=p&code=http://other|{code}", form=6), older)
 
 
 _TEXTS = st.text(alphabet="a|\\$ é", min_size=1, max_size=4)
@@ -68,14 +76,15 @@ def written(coding):
     has=st.lists(_CODINGS, min_size=1, max_size=2),
     asked=st.lists(_CODINGS, min_size=1, max_size=3),
     whose=st.sampled_from(["p", "q", "p,q"]),
+    form=st.sampled_from([6, 7]),
 )
-def test_pairs_find_what_the_halves_mean(has, asked, whose):
+def test_pairs_find_what_the_halves_mean(has, asked, whose, form):
     """Whatever bars and backslashes there are in codes and systems, and however long they are."""
     row = row_of({**GLUCOSE, "code": {"coding": has}})
     patient, code = f"patient={whose}", f"code={','.join(map(written, asked))}"
     halves = [matches(query_of("Observation", half), row) for half in (patient, code)]
 
-    assert matches(query_of("Observation", f"{patient}&{code}"), row) is all(halves)
+    assert matches(query_of("Observation", f"{patient}&{code}", form=form), row) is all(halves)
 
 
 @pytest.mark.parametrize(
