@@ -186,13 +186,17 @@ class Sealer:
         self._publish(state, first, key)
 
     def _rotate(self, state: _State) -> None:
-        """Introduce the key that waits; a crash in between leaves one of the two files to show how far it came."""
+        """Introduce the key that waits, and sign by it; a crash in between leaves one of the two files to show how far it came.
+
+        Whoever knows the new key alone trusts nothing before it has signed, and nobody may act for a long time.
+        """
         successor = self._keys.successor()
-        if successor is None:
-            return
-        if _signs(state) != successor.public.id:
-            self._publish(state, self._next(state, adds=successor))
-        self._keys.succeed()
+        if successor is not None:
+            if _signs(state) != successor.public.id:
+                self._publish(state, self._next(state, adds=successor))
+            self._keys.succeed()
+        if state.head is not None and state.head.head.key != _signs(state):
+            self._publish(state, self._next(state))
 
     def _seal_rows(self, state: _State) -> bool:
         """Seal what is new: leaves that writers have handed in, and rows of those who hand in none; tell whether there is more."""

@@ -210,7 +210,7 @@ def test_rows_after_a_gap_wait_for_it(world):
 
 
 def test_keys_rotate_and_old_heads_stay_verifiable(world):
-    """Whoever trusts the first key, or the last, or one between, can check all heads."""
+    """Whoever trusts the first key, or the last, or one between, can check all heads; the new one as soon as it is there, though nobody acts."""
     store, sealer = world.writer(), world.sealer()
     keys = []
     for _ in range(3):
@@ -220,12 +220,38 @@ def test_keys_rotate_and_old_heads_stay_verifiable(world):
         introduced = world.keys.prepare_successor()
         sealer.tick()
         assert world.keys.public() == introduced
+        assert world.verify(introduced).findings == []
         world.write(store, 2)
         sealer.tick()
 
     assert len({key.id for key in keys}) == 3
     for key in keys:
         assert world.verify(key).findings == []
+
+
+def test_a_crash_between_a_rotation_and_the_new_keys_first_head_is_made_good(world, monkeypatch):
+    """Whoever seals next signs by the new key, though there is nothing new to seal."""
+    sealer = world.sealer()
+    world.write(world.writer(), 2)
+    sealer.tick()
+    introduced = world.keys.prepare_successor()
+    succeed = type(world.keys).succeed
+
+    def die(keys):
+        succeed(keys)
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as killed:
+        killed.setattr(type(world.keys), "succeed", die)
+        with pytest.raises(RuntimeError, match="killed"):
+            sealer.tick()
+    sealer.tick()
+    before = heads(world)
+    sealer.tick()
+
+    assert heads(world) == before
+    assert before[-1].key == introduced.id
+    assert world.verify(introduced).findings == []
 
 
 def test_a_crash_between_a_head_and_its_publication_is_made_good(world):
