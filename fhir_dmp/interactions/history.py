@@ -46,7 +46,7 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     asked = _read(listing.params, env.limits, context.now, strict=call.strict)
     if call.id is not None:
         visible(call.ref, env.store.find_current(call.ref), grant)
-    sieve = sieve_of(grant, "read") if call.id else sieve_of(grant, "search", histories=env.store)
+    sieve = sieve_of(grant, "read") if call.id else _of_many(context, grant, env)
     scope, before = _scope(call, asked, sieve.allowed)
     part = subset_of(asked.used, env.definitions)
     found = _found(scope, asked.count, listing.after[0] if listing.after else before, sieve, grant, env)
@@ -66,6 +66,19 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         entities=tuple(disclosed(row) for row in found.rows),
         query=written(asked.used),
     )
+
+
+def _of_many(context: Context, grant: Grant, env: Env) -> Sieve:
+    """Return the sieve of the histories of many resources.
+
+    Who enters one record is never told how many versions there are: a total that is there or not, as a Consent withholds something by what rows
+    hold or none does, would tell that it does.
+    """
+    subject = context.subject
+    enters = (
+        subject is not None and subject.record is not None and not (subject.person and subject.person.kind == "holder")
+    )
+    return sieve_of(grant, "search", histories=env.store, uncounted=enters)
 
 
 def _found(scope: Scope, count: int, before: str | None, sieve: Sieve, grant: Grant, env: Env) -> Found:

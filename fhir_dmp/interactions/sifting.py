@@ -76,8 +76,8 @@ class Sieve(Struct, frozen=True):
         return [row for row in rows if row.ref not in hidden or "un" not in row.index]
 
 
-def sieve_of(grant: Grant, action: Action, *, histories: Store | None = None) -> Sieve:
-    """Return the sieve of a list, or of the ``histories`` of many resources in a store.
+def sieve_of(grant: Grant, action: Action, *, histories: Store | None = None, uncounted: bool = False) -> Sieve:
+    """Return the sieve of a list, or of the ``histories`` of many resources in a store, which may be ``uncounted`` whatever the rules are.
 
     Raises ``TooCostly`` where too many records would have to be looked at.
     """
@@ -86,7 +86,7 @@ def sieve_of(grant: Grant, action: Action, *, histories: Store | None = None) ->
         rules: tuple[Rule, ...] = grant.rules(action)
     except TooCostly as error:
         fault, rules = error, grant.rules(action, provenances_apart=True)
-    if histories is not None and not any(mentions(rule.where, _TOLD_BY_CONTENT) for rule in rules):
+    if histories is not None and not uncounted and not any(mentions(rule.where, _TOLD_BY_CONTENT) for rule in rules):
         histories = None
     return Sieve(narrow(rules), grant, fault, histories)
 

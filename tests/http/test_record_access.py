@@ -627,6 +627,26 @@ def test_who_leaves_a_group_leaves_the_records_that_name_it(world, item):
     assert world.professional("1").read(item).status == 403
 
 
+def test_no_total_of_a_history_tells_that_a_consent_withholds_something(world, item):
+    """By an author, an encounter or a day past versions are judged one by one and not counted: nor are they where none is withheld."""
+    world.holder().made(consent(world.patient, "permit"))
+    parent = world.insurance.made({"resourceType": "RelatedPerson", "patient": {"reference": world.patient}})
+    world.holder().made(consent(world.patient, "permit", actors=[f"RelatedPerson/{parent['id']}"], purposes=["FAMRQT"]))
+    bound = Actor(world, replace(world.ehr.subject, patient=world.patient))
+    callers = (world.professional("1"), world.representative(f"RelatedPerson/{parent['id']}"), bound)
+
+    def told(caller):
+        body = caller.history("Observation").body
+        return sorted(body), len(body["entry"])
+
+    before = [told(each) for each in callers]
+    world.holder().made(consent(world.patient, "deny", dataPeriod={"end": "2020"}))
+
+    assert [told(each) for each in callers] == before
+    assert [keys for keys, _ in before if "total" in keys] == []
+    assert world.holder().history("Observation").body["total"] == 1
+
+
 def test_the_two_numbers_of_a_professional_are_one_name(world, item):
     """An RPPS number, and the national identifier that is 8 and the same number."""
     world.holder().made(consent(world.patient, "permit", actors=["https://rpps.esante.gouv.fr|99700218896"]))
