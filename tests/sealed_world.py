@@ -34,6 +34,8 @@ class World:
     folder: Path
     clock: FixedClock = field(default_factory=lambda: FixedClock(NOON))
     opened: list = field(default_factory=list)
+    stores: list = field(default_factory=list)
+    leader: Sealer | None = None
 
     def writer(self):
         """Return a worker's store, with chains of its own."""
@@ -87,6 +89,14 @@ class World:
         for each in events:
             store.record(each)
         return [each.id for each in events]
+
+    def begin(self):
+        """Have two writers record forty events, under five heads of a leader."""
+        self.stores, self.leader = [self.writer(), self.writer()], self.sealer()
+        for _ in range(4):
+            for store in self.stores:
+                self.write(store, 5)
+            self.leader.tick()
 
     def later(self, **more):
         """Move the clock on."""

@@ -71,14 +71,6 @@ class Keys:
         row = next(row for row in reversed(rows) if row.signs_from <= now or row is rows[0])
         return ring.keys[row.kid]
 
-    def rotate(self) -> None:
-        """Make the next key of each algorithm in use at once; it signs once all workers have had time to see it."""
-        for algorithm in KEY_TYPES:
-            ring = self._fresh(0)
-            if ring.of(algorithm):
-                self._make(ring, self._clock.micros(), algorithm)
-        self._fresh(0)
-
     def public(self, *, wanted: bool = False) -> KeySet:
         """Return the public keys.
 

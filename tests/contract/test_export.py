@@ -22,12 +22,7 @@ STRANGER = Path(__file__).parents[1] / "stranger_verifier.py"
 def world(mongodb_uri, new_database_name, tmp_path):
     """A log of two writers with forty sealed events under five heads."""
     with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
-        made.stores = [made.writer(), made.writer()]
-        made.leader = made.sealer()
-        for _ in range(4):
-            for store in made.stores:
-                made.write(store, 5)
-            made.leader.tick()
+        made.begin()
         yield made
 
 

@@ -20,12 +20,7 @@ from tests.sealed_world import sealed_world
 def world(mongodb_uri, new_database_name, tmp_path):
     """A log of two writers with forty sealed events under five heads."""
     with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
-        made.stores = [made.writer(), made.writer()]
-        made.leader = made.sealer()
-        for _ in range(4):
-            for store in made.stores:
-                made.write(store, 5)
-            made.leader.tick()
+        made.begin()
         assert made.verify().findings == []
         yield made
 
