@@ -20,6 +20,8 @@ from fhir_dmp.store.port import Page
 from fhir_dmp.store.query import In, both, matches
 from fhir_dmp.stores.mongo import walk
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_row
+from fhir_dmp.stores.mongo.documents import Current, Version
+from tests.http.conftest import register
 from tests.unit.search.world import extract, query_of, request_of
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "all-examples.tar.xz"
@@ -410,3 +412,36 @@ def test_a_chain_through_many_walks_the_rows_in_order(many):
     query = query_of("Basic", "author.identifier=x", lookup=lambda *_: refs)
     stats = collection.find(compile_query(query)).sort("co", 1).limit(21).explain()["executionStats"]
     assert (stats["nReturned"], stats["totalDocsExamined"]) == (21, 21)
+
+
+def test_whatever_rows_hold_is_declared(app, ehr):
+    """Lists ask for the fields of the schemas by name: one that is missing there would be lost to the rules that judge by it."""
+    keeper = register(app, "keeper", role="insurance-feed", scopes=("system/*.cruds",))
+    practitioner = {"resourceType": "Practitioner", "id": "kept", "name": [{"family": "Roux"}]}
+    patients = [ehr.post("/Patient", {"resourceType": "Patient"}).json["id"] for _ in range(2)]
+    observation = {
+        "resourceType": "Observation",
+        "id": "moved",
+        "status": "final",
+        "code": {"text": "a"},
+        "effectiveDateTime": "2024",
+    }
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+    answers = [
+        keeper.put("/Practitioner/kept", practitioner),
+        keeper.put("/Practitioner/kept", {**practitioner, "active": True}),
+    ]
+    for patient in patients:
+        body = {**observation, "subject": {"reference": f"Patient/{patient}"}, "meta": {"security": [label]}}
+        answers += [
+            ehr.put("/Observation/moved", body),
+            ehr.delete("/Observation/moved"),
+            ehr.put("/Observation/moved", body),
+        ]
+    assert {each.status_code for each in answers} <= {200, 201, 204}
+
+    database = app.extensions["fhir_dmp"].store.database
+    for name, kind in (("current", Current), ("versions", Version)):
+        held = {field for row in database[name].find() for field in row}
+        assert held <= set(kind._db_field_map.values())
+        assert {"pt", "ds", "sec", "au", "ca", "new", "kept"} <= held or name == "versions"
