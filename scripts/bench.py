@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -145,12 +144,14 @@ def _folder(options: argparse.Namespace) -> Iterator[Path]:
 
 def _measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     shape = Shape(options.workers, options.threads)
+    if options.cliff:
+        yield from _cliff(options, shape, folder)
+        return
     with server(folder, shape, folder / "bench.log") as target:
-        rows = _cliff(options, target, folder) if options.cliff else _table(options, target, shape, folder)
         wanted = options.only or NAMES
-        yield from (row for row in rows if options.cliff or row.name in wanted)
+        yield from (row for row in _table(options, target, shape, folder) if row.name in wanted)
         print(f"largest worker: {target.resident():.0f} MB resident", flush=True)
-        if not options.cliff and not options.only:
+        if not options.only:
             print(bench_log.of_log(target, folder), flush=True)
         if options.proofs:
             print(bench_log.proofs(shape, folder, options.proofs), flush=True)
@@ -163,7 +164,7 @@ def _table(options: argparse.Namespace, target: Target, shape: Shape, folder: Pa
     """
     wanted = options.only or NAMES
     if not options.no_load:
-        yield _import(options, target, 0, options.patients)
+        yield _import(options, target, options.patients)
     with ExitStack() as servers:
         aims = list(_aims(wanted, options, target, shape, folder, servers))
         for writing in (False, True):
@@ -201,17 +202,27 @@ def _aims(
         yield from ((load, asking) for load in who.loads() if load.name in wanted)
 
 
-def _cliff(options: argparse.Namespace, target: Target, folder: Path) -> Iterator[Row]:
-    """Measure the searches again and again while the server comes to hold more patients."""
-    before = 0
-    for count in CLIFF:
-        _import(options, target, before, count, of_like_names=True)
-        _settle(target)
-        before = count
-        searches = [load for load in bench_loads.loads(bench_loads.held(target), SEED, count) if load.name in SEARCHES]
-        for load in searches * options.rounds:
-            row = _load(load, target, options, folder)
-            yield replace(row, name=f"{row.name} of {count}")
+def _cliff(options: argparse.Namespace, shape: Shape, folder: Path) -> Iterator[Row]:
+    """Measure the searches on servers that hold more and more patients, each in turn, so that a slow minute of the machine is shared by all."""
+    with ExitStack() as servers:
+        aims = []
+        for count in CLIFF:
+            own = folder / str(count)
+            own.mkdir(exist_ok=True)
+            target = servers.enter_context(server(own, shape, own / "bench.log"))
+            if not options.no_load:
+                _import(options, target, count, of_like_names=True)
+            _settle(target)
+            loads = bench_loads.loads(bench_loads.held(target), SEED, count)
+            aims.append((count, target, {load.name: load for load in loads}))
+        for name in SEARCHES * options.rounds:
+            for count, target, loads in aims:
+                yield replace(_load(loads[name], target, options, folder), name=_of(count, name))
+        print(f"largest worker: {max(target.resident() for _, target, _ in aims):.0f} MB resident", flush=True)
+
+
+def _of(count: int, name: str) -> str:
+    return f"{name} of {count}"
 
 
 def _settle(target: Target) -> None:
@@ -225,11 +236,11 @@ def _settle(target: Target) -> None:
             return
 
 
-def _import(options: argparse.Namespace, target: Target, first: int, last: int, *, of_like_names: bool = False) -> Row:
-    """Post bundles of generated patients as an EHR would, from the ``first`` on up to the ``last``."""
-    bundles = list(islice(patients(SEED, last), first, None))
+def _import(options: argparse.Namespace, target: Target, count: int, *, of_like_names: bool = False) -> Row:
+    """Post bundles of so many generated patients as an EHR would."""
+    bundles = list(patients(SEED, count))
     if of_like_names:
-        for number, bundle in enumerate(bundles, first):
+        for number, bundle in enumerate(bundles):
             for name in bundle["entry"][0]["resource"]["name"]:
                 name["family"] = (BEFORE_NAMES[number // CLIFF[0]] + name["family"]).capitalize()
     _post(target.url, codec.dumps(directory(SEED)), target.headers())
@@ -305,8 +316,11 @@ RATIOS = {
     "read, consent checked": "read",
     "patient page, consent narrowed": "patient page",
     **{f"page {LATE}{order}": f"page 1{order}" for order in PAGES},
+    **{_of(count, name): _of(CLIFF[0], name) for name in SEARCHES for count in CLIFF[1:]},
 }
-"""What a workload is held against beside the floor: what the log costs a read, Consents a person's, and its place a page."""
+"""What a workload is held against beside the floor: what the log costs a read, Consents a person's, its place a page, and how many patients
+there are a search.
+"""
 
 
 def _medians(measured: Sequence[Row]) -> list[Row]:
