@@ -33,8 +33,8 @@ HANDING_SECONDS = 0.4
 """Between two times that a worker hands in its leaves."""
 
 STEP_SECONDS = 0.2
-AT_ONCE = 20_000
-"""Rows that one sealing takes of a hundred epochs."""
+AT_ONCE = 1000
+"""Rows that one sealing reads of a hundred epochs; those of large transactions are some 20 kB each."""
 
 SWEEP = 60 * 1_000_000
 """How often epochs are asked that have been quiet, or stand still at a gap (microseconds)."""
@@ -207,7 +207,7 @@ class Sealer:
         rows = self._ledger.fresh(due, AT_ONCE) if due else []
         more = len(rows) >= AT_ONCE
         for key, group in groupby(rows, lambda row: (row.writer, row.epoch)):
-            leaves.extend(leaves_of(self._following(state, key, group, more=more)))
+            leaves.extend(leaves_of(self._following(state, key, group)))
         if leaves:
             self._seal(state, leaves)
         self._ledger.clear(handed)
@@ -236,14 +236,14 @@ class Sealer:
             links[key], state.handing[key] = end, now
         return fitting
 
-    def _following(self, state: _State, key: Key, rows: Iterable[Row], *, more: bool) -> list[Row]:
+    def _following(self, state: _State, key: Key, rows: Iterable[Row]) -> list[Row]:
         """Return the rows that follow on the epoch's last one, and on each other."""
         last = state.links[key]
         number, digest = last.number, last.hash
         taken: list[Row] = []
         for row in rows:
             if row.number != number + 1 or row.previous != digest or link(digest, row.body) != row.hash:
-                if not more and state.stuck.get(key) != row.number:
+                if state.stuck.get(key) != row.number:
                     state.stuck[key] = row.number
                     _log.error("chain-broken", writer=key[0], epoch=key[1], after=number, found=row.number)
                 return taken

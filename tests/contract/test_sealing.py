@@ -298,3 +298,18 @@ def test_an_epoch_is_registered_before_its_first_row_and_closed_at_the_end(world
 
     assert openings
     assert [link.number for link in closed] == [3]
+
+
+def test_rows_behind_a_gap_hold_up_no_others(world, monkeypatch):
+    """However many they are: what other writers wrote is sealed by the next time."""
+    monkeypatch.setattr("fhir_dmp.service.sealer.AT_ONCE", 5)
+    stores, sealer = [world.writer(), world.writer()], world.sealer()
+    lost = [world.write(store, 20)[2] for store in stores][0]
+    world.rows.delete_one({"_id": lost})
+    for _ in range(2):
+        sealer.tick()
+
+    report = world.verify()
+
+    assert report.leaves == 2 + 20
+    assert [finding.kind for finding in report.findings] == ["missing"]
