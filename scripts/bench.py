@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -58,6 +59,9 @@ HAPI = {
 
 UNAUDITED = "read, unaudited"
 NAMES = ("import, resources", "Synthea, resources", *FLOORS, UNAUDITED, *LOADS, *bench_person.LOADS)
+BY_ONE_TOKEN = 1000
+"""Bundles that are posted by one token: on a slow machine it would end before thousands are."""
+
 CLIFF = (500, 2000, 8000)
 BEFORE_NAMES = ("", *"Val Roche Mont Pré Bois Clos Mas Pont Puy Lac Gué Cap Aube Brive Crest".split())
 """What stands before the family names of each 500 patients, in the same word: however many there are, a name has a like number of them."""
@@ -243,7 +247,7 @@ def _import(options: argparse.Namespace, target: Target, count: int, *, of_like_
         for number, bundle in enumerate(bundles):
             for name in bundle["entry"][0]["resource"]["name"]:
                 name["family"] = (BEFORE_NAMES[number // CLIFF[0]] + name["family"]).capitalize()
-    _post(target.url, codec.dumps(directory(SEED)), target.headers())
+    _post(target.url, target.headers(), codec.dumps(directory(SEED)))
     return _posted("import, resources", [codec.dumps(bundle) for bundle in bundles], options, target)
 
 
@@ -252,23 +256,24 @@ def _synthea(options: argparse.Namespace, target: Target) -> Row:
     files = sorted(SYNTHEA.glob("*.json.bz2"))
     common = [file for file in files if file.name.startswith("0-")]
     for file in common:
-        _post(target.url, bz2.decompress(file.read_bytes()), target.headers())
+        _post(target.url, target.headers(), bz2.decompress(file.read_bytes()))
     others = [file for file in files if file not in common][:SYNTHEA_BUNDLES]
     return _posted("Synthea, resources", [bz2.decompress(file.read_bytes()) for file in others], options, target)
 
 
 def _posted(name: str, bodies: Sequence[bytes], options: argparse.Namespace, target: Target) -> Row:
     """Post transactions on several connections; the row counts resources."""
-    headers = target.headers()
     before, began = target.cpu(), time.monotonic()
     with ThreadPoolExecutor(options.loaders) as pool:
-        list(pool.map(lambda body: _post(target.url, body, headers), bodies))
+        for first in range(0, len(bodies), BY_ONE_TOKEN):
+            post = partial(_post, target.url, target.headers())
+            list(pool.map(post, bodies[first : first + BY_ONE_TOKEN]))
     seconds, cpu = time.monotonic() - began, target.cpu().since(before)
     count = sum(len(json.loads(body)["entry"]) for body in bodies)
     return Row(name, count / seconds, 0, 0, 0, 0, cpu.server / count * 1000, cpu.database / count * 1000)
 
 
-def _post(url: str, body: bytes, headers: Any) -> None:
+def _post(url: str, headers: Any, body: bytes) -> None:
     answer = requests.post(f"{url}/fhir", data=body, headers=headers, timeout=60)
     if not answer.ok:
         raise SystemExit(f"A bundle was refused: {answer.status_code} {answer.text[:500]}")
