@@ -1,7 +1,8 @@
 """Criteria instead of an id: what they match, and the lock that holds it. https://hl7.org/fhir/R4/http.html#ccreate.
 
 Criteria are judged over what the caller may see; a Patient is found by its exact INS besides, so that a laboratory can write
-into a record that it does not read: nothing of that Patient but its id is told, and by a token for one record no other is found.
+into a record that it does not read: nothing of that Patient but its id is told, and by a token for one record no other is found. Who is who
+is found by who keeps the directory among its own entries: what others wrote of the same professional is none, and stands in nobody's way.
 The lock repeats the search within the commit, so that of two callers with the same criteria at the same time one creates and the
 other finds.
 """
@@ -15,6 +16,8 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 from msgspec.structs import replace
 
+from fhir_dmp.access import systems
+from fhir_dmp.access.kinds import NAMING
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import may_find_by_ins, require_scope
 from fhir_dmp.call import Call, Context, Env, Grant, Params
@@ -23,7 +26,7 @@ from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
-from fhir_dmp.store.query import Eq, Query, assuming, both
+from fhir_dmp.store.query import Eq, In, Query, assuming, both
 
 _OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"})
 """Parameters that say how an answer looks, and nothing of what is matched."""
@@ -70,7 +73,11 @@ def compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], C
 
     @cache
     def visible(resource_type: str) -> Query:
-        return assuming(narrow(grant.rules("search")), "ty", resource_type)
+        seen = assuming(narrow(grant.rules("search")), "ty", resource_type)
+        subject = context.subject
+        if subject is None or resource_type not in NAMING or not systems.keeps_directory(subject):
+            return seen
+        return both(seen, In("au", systems.own(subject)))
 
     def compiled(resource_type: str, criteria: str) -> Criteria:
         below = criteria.removeprefix(f"{context.base_url}/")

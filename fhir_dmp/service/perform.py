@@ -247,10 +247,20 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
             if why:
                 raise shut_out(context, (*why, *decision.reasons))
             raise Refused(
-                f"This token does not allow to {change.kind} {change.ref.type}.",
+                _not_allowed(change),
                 reasons=decision.reasons,
                 patients=entity(change).patients,
             )
+
+
+def _not_allowed(change: Change) -> str:
+    """Return what is said of a change that the rules refuse: of a bundle's many, which; of an entry of the directory, what to do instead."""
+    if change.before is None:
+        return f"This token does not allow to {change.kind} {change.ref.type}."
+    instead = (
+        ": others wrote it; refer to it as it is, or write an entry of your own" if change.ref.type in DIRECTORY else ""
+    )
+    return f"This token does not allow to {change.kind} {change.ref}{instead}."
 
 
 def _states(change: Change) -> Iterable[tuple[Action, Row]]:

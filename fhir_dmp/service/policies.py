@@ -231,7 +231,7 @@ def _require_keeper(plan: Plan, subject: Subject | None) -> None:
         return
     for change in plan.changes:
         if change.before is not None and change.before.index.get("kept") and not change.stays:
-            text = f"{change.ref} was written by who keeps the directory, and is changed by it alone."
+            text = f"{change.ref} was written by who keeps the directory, and is changed by it alone: refer to it as it is."
             raise Refused(text, reasons=("kept by the keeper of the directory",))
 
 

@@ -142,6 +142,41 @@ def test_an_entry_that_its_keeper_sends_again_becomes_its_word(world, item):
     assert world.professional("6").read(item).status == 200
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_what_others_wrote_stands_in_no_way_of_the_keeper(world, item, method):
+    """Two systems wrote down a professional; the keeper writes its own entry by criteria, finds that one again and refers to it by its number."""
+    number = f"identifier={RPPS}|6"
+    for system in (world.ehr, world.system("lab", "lab", "urn:s|3")):
+        system.made(practitioner("6"))
+    request = {"POST": {"url": "Practitioner", "ifNoneExist": number}, "PUT": {"url": f"Practitioner?{number}"}}[method]
+    entry = {"request": {"method": method, **request}, "resource": practitioner("6", active=True)}
+    patient = world.insurance.read(world.patient).body
+    doctor = {"generalPractitioner": [{"reference": f"Practitioner?{number}"}]}
+    renewed = {"request": {"method": "PUT", "url": world.patient}, "resource": changed(patient, **doctor)}
+
+    first = world.insurance.transaction(entry)
+    again = world.insurance.transaction(entry, renewed)
+
+    assert [each["response"]["status"] for each in (*first.body["entry"], *again.body["entry"])] == [
+        "201 Created",
+        "200 OK",
+        "200 OK",
+    ]
+    assert world.professional("6").read(item).status == 200
+
+
+def test_a_sync_that_would_change_what_others_wrote_is_told_which_it_was(world):
+    """A transaction is refused as a whole: it hears of what, and what to do instead."""
+    place = f"Practitioner/{world.insurance.made(practitioner('6'))['id']}"
+    entry = {"request": {"method": "PUT", "url": f"Practitioner?identifier={RPPS}|6"}, "resource": practitioner("6")}
+    about = {"request": {"method": "POST", "url": "Observation"}, "resource": observation(world.patient)}
+
+    refused = world.ehr.transaction(about, entry)
+
+    assert refused.status == 403
+    assert f"{place}: others wrote it; refer to it as it is" in refused.text
+
+
 def test_a_doctor_or_a_team_is_named_as_the_keeper_wrote_them(world, item):
     """The holder names neither by what others wrote; a feed may refer to such and opens to nobody by it, and closing looks at nothing of it."""
     forged = f"Practitioner/{world.ehr.made(practitioner('6'))['id']}"
