@@ -123,7 +123,8 @@ class Env(Struct, frozen=True):
     for them. ``readings`` are of the rules that no text settles.
     ``indexed_by`` is a number that changes with the search parameters of ``extract``; ``statement`` is the CapabilityStatement as it stands.
     ``form`` is that in which all rows that are stored are indexed (``search.form``). ``turns`` is the order of those who change
-    the same resource, ``recent`` what writers may presume of policies.
+    the same resource, ``recent`` what writers may presume of policies. ``tied`` tells to which resource an account is tied that has a number:
+    of a type (``Practitioner``), ``system|value``.
     """
 
     store: Store
@@ -145,6 +146,7 @@ class Env(Struct, frozen=True):
     readings: Readings = field(default_factory=Readings)
     turns: Turns = field(default_factory=Turns)
     recent: Recent = field(default_factory=Recent)
+    tied: Callable[[str, str], str | None] = lambda *_: None
 
 
 class Grant(Protocol):

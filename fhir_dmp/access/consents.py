@@ -52,8 +52,9 @@ def _nobody(_: Ref) -> None:
 class Registry(Struct, frozen=True):
     """What compiling needs to know of other resources.
 
-    ``find`` returns a resource of this server (parsed), or None, as it does for who is who where others than the keeper of the directory wrote
-    that: these ``others`` returns, and they name nobody. ``authored`` gives the index tokens by which a resource
+    ``find`` returns a resource of this server (parsed), or None, as it does for who is who where others wrote that than the keeper of the
+    directory, a structure of itself, or who is tied to it by an account: these ``others`` returns, and their numbers name nobody.
+    ``authored`` gives the index tokens by which a resource
     is told to be authored by a reference (``Observation.performer=Practitioner/x``); ``base_url`` that of the FHIR endpoint.
     At ``majority`` years parents act for nobody; days, of this and of periods, are those of ``zone``. ``again``: it was compiled before, and who
     cannot be told any more is nobody, instead of being refused. ``several``: all doctors that a Patient names are attending, not the first
@@ -267,7 +268,8 @@ def named_by(reference: Mapping[str, Any], registry: Registry) -> Actors:
 def _resolved(ref: Ref, registry: Registry) -> Actors:
     if ref.type in ("RelatedPerson", "Patient"):
         return ((str(ref),),)
-    if ref.type in DIRECTORY and not registry.again and registry.others(ref) is not None:
+    told = registry.others(ref) if ref.type in DIRECTORY and not registry.again else None
+    if told is not None and (ref.type != "Practitioner" or _national(told)):
         raise refused(f"{ref} was not written by who keeps the directory: name them by their number", str(ref))
     if ref.type == "Practitioner":
         national = _national(registry.find(ref))

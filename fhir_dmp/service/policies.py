@@ -26,7 +26,7 @@ from fhir_dmp.access.consents import (
     written,
 )
 from fhir_dmp.access.effect import require_effect
-from fhir_dmp.access.kinds import NAMING
+from fhir_dmp.access.kinds import NAMING, is_national
 from fhir_dmp.access.model import Action, Decision, Subject
 from fhir_dmp.access.people import SOURCES, own
 from fhir_dmp.access.policy import Entry, Member, Period, Policy, Provision, encode, names
@@ -59,6 +59,9 @@ AUTHORS = (
 
 GUARDIANS = ("GUARD", "POWATT", "DPOWATT", "HPOWATT", "SPOWATT")
 """Relationships (v3-RoleCode) of who acts for a protected adult: https://terminology.hl7.org/CodeSystem-v3-RoleCode.html."""
+
+MOST_NUMBERS = 5
+"""National numbers of an entry that are looked up among the accounts."""
 
 MOST_OF_ONE_ROW = 20
 MOST_SHARED = 100
@@ -100,7 +103,7 @@ class _Sources(Struct):
         )
 
     def find(self, ref: Ref) -> Mapping[str, Any] | None:
-        """Return the resource; who is who is told by the keeper of the directory alone."""
+        """Return the resource; who is who is told by the keeper of the directory, a structure of itself, and who registers accounts."""
         return self._told(ref, kept=True)
 
     def others(self, ref: Ref) -> Mapping[str, Any] | None:
@@ -110,9 +113,21 @@ class _Sources(Struct):
     def _told(self, ref: Ref, *, kept: bool) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
         there = self.plan.get(ref) or self._stored(ref)
-        if there is None or there.body is None or (ref.type in NAMING and bool(there.index.get("kept")) != kept):
+        if there is None or there.body is None:
             return None
-        return codec.loads_object(there.body)
+        tree = codec.loads_object(there.body)
+        believed = ref.type not in NAMING or bool(there.index.get("kept")) or self._vouched(ref, tree, there.index)
+        return tree if believed is kept else None
+
+    def _vouched(self, ref: Ref, tree: Mapping[str, Any], index: Row) -> bool:
+        """Tell whether all numbers of an entry are so: a structure's own, as its system was registered, or of an account tied to this entry."""
+        numbers = [f"{each.get('system')}|{each.get('value')}" for each in tree.get("identifier") or ()]
+        if ref.type == "Organization":
+            return bool(numbers) and set(numbers) <= set(index.get("au") or ())
+        national = [number for number in numbers if is_national(number)]
+        if ref.type != "Practitioner" or not national or len(national) > MOST_NUMBERS:
+            return False
+        return all(self.env.tied(ref.type, number) == str(ref) for number in national)
 
     def _stored(self, ref: Ref) -> Stored | None:
         if ref not in self.found:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from fhir_dmp.service.accounts import NewAccount
+from fhir_dmp.store.accounts import Situation
 from tests.access_world import INS, RPPS, changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say
 
+PASSWORD = "sept lapins bleus dansent"
 FINESS = "https://finess.esante.gouv.fr"
 
 
@@ -70,6 +73,67 @@ def test_the_keeper_of_the_directory_says_who_is_who(world, item, what):
     world.holder().made(consent(world.patient, "permit", actors=[f"{what}/{kept['id']}"]))
 
     assert (before, doctor.read(item).status) == (403, 200)
+
+
+def test_a_structure_says_its_own_number(world, item):
+    """Its system was registered for it: a Consent to its own entry opens to it, one to another's entry of that number is refused."""
+    nine, ten = world.system("ehr-nine", "ehr", "urn:s|9"), world.system("ehr-ten", "ehr", "urn:s|10")
+    own, forged = nine.made(organization("9")), ten.made(organization("9"))
+    several = organization("9")
+    several["identifier"].append({"system": FINESS, "value": "750712184"})
+    more = nine.made(several)
+    before = nine.read(item).status
+
+    def told(entry):
+        return world.holder().create(consent(world.patient, "permit", actors=[f"Organization/{entry['id']}"])).status
+
+    assert [told(forged), told(more), told(own)] == [422, 422, 201]
+    assert (before, nine.read(item).status, ten.read(item).status) == (404, 200, 404)
+
+
+def test_a_structure_that_changes_its_number_afterwards_lets_nobody_in(world, item):
+    """The Consent holds for the number that it named; what the entry says since is data."""
+    nine = world.system("ehr-nine", "ehr", "urn:s|9")
+    own = nine.made(organization("9"))
+    world.holder().made(consent(world.patient, "permit", actors=[f"Organization/{own['id']}"]))
+    assert nine.update({**own, "identifier": [{"system": "urn:s", "value": "10"}]}).status == 200
+
+    assert world.system("ehr-ten", "ehr", "urn:s|10").read(item).status == 404
+    again = world.holder().create(consent(world.patient, "permit", actors=[f"Organization/{own['id']}"]))
+    assert again.status == 422
+
+
+def test_an_entry_without_a_number_names_the_account_that_is_tied_to_it(world, item):
+    """Who registers accounts says whose it is, whoever wrote the entry; a number that is written into it later names nobody."""
+    entry = {"resourceType": "Practitioner", "id": "p6", "name": [{"family": "Six"}]}
+    assert world.ehr.update(entry).status == 201
+    named, tied, other = "Practitioner/p6", world.professional("6"), world.professional("7")
+    assert world.holder().create(consent(world.patient, "permit", actors=[named])).status == 201
+    assert (tied.read(item).status, other.read(item).status) == (200, 403)
+
+    assert world.ehr.update(practitioner("7", id="p6")).status == 200
+
+    assert (tied.read(item).status, other.read(item).status) == (200, 403)
+
+
+def test_who_registers_accounts_vouches_for_the_entry_that_they_are_tied_to(world, item):
+    """Whoever wrote it: its number is the account's. Another entry with that number, or another number beside it, names nobody."""
+    operator = world.server.operator_context("keeper", "account add")
+    world.server.accounts.add(
+        NewAccount("professional", "Dr Six", "Practitioner/p6", f"{RPPS}|6", "six", PASSWORD, (Situation("10"),)),
+        operator,
+    )
+    for each in (practitioner("6", id="p6"), practitioner("6", id="forged"), practitioner("7", id="p7")):
+        assert world.ehr.update(each).status == 201
+    doctor = world.professional("6")
+
+    def told(name):
+        return world.holder().create(consent(world.patient, "permit", actors=[f"Practitioner/{name}"])).status
+
+    assert [told("forged"), told("p7"), doctor.read(item).status, told("p6")] == [422, 422, 403, 201]
+    assert doctor.read(item).status == 200
+    assert world.ehr.update(practitioner("7", id="p6")).status == 200
+    assert (told("p6"), world.professional("7").read(item).status) == (422, 403)
 
 
 def test_an_entry_that_comes_after_the_consent_moves_nobody(world, item):

@@ -26,6 +26,7 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.clock import datetime_of
+from fhir_dmp.fibres import offloaded
 from fhir_dmp.store.accounts import Account, Represented, Session, Situation
 from fhir_dmp.stores.mongo.faults import promptly
 from fhir_dmp.stores.mongo.rows import Rows, given
@@ -75,6 +76,12 @@ class MongoAccounts:
     def find_account_by_identifier(self, resource_type: str, identifier: str) -> Account | None:
         """Return the account of the one person of this type (``Practitioner``, ``Patient``) with that national identifier."""
         return self._find_by(_identity_key(resource_type, identifier))
+
+    @offloaded
+    def tied(self, resource_type: str, identifier: str) -> str | None:
+        """Return the resource that the account with that national identifier is tied to."""
+        account = self.find_account_by_identifier(resource_type, identifier)
+        return account.resource if account else None
 
     def find_account_by_traits(self, traits: str) -> Account | None:
         """Return the account of the one person with these five traits."""
