@@ -145,7 +145,9 @@ def _changed(resource: Json) -> bytes:
 
 
 def _transaction(bundle: Json) -> bytes:
-    patient = {**bundle["entry"][0], "request": {"method": "POST", "url": "Patient"}}
+    """Return a transaction of a patient and nine results; the patient has no INS, for a person has one record and each request makes one."""
+    known = {**bundle["entry"][0]["resource"], "identifier": [{"system": "urn:bench", "value": "@NEW@"}]}
+    patient = {**bundle["entry"][0], "resource": known, "request": {"method": "POST", "url": "Patient"}}
     others = [{**entry, "resource": alone(entry["resource"])} for entry in _observations(bundle)][:9]
     return codec.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [patient, *others]})
 
