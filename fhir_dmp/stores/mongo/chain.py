@@ -55,16 +55,19 @@ class Chain:
         number, last = self._number, self._last
         self._placed = events
         rows = []
-        for event, packed in zip(events, self._packer.pack([event.body for event in events]), strict=True):
+        secrets = [event.secret for event in events if event.secret is not None]
+        packed = self._packer.pack([*[event.body for event in events], *secrets])
+        beside = iter(packed[len(events) :])
+        for event, body in zip(events, packed[: len(events)], strict=True):
             number += 1
             digest = hashlib.sha256(last + event.body).digest()
             rows.append(
                 {
                     "_id": event.id,
                     "rec": event.recorded,
-                    "b": packed,
+                    "b": body,
                     **event.index,
-                    **({} if event.secret is None else {"s": event.secret}),
+                    **({} if event.secret is None else {"s": next(beside)}),
                     "w": self.writer,
                     "e": self.epoch,
                     "n": number,

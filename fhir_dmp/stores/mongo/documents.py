@@ -102,7 +102,8 @@ class Version(Row):
 class AuditRow(Row):
     """One act, refusal or fault; a collection for each month. Chain: writer, epoch, number, previous hash, hash.
 
-    ``b`` is its text, packed (``packing``). What it is found by is told in ``audit.index``; ``s`` lies beside, and the text names its digest.
+    ``b`` is its text, packed (``packing``). What it is found by is told in ``audit.index``; ``s`` lies beside it, packed too, and the
+    text names its digest.
     """
 
     meta = {

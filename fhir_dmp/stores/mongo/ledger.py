@@ -363,6 +363,8 @@ def _row(row: _Document, period: str) -> Row:
         values = [value if isinstance(value, kind) else kind() for value, kind in zip(values, _KINDS, strict=True)]
     ident, recorded, writer, epoch, number, previous, digest, body = values
     secret = row.pop("s", None)
+    if isinstance(secret, bytes):
+        secret = unpack(secret)
     return Row(ident, int(recorded), writer, epoch, int(number), previous, digest, unpack(body), row, period, secret)
 
 

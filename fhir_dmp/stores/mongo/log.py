@@ -66,7 +66,8 @@ _BY_DAY_AND_ACTOR: _Row = {
 def event_of(row: _Row) -> Event:
     """Return a row of the log as the port tells it."""
     index = {name: row[name] for name in _FIELDS if name in row}
-    return Event(row["_id"], int(row["rec"]), unpack(row["b"]), index, row.get("s"))
+    secret = row.get("s")
+    return Event(row["_id"], int(row["rec"]), unpack(row["b"]), index, None if secret is None else unpack(secret))
 
 
 class MongoLog:
