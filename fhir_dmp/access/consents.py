@@ -8,8 +8,9 @@ are compared by exact code.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -393,13 +394,30 @@ def untold_rules(
     hold yet or any more changes nothing of that, and nobody is told of one that said something else of rows once (``untold``).
     """
     told = _provisions(entry)
+    if not told:
+        return
     met = [each for each in told if _applies(each, names, purpose, now, named_only=named_only)]
     at_any_time = [each for each in told if _applies(each, names, purpose, None, named_only=named_only)]
     withholds = any(not each.permit and each.data != Data() for each in at_any_time)
     names_items = any(each.data.instances for each in told)
     if entry.untold or withholds or (names_items and not any(each.permit and each.data.instances for each in met)):
-        where = Or((Eq("_id", entry.source), prefix("_id", f"{entry.source}/")))
-        yield Rule(permit=False, where=where, reason=f"{entry.name}: it tells what it withholds")
+        yield Rule(permit=False, where=_themselves((entry.source,)), reason=f"{entry.name}: it tells what it withholds")
+
+
+def ended_rules(entries: Iterable[Entry]) -> Iterator[Rule]:
+    """Yield the refusal, one for all, of the Consents that spoke of single rows once (``untold``) and say nothing any more.
+
+    A record remembers each of them for good.
+    """
+    ended = tuple(entry.source for entry in entries if entry.untold and entry.provision is None)
+    if ended:
+        yield Rule(permit=False, where=_themselves(ended), reason="Consents that ended: they tell what they withheld")
+
+
+@lru_cache(maxsize=1024)
+def _themselves(sources: tuple[str, ...]) -> Query:
+    """Return the query for Consents and their versions; searches of other types have nothing of it to ask."""
+    return both(Eq("ty", "Consent"), Or((In("_id", sources), *(prefix("_id", f"{source}/") for source in sources))))
 
 
 def _provisions(entry: Entry) -> tuple[Provision, ...]:

@@ -6,13 +6,13 @@ The order is that of the law: closed, blocked, opposed, authorised, matrix, labe
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.access.consents import consent_rules, meets, untold_rules
+from fhir_dmp.access.consents import consent_rules, ended_rules, meets, untold_rules
 from fhir_dmp.access.kinds import IS_DIRECTORY, NATIONAL, RPPS
 from fhir_dmp.access.model import Action, Person, Rule, Subject
 from fhir_dmp.access.policy import Data, Entry, Member, Policy
@@ -32,6 +32,7 @@ REPRESENTING = ("FAMRQT", "PWATRNY")
 """The purposes by which a Consent names who acts for the holder."""
 
 READS: tuple[Action, ...] = ("read", "search")
+WRITES: tuple[Action, ...] = ("create", "update", "delete", "govern")
 _TRACES = Eq("ty", "AuditEvent")
 SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
 """What opens or shuts a record, where it is written by who is entitled to."""
@@ -157,8 +158,9 @@ def _representing(asked: _Asked) -> Iterator[Rule]:
             yield Rule(permit=True, where=EVERYTHING, reason=f"{entry.name}: legal representative")
         for purpose in REPRESENTING:
             yield from consent_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True)
-            for rule in untold_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True):
-                yield replace(rule, where=both(rule.where, Not(asked.mine)))
+            told = untold_rules(entry, asked.names, f"{ACT_REASON}|{purpose}", asked.now, named_only=True)
+            yield from _but_of_authors(told, asked)
+    yield from _but_of_authors(ended_rules(asked.policy.entries), asked)
 
 
 def _professional(asked: _Asked, matrix: Matrix, readings: Readings) -> Iterator[Rule]:
@@ -167,6 +169,8 @@ def _professional(asked: _Asked, matrix: Matrix, readings: Readings) -> Iterator
     for entry in asked.policy.entries:
         if not _passed_over(entry, person, readings):
             yield from _refusals(entry, asked)
+    if action not in WRITES:
+        yield from _but_of_authors(ended_rules(asked.policy.entries), asked)
     urgent = person.purpose in EMERGENCIES and action in READS
     if not person.strong and action in (*READS, "govern"):
         where = EVERYTHING if action == "govern" else Not(asked.mine)
@@ -246,14 +250,18 @@ def may_break_glass(profession: str | None, readings: Readings) -> bool:
 
 def _refusals(entry: Entry, asked: _Asked) -> Iterator[Rule]:
     """Yield what a Consent refuses. Writing is refused to those whom it names; what hides single items hides none from its author."""
-    writes = asked.action in ("create", "update", "delete", "govern")
+    writes = asked.action in WRITES
     for rule in consent_rules(entry, asked.names, asked.purpose, asked.now, named_only=writes):
         if not rule.permit:
             where = rule.where if rule.record else both(rule.where, Not(asked.mine))
             yield Rule(permit=False, where=where, reason=rule.reason, record=rule.record)
     if not writes:
-        for rule in untold_rules(entry, asked.names, asked.purpose, asked.now):
-            yield replace(rule, where=both(rule.where, Not(asked.mine)))
+        yield from _but_of_authors(untold_rules(entry, asked.names, asked.purpose, asked.now), asked)
+
+
+def _but_of_authors(rules: Iterable[Rule], asked: _Asked) -> Iterator[Rule]:
+    """Yield the rules for what the person has not written."""
+    return (replace(rule, where=both(rule.where, Not(asked.mine))) for rule in rules)
 
 
 def _month_before(now: datetime) -> str:

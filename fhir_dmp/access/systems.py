@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from fhir_dmp.access.consents import consent_rules, untold_rules
+from fhir_dmp.access.consents import consent_rules, ended_rules, untold_rules
 from fhir_dmp.access.kinds import IS_DIRECTORY
 from fhir_dmp.access.model import Action, Rule, Subject
 from fhir_dmp.access.people import ACT_REASON, READS
@@ -130,11 +130,13 @@ def _of_record(
     names = frozenset({subject.organization} if subject.organization else ())
     writes = action not in READS
     purpose = f"{ACT_REASON}|{subject.purpose}"
-    for entry in policy.entries:
-        told = () if writes else untold_rules(entry, names, purpose, now)
-        for rule in (*consent_rules(entry, names, purpose, now, named_only=writes), *told):
-            if rule.permit and not writes and opens:
-                yield Rule(permit=True, where=rule.where, reason=rule.reason, record=True)
-            elif not rule.permit:
-                where = rule.where if rule.record else both(rule.where, Not(mine))
-                yield Rule(permit=False, where=both(within, where), reason=rule.reason, record=rule.record)
+    said = [rule for entry in policy.entries for rule in consent_rules(entry, names, purpose, now, named_only=writes)]
+    if not writes:
+        said += [rule for entry in policy.entries for rule in untold_rules(entry, names, purpose, now)]
+        said += ended_rules(policy.entries)
+    for rule in said:
+        if rule.permit and not writes and opens:
+            yield Rule(permit=True, where=rule.where, reason=rule.reason, record=True)
+        elif not rule.permit:
+            where = rule.where if rule.record else both(rule.where, Not(mine))
+            yield Rule(permit=False, where=both(within, where), reason=rule.reason, record=rule.record)

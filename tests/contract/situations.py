@@ -105,16 +105,16 @@ CONCERNED = {
 
 SOURCES = {
     "professional": (
-        *(("consent",), ("consent",), ("team",), ("doctors",), ("team", "denial"), ("consent", "denial")) * 2,
+        *(("consent",), ("consent",), ("team",), ("doctors",), ("team", "denial", "ended"), ("consent", "denial", "ended")) * 2,
         *(("consent", "consent", "consent"), ("consent", "end"), ("team", "doctors", "consent"), ("denial",), ()),
     ),
     "representative": (
-        *(("guardian",), ("consent",), ("consent",), ("guardian", "denial"), ("guardian", "end")) * 2,
+        *(("guardian",), ("consent",), ("consent",), ("guardian", "denial", "ended"), ("guardian", "end")) * 2,
         *(("consent", "denial"), ("denial",), ()),
     ),
     "holder": (("end",), ("consent",), ()),
 }
-OF_SYSTEMS = (*(("consent",), ("denial",)) * 3, ("consent", "denial"), ("end",), ("end",), ())
+OF_SYSTEMS = (*(("consent",), ("denial",)) * 3, ("consent", "denial", "ended"), ("end",), ("end",), ())
 """Who said something of a record, together: what there is for such a caller to be let in or kept out by."""
 
 
@@ -281,6 +281,11 @@ def end(random, patient, number, among):
     return Entry("Patient/end", 1, **said)
 
 
+def ended(random, patient, number, among):
+    """Return what is remembered of a Consent that spoke of single rows once."""
+    return Entry(f"Consent/{number}", 1, untold=True)
+
+
 def members(random):
     """Return some of a care team, or attending doctors, as the compiler resolves their references."""
     names = random.sample(("Practitioner/p1", "Practitioner/p2", "PractitionerRole/r1", "Organization/s1"), 2)
@@ -407,4 +412,7 @@ def resource(random, kind, own):
     return {"resourceType": kind, "id": names.get(kind, own), **meta, **made}
 
 
-SAID = {"consent": said, "denial": denial, "team": team, "doctors": doctors, "guardian": guardian, "end": end}
+SAID = {
+    **{"consent": said, "denial": denial, "ended": ended},
+    **{"team": team, "doctors": doctors, "guardian": guardian, "end": end},
+}
