@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from fhir_dmp.access import people, systems
 from fhir_dmp.access.decide import NO_RULE, decide
@@ -26,6 +27,9 @@ from fhir_dmp.store.port import Scope as HistoryScope
 from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, Row, both, mentions
 
 _SEARCHED = frozenset({"t", "r", "w"})
+_looks_at = lru_cache(maxsize=4096)(mentions)
+"""``mentions`` of the rules that rows are judged by, one after the other; those of lists name all that is seen, and are not worth keeping."""
+
 _MOST_REASONS = 20
 _CONTENT = "Binary"
 _MOST_DOCUMENTS = 20
@@ -90,7 +94,7 @@ class Granting:
     def _decided(self, action: Action, row: Row) -> Decision:
         rules = self.about(action, (row,))
         told = row.get("ty") == provenances.TYPE and action in READS
-        if "t" not in row and (told or any(mentions(rule.where, _SEARCHED) for rule in rules)):
+        if "t" not in row and (told or any(_looks_at(rule.where, _SEARCHED) for rule in rules)):
             row = self._whole(row)
         decision = decide(rules, row)
         if row.get("ty") == "Binary" and action == "read":
@@ -248,7 +252,7 @@ class Granting:
 
     def searches(self, action: Action) -> bool:
         """Tell whether a rule for the action looks at what is searched; a system's row is read anew where one does."""
-        return self._person is not None and any(mentions(rule.where, _SEARCHED) for rule in self._made(action))
+        return self._person is not None and any(_looks_at(rule.where, _SEARCHED) for rule in self._made(action))
 
     def policy(self, patient: str) -> tuple[Policy, int]:
         """Return what opens a record now, and its version (0: nothing was ever said)."""

@@ -33,7 +33,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -294,7 +293,6 @@ def assuming(query: Query, field: str, value: Scalar) -> Query:
             return query
 
 
-@lru_cache(maxsize=4096)
 def mentions(query: Query, fields: frozenset[str]) -> bool:
     """Tell whether the query looks at one of the fields (``r`` for ranges)."""
     match query:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_dmp.store.query import NOTHING, Eq, In, Not, both, either, matches, prefix, together
+from fhir_dmp.store.query import NOTHING, Eq, In, Not, both, either, matches, mentions, prefix, together
 
 TOKENS = ("a", "b", "c")
 SIMPLE = st.one_of(
@@ -51,3 +53,14 @@ def test_a_prefix_finds_what_begins_with_it_and_nothing_else(start, text):
     query.high.encode()
     assert matches(query, {"t": [f"T.p={text}"]}) == text.startswith(start)
     assert matches(query, {"t": [f"T.p={start}{text}"]})
+
+
+def test_to_ask_what_a_query_looks_at_keeps_nothing_of_it():
+    """A list's rules name up to a thousand Provenances, others each time: who polls histories would fill the memory with them."""
+    named = tuple(f"Provenance/{number}" for number in range(1000))
+    before = sys.getrefcount(named)
+
+    looked = [mentions(In("_id", named), frozenset({field})) for field in ("_id", "t")]
+
+    assert looked == [True, False]
+    assert sys.getrefcount(named) == before
