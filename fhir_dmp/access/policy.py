@@ -81,7 +81,7 @@ class Member(Struct, frozen=True):
     period: Period = Period()
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, omit_defaults=True):
     """What one source says: ``source`` is ``Type/id``, ``version`` the one it was compiled from.
 
     ``provision`` is that of a Consent, ``members`` those of a care team, ``doctors`` the attending doctors, ``representatives`` who

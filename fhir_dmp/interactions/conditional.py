@@ -1,8 +1,9 @@
 """Criteria instead of an id: what they match, and the lock that holds it. https://hl7.org/fhir/R4/http.html#ccreate.
 
 Criteria are judged over what the caller may see; a Patient is found by its exact INS besides, so that a laboratory can write
-into a record that it does not read: nothing of that Patient but its id is told, and by a token for one record no other is found. Who is who
-is found by who keeps the directory among its own entries: what others wrote of the same professional is none, and stands in nobody's way.
+into a record that it does not read: nothing of that Patient but its id is told, and by a token for one record no other is found. Who has
+which number may have been written by several: who keeps the directory writes its own entries, whatever others wrote, and whoever finds more
+than one by it means the own one, or else the keeper's.
 The lock repeats the search within the commit, so that of two callers with the same criteria at the same time one creates and the
 other finds.
 """
@@ -16,13 +17,14 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.access import systems
 from fhir_dmp.access.kinds import NAMING
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import may_find_by_ins, require_scope
+from fhir_dmp.access.systems import keeps_directory
 from fhir_dmp.call import Call, Context, Env, Grant, Params
 from fhir_dmp.errors import Invalid, MultipleMatches
 from fhir_dmp.interactions.criteria import by_ins, setting_of
+from fhir_dmp.interactions.write import author
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
@@ -32,22 +34,25 @@ _OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sor
 """Parameters that say how an answer looks, and nothing of what is matched."""
 
 
-class Matched(Struct, frozen=True):
-    """What criteria match now (two rows stand for many), and the lock that makes a commit rely on it."""
-
-    lock: Lock
-    found: tuple[Stored, ...]
-
-
 class Criteria(Struct, frozen=True):
     """What is looked for: the canonical text of the criteria, and the query of what meets them and is visible.
 
-    ``shown`` tells whether a row that is found may be shown as well.
+    ``shown`` tells whether a row that is found may be shown as well. Where several are found, the first of the ``closer`` queries that finds
+    anything tells which are meant.
     """
 
     key: str
     query: Query
     shown: Callable[[Stored], bool] = lambda _: True
+    closer: tuple[Query, ...] = ()
+
+
+class Matched(Struct, frozen=True):
+    """What criteria match now (two rows stand for many), and the lock that makes a commit rely on it."""
+
+    criteria: Criteria
+    lock: Lock
+    found: tuple[Stored, ...]
 
 
 def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:
@@ -57,27 +62,39 @@ def match(resource_type: str, criteria: str, context: Context, grant: Grant, env
 
 def match_each(wanted: Sequence[Criteria], env: Env) -> list[Matched]:
     """Return what each of the criteria matches, asked together."""
-    found = env.store.find_each([each.query for each in wanted])
     return [
         Matched(
-            Lock(each.key, each.query, tuple(row.ref for row in rows)),
+            each,
+            Lock(each.key, query, tuple(row.ref for row in rows)),
             tuple(row if each.shown(row) else replace(row, body=None) for row in rows),
         )
-        for each, rows in zip(wanted, found, strict=True)
+        for each, (query, rows) in zip(wanted, _meant(wanted, env), strict=True)
     ]
 
 
-def compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], Criteria]:
-    """Return the function from a type and criteria to what is looked for; it raises ``Invalid`` if they say nothing."""
+def _meant(wanted: Sequence[Criteria], env: Env) -> list[tuple[Query, tuple[Stored, ...]]]:
+    """Return for each of the criteria the query that tells what is meant, and what it finds."""
+    queries = [each.query for each in wanted]
+    found = list(zip(queries, env.store.find_each(queries), strict=True))
+    several = [place for place, (_, rows) in enumerate(found) if len(rows) > 1 and wanted[place].closer]
+    closer = [query for place in several for query in wanted[place].closer]
+    rows_of = dict(zip(closer, env.store.find_each(closer) if closer else (), strict=True))
+    for place in several:
+        told = ((query, rows_of[query]) for query in wanted[place].closer if rows_of[query])
+        found[place] = next(told, found[place])
+    return found
+
+
+def compiler(context: Context, grant: Grant, env: Env, *, refers: bool = False) -> Callable[[str, str], Criteria]:
+    """Return the function from a type and criteria to what is looked for, to be referred to or else to be written.
+
+    That raises ``Invalid`` if they say nothing.
+    """
     setting = setting_of(context, grant, env)
 
     @cache
     def visible(resource_type: str) -> Query:
-        seen = assuming(narrow(grant.rules("search")), "ty", resource_type)
-        subject = context.subject
-        if subject is None or resource_type not in NAMING or not systems.keeps_directory(subject):
-            return seen
-        return both(seen, In("au", systems.own(subject)))
+        return assuming(narrow(grant.rules("search")), "ty", resource_type)
 
     def compiled(resource_type: str, criteria: str) -> Criteria:
         below = criteria.removeprefix(f"{context.base_url}/")
@@ -92,9 +109,19 @@ def compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], C
             record = context.subject.record if context.subject else None
             wanted = both(wanted, Eq("_id", record)) if record else wanted
             return Criteria(key, wanted, lambda row: grant.decide("read", row.index).permit)
-        return Criteria(key, both(wanted, visible(resource_type)))
+        seen = both(wanted, visible(resource_type))
+        numbered = resource_type in NAMING and any(name == "identifier" for name, _ in asks)
+        return _of_who_is_who(key, seen, context, refers=refers) if numbered else Criteria(key, seen)
 
     return compiled
+
+
+def _of_who_is_who(key: str, seen: Query, context: Context, *, refers: bool) -> Criteria:
+    """Return the criteria for who has a number, whom several may have written down: first the own entry, then that of the directory's keeper."""
+    own = both(seen, In("au", tuple(author(context))))
+    if keeps_directory(context.subject) and not refers:
+        return Criteria(key, own)
+    return Criteria(key, seen, closer=(own, both(seen, Eq("kept", value=True))))
 
 
 def _params(resource_type: str, criteria: str) -> Params:

@@ -30,7 +30,7 @@ def link(sheet: Sheet) -> None:
     named = _named(sheet)
     types = sheet.env.definitions.search_params
     references = dict.fromkeys(reference for each in named.values() for reference in each)
-    sheet.ask((kind, each) for each in references if (kind := each.partition("?")[0]) in types)
+    sheet.ask(((kind, each) for each in references if (kind := each.partition("?")[0]) in types), refers=True)
     kinds = {each.partition("?")[0] for each in references}
     known: set[str] = set()
 
@@ -84,7 +84,7 @@ def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:
     resource_type = reference.partition("?")[0]
     if resource_type not in sheet.env.definitions.search_params:
         raise Invalid(f"The reference {reference[:100]!r} names no resource type.")
-    matched = sheet.matched(item, resource_type, reference)
+    matched = sheet.matched(item, resource_type, reference, refers=True)
     twin = sheet.by_criteria.get(matched.lock.key)
     if twin is not None and twin.ref is not None:
         return twin.ref
@@ -93,7 +93,10 @@ def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:
     if len(rows) < len(matched.found):  # two stand for many, of which some stay as they are
         others = both(matched.lock.query, Not(In("_id", tuple(map(str, written)))))
         rows = list(match_each((Criteria(matched.lock.key, others),), sheet.env)[0].found)
-    refs = list(dict.fromkeys([*(row.ref for row in rows), *_made_here(resource_type, matched, sheet)]))
+    made, closer = _made_here(resource_type, matched, sheet), matched.criteria.closer
+    if made and closer:  # what the bundle writes is its sender's own, and comes before what others wrote of the same
+        rows = [row for row in rows if matches(closer[0], row.index)]
+    refs = list(dict.fromkeys([*(row.ref for row in rows), *made]))
     if len(refs) > 1:
         raise MultipleMatches(f"Several resources match the conditional reference {reference[:200]!r}.")
     if not refs:
@@ -115,7 +118,7 @@ def _made_here(resource_type: str, matched: Matched, sheet: Sheet) -> list[Ref]:
             tree = {**sheet.links.rewrite(tree, item.asked.full_url), "id": item.ref.id}
             index = indexed(item.ref, sheet.before.get(item.ref), tree, sheet.context, sheet.env)
             row = sheet.rows[item.place] = {**index, "_id": str(item.ref), "ty": resource_type}
-        if matches(matched.lock.query, row):
+        if matches(matched.criteria.query, row):
             made.append(item.ref)
     return made
 

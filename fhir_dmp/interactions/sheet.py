@@ -67,7 +67,7 @@ class Sheet(Struct):
     """What is known of a transaction while its Plan is made.
 
     ``by_criteria`` are the entries that make what criteria name, by the key of their lock; ``before`` the present versions of what entries
-    are about; ``rows`` what entries will be found by, by their places; ``asked_before`` what types and criteria match.
+    are about; ``rows`` what entries will be found by, by their places; ``asked_before`` what types and criteria match, to be referred to or not.
     """
 
     items: list[Item]
@@ -80,7 +80,7 @@ class Sheet(Struct):
     relied_on: dict[Ref, int] = field(default_factory=dict)
     before: Mapping[Ref, Stored] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
-    asked_before: dict[tuple[str, str], Matched] = field(default_factory=dict)
+    asked_before: dict[tuple[str, str, bool], Matched] = field(default_factory=dict)
     versions: dict[int, list[str]] = field(default_factory=dict)
     anew: set[int] = field(default_factory=set)
 
@@ -89,18 +89,18 @@ class Sheet(Struct):
         wanted = [item for method in methods for item in self.items if item.asked.method == method]
         each(wanted, lambda item: item.place, do)
 
-    def matched(self, item: Item, resource_type: str, criteria: str) -> Matched:
-        """Return what criteria of an entry match."""
-        found = self.asked_before.get((resource_type, criteria))
+    def matched(self, item: Item, resource_type: str, criteria: str, *, refers: bool = False) -> Matched:
+        """Return what criteria of an entry match, which ``refers`` to it or is about it."""
+        found = self.asked_before.get((resource_type, criteria, refers))
         if found is not None:
             return found
         with At(item.place, of_query=True):
-            wanted = compiler(self.context, self.grant, self.env)(resource_type, criteria)
+            wanted = compiler(self.context, self.grant, self.env, refers=refers)(resource_type, criteria)
         return match_each((wanted,), self.env)[0]
 
-    def ask(self, wanted: Iterable[tuple[str, str]]) -> None:
+    def ask(self, wanted: Iterable[tuple[str, str]], *, refers: bool = False) -> None:
         """Ask at once what types and criteria match; what cannot be asked is refused when its entry's turn comes."""
-        compiled = compiler(self.context, self.grant, self.env)
+        compiled = compiler(self.context, self.grant, self.env, refers=refers)
         meant: dict[tuple[str, str], Criteria] = {}
         for question in wanted:
             with suppress(FhirError):
@@ -108,7 +108,7 @@ class Sheet(Struct):
         if meant:
             fresh = {criteria.key: criteria for criteria in meant.values()}
             found = dict(zip(fresh, match_each(tuple(fresh.values()), self.env), strict=True))
-            self.asked_before.update((question, found[criteria.key]) for question, criteria in meant.items())
+            self.asked_before.update(((*question, refers), found[criteria.key]) for question, criteria in meant.items())
 
 
 def sheet_of(call: Call, context: Context, grant: Grant, env: Env) -> Sheet:

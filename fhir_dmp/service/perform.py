@@ -10,7 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from fhir_dmp.access.kinds import DIRECTORY
-from fhir_dmp.access.model import Action
+from fhir_dmp.access.model import Action, Person
 from fhir_dmp.access.rules import require_scope, shut
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Interaction, Plan, Result
@@ -247,19 +247,21 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
             if why:
                 raise shut_out(context, (*why, *decision.reasons))
             raise Refused(
-                _not_allowed(change),
+                _not_allowed(change, person),
                 reasons=decision.reasons,
                 patients=entity(change).patients,
             )
 
 
-def _not_allowed(change: Change) -> str:
-    """Return what is said of a change that the rules refuse: of a bundle's many, which; of an entry of the directory, what to do instead."""
-    if change.before is None:
+def _not_allowed(change: Change, person: Person | None) -> str:
+    """Return what is said of a change that the rules refuse: a system, which sends many at once, hears which it was.
+
+    Of an entry of the directory it hears what to do instead.
+    """
+    if change.before is None or person is not None:
         return f"This token does not allow to {change.kind} {change.ref.type}."
-    instead = (
-        ": others wrote it; refer to it as it is, or write an entry of your own" if change.ref.type in DIRECTORY else ""
-    )
+    others = change.ref.type in DIRECTORY
+    instead = ": others wrote it; refer to it as it is, or write an entry of your own" if others else ""
     return f"This token does not allow to {change.kind} {change.ref}{instead}."
 
 

@@ -105,16 +105,19 @@ CONCERNED = {
 
 SOURCES = {
     "professional": (
-        *(("consent",), ("consent",), ("team",), ("doctors",), ("team", "denial", "ended"), ("consent", "denial", "ended")) * 2,
+        *(("consent",), ("consent", "ended"), ("team",), ("doctors",), ("team", "denial"), ("consent", "denial")) * 2,
         *(("consent", "consent", "consent"), ("consent", "end"), ("team", "doctors", "consent"), ("denial",), ()),
     ),
     "representative": (
-        *(("guardian",), ("consent",), ("consent",), ("guardian", "denial", "ended"), ("guardian", "end")) * 2,
+        *(("guardian",), ("consent",), ("consent", "ended"), ("guardian", "denial"), ("guardian", "end")) * 2,
         *(("consent", "denial"), ("denial",), ()),
     ),
     "holder": (("end",), ("consent",), ()),
 }
-OF_SYSTEMS = (*(("consent",), ("denial",)) * 3, ("consent", "denial", "ended"), ("end",), ("end",), ())
+OF_SYSTEMS = (
+    *(("consent",), ("denial",), ("consent", "ended"), ("denial",), ("consent", "ended"), ("denial",)),
+    *(("consent", "denial"), ("end",), ("end",), ()),
+)
 """Who said something of a record, together: what there is for such a caller to be let in or kept out by."""
 
 
@@ -413,6 +416,11 @@ def resource(random, kind, own):
 
 
 SAID = {
-    **{"consent": said, "denial": denial, "ended": ended},
-    **{"team": team, "doctors": doctors, "guardian": guardian, "end": end},
+    "consent": said,
+    "denial": denial,
+    "ended": ended,
+    "team": team,
+    "doctors": doctors,
+    "guardian": guardian,
+    "end": end,
 }

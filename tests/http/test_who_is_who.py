@@ -229,6 +229,64 @@ def test_what_others_wrote_stands_in_no_way_of_the_keeper(world, item, method):
     assert world.professional("6").read(item).status == 200
 
 
+def test_of_several_entries_of_one_professional_the_own_one_is_meant_or_else_the_keepers(world):
+    """Whatever is asked by criteria goes on when others write the same number down; where neither wrote it, nobody can tell which of several."""
+    number = f"Practitioner?identifier={RPPS}|6"
+    lab, third = world.system("lab", "lab", "urn:s|3"), world.system("third", "ehr", "urn:s|4")
+    own = f"Practitioner/{world.ehr.made(practitioner('6'))['id']}"
+    lab.made(practitioner("6"))
+    about = {
+        "request": {"method": "POST", "url": "Observation"},
+        "resource": observation(world.patient, performer=[{"reference": number}]),
+    }
+    renewed = {"request": {"method": "PUT", "url": number}, "resource": practitioner("6", active=True)}
+
+    def referred(system):
+        answer = system.transaction(about)
+        if answer.status != 200:
+            return answer.status
+        made = answer.body["entry"][0]["response"]["location"].partition("/Observation/")[2].partition("/")[0]
+        return system.read(f"Observation/{made}").body["performer"][0]["reference"]
+
+    assert (referred(world.ehr), referred(third)) == (own, 412)
+    kept = f"Practitioner/{world.insurance.made(practitioner('6'))['id']}"
+
+    assert (referred(world.ehr), referred(third)) == (own, kept)
+    assert world.ehr.create(practitioner("6"), criteria=number.partition("?")[2]).status == 200
+    assert [each.transaction(renewed).status for each in (world.ehr, third)] == [200, 403]
+    assert world.ehr.read(own).body["active"]
+    assert "active" not in world.ehr.read(kept).body
+
+
+def test_an_entry_of_the_same_bundle_is_meant_before_what_others_wrote(world):
+    """Whether it is new or stays as it is; two of its sender's own are several all the same."""
+    number = f"Practitioner?identifier={RPPS}|6"
+    for system in (world.insurance, world.system("lab", "lab", "urn:s|3")):
+        system.made(practitioner("6"))
+    entry = {"request": {"method": "PUT", "url": "Practitioner/own"}, "resource": practitioner("6", id="own")}
+    told = observation(world.patient, id="o", performer=[{"reference": number}])
+    about = {"request": {"method": "PUT", "url": "Observation/o"}, "resource": told}
+
+    for _ in range(2):
+        assert world.ehr.transaction(about, entry).status == 200
+        assert world.ehr.read("Observation/o").body["performer"] == [{"reference": "Practitioner/own"}]
+
+    second = {"request": {"method": "PUT", "url": "Practitioner/two"}, "resource": practitioner("6", id="two")}
+    assert world.ehr.transaction(about, second).status == 412
+
+
+def test_the_keeper_refers_by_criteria_to_what_others_wrote_alone(world):
+    """A feed refers to what is there; it names nobody by it."""
+    place = f"Organization/{world.ehr.made(organization('9'))['id']}"
+    within = {"managingOrganization": {"reference": "Organization?identifier=urn:s|9"}}
+    patient = changed(world.insurance.read(world.patient).body, **within)
+
+    answer = world.insurance.transaction({"request": {"method": "PUT", "url": world.patient}, "resource": patient})
+
+    assert answer.status == 200
+    assert world.insurance.read(world.patient).body["managingOrganization"]["reference"] == place
+
+
 def test_a_sync_that_would_change_what_others_wrote_is_told_which_it_was(world):
     """A transaction is refused as a whole: it hears of what, and what to do instead."""
     place = f"Practitioner/{world.insurance.made(practitioner('6'))['id']}"
