@@ -268,7 +268,7 @@ def _not_allowed(change: Change, person: Person | None) -> str:
 def _states(change: Change) -> Iterable[tuple[Action, Row]]:
     """Return what is judged of a change: what was there, and what will be; of a deletion nothing is left to be judged.
 
-    What was deleted comes back by its author alone: it is that author's again, whoever wrote what it holds.
+    What was deleted comes back by who may change it: it is its author's again, whoever wrote what it holds.
     """
     if change.before is not None and change.body is None:
         return ((change.kind, change.before.index),)
