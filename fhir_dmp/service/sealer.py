@@ -4,7 +4,7 @@ Every worker has a sealer; one of them leads, and another takes over within seco
 number, without gaps, so that a row that is committed late cannot be missed, whatever its time says; leaves never move.
 
 A worker knows the rows that it has made durable, and hands in their leaves: what is sealed is what was written, whatever becomes of it on
-disk within the second, and no row is read again for it. Who ends without a word leaves rows that nobody hands in: they are read.
+disk within the second, and no row is read again for it. Commands, and who ends without a word, leave rows that nobody hands in: they are read.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ AT_ONCE = 1000
 """Rows that one sealing reads of a hundred epochs; those of large transactions are some 20 kB each."""
 
 SWEEP = 60 * 1_000_000
-"""How often epochs are asked that have been quiet, or stand still at a gap (microseconds)."""
+"""How often epochs are asked that have been quiet, or stand still at a gap (microseconds): each time until they bring no more."""
 
 HANDED_AT_ONCE = 100
-"""Times that leaves were handed in of which one sealing takes what they brought."""
+"""Pieces of leaves that one sealing takes; a worker hands in two at a time."""
 
 PATIENCE = 3 * 1_000_000
 """How long the rows are left alone of an epoch whose writer hands in its leaves (microseconds)."""
@@ -200,18 +200,23 @@ class Sealer:
 
     def _seal_rows(self, state: _State) -> bool:
         """Seal what is new: leaves that writers have handed in, and rows of those who hand in none; tell whether there is more."""
+        now = self._clock.micros()
         self._notice_epochs(state)
         handed = self._ledger.handed(HANDED_AT_ONCE)
         leaves = self._fitting(state, handed)
-        due = self._due(state, {(each.writer, each.epoch) for each in leaves})
+        sweep = now - state.swept >= SWEEP
+        due = self._due(state, {(each.writer, each.epoch) for each in leaves}, sweep=sweep)
         rows = self._ledger.fresh(due, AT_ONCE) if due else []
-        more = len(rows) >= AT_ONCE
+        full = len(rows) >= AT_ONCE or len(handed) >= HANDED_AT_ONCE
         for key, group in groupby(rows, lambda row: (row.writer, row.epoch)):
             leaves.extend(leaves_of(self._following(state, key, group)))
         if leaves:
             self._seal(state, leaves)
         self._ledger.clear(handed)
-        return bool(leaves) and (more or len(handed) >= HANDED_AT_ONCE)
+        more = bool(leaves) and full
+        if sweep and not more:
+            state.swept = now
+        return more
 
     def _seal(self, state: _State, leaves: Sequence[Leaves]) -> None:
         runs = list(_runs(leaves, state.tree.size))
@@ -252,15 +257,12 @@ class Sealer:
         state.stuck.pop(key, None)
         return taken
 
-    def _due(self, state: _State, handed: Container[Key]) -> list[Link]:
-        """Return the epochs whose rows are to be read: all each minute, and else those that may well bring something.
+    def _due(self, state: _State, handed: Container[Key], *, sweep: bool) -> list[Link]:
+        """Return the epochs whose rows are to be read: all in a sweep, and else those that may well bring something.
 
         Not those whose writers hand in their leaves: one that has not for some seconds may have ended without a word.
         """
         now = self._clock.micros()
-        sweep = now - state.swept >= SWEEP
-        if sweep:
-            state.swept = now
         return [
             each
             for key, each in state.links.items()
@@ -369,4 +371,5 @@ class Handing:
 
     def tick(self) -> None:
         """Hand in what is new; raise ``Unavailable`` if the database does not answer."""
-        self._ledger.hand_in(leaves_of(self._recent.take()))
+        rows = sorted(self._recent.take(), key=lambda row: (row.writer, row.epoch))
+        self._ledger.hand_in(leaves_of(rows))

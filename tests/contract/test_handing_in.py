@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fhir_dmp.store.change import Commit
 from fhir_dmp.store.ledger import HASH_SIZE
 from fhir_dmp.stores.mongo.packing import unpack
 from tests.sealed_world import sealed_world
@@ -172,3 +173,17 @@ def test_what_nobody_takes_is_not_kept_for_ever(world, monkeypatch):
     sealer.tick()
 
     sealed(world, 25)
+
+
+def test_leaves_of_reads_and_writes_in_turns_are_handed_in_as_two(world):
+    """A worker has a chain for each, and what each brings is one piece, however they took turns: few rows to write, one head for all."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    for _ in range(6):
+        world.write(store, 1)
+        store.commit(Commit(events=(world.event(),)))
+    handing.tick()
+    assert world.seals["handed"].count_documents({}) == 2
+    sealer.tick()
+
+    sealed(world, 12)

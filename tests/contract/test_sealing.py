@@ -313,3 +313,31 @@ def test_rows_behind_a_gap_hold_up_no_others(world, monkeypatch):
 
     assert report.leaves == 2 + 20
     assert [finding.kind for finding in report.findings] == ["missing"]
+
+
+def test_more_rows_than_are_read_at_once_are_sealed_across_a_month(world, monkeypatch):
+    """What is left of the old month comes before the new one: nothing of that is taken for a gap."""
+    monkeypatch.setattr("fhir_dmp.service.sealer.AT_ONCE", 10)
+    store, sealer = world.writer(), world.sealer()
+    world.later(days=11, hours=11, minutes=59)
+    world.write(store, 25)
+    world.later(minutes=5)
+    world.write(store, 3)
+    sealer.tick()
+
+    report = world.verify()
+
+    assert (report.leaves, report.unsealed, report.findings) == (28, 0, [])
+
+
+def test_more_rows_than_are_read_at_once_of_long_ago_are_sealed_in_one_go(world, monkeypatch):
+    """A large load by a command, and days until a server starts: what has been quiet is read to its end, not a piece each minute."""
+    monkeypatch.setattr("fhir_dmp.service.sealer.AT_ONCE", 10)
+    store = world.writer()
+    world.write(store, 25)
+    world.later(days=3)
+    world.sealer().tick()
+
+    report = world.verify()
+
+    assert (report.leaves, report.unsealed, report.findings) == (25, 0, [])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from pymongo import MongoClient, ReplaceOne, UpdateOne
@@ -50,6 +50,7 @@ HANDED = "handed"
 LATE = 3600 * 1_000_000
 """A row is stored well within an hour (microseconds) of being recorded."""
 
+T = TypeVar("T")
 _PLACED = [("w", 1), ("e", 1), ("n", 1)]
 _Document = dict[str, Any]
 
@@ -216,19 +217,25 @@ class MongoLedger:
                 self.seals[HANDED].delete_many({"_id": {"$in": [_handed_id(each) for each in leaves]}})
 
     def fresh(self, links: Sequence[Link], limit: int) -> list[Row]:
-        """Return rows after these links, by epoch and number."""
-        found: list[Row] = []
+        """Return rows after these links, by epoch and number: so many of each hundred epochs, and none after one that is left out."""
         with answering():
-            for period in months(self.log):
-                after = [
-                    {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number}}
-                    for link in links
-                    if period_of(link.recorded - LATE) <= period
-                ]
-                for branches in _chunks(after, BRANCHES):
-                    rows = self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE)
-                    found.extend(_row(row, period) for row in rows.sort(_PLACED).limit(limit))
+            periods = months(self.log)
+            found = [row for part in _chunks(links, BRANCHES) for row in self._fresh(part, periods, limit)]
         found.sort(key=lambda row: (row.writer, row.epoch, row.number))
+        return found
+
+    def _fresh(self, links: Sequence[Link], periods: Sequence[str], limit: int) -> list[Row]:
+        """Return rows of a few epochs, oldest period first: what one leaves out comes before all of the next."""
+        found: list[Row] = []
+        for period in periods:
+            after = [
+                {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number}}
+                for link in links
+                if period_of(link.recorded - LATE) <= period
+            ]
+            if after and len(found) < limit:
+                rows = self.log[period].find({"$or": after}, hint=_PLACED, batch_size=AT_ONCE)
+                found.extend(_row(row, period) for row in rows.sort(_PLACED).limit(limit - len(found)))
         return found
 
     @offloaded
@@ -415,6 +422,6 @@ def _tile_id(place: TilePlace) -> str:
     return f"{place[0]}/{place[1]}"
 
 
-def _chunks(items: list[_Document], size: int) -> Iterator[list[_Document]]:
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for first in range(0, len(items), size):
         yield items[first : first + size]
