@@ -28,6 +28,9 @@ THREADS_SECONDS = 0.7
 """In that time, what the threads beside the calls are about is waited for, twice: of those that write, and of those that seal and are
 witnessed outside."""
 
+LANDING_SECONDS = 0.2
+"""In that time, rows that are on their way to the log are waited for before its last one is told, twice: of reads and of writes."""
+
 WORKER_SECONDS = math.ceil(LINGER_SECONDS + ANSWER_SECONDS + CLOSE_SECONDS)
 """A worker that has not ended by then is killed."""
 

@@ -115,7 +115,7 @@ class Opening(Struct, frozen=True):
     """An epoch as its writer registered it: before its first row; and at its end, if it ended in order.
 
     ``head`` is the number of the last signed head that the writer knew, 0 if none. ``closed`` is the last number and hash.
-    A missing close is a crash: what was acknowledged is at least what others hold an answer to.
+    A missing close is a crash, or an end with rows under way: what was acknowledged is at least what others hold an answer to.
     """
 
     writer: str

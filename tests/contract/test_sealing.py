@@ -12,6 +12,7 @@ from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.look import here
 from fhir_dmp.service.sealer import SealError
 from fhir_dmp.store.ledger import Batch, Fenced
+from fhir_dmp.stores.mongo.months import Months
 from tests.sealed_world import sealed_world
 
 
@@ -298,6 +299,32 @@ def test_an_epoch_is_registered_before_its_first_row_and_closed_at_the_end(world
 
     assert openings
     assert [link.number for link in closed] == [3]
+
+
+def test_an_epoch_of_which_rows_are_under_way_is_not_closed(world, monkeypatch):
+    """A server that stops while its database is slow: what that has been sent already is stored later, and nobody put it in."""
+    store, sealer = world.writer(), world.sealer()
+    world.write(store, 3)
+    sent, slow = threading.Event(), threading.Event()
+
+    def insert(self, rows):
+        sent.set()
+        assert slow.wait(30)
+        world.rows.insert_many(rows)
+        return True
+
+    with monkeypatch.context() as late:
+        late.setattr(Months, "insert_alone", insert)
+        caller = threading.Thread(target=world.write, args=(store, 1))
+        caller.start()
+        assert sent.wait(30)
+        store.close()
+        slow.set()
+        caller.join()
+    sealer.tick()
+    report = world.verify()
+
+    assert (report.leaves, report.unsealed, report.findings) == (4, 0, [])
 
 
 def test_rows_behind_a_gap_hold_up_no_others(world, monkeypatch):

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from fhir_dmp.errors import Unavailable
 from fhir_dmp.fibres import Fibre, pause
 from fhir_dmp.stores.mongo import flights
 from fhir_dmp.stores.mongo.flights import Flights
@@ -163,3 +164,27 @@ def test_fibres_are_counted_while_they_are_under_way():
 
     assert run(counts, counts, fails)[:2] == [3, 2]
     assert Fibre.under_way == 0
+
+
+def test_at_the_end_nobody_is_taken_any_more_and_who_is_under_way_lands(landed):
+    """Whoever ends hears whether all have landed by then, and may ask again."""
+    flying, free = threading.Event(), threading.Event()
+
+    def fly(members):
+        flying.set()
+        free.wait(30)
+        landed.append([member.item for member in members])
+        members[0].result = True
+
+    group = Flights(fly, of="test", heaviest=100, most=100, seconds=30, beside=[])
+    passenger = threading.Thread(target=group.join, args=(1,))
+    passenger.start()
+    assert flying.wait(30)
+
+    assert not group.close(0.05)
+    with pytest.raises(Unavailable, match="ending"):
+        group.join(2)
+    free.set()
+    assert group.close(30)
+    passenger.join()
+    assert landed == [[1]]

@@ -109,7 +109,7 @@ class Epochs:
         chain.registered = True
 
     def close(self, chain: Chain) -> None:
-        """Say what the chain's last row is; a missing close is a crash."""
+        """Say what the chain's last row is; a missing close is a crash, or rows that were under way at the end."""
         if chain.registered:
             self._add(f"{chain.writer}/{chain.epoch}/closed", chain, {"closed": _stored(chain.last)})
             chain.registered = False

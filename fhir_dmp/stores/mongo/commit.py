@@ -19,6 +19,7 @@ from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, instant, moment
 from fhir_dmp.errors import Stale, Unavailable, Unrecorded
+from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import STAMP, Change, Commit, Stored
 from fhir_dmp.stores.mongo import versions
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
@@ -90,9 +91,12 @@ class WriteCommitter:
         stored: tuple[Stored, ...] = self._flights.join(commit, touches, max(len(commit.changes), 1))
         return stored
 
-    def close(self) -> None:
-        """Say what the last row is; nobody commits any more."""
-        self._epochs.close(self._chain)
+    def close(self) -> bool:
+        """Let nobody commit any more and say what the last row is; return False if that cannot be said, of rows under way."""
+        landed = self._flights.close(LANDING_SECONDS)
+        if landed:
+            self._epochs.close(self._chain)
+        return landed
 
     def _flush(self, members: Members) -> None:
         left = list(members)

@@ -9,6 +9,7 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from fhir_dmp.errors import Crowded, TooMany, Unavailable, Unrecorded
+from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
 from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member
@@ -41,9 +42,12 @@ class EventCommitter:
         except Unavailable as fault:
             raise Unrecorded(str(fault), reasons=fault.reasons) from fault
 
-    def close(self) -> None:
-        """Say what the last row is; nobody records any more."""
-        self._epochs.close(self._chain)
+    def close(self) -> bool:
+        """Let nobody record any more and say what the last row is; return False if that cannot be said, of rows under way."""
+        landed = self._flights.close(LANDING_SECONDS)
+        if landed:
+            self._epochs.close(self._chain)
+        return landed
 
     def _flush(self, members: Sequence[Member[Event]]) -> None:
         ends = time.monotonic() + self._seconds

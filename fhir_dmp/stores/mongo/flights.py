@@ -36,6 +36,7 @@ _FEW = 2
 """Members of two flights that follow each other between whom nobody is waited for: whoever else is under way is slow."""
 
 _TOO_SLOW = "The database is too slow to make this durable in time."
+_OVER = "The server is ending."
 
 
 class Member(Generic[T]):
@@ -91,6 +92,7 @@ class Flights(Generic[T]):
         self._waiting: list[_Flight[T]] = []
         self._joining = threading.Condition(threading.Lock())
         self._flying = False
+        self._closed = False
         self._held = False
         self._lately = 0
         """Members of the last flight."""
@@ -101,7 +103,7 @@ class Flights(Generic[T]):
     def join(self, item: T, touches: frozenset[Hashable] = frozenset(), weight: int = 1) -> Any:
         """Do the item in some flight and return its result; raise its error.
 
-        Raises ``TooMany`` when too many wait, ``Unavailable`` when its turn does not come in time, and ``Unrecorded`` when
+        Raises ``TooMany`` when too many wait, ``Unavailable`` when its turn does not come in time or never will, and ``Unrecorded`` when
         its flight does not land in time: whether it is done cannot be told.
         """
         member = Member(item, touches, weight)
@@ -113,6 +115,12 @@ class Flights(Generic[T]):
         if member.error is not None:
             raise own(member.error)
         return member.result
+
+    def close(self, seconds: float) -> bool:
+        """Take nobody more; tell whether all have landed, which is waited for so long."""
+        with self._joining:
+            self._closed = True
+            return self._joining.wait_for(lambda: not self._flying, seconds)
 
     def _late(self, member: Member[T]) -> float:
         """Return how long to wait for a flight that is under way; raise ``Unavailable`` for who still waits for theirs."""
@@ -128,6 +136,8 @@ class Flights(Generic[T]):
     def _board(self, member: Member[T]) -> None:
         """Seat the member, once it is sure that somebody flies."""
         with self._joining:
+            if self._closed:
+                raise Unavailable(_OVER)
             if sum(len(flight.members) for flight in self._waiting) >= self._most:
                 self._full.inc()
                 raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
@@ -148,7 +158,7 @@ class Flights(Generic[T]):
         if self._held:
             with self._joining:
                 if self._enough():
-                    self._joining.notify()
+                    self._joining.notify_all()
 
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""
@@ -188,6 +198,7 @@ class Flights(Generic[T]):
                     self._lately = len(flight.members)
                     return flight
             self._flying = False
+            self._joining.notify_all()
             return None
 
     def _enough(self) -> bool:

@@ -109,10 +109,14 @@ class MongoStore:
             raise
 
     def close(self) -> None:
-        """Close the epochs, if the database still answers, and the connections; nobody waits for an answer any more."""
+        """Close the epochs, if the database still answers, and the connections; nobody waits for an answer any more.
+
+        An epoch of which rows are under way stays open: they may be stored yet, after whatever would be told as the last.
+        """
         try:
-            for committer in (self._events, self._writes):
-                committer.close()
+            landed = [committer.close() for committer in (self._events, self._writes)]
+            if not all(landed):
+                _log.warning("epochs-left-open", fault="under way")
         except PyMongoError as fault:
             _log.warning("epochs-left-open", fault=type(fault).__name__)
         self._client.close()
