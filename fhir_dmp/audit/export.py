@@ -5,7 +5,7 @@
                                             subtrees that leaves 0 to N-1 make, the largest first
 ``{"leaf":N,"hash":…,"entry":{…}}``         a leaf: its number for ever, its hash in the tree (hex), and its entry
                                             (``audit.entry``): the hash is SHA-256 of a zero byte and the entry's bytes
-``{"leaf":N,"hash":…,"entry":null,…}``      a leaf whose row is not there: ``place`` (``w/e/n``) and ``period`` say whose
+``{"leaf":N,"hash":…,"entry":null,…}``      a leaf whose row is not there, or no JSON: ``place`` (``w/e/n``) and ``period`` say whose
 ``{"leaf":N,"head":M,"size":S}``            last line: the leaves up to, without, ``N`` were told, and head ``M`` holds ``S``
 ==========================================  ========================================================================
 
@@ -62,10 +62,23 @@ def edge_of(ledger: Ledger, size: int) -> list[bytes]:
 def line_of(leaf: Leaf) -> bytes:
     """Return the line of one leaf, with its end."""
     digest = leaf.hash.hex() if leaf.hash else ""
-    if leaf.entry is None or b"\n" in leaf.entry:
+    if leaf.entry is None or not _is_a_line(leaf.entry):
         absent = {"leaf": leaf.number, "hash": digest, "entry": None, "place": leaf.place, "period": leaf.period}
         return codec.dumps(absent) + b"\n"
     return b'{"leaf":%d,"hash":"%b","entry":%b}\n' % (leaf.number, digest.encode(), leaf.entry)
+
+
+def _is_a_line(entry: bytes) -> bool:
+    """Tell whether the entry can stand in a line: a row that was damaged where it lies packed is no JSON any more."""
+    try:
+        entry.decode()
+        _one.decode(entry)
+    except ValueError:
+        return False
+    return b"\n" not in entry
+
+
+_one = msgspec.json.Decoder(msgspec.Raw)
 
 
 class _Line(msgspec.Struct):

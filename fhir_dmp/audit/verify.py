@@ -205,7 +205,7 @@ class Verifier:
     def _tell_altered(self, leaf: Leaf, entry: Entry | None) -> None:
         """Tell of an entry that is not the leaf's; one that is whole in itself and follows on another was moved."""
         if entry is None:
-            self.report.add("altered", leaf.number, f"leaf {leaf.number} is no entry")
+            self._tell_unreadable(leaf)
             return
         _, last = self._chains.get((entry.w, entry.e), (0, None))
         wrong = misfiled(entry)
@@ -222,7 +222,7 @@ class Verifier:
         """Check that the entry follows on the one before it in its epoch, and is found by what its row says."""
         entry = leaf.read
         if entry is None:
-            self.report.add("altered", leaf.number, f"leaf {leaf.number} is no entry")
+            self._tell_unreadable(leaf)
             return
         key = (entry.w, entry.e)
         number, last = self._before(key, entry.n)
@@ -239,10 +239,18 @@ class Verifier:
             self.report.add("misfiled", leaf.number, told)
         self._chains[key] = (entry.n, entry.h)
 
-    def _check_absence(self, leaf: Leaf) -> None:
+    def _tell_unreadable(self, leaf: Leaf) -> None:
+        self._go_on_after(leaf)
+        self.report.add("altered", leaf.number, f"{_name(leaf, None)} is no entry")
+
+    def _go_on_after(self, leaf: Leaf) -> None:
+        """Let the epoch go on after a leaf that says nothing itself, if it is known whose it is."""
         writer, epoch, number = _place(leaf.place)
         if number:
             self._chains[writer, epoch] = (number, None)
+
+    def _check_absence(self, leaf: Leaf) -> None:
+        self._go_on_after(leaf)
         if leaf.hash is not None and self._take(leaf.period, leaf.number, leaf.hash, there=False):
             self.report.removed += 1
             return

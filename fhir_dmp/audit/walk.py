@@ -112,11 +112,11 @@ def _leaves(
     for run in runs:
         for over, known in enumerate(_hashes(tiles, run.leaf, run.size)):
             row = rows.get((run.writer, run.epoch, run.number + over))
+            place = f"{run.writer}/{run.epoch}/{run.number + over}" if run.period else ""
             if row is None:
-                place = f"{run.writer}/{run.epoch}/{run.number + over}" if run.period else ""
                 yield Leaf(run.leaf + over, known, None, place, run.period)
             else:
-                yield Leaf(run.leaf + over, known, entry_of(row), "", run.period, _beside(row))
+                yield Leaf(run.leaf + over, known, entry_of(row), place, run.period, _beside(row))
 
 
 def _hashes(tiles: Mapping[tuple[int, int], bytes], leaf: int, size: int) -> Iterator[bytes | None]:

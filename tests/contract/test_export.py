@@ -213,6 +213,15 @@ def test_an_export_of_a_tampered_database_names_the_row(world):
     both_find(world, exported(world), "altered", edited["_id"])
 
 
+@pytest.mark.parametrize("left", [slice(-3), slice(1), slice(0)])
+def test_an_export_of_a_database_that_has_a_damaged_row_names_its_place(world, left):
+    """What a fault of a disk leaves of a packed row is no JSON: the export goes on, and every line of it can be read."""
+    damaged = world.rows.find_one({"n": 7})
+    world.rows.update_one({"_id": damaged["_id"]}, {"$set": {"b": damaged["b"][left]}})
+
+    both_find(world, exported(world), "missing", f"{damaged['w']}/{damaged['e']}/7")
+
+
 def test_an_export_of_a_database_that_lacks_a_row_names_its_place(world):
     """Writer, epoch and number."""
     deleted = world.rows.find_one_and_delete({"n": 7})

@@ -37,6 +37,17 @@ def only_finding(world):
     return findings[0]
 
 
+@pytest.mark.parametrize("left", [slice(-3), slice(1), slice(0)])
+def test_an_event_that_cannot_be_unpacked_is_named(world, left):
+    """A fault of a disk, or somebody's: by its place, and nothing that comes after it."""
+    damaged = row(world, 7)
+    world.rows.update_one({"_id": damaged["_id"]}, {"$set": {"b": damaged["b"][left]}})
+
+    found = only_finding(world)
+    assert found.kind == "altered"
+    assert f"{damaged['w']}/{damaged['e']}/7" in found.text
+
+
 def test_an_edited_event_is_named(world):
     """One byte of what happened."""
     edited = row(world, 7)
