@@ -163,6 +163,7 @@ class _Validator:
             if element is None:
                 if not (kind.is_resource and name == "resourceType"):
                     self._sibling(name, item, value, kind, path, walk)
+                    seen = self._chosen(elements.get(name.removeprefix("_")), seen, path, walk)
                 continue
             if element.choice is not None:
                 seen = self._chosen(element, seen, path, walk)
@@ -182,9 +183,14 @@ class _Validator:
             for text in kind.judge(value, walk.resource):
                 walk.add("invariant", f"breaks {text}", path)
 
-    def _chosen(self, element: _Element, seen: dict[str, str] | None, path: _Path, walk: _Walk) -> dict[str, str]:
+    def _chosen(
+        self, element: _Element | None, seen: dict[str, str] | None, path: _Path, walk: _Walk
+    ) -> dict[str, str] | None:
+        """Return which element of each choice there is, this one among them; what lies beside a primitive is of its element."""
+        if element is None or element.choice is None:
+            return seen
         seen = seen or {}
-        before = seen.setdefault(str(element.choice), element.name)
+        before = seen.setdefault(element.choice, element.name)
         if before != element.name:
             walk.add("structure", f"has both {before} and {element.name}: one is allowed", path)
         return seen

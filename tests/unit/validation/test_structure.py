@@ -73,6 +73,16 @@ def test_every_official_example_passes_but_for_those_known_to_break_r4():
     assert broken.keys() == INVALID_EXAMPLES.keys(), broken
 
 
+def test_what_lies_beside_a_value_of_another_type_is_a_second_choice():
+    """An extension alone stands for a value of its type as well; beside its own value it is the same choice."""
+    observation = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "valueString": "x"}
+    beside = {"extension": [{"url": "urn:x:why", "valueCode": "y"}]}
+
+    assert validate("Observation", {**observation, "_valueString": beside}) == []
+    for twice in ({**observation, "_valueInteger": beside}, {"_valueInteger": beside, **observation}):
+        assert [issue.code for issue in validate("Observation", twice)] == ["structure"]
+
+
 @pytest.mark.parametrize("cls", sorted(MUTATIONS))
 def test_every_one_fault_edit_is_judged_as_r4_says(cls):
     """Unknown elements, cardinality, JSON types, choices, formats, references, codes, and named invariants."""
