@@ -151,6 +151,18 @@ def test_a_port_that_somebody_took_is_left_to_them(folder, monkeypatch, told):
         assert _notes(second) == ["before"]
 
 
+@pytest.mark.parametrize("told", ["2147483648\n", "max\n", None])
+def test_a_container_has_the_memory_that_it_is_limited_to(tmp_path, monkeypatch, told):
+    """A database that takes more is killed; without a limit there is what the machine has."""
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(mongod, "_LIMITS", (limit,))
+    whole = mongod.memory()
+    if told is not None:
+        limit.write_text(told)
+
+    assert mongod.memory() == (min(2**31, whole) if told == "2147483648\n" else whole)
+
+
 @pytest.mark.parametrize(("memory", "gigabytes"), [(1, 0.25), (4, 1.5), (16, 7.5), (512, 8.0)])
 def test_the_database_keeps_half_of_the_memory_at_hand(memory, gigabytes):
     """But for one gigabyte, as MongoDB itself would, and never less than it takes, nor more than eight gigabytes."""

@@ -42,6 +42,9 @@ PORTS = range(20_000, 32_000)
 _LEAST_CACHE, _MOST_CACHE = 0.25, 8.0
 """Bounds of what mongod keeps at hand, in GB: MongoDB takes no less than the first, and the machine has others to serve."""
 
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux tells it, by the versions of its control groups; a word, or more than there is, where there is no limit."""
+
 EVICTION = (
     "eviction_dirty_target=20,eviction_dirty_trigger=40,eviction_updates_target=10,eviction_updates_trigger=20,"
     "eviction=(threads_min=1,threads_max=2)"
@@ -195,8 +198,13 @@ def cache_gb(memory: int) -> float:
     return min(max((memory / 2**30 - 1) / 2, _LEAST_CACHE), _MOST_CACHE)
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def memory() -> int:
+    """Return the bytes of memory of this machine; of a container, those that it is limited to."""
+    bounds = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            bounds.append(int(file.read_text()))
+    return min(bounds)
 
 
 def start(folder: Folder) -> Place:
@@ -209,7 +217,7 @@ def start(folder: Folder) -> Place:
         find_mongod(),
         *("--dbpath", folder.data, "--port", str(port), "--bind_ip", "127.0.0.1"),
         *("--replSet", "rs0", "--keyFile", folder.key_file, "--oplogSize", "512"),
-        *("--wiredTigerCacheSizeGB", f"{cache_gb(_memory()):.2f}", "--networkMessageCompressors", "disabled"),
+        *("--wiredTigerCacheSizeGB", f"{cache_gb(memory()):.2f}", "--networkMessageCompressors", "disabled"),
         *("--wiredTigerEngineConfigString", EVICTION),
         *("--logpath", folder.log, "--logappend", "--quiet", "--fork", "--pidfilepath", folder.pid_file),
         *_sockets(folder),
