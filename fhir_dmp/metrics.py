@@ -54,7 +54,7 @@ class _LogSizes(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the gauges of each month; none while the database does not answer."""
         rows = GaugeMetricFamily("dmp_log_month_rows", "Rows of the log, by month.", labels=["month"])
-        size = GaugeMetricFamily("dmp_log_month_bytes", "Bytes of the log before compression.", labels=["month"])
+        size = GaugeMetricFamily("dmp_log_month_bytes", "Bytes of the log, its rows packed.", labels=["month"])
         disk = GaugeMetricFamily(
             "dmp_log_month_disk_bytes", "Bytes of the log on disk, with indexes.", labels=["month"]
         )
