@@ -18,7 +18,8 @@ DIRECTORY = (
 
 NAMING = ("Practitioner", "PractitionerRole", "Organization", "Group")
 """Types that say by which numbers somebody is known, or who belongs to what. Anybody's system writes them, for it refers to them; a record
-opens and shuts by those alone that who keeps the directory wrote (``kept`` in a row)."""
+opens and shuts by those alone that who keeps the directory wrote (``kept`` in a row), a structure of itself, or that an account is tied to.
+"""
 
 RPPS = "https://rpps.esante.gouv.fr|"
 NATIONAL = "urn:oid:1.2.250.1.71.4.2.1|"

@@ -92,6 +92,7 @@ class _Sources(Struct):
     read: dict[Ref, int] = field(default_factory=dict)
     found: dict[Ref, Stored | None] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
+    believed: dict[Ref, bool] = field(default_factory=dict)
 
     def registry(self, *, again: bool = False) -> Registry:
         """Return what compiling needs; what it looks at is named from now on."""
@@ -110,14 +111,21 @@ class _Sources(Struct):
         """Return who is who where others wrote it."""
         return self._told(ref, kept=False) if ref.type in NAMING else None
 
+    def is_of_others(self, name: str) -> bool:
+        """Tell whether what is named (``Type/id``) says who is who, and others wrote it."""
+        literal = parse_literal(name)
+        return literal is not None and self.others(literal.ref) is not None
+
     def _told(self, ref: Ref, *, kept: bool) -> Mapping[str, Any] | None:
         self.names[str(ref)] = None
         there = self.plan.get(ref) or self._stored(ref)
         if there is None or there.body is None:
             return None
         tree = codec.loads_object(there.body)
-        believed = ref.type not in NAMING or bool(there.index.get("kept")) or self._vouched(ref, tree, there.index)
-        return tree if believed is kept else None
+        if ref not in self.believed:
+            stamped = ref.type not in NAMING or bool(there.index.get("kept"))
+            self.believed[ref] = stamped or self._vouched(ref, tree, there.index)
+        return tree if self.believed[ref] is kept else None
 
     def _vouched(self, ref: Ref, tree: Mapping[str, Any], index: Row) -> bool:
         """Tell whether all numbers of an entry are so: a structure's own, as its system was registered, or of an account tied to this entry."""
@@ -237,7 +245,22 @@ def _again(entry: Entry, patient: str, sources: _Sources) -> Entry:
         made = _COMPILERS[literal.type](codec.loads_object(stored.body), origin, registry, None)
     except Unprocessable:
         return entry
-    return replace(made, rests_on=tuple(sources.names), declared=entry.declared, untold=entry.untold) if made else entry
+    if made is None:
+        return entry
+    rests_on = tuple(sources.names)
+    if made.provision and entry.provision and any(map(sources.is_of_others, rests_on)):
+        made = replace(made, provision=_still_denied(made.provision, entry.provision))
+    return replace(made, rests_on=rests_on, declared=entry.declared, untold=entry.untold)
+
+
+def _still_denied(made: Provision, before: Provision) -> Provision:
+    """Return the provision with its denials for all whom they named before as well.
+
+    Whoever is shut out by an entry of their own, and writes another number into it, stays shut out.
+    """
+    within = tuple(_still_denied(*each) for each in zip(made.exceptions, before.exceptions, strict=False))
+    actors = made.actors if made.permit else tuple(dict.fromkeys((*made.actors, *before.actors)))
+    return replace(made, actors=actors, exceptions=within)
 
 
 def _require_keeper(plan: Plan, subject: Subject | None) -> None:

@@ -103,6 +103,23 @@ def test_a_structure_that_changes_its_number_afterwards_lets_nobody_in(world, it
     assert again.status == 422
 
 
+def test_a_structure_that_is_shut_out_by_its_own_entry_stays_so(world, item):
+    """It writes another number into it, and the keeper changes a team that the same Consent names: the Consent is compiled anew."""
+    nine = world.system("ehr-nine", "ehr", "urn:s|9")
+    own = nine.made(organization("9"))
+    team = world.insurance.made(FORGED["Group"](world.insurance))
+    denied = [f"Organization/{own['id']}", f"Group/{team['id']}"]
+    world.holder().made(consent(world.patient, "permit", actors=["urn:s|9"]))
+    before = nine.read(item).status
+    world.holder().made(consent(world.patient, "deny", actors=denied))
+    shut = nine.read(item).status
+
+    assert nine.update({**own, "identifier": [{"system": "urn:s", "value": "10"}]}).status == 200
+    assert world.insurance.update(changed(team, name="as before")).status == 200
+
+    assert (before, shut, nine.read(item).status) == (200, 404, 404)
+
+
 def test_an_entry_without_a_number_names_the_account_that_is_tied_to_it(world, item):
     """Who registers accounts says whose it is, whoever wrote the entry; a number that is written into it later names nobody."""
     entry = {"resourceType": "Practitioner", "id": "p6", "name": [{"family": "Six"}]}
