@@ -187,3 +187,19 @@ def test_leaves_of_reads_and_writes_in_turns_are_handed_in_as_two(world):
     sealer.tick()
 
     sealed(world, 12)
+
+
+def test_leaves_do_not_pile_up_while_nobody_seals(world, monkeypatch):
+    """Above a bound none are handed in any more, and their rows are read when somebody seals again."""
+    monkeypatch.setattr("fhir_dmp.stores.mongo.ledger.MOST_HANDED", 2)
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    for _ in range(5):
+        world.write(store, 2)
+        handing.tick()
+    assert world.seals["handed"].count_documents({}) == 2
+    sealer.tick()
+    world.later(seconds=4)
+    sealer.tick()
+
+    sealed(world, 10)

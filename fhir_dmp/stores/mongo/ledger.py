@@ -46,6 +46,8 @@ SOCKET_MILLIS = 300_000
 """How long one answer may take: to count a year's rows is the longest."""
 
 HANDED = "handed"
+MOST_HANDED = 1000
+"""Pieces of leaves that wait to be sealed: some minutes of what several workers write."""
 
 LATE = 3600 * 1_000_000
 """A row is stored well within an hour (microseconds) of being recorded."""
@@ -199,10 +201,15 @@ class MongoLedger:
                 yield Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
 
     def hand_in(self, leaves: Sequence[Leaves]) -> None:
-        """Lay leaves of durable rows before whoever seals; twice is harmless."""
-        if leaves:
-            rows = [ReplaceOne({"_id": _handed_id(each)}, _handed_row(each), upsert=True) for each in leaves]
-            with answering():
+        """Lay leaves of durable rows before whoever seals; twice is harmless.
+
+        Where much lies there already, because nobody seals, they are left out: their rows are read later.
+        """
+        if not leaves:
+            return
+        with answering():
+            if self.seals[HANDED].estimated_document_count() < MOST_HANDED:
+                rows = [ReplaceOne({"_id": _handed_id(each)}, _handed_row(each), upsert=True) for each in leaves]
                 self.seals[HANDED].bulk_write(rows)
 
     def handed(self, limit: int) -> list[Leaves]:
