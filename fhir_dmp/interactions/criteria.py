@@ -32,6 +32,7 @@ def setting_of(context: Context, grant: Grant, env: Env) -> Setting:
         now=context.now,
         limits=env.limits,
         lookup=env.store.keys,
+        tokens=env.store.tokens,
         bodies=bodies,
         allowed=lambda _: narrow(grant.rules("search")),
         form=env.form,

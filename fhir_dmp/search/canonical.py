@@ -2,7 +2,7 @@
 
 Kept under a reference parameter is the URL, and ``URL|version`` beside it where a version is named. A row that has the URL alone refers
 to every version; of one that repeats a URL with and without a version, the version is meant. Case counts for nothing in versions, as in all
-tokens of text.
+tokens of text. However many URLs a hop meets, they and their versions are read by one question.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from fhir_dmp.search.types.values import bounded
 from fhir_dmp.store.query import NOTHING, Eq, In, Not, Query, both, either, prefix
 
 MOST = 200
-"""URLs that a hop may pass through, and versions of one: each is asked for by itself."""
+"""URLs that a hop may pass through, in whatever versions."""
+
+_ANY = ""
+"""Stands among the versions of a URL for all of them."""
+
+_Versions = Mapping[str, set[str]]
+"""URLs, each with its versions, in lower case."""
 
 
 def follows(param: SearchParam, target: str, setting: Setting) -> bool:
@@ -26,64 +32,87 @@ def follows(param: SearchParam, target: str, setting: Setting) -> bool:
 
 def referring(names: Sequence[str], target: str, query: Query, setting: Setting) -> Query:
     """Return the query for rows that have, under one of the names, a canonical reference to a row of the type that the query finds."""
+    versions = _defined(target, query, setting)
     found: list[Query] = []
-    for url in _few(query, f"{target}.url=", setting):
-        versions = _few(both(query, Eq("t", f"{target}.url={url}")), f"{target}.version=", setting)
-        for name in names:
+    for name in names:
+        for url in versions:
             of_any = f"{name}={url}"
             found.append(both(Eq("t", of_any), Not(prefix("t", f"{of_any}|"))))
-            found.append(
-                In(
-                    "t",
-                    tuple(f"{name}={bounded(f'{url}|{text}')}" for text in _as_written(name, url, versions, setting)),
-                )
-            )
-    return either(found)
+    named = tuple(dict.fromkeys(_as_written(names, versions, setting)))
+    return either([*found, In("t", named)] if named else found)
 
 
-def _as_written(name: str, url: str, versions: Sequence[str], setting: Setting) -> Iterator[str]:
-    """Yield the versions as references may name them: those with letters as the references do that are there."""
-    yield from (version for version in versions if version.upper() == version)
-    lettered = frozenset(version for version in versions if version.upper() != version)
+def _defined(target: str, query: Query, setting: Setting) -> _Versions:
+    """Return the URLs of the rows that the query finds, with the versions that they have."""
+    of_url, of_version = f"{target}.url=", f"{target}.version="
+    versions: dict[str, set[str]] = {}
+    for held in _side_by_side(query, (of_url, of_version), setting):
+        own = {token.removeprefix(of_version) for token in held if token.startswith(of_version)}
+        for url in (token.removeprefix(of_url) for token in held if token.startswith(of_url)):
+            versions.setdefault(url, set()).update(own)
+    return _few(versions)
+
+
+def _as_written(names: Sequence[str], versions: _Versions, setting: Setting) -> Iterator[str]:
+    """Yield the tokens of references to the versions: to those with letters as they are written in the references that are there."""
+    lettered: list[str] = []
+    for url, own in versions.items():
+        plain = {version for version in own if version.upper() == version}
+        yield from (f"{name}={bounded(f'{url}|{version}')}" for name in names for version in plain)
+        if plain != own:
+            lettered.extend(f"{name}={url}|" for name in names)
     if lettered:
-        start = f"{name}={url}|"
-        there = both(prefix("t", start), setting.allowed(name.partition(".")[0]))
-        yield from (text for text in _few(there, start, setting) if text.lower() in lettered)
+        starts = tuple(lettered)
+        there = both(either([prefix("t", start) for start in starts]), setting.allowed(names[0].partition(".")[0]))
+        for token in (token for held in _side_by_side(there, starts, setting) for token in held):
+            url, _, version = token.partition("=")[2].partition("|")
+            if version.lower() in versions.get(url, ()):
+                yield token
 
 
 def referred(target: str, names: Sequence[str], query: Query, setting: Setting) -> Query:
     """Return the query for rows of the type that what the query finds has, under one of the names, a canonical reference to."""
+    whole: list[str] = []
     found: list[Query] = []
-    for name in names:
-        for url, versions in _named(_few(query, f"{name}=", setting)).items():
-            by_url = Eq("t", f"{target}.url={url}")
-            if versions and not _names_any(query, f"{name}={url}", setting):
-                found.append(
-                    both(by_url, In("t", tuple(f"{target}.version={version}" for version in sorted(versions))))
-                )
-            else:
-                found.append(by_url)
-    return either(found)
+    for url, versions in _named(names, query, setting).items():
+        by_url = f"{target}.url={url}"
+        if _ANY in versions:
+            whole.append(by_url)
+        else:
+            of_versions = In("t", tuple(f"{target}.version={version}" for version in sorted(versions)))
+            found.append(both(Eq("t", by_url), of_versions))
+    return either([In("t", tuple(whole)), *found] if whole else found)
 
 
-def _named(values: Sequence[str]) -> Mapping[str, set[str]]:
-    """Return the URLs among the values of a parameter, each with the versions that are named with it."""
-    named: dict[str, set[str]] = {}
-    for value in values:
-        url, bar, version = value.partition("|")
-        if ":" in url:
-            named.setdefault(url, set()).update({version.lower()} if bar else ())
-    return named
+def _named(names: Sequence[str], query: Query, setting: Setting) -> _Versions:
+    """Return the URLs that the rows which the query finds refer to, with the versions that they name."""
+    versions: dict[str, set[str]] = {}
+    for held in _side_by_side(query, tuple(f"{name}=" for name in names), setting):
+        here: dict[tuple[str, str], set[str]] = {}
+        for token in held:
+            name, _, reference = token.partition("=")
+            url, bar, version = reference.partition("|")
+            if ":" in url:
+                here.setdefault((name, url), set()).update({version.lower()} if bar else ())
+        for (_, url), own in here.items():
+            versions.setdefault(url, set()).update(own or {_ANY})
+    return _few(versions)
 
 
-def _names_any(query: Query, of_any: str, setting: Setting) -> bool:
-    """Tell whether a row that the query finds names the URL without a version."""
-    plainly = both(query, Eq("t", of_any), Not(prefix("t", f"{of_any}|")))
-    return bool(setting.lookup(plainly, None, 1))
-
-
-def _few(query: Query, start: str, setting: Setting) -> Sequence[str]:
-    found = () if query == NOTHING else setting.lookup(query, start, MOST + 1)
-    if len(found) > MOST:
-        raise TooCostly(f"A chain may pass through {MOST} canonical URLs; this one meets more. Narrow its inner part.")
+def _side_by_side(query: Query, starts: tuple[str, ...], setting: Setting) -> Sequence[Sequence[str]]:
+    """Return the different sets of tokens with these beginnings that rows have which the query finds."""
+    most = setting.limits.chain
+    found = () if query == NOTHING else setting.tokens(query, starts, most + 1)
+    if len(found) > most:
+        raise _too_costly(most)
     return found
+
+
+def _few(versions: _Versions) -> _Versions:
+    if len(versions) > MOST:
+        raise _too_costly(MOST)
+    return versions
+
+
+def _too_costly(most: int) -> TooCostly:
+    return TooCostly(f"A chain may pass through {most} canonical URLs; this one meets more. Narrow its inner part.")

@@ -132,8 +132,8 @@ class Request(Struct, frozen=True):
 class Setting(Struct, frozen=True):
     """What compiling needs beside the request.
 
-    ``lookup`` is ``Store.keys``: query, prefix, limit. ``bodies`` gives up to so many bodies that a query finds. ``allowed`` narrows each
-    hop of a chain by the caller's rules. ``form`` is that in which all rows are indexed (``search.form``).
+    ``lookup`` is ``Store.keys``: query, prefix, limit; ``tokens`` is ``Store.tokens``. ``bodies`` gives up to so many bodies that a query
+    finds. ``allowed`` narrows each hop of a chain by the caller's rules. ``form`` is that in which all rows are indexed (``search.form``).
     """
 
     definitions: Definitions
@@ -141,6 +141,7 @@ class Setting(Struct, frozen=True):
     now: datetime
     limits: Limits
     lookup: Callable[[Query, str | None, int], tuple[str, ...]]
+    tokens: Callable[[Query, tuple[str, ...], int], tuple[tuple[str, ...], ...]]
     bodies: Callable[[Query, int], tuple[bytes, ...]]
     allowed: Callable[[str], Query]
     form: int = FORM

@@ -33,6 +33,7 @@ def build_restrict(
         _EPOCH,
         limits,
         lookup=lambda *_: (),
+        tokens=lambda *_: (),
         bodies=lambda *_: (),
         allowed=lambda _: NOTHING,
         form=0,  # past versions are judged by it too, in whatever form they were indexed

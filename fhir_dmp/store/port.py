@@ -147,6 +147,13 @@ class Store(Protocol):
         """
         ...
 
+    def tokens(self, query: Query, starts: tuple[str, ...], limit: int) -> tuple[tuple[str, ...], ...]:
+        """Return what stands side by side in rows that meet the query: of each row the ``t`` items that begin as one of ``starts``.
+
+        Rows that have the same are told once, and those that have none not at all; up to ``limit`` are told.
+        """
+        ...
+
     def history(self, scope: Scope, page: HistoryPage) -> Found:
         """Return versions, newest first, each exactly once however they move while one pages."""
         ...

@@ -207,6 +207,16 @@ def test_many_criteria_are_asked_at_once_and_each_is_answered(store, crowd):
     assert store.find_each(()) == ()
 
 
+def test_tokens_that_stand_side_by_side_are_told_once(store):
+    """Those with one of the beginnings, row by row; rows without any are passed over, and what is beyond the limit is not told."""
+    rows = (["n", "u=a", "v=1", "x=1"], ["n", "u=a", "v=1", "x=2"], ["n", "u=a"], ["n", "x=3"], ["u=b", "v=2"])
+    store.commit(Commit(tuple(create(t=list(tokens)) for tokens in rows)))
+
+    assert set(store.tokens(Eq("t", "n"), ("u=", "v="), 10)) == {("u=a", "v=1"), ("u=a",)}
+    assert len(store.tokens(Eq("t", "n"), ("u=", "v="), 1)) == 1
+    assert store.tokens(Eq("t", "none"), ("u=",), 10) == ()
+
+
 def test_a_failed_commit_leaves_nothing_behind(store):
     """No row, no version, no event, no mark, no lock that matters."""
     store.commit(Commit((create("taken"),)))

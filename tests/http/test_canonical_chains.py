@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fhir_dmp.search import canonical
+from fhir_dmp.stores.mongo.store import MongoStore
 from tests.http.test_search import ids
 
 FORMS = {
@@ -102,7 +103,7 @@ def test_a_hop_by_a_canonical_shows_what_the_caller_sees_alone(forms, with_scope
 
 
 def test_a_hop_by_too_many_canonicals_is_refused(forms, monkeypatch):
-    """Each is asked for by itself: 422, which says to narrow it."""
+    """In the query each is asked for by itself: 422, which says to narrow it."""
     monkeypatch.setattr(canonical, "MOST", 2)
     for url in (
         "/QuestionnaireResponse?questionnaire.status=active",
@@ -112,3 +113,42 @@ def test_a_hop_by_too_many_canonicals_is_refused(forms, monkeypatch):
         assert answer.status_code == 422
         assert answer.json["issue"][0]["code"] == "too-costly"
     assert ids(forms.get("/QuestionnaireResponse?questionnaire.name=gamma")) == {"to-c"}
+
+
+def test_a_url_counts_once_in_whatever_versions(forms, monkeypatch):
+    """Of 200 URLs that a hop may pass through, one is not used up by each version of it, in either direction."""
+    monkeypatch.setattr(canonical, "MOST", 2)
+    back = "/Questionnaire?_has:QuestionnaireResponse:questionnaire:identifier="
+
+    assert ids(forms.get(f"{back}to-a,to-b,to-none,to-d,to-no-d")) == {"a", "b", "d"}
+    assert forms.get(f"{back}to-a,to-d,to-c").status_code == 422
+    assert ids(forms.get("/QuestionnaireResponse?questionnaire.name=alpha,beta,delta")) == {
+        "to-a",
+        "to-b",
+        "to-any",
+        "to-d",
+    }
+
+
+def test_a_hop_asks_one_question_however_many_urls_it_meets(forms, monkeypatch):
+    """One for the URLs and versions of what is meant, and one for how references write versions with letters."""
+    for number in range(20):
+        body = {"resourceType": "Questionnaire", "status": "draft", "version": f"{number}-A", "name": "Many"}
+        assert forms.post("/Questionnaire", {**body, "url": f"http://a.fr/many/{number}"}).status_code == 201
+        answer = {"resourceType": "QuestionnaireResponse", "status": "completed", "identifier": {"value": "many"}}
+        answer["questionnaire"] = f"http://a.fr/many/{number}|{number}-A"
+        assert forms.post("/QuestionnaireResponse", answer).status_code == 201
+    asked = []
+    tokens = MongoStore.tokens
+
+    def counted(store, *question):
+        asked.append(question)
+        return tokens(store, *question)
+
+    monkeypatch.setattr(MongoStore, "tokens", counted)
+
+    assert len(ids(forms.get("/QuestionnaireResponse?questionnaire.name=many"))) == 20
+    assert len(asked) == 2
+    asked.clear()
+    assert len(ids(forms.get("/Questionnaire?_has:QuestionnaireResponse:questionnaire:identifier=many"))) == 20
+    assert len(asked) == 1

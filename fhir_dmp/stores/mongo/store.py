@@ -224,6 +224,18 @@ class MongoStore:
         return tuple(found)[:limit]
 
     @offloaded
+    def tokens(self, query: Query, starts: tuple[str, ...], limit: int) -> tuple[tuple[str, ...], ...]:
+        """Return the different sets of tokens with one of these beginnings that rows which meet the query have."""
+        found: dict[tuple[str, ...], None] = {}
+        with answering():
+            for row in self._current.find(_present(query), {"t": 1}, max_time_ms=QUERY_MILLIS):
+                if held := tuple(item for item in row["t"] if item.startswith(starts)):
+                    found[held] = None
+                    if len(found) >= limit:
+                        break
+        return tuple(found)
+
+    @offloaded
     def history(self, scope: Scope, page: HistoryPage) -> Found:
         """Return versions, newest first."""
         return self._history.page(scope, page)

@@ -39,12 +39,12 @@ def request_of(resource_type, query, *, strict=True, limits=None):
     return parse(resource_type, params, load(), limits or Limits(), strict=strict)
 
 
-def query_of(resource_type, query, *, now=NOON, lookup=None, limits=None, bodies=None, form=FORM):
-    """Return the compiled query of a query string; ``lookup`` answers the hops of chains, ``bodies`` gives stored value sets.
+def query_of(resource_type, query, *, now=NOON, lookup=None, tokens=None, limits=None, bodies=None, form=FORM):
+    """Return the compiled query of a query string; ``lookup`` and ``tokens`` answer the hops of chains, ``bodies`` gives stored value sets.
 
     ``form`` is that in which all rows are indexed.
     """
-    sources = (lookup or no_lookup, bodies or (lambda *_: ()))
+    sources = (lookup or no_lookup, tokens or no_lookup, bodies or (lambda *_: ()))
     setting = Setting(load(), BASE, now, limits or Limits(), *sources, lambda _: EVERYTHING, form)
     return compile_criteria(resource_type, request_of(resource_type, query, limits=limits).criteria, setting)
 
