@@ -51,10 +51,15 @@ class Emergencies(Struct, frozen=True):
     families: Families
 
     def tell(self) -> None:
-        """Make durable that those are over which are; raise ``Unavailable`` if that cannot be: it is told later."""
+        """Make durable that those are over which are; raise ``Unavailable`` if that cannot be: it is told later.
+
+        Nothing of an authorization holds any more before its end is told: a worker that paused with a code in its hand, however long and
+        whatever its clock says, gives nobody an access whose end stands in the log.
+        """
         for mark in self.env.store.marks(_BEGAN):
             family, _, start_id = mark.removeprefix(_BEGAN).rpartition("/")
             if not self._holds(family):
+                self.families.revoke_family(family)
                 self._end(family, start_id)
                 self.env.store.forget_mark(mark)
 

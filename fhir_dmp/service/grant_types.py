@@ -70,8 +70,12 @@ def _code(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv) ->
     code_grant.require_redeemable(family, client, form)
     person = _person(client, family, env)
     refresh = env.opaque.refreshes.make(f=family.id) if code_grant.refreshes(family.scopes) else None
-    ends = env.clock.micros() + env.lifetimes.of_family(person, family.scopes) * SECOND
-    if not env.families.redeem_code(family.id, digest(raw), digest(refresh) if refresh else None, ends):
+    now = env.clock.micros()
+    ends = now + env.lifetimes.of_family(person, family.scopes) * SECOND
+    if not env.families.redeem_code(family.id, digest(raw), digest(refresh) if refresh else None, ends, now):
+        late = env.families.find_family(family.id)
+        if late is None or not late.redeemed:
+            raise InvalidGrant("The code has expired.")
         _end(family, "The code was used before: all that it gave is revoked.", env)
     told.scopes = family.scopes
     family = replace(family, ends=ends)

@@ -59,10 +59,10 @@ class Families(Protocol):
         """Return all authorizations that the account gave and that are kept, by age."""
         ...
 
-    def redeem_code(self, family_id: str, code: str, refresh: str | None, ends: int) -> bool:
-        """Use the code: the family lives until ``ends`` from now on, with that refresh token.
+    def redeem_code(self, family_id: str, code: str, refresh: str | None, ends: int, now: int) -> bool:
+        """Use the code: the family lives until ``ends`` from ``now`` on, with that refresh token.
 
-        Return False if the code was used before or the family was revoked; of many who try at once one gets True.
+        Return False if the code was used before, or the family is over or was revoked; of many who try at once one gets True.
         """
         ...
 

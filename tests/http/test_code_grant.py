@@ -22,6 +22,7 @@ from fhir_dmp.service.authorize import Go, SignInFirst, Sorry
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.service.questions import Question
 from fhir_dmp.store.accounts import Situation
+from fhir_dmp.stores.mongo.grants import MongoGrants
 from tests.oauth_world import (
     CALLBACK,
     FORM,
@@ -216,6 +217,21 @@ def test_a_code_expires_in_a_minute(world):
     world.clock.set(world.clock.now() + timedelta(seconds=60))
 
     assert redeem(world.http(), code).json["error"] == "invalid_grant"
+
+
+def test_a_code_that_expires_while_it_is_looked_at_is_not_used(world, monkeypatch):
+    """The time is held where the code is used, in the same update; what was not used is not taken for used twice."""
+    world.app()
+    code, whole = world.code(world.sign_in())["code"], MongoGrants.find_standing
+
+    def paused(self, look):
+        world.clock.set(world.clock.now() + timedelta(seconds=60))
+        return whole(self, look)
+
+    monkeypatch.setattr(MongoGrants, "find_standing", paused)
+    answer = redeem(world.http(), code).json
+
+    assert (answer["error"], answer["error_description"]) == ("invalid_grant", "The code has expired.")
 
 
 def test_a_forged_code_is_nobodys(world):

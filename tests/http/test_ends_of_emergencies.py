@@ -24,6 +24,8 @@ from fhir_dmp.service.tokens import TokenRequest
 from fhir_dmp.store.accounts import Account, Session
 from fhir_dmp.store.query import EVERYTHING
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
+from fhir_dmp.stores.mongo.families import MongoFamilies
+from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.access_world import INS, NOON, RPPS, World
 from tests.balp import claimed
@@ -217,6 +219,25 @@ def test_a_code_that_nobody_redeemed_is_over_after_its_minute(glass):
     assert glass.ends == 0
     glass.after(80)
 
+    assert glass.told == {"break-glass-start": 1, "break-glass-expiry": 1}
+
+
+@pytest.mark.parametrize(("kept", "step"), [(MongoGrants, "find_standing"), (MongoFamilies, "redeem_code")])
+def test_a_worker_that_paused_with_a_code_gives_no_access_whose_end_was_told(glass, other, monkeypatch, kept, step):
+    """Before it looks at the time, or after that and before the code is used: another worker tells the end, and the code is worth nothing."""
+    code, whole = glass.code(), getattr(kept, step)
+
+    def paused(self, *given):
+        monkeypatch.setattr(kept, step, whole)
+        glass.after(80, other)
+        return whole(self, *given)
+
+    monkeypatch.setattr(kept, step, paused)
+    fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+    answer = glass.send("issue_token", **fields)
+    glass.after(5000)
+
+    assert (answer.status, answer.document["error"]) == (400, "invalid_grant")
     assert glass.told == {"break-glass-start": 1, "break-glass-expiry": 1}
 
 

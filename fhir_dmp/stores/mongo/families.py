@@ -41,9 +41,9 @@ class MongoFamilies:
         """Return all authorizations that the account gave and that are kept, by age."""
         return tuple(_family(row) for row in self._rows.prefixed(_key(f"{account_id}.")))
 
-    def redeem_code(self, family_id: str, code: str, refresh: str | None, ends: int) -> bool:
-        """Use the code; return False if it was used before or the family was revoked."""
-        unused = {"_id": _key(family_id), "code": code, "redeemed": False, "revoked": False}
+    def redeem_code(self, family_id: str, code: str, refresh: str | None, ends: int, now: int) -> bool:
+        """Use the code; return False if it was used before, or by ``now`` the family is over or was revoked."""
+        unused = {"_id": _key(family_id), "code": code, "redeemed": False, "revoked": False, "ends": {"$gt": now}}
         return self._rows.update(unused, {"$set": given(redeemed=True, refresh=refresh, **_until(ends))})
 
     def rotate_refresh(self, family_id: str, used: str, following: str) -> bool:
