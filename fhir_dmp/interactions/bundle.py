@@ -22,6 +22,7 @@ from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each,
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
+from fhir_dmp.interactions.patch_links import as_tree, patch_of
 from fhir_dmp.interactions.preconditions import require_unused
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.references import link, linked, resolved
@@ -75,7 +76,7 @@ def batch(
     for item in sorted(items, key=lambda item: ORDER[item.method]):
         try:
             with At(item.place):
-                require_apart(item.tree, names)
+                require_apart(as_tree(patch_of(item.call)) if item.method == "PATCH" else item.tree, names)
                 if item.method in READS and room <= 0:
                     raise full(env)
         except FhirError as error:

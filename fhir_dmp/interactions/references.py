@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from fhir_dmp.errors import Invalid, MultipleMatches
-from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import Criteria, Matched, match_each
 from fhir_dmp.interactions.entries import At
 from fhir_dmp.interactions.links import is_conditional, unsettled_references
 from fhir_dmp.interactions.patch import applied
+from fhir_dmp.interactions.patch_links import as_tree, patch_of, setting
 from fhir_dmp.interactions.sheet import RENEWING, Item, Sheet
 from fhir_dmp.interactions.write import indexed, require_valid
 from fhir_dmp.store.query import In, Not, both, matches
@@ -62,14 +61,8 @@ def _named(sheet: Sheet) -> dict[int, list[str]]:
 def _unsettled(item: Item) -> list[str]:
     if item.asked.method != "PATCH":
         return unsettled_references(item.asked.tree)
-    texts: list[dict[str, str]] = []
-
-    def noted(text: str) -> str:
-        texts.append({"reference": text})
-        return text
-
     with At(item.place):
-        return unsettled_references({"patch": _setting(_patch(item), noted), "set": texts})
+        return unsettled_references(as_tree(patch_of(item.call)))
 
 
 def _version(item: Item, sheet: Sheet) -> int:
@@ -139,53 +132,14 @@ def resolved(item: Item, sheet: Sheet) -> dict[str, Any]:
 
 
 def linked(item: Item, sheet: Sheet) -> Any:
-    """Return the patch of an entry with the references in its values resolved."""
+    """Return the patch of an entry with the links in its values resolved."""
     links, full_url = sheet.links, item.asked.full_url
 
-    def settled(text: str) -> str:
-        found = links.rewrite({"reference": text}, full_url)
+    def settled(name: str, text: str) -> str:
+        found = links.rewrite({name: text}, full_url)
         links.require_resolved(found, "patch")
-        return str(found["reference"])
+        return str(found[name])
 
-    made = links.rewrite({"patch": _setting(_patch(item), settled)}, full_url)["patch"]
+    made = links.rewrite({"patch": setting(patch_of(item.call), settled)}, full_url)["patch"]
     links.require_resolved(made, "patch")
     return made
-
-
-def _patch(item: Item) -> Any:
-    body = item.call.body
-    return codec.loads(body) if isinstance(body, bytes) else body
-
-
-def _setting(patch: Any, each: Callable[[str], str]) -> Any:
-    """Return a patch, of either kind, with every text that it sets as ``Reference.reference`` passed through ``each``."""
-    if isinstance(patch, list):
-        return [_in_json(operation, each) for operation in patch]
-    operations = patch.get("parameter") if isinstance(patch, Mapping) else None
-    if not isinstance(operations, list):
-        return patch
-    return {**patch, "parameter": [_in_parameters(operation, each) for operation in operations]}
-
-
-def _in_json(operation: Any, each: Callable[[str], str]) -> Any:
-    if not isinstance(operation, Mapping) or not str(operation.get("path")).endswith("/reference"):
-        return operation
-    value = operation.get("value")
-    return {**operation, "value": each(value)} if isinstance(value, str) else operation
-
-
-def _in_parameters(operation: Any, each: Callable[[str], str]) -> Any:
-    parts = operation.get("part") if isinstance(operation, Mapping) else None
-    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
-        return operation
-    told = {str(part.get("name")): part for part in parts}
-    path, name = (str(told.get(each, {}).get("valueString")) for each in ("path", "name"))
-    if not path.endswith(".reference") and name != "reference":
-        return operation
-    return {**operation, "part": [_in_part(part, each) if part.get("name") == "value" else part for part in parts]}
-
-
-def _in_part(part: Mapping[str, Any], each: Callable[[str], str]) -> Mapping[str, Any]:
-    return {
-        key: each(value) if key.startswith("value") and isinstance(value, str) else value for key, value in part.items()
-    }

@@ -9,7 +9,28 @@ import pytest
 
 from tests.bundles import ONE, SYSTEM, TWO, count, done, entry, made_id, observation, patient, send
 
+ENCOUNTER = {"resourceType": "Encounter", "id": "patched", "status": "planned", "class": {"code": "AMB"}}
+DOCUMENT = {"resourceType": "DocumentReference", "id": "d", "status": "current"}
+DOCUMENT["content"] = [{"attachment": {"title": "x"}}]
 WORKERS = "urn:oid:1.2.250.1.71.4.2.2"
+
+
+def adding(path, name, **value):
+    """Return a FHIRPath Patch that adds an element."""
+    parts = [
+        {"name": "type", "valueCode": "add"},
+        {"name": "path", "valueString": path},
+        {"name": "name", "valueString": name},
+        {"name": "value", **value},
+    ]
+    return {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}
+
+
+def brought(patch):
+    """Return the resource that brings a patch of either kind in an entry."""
+    if isinstance(patch, dict):
+        return patch
+    return {"resourceType": "Binary", "data": base64.b64encode(json.dumps(patch).encode()).decode()}
 
 
 def test_a_reference_to_no_entry_refuses_the_transaction(ehr):
@@ -36,18 +57,78 @@ def test_a_reference_to_no_entry_refuses_the_transaction(ehr):
     [
         [{"op": "add", "path": "/subject", "value": {"reference": TWO}}],
         [{"op": "add", "path": "/subject/reference", "value": TWO}],
+        adding("Observation", "focus", part=[{"name": "reference", "valueString": TWO}]),
     ],
 )
 def test_a_patch_refers_to_an_entry_or_is_refused(ehr, patch):
     """What a patch sets is held to the same."""
     send(ehr, entry("PUT", "Observation/patched", observation("Patient/x", id="patched")))
-    binary = {"resourceType": "Binary", "data": base64.b64encode(json.dumps(patch).encode()).decode()}
-
-    answer = send(ehr, entry("PATCH", "Observation/patched", binary))
+    answer = send(ehr, entry("PATCH", "Observation/patched", brought(patch)))
 
     assert answer.status_code == 400
     assert answer.json["issue"][0]["expression"] == ["Bundle.entry[0]"]
     assert ehr.get("/Observation/patched").json["subject"] == {"reference": "Patient/x"}
+
+
+@pytest.mark.parametrize("meant", [TWO, f"Practitioner?identifier={WORKERS}|doctor"])
+def test_a_patch_builds_elements_that_refer_to_an_entry(ehr, meant):
+    """By a reference that is a text among the parts of a value, at any depth, beside one that is a value of its type."""
+    send(ehr, entry("PUT", "Encounter/patched", ENCOUNTER))
+    reference = {"name": "reference", "valueString": meant}
+    participant = [{"name": "individual", "part": [reference, {"name": "display", "valueString": "Dr"}]}]
+    another = [{"name": "individual", "valueReference": {"reference": meant}}]
+    doctor = {"resourceType": "Practitioner", "identifier": [{"system": WORKERS, "value": "doctor"}]}
+    patch = adding("Encounter", "participant", part=participant)
+    patch["parameter"] += adding("Encounter", "participant", part=another)["parameter"]
+
+    answer = send(ehr, entry("PATCH", "Encounter/patched", patch), entry("POST", "Practitioner", doctor, TWO))
+
+    made = f"Practitioner/{made_id(done(answer)[1])}"
+    kept = ehr.get("/Encounter/patched").json["participant"]
+    assert kept == [{"individual": {"reference": made, "display": "Dr"}}, {"individual": {"reference": made}}]
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        [{"op": "add", "path": "/content/0/attachment/url", "value": TWO}],
+        adding("DocumentReference.content[0].attachment", "url", valueString=TWO),
+    ],
+)
+def test_a_patch_sets_the_address_of_an_entry(ehr, patch):
+    """Elements that are addresses lead to entries as references do, though the patch names them in its path."""
+    send(ehr, entry("PUT", "DocumentReference/d", DOCUMENT))
+    binary = {"resourceType": "Binary", "contentType": "text/plain", "data": "eA=="}
+
+    answer = send(ehr, entry("POST", "Binary", binary, TWO), entry("PATCH", "DocumentReference/d", brought(patch)))
+
+    attachment = ehr.get("/DocumentReference/d").json["content"][0]["attachment"]
+    assert attachment == {"title": "x", "url": f"Binary/{made_id(done(answer)[0])}"}
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        [{"op": "add", "path": "/subject", "value": {"reference": TWO}}],
+        [{"op": "add", "path": "/subject/reference", "value": TWO}],
+        adding("Observation", "focus", part=[{"name": "reference", "valueString": TWO}]),
+    ],
+)
+def test_a_patch_in_a_batch_refers_to_no_other_entry(ehr, patch):
+    """Entries of a batch know nothing of each other, whatever brings the reference."""
+    send(ehr, entry("PUT", "Observation/apart", observation("Patient/x", id="apart")))
+
+    parts = done(
+        send(
+            ehr,
+            entry("PATCH", "Observation/apart", brought(patch)),
+            entry("POST", "Patient", patient(), TWO),
+            kind="batch",
+        )
+    )
+
+    assert [part["status"][:3] for part in parts] == ["400", "201"]
+    assert ehr.get("/Observation/apart").json["subject"] == {"reference": "Patient/x"}
 
 
 def test_a_document_within_a_transaction_keeps_its_own_names(ehr):
