@@ -15,7 +15,8 @@ from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.clock import FixedClock, RandomIds, instant
 from fhir_dmp.fhir import codec
 from fhir_dmp.service.audit_verify import Published, verify_database
-from fhir_dmp.service.sealer import Handing, Sealer
+from fhir_dmp.service.handing import Handing
+from fhir_dmp.service.sealer import Sealer
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.ledger import MongoLedger

@@ -3,8 +3,7 @@
 Every worker has a sealer; one of them leads, and another takes over within seconds when it ends. Rows are taken by epoch and
 number, without gaps, so that a row that is committed late cannot be missed, whatever its time says; leaves never move.
 
-A worker knows the rows that it has made durable, and hands in their leaves: what is sealed is what was written, whatever becomes of it on
-disk within the second, and no row is read again for it. Commands, and who ends without a word, leave rows that nobody hands in: they are read.
+What workers hand in (``service.handing``) is taken as it was written; the rows that nobody hands in are read.
 """
 
 from __future__ import annotations
@@ -23,14 +22,12 @@ from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.audit.witnesses import ReceiptsFile, Witness, WitnessError
 from fhir_dmp.clock import Clock, Ids, instant
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Link, Recent, Row, Run
+from fhir_dmp.service.handing import Key, fitting
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Link, Row, Run
 
 LEASE_SECONDS = 3.0
 SECONDS = 1.0
 """Between two sealings."""
-
-HANDING_SECONDS = 0.4
-"""Between two times that a worker hands in its leaves."""
 
 STEP_SECONDS = 0.2
 AT_ONCE = 1000
@@ -50,7 +47,6 @@ OVERLAP = 600 * 1_000_000
 """How much later than its time an epoch's registration may be seen."""
 
 _log = structlog.get_logger(__name__)
-Key = tuple[str, str]
 
 
 class SealError(ValueError):
@@ -226,20 +222,16 @@ class Sealer:
         state.links.update(links)
 
     def _fitting(self, state: _State, handed: Sequence[Leaves]) -> list[Leaves]:
-        """Return the leaves that follow on what is sealed, or on each other; the rows of an epoch that has others are read."""
-        fitting: list[Leaves] = []
-        links, now = dict(state.links), self._clock.micros()
-        for each in handed:
-            key = each.writer, each.epoch
-            last, end = links.get(key), each.link
-            if last is None or end.number <= last.number:
-                continue
-            if each.number > last.number + 1 or (each.number == last.number + 1 and each.previous != last.hash):
+        """Return the leaves that fit, and note whose do: their rows are left alone for a while."""
+        found: list[Leaves] = []
+        now = self._clock.micros()
+        for key, leaves in fitting(handed, state.links):
+            if leaves is None:
                 state.handing.pop(key, None)
-                continue
-            fitting.append(each.after(last.number))
-            links[key], state.handing[key] = end, now
-        return fitting
+            else:
+                found.append(leaves)
+                state.handing[key] = now
+        return found
 
     def _following(self, state: _State, key: Key, rows: Iterable[Row]) -> list[Row]:
         """Return the rows that follow on the epoch's last one, and on each other."""
@@ -360,16 +352,3 @@ def _runs(leaves: Iterable[Leaves], leaf: int) -> Iterable[Run]:
     for each in leaves:
         yield Run(leaf, each.size, each.writer, each.epoch, each.number, each.period)
         leaf += each.size
-
-
-class Handing:
-    """Hands in the leaves of what this process writes, so that who seals need not read it again; what is not, is read."""
-
-    def __init__(self, ledger: Ledger, recent: Recent) -> None:
-        self._ledger = ledger
-        self._recent = recent
-
-    def tick(self) -> None:
-        """Hand in what is new; raise ``Unavailable`` if the database does not answer."""
-        rows = sorted(self._recent.take(), key=lambda row: (row.writer, row.epoch))
-        self._ledger.hand_in(leaves_of(rows))
