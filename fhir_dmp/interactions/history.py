@@ -170,7 +170,7 @@ def _scope(call: Call, asked: _Asked, allowed: Query) -> tuple[Scope, str | None
 
 
 def _entry(row: Stored, part: Subset, context: Context) -> Entry:
-    method = "DELETE" if row.deleted else "POST" if row.version == 1 else "PUT"
+    method = _method(row)
     made = "created" if method == "POST" or row.index.get("new") else "ok"
     status = STATUS["no-content" if row.deleted else made]
     return Entry(
@@ -179,6 +179,15 @@ def _entry(row: Stored, part: Subset, context: Context) -> Entry:
         request={"method": method, "url": row.ref.type if method == "POST" else str(row.ref)},
         response={"status": status, "etag": f'W/"{row.version}"', "lastModified": instant(row.updated)},
     )
+
+
+def _method(row: Stored) -> str:
+    """Return by which method the version was made, as far as it tells: the first may have come by PUT as well."""
+    if row.deleted:
+        return "DELETE"
+    if row.version == 1:
+        return "POST"
+    return "PATCH" if row.index.get("patched") else "PUT"
 
 
 def _path(call: Call) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.errors import Gone, Invalid, NotFound, Unprocessable
@@ -33,7 +35,8 @@ def patched(
 ) -> Change | None:
     """Return the Change that the patch makes of ``before``, None if it makes none (unless ``anew``); identity and version stay the server's."""
     row, tree, made = applied(call, before, context, grant, env)
-    return prepare(row.ref, row, made, context, env) if anew else changed(row, tree, made, context, grant, env)
+    change = prepare(row.ref, row, made, context, env) if anew else changed(row, tree, made, context, grant, env)
+    return change and replace(change, index={**change.index, "patched": True})
 
 
 def applied(

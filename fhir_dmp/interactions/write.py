@@ -289,7 +289,7 @@ def _indexed_anew(change: Change, before: Stored) -> Change | None:
     and its keeper says too. Whose record a Provenance is in, and from whom it is hidden, is told by its targets, and not known yet.
     """
     told = ("t", "r", "w", "ds") if change.ref.type == "Provenance" else ("t", "r", "w", "ds", "sec", "pt", "ca")
-    stamps = {name: True for name in ("new", "kept") if before.index.get(name)}
+    stamps = {name: True for name in ("new", "kept", "patched") if before.index.get(name)}
     index = {**change.index, **stamps}
     if all((index.get(name) or None) == (before.index.get(name) or None) for name in (*told, "kept")):
         return None

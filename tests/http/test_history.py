@@ -9,6 +9,7 @@ import time
 import pytest
 
 from fhir_dmp.clock import instant
+from tests.bundles import done, entry, send
 
 
 def patient(name, **more):
@@ -29,9 +30,9 @@ def write(caller, name, versions):
 def versions(bundle):
     """Return what the entries hold, as Type/id/version, deletions by their etag."""
     found = []
-    for entry in bundle.get("entry", ()):
-        etag = entry["response"]["etag"].strip('W/"')
-        found.append("/".join(entry["fullUrl"].split("/")[-2:]) + f"/{etag}")
+    for each in bundle.get("entry", ()):
+        etag = each["response"]["etag"].strip('W/"')
+        found.append("/".join(each["fullUrl"].split("/")[-2:]) + f"/{etag}")
     return found
 
 
@@ -70,6 +71,24 @@ def test_what_came_back_is_told_as_created_for_good(ehr):
     told = [(each["request"]["method"], each["response"]["status"][:3]) for each in ehr.get("/_history").json["entry"]]
 
     assert told == [("PUT", "200"), ("PUT", "201"), ("DELETE", "204"), ("POST", "201")]
+
+
+def test_a_patch_is_told_as_one_for_good(ehr):
+    """Alone and in a bundle, of the present version and of past ones; also once the same is put again, which makes no version."""
+    write(ehr, "a", 1)
+    assert ehr.patch("/Patient/a", [{"op": "add", "path": "/gender", "value": "other"}]).status_code == 200
+    write(ehr, "a", 1)
+    by_bundle = {"name": "operation", "part": [{"name": "type", "valueCode": "add"}]}
+    by_bundle["part"] += [{"name": "path", "valueString": "Patient"}, {"name": "name", "valueString": "gender"}]
+    by_bundle["part"] += [{"name": "value", "valueCode": "female"}]
+    parameters = {"resourceType": "Parameters", "parameter": [by_bundle]}
+    done(send(ehr, entry("PATCH", "Patient/a", parameters)))
+    assert ehr.put("/Patient/a", ehr.get("/Patient/a").json).status_code == 200
+
+    for url in ("/Patient/a/_history", "/Patient/_history", "/_history"):
+        told = [each["request"] for each in ehr.get(url).json["entry"]]
+        assert [each["method"] for each in told] == ["PATCH", "PUT", "PATCH", "POST"]
+        assert {each["url"] for each in told[:3]} == {"Patient/a"}
 
 
 def test_the_history_of_a_type_and_of_the_system_hold_what_belongs_to_them(ehr):

@@ -35,7 +35,10 @@ class Row(Document):  # type: ignore[misc] # mongoengine carries no types
 
 
 class Current(Row):
-    """The present version of every resource, or its tombstone; fields as ``store.query`` says. ``new``: it came back after a deletion."""
+    """The present version of every resource, or its tombstone; fields as ``store.query`` says.
+
+    ``new``: it came back after a deletion. ``patched``: what changed was sent alone.
+    """
 
     meta = {
         "collection": "current",
@@ -65,6 +68,7 @@ class Current(Row):
     ca = StringField()
     gone = BooleanField(db_field="del")
     new = BooleanField()
+    patched = BooleanField()
     kept = BooleanField()
 
 
@@ -97,6 +101,7 @@ class Version(Row):
     ca = ListField(StringField())
     gone = BooleanField(db_field="del")
     new = BooleanField()
+    patched = BooleanField()
 
 
 class AuditRow(Row):
