@@ -238,7 +238,10 @@ TokenKind = Literal[
     "account-totp",
     "account-represent",
     "audit-rotate-key",
+    "audit-retire-start",
     "audit-retire",
+    "audit-verify",
+    "record-erase",
     "login",
     "logout",
 ]

@@ -18,7 +18,6 @@ from fhir_dmp.audit.witnesses import ReceiptsFile, WitnessError, witnesses
 from fhir_dmp.call import Announce
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.errors import FhirError, Unavailable
-from fhir_dmp.service.announce import announcer
 from fhir_dmp.service.handing import HANDING_SECONDS, Handing
 from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.repeated import Repeated, repeating
@@ -26,7 +25,6 @@ from fhir_dmp.service.sealer import SECONDS, Sealer, SealError, Witnessing
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import Recent
 from fhir_dmp.stores.mongo import embedded, users
-from fhir_dmp.stores.mongo.embedded import Embedded
 from fhir_dmp.stores.mongo.ledger import MongoLedger, remove_month
 
 
@@ -86,27 +84,12 @@ def sealing(settings: Settings, recent: Recent) -> Iterator[None]:
 
 
 @contextmanager
-def open_sealing(settings: Settings) -> Iterator[Sealing]:
-    """Yield the parts for one command: joined to the database that is up, or on one that ends with the command."""
-    database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir)
-    try:
-        parts = create_sealing(settings)
-        try:
-            yield parts
-        finally:
-            parts.close()
-    finally:
-        if database is not None:
-            database.stop()
-
-
-@contextmanager
 def open_keeper(settings: Settings) -> Iterator[tuple[Server, Keeper]]:
     """Yield the server's parts and the log's keeper for one command."""
     with open_server(settings) as server:
         parts = create_sealing(settings)
         try:
-            yield server, _keeper(settings, parts, announcer(server.env, server.refusals))
+            yield server, _keeper(settings, parts, server.announce)
         finally:
             parts.close()
 

@@ -89,6 +89,11 @@ class Server(Struct, frozen=True):
         """The URL of the FHIR endpoint."""
         return _base_url(self.settings)
 
+    @property
+    def announce(self) -> Announce:
+        """What makes an act durable that is no FHIR call."""
+        return announcer(self.env, self.refusals)
+
     def perform(self, call: Call, context: Context) -> Result:
         """Pass the one door."""
         return perform(call, context, self.env)

@@ -157,6 +157,11 @@ KINDS: dict[str, Kind] = {
     "busy": _alert("busy"),
     "flood": _alert("flood"),
     "reindex": _alert("reindex"),
+    "audit-retire-start": _alert("audit-retire-start"),
+    "audit-retire": _alert("audit-retire"),
+    "audit-rotate-key": _alert("audit-rotate-key"),
+    "audit-verify": _alert("audit-verify", codes.LOG_USED),
+    "record-erase": _alert("record-erase"),
     "client-add": _alert("client-add", codes.ROLES_CHANGED),
     "client-remove": _alert("client-remove", codes.ROLES_CHANGED),
     **{

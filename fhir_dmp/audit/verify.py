@@ -54,7 +54,8 @@ class Report(Struct):
 
     ``leaves`` were read, from ``first`` on; up to ``proven`` they are held by signed heads, of which ``heads`` were compared, the
     ``newest`` last; ``later`` heads are of larger trees than an export that ends in order. ``removed`` rows are not there because
-    of a removed period; ``unsure`` says in words of which of them a part of the log cannot tell whether that is true.
+    of a removed period; ``unsure`` says in words of which of them a part of the log cannot tell whether that is true. Of the periods
+    ``halfway`` a head says that they are removed, and a database has rows of them all the same.
     """
 
     first: int = 0
@@ -67,6 +68,7 @@ class Report(Struct):
     later: int = 0
     findings: list[Finding] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    halfway: list[str] = field(default_factory=list)
 
     def add(self, kind: Kind, leaf: int | None, text: str) -> None:
         """Note a finding; the first ones are enough."""

@@ -13,7 +13,7 @@ import click
 from rich.progress import Progress
 
 from fhir_dmp.app.database import users_script
-from fhir_dmp.app.sealing import audit_files, open_keeper, open_sealing
+from fhir_dmp.app.sealing import audit_files, open_keeper
 from fhir_dmp.app.server import Server
 from fhir_dmp.call import Call, Params
 from fhir_dmp.cli.common import out, parts, progress_bar, reported, settings_of, with_data_dir, with_operator
@@ -48,6 +48,7 @@ def audit() -> None:
 @click.option("--heads", type=_file, help="File of published heads; that of the data folder.")
 @click.option("--to-the-last", is_flag=True, help="An export must reach the last published head, not the one it names.")
 @click.option("--index", is_flag=True, help="Also make anew, from what each event says, what it is found by.")
+@with_operator
 @with_data_dir
 @reported
 def verify(
@@ -57,12 +58,14 @@ def verify(
     *,
     to_the_last: bool,
     index: bool,
+    operator: str,
     data_dir: Path | None,
 ) -> None:
     """Check the log against its published heads, and name the first row that is not as it was.
 
     The log is the database, or an exported file, or the parts of one in their order. With --key and --heads exports need no
-    server and no database. The exit code is 1 if anything is wrong.
+    server and no database, and no event is left that they were verified; that of a database stands in its log, with what was found.
+    The exit code is 1 if anything is wrong.
     """
     settings = settings_of(data_dir)
     published = Published(partial(_lines, (heads or audit_files(settings)[1].path,)), _public(key, settings))
@@ -74,8 +77,11 @@ def verify(
                     _lines(exports), published, progress, looking, to_the_last=to_the_last, index=index
                 )
             else:
-                with open_sealing(settings) as sealing:
-                    report = verify_database(sealing.ledger, published, progress, looking, index=index)
+                with open_keeper(settings) as (server, keeper):
+                    look = partial(
+                        verify_database, published=published, progress=progress, looking=looking, index=index
+                    )
+                    report = keeper.verify(look, server.operator_context(operator, "audit verify"))
         except BrokenHeadError as fault:
             raise click.ClickException(f"The heads do not hold: {fault}.") from None
     _tell(report)
@@ -177,7 +183,10 @@ def retire(period: str, early: str, operator: str, data_dir: Path | None) -> Non
 @audit.command()
 @with_data_dir
 def users(data_dir: Path | None) -> None:
-    """Print what the keeper of a database of yours runs in mongosh, so that the server cannot change the log."""
+    """Print what the keeper of a database of yours runs in mongosh, so that the server cannot change the log.
+
+    It reads no database, which may not have these users yet, and so it leaves no event.
+    """
     click.echo(users_script(settings_of(data_dir)))
 
 
@@ -244,6 +253,10 @@ def _tell(report: Report) -> None:
     out.print(f"{report.leaves} events verified against {report.heads} signed heads{until}.")
     if report.removed:
         out.print(f"{report.removed} of them are not there: they were removed with their month, as signed heads say.")
+    for period in report.halfway:
+        out.print(
+            f"A head says that {period} is removed, and rows of it are there: finish it by audit retire {period}."
+        )
     for unsure in report.unsure:
         out.print(f"Not checked: {unsure}.", markup=False, soft_wrap=True)
     if report.unsealed:

@@ -38,11 +38,14 @@ def record_notices(data_dir: Path | None, operator: str) -> None:
 @with_operator
 @reported
 def record_erase(data_dir: Path | None, operator: str) -> None:
-    """Remove for good the records that were closed ten years ago or longer. The log of accesses stays, with an event for each."""
+    """Remove for good the records that were closed ten years ago or longer. The log of accesses stays, with an event for each.
+
+    That somebody looked for them is an event of its own, due or not.
+    """
     with parts(data_dir, operator) as (server, context), progress_bar() as bar:
         task = bar.add_task("Removing records", total=None)
         removed = 0
-        for patient, stays in erase_closed(server.perform, context, server.env):
+        for patient, stays in erase_closed(server.perform, server.announce, context, server.env):
             removed += stays is None
             bar.update(task, completed=removed)
             if stays is not None:

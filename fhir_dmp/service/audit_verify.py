@@ -75,6 +75,7 @@ def verify_database(
         looked = looking(windows(ledger, 0, end, index=index))
         report = Verifier(checked.removed, index=index).run(looked, published.heads(checked), progress(end))
         report.add_all(without_leaf.result())
+    report.halfway = [period for period in ledger.periods() if period in checked.removed]
     return report
 
 

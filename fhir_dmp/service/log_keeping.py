@@ -1,10 +1,15 @@
-"""What is done to the log as a whole, by a named operator: a new key, the removal of a period that is over and sealed."""
+"""What is done to the log as a whole, by a named operator: its verification, a new key, the removal of a period that is over and sealed.
+
+Each leaves one event of how it ended: done, refused, or failed. A removal cannot be undone, so that an event of its beginning
+(``audit-retire-start``) is durable before anything goes: one that stands without an end broke off, and is simply asked for again.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -13,9 +18,10 @@ from fhir_dmp.audit.heads import Head, PublicKey, Removed
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import Frontier, leaf_hash
 from fhir_dmp.audit.walk import leaves
-from fhir_dmp.call import Announce, Context, TokenAct
+from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.clock import Clock
-from fhir_dmp.errors import Conflict, NotFound
+from fhir_dmp.errors import Conflict, FhirError, NotFound, Unavailable
+from fhir_dmp.service.audit_verify import Report
 from fhir_dmp.service.sealer import Sealer, SealError
 from fhir_dmp.store.ledger import Ledger, Run
 
@@ -45,35 +51,69 @@ class Keeper(Struct, frozen=True):
     years: int = 10
     pause: Callable[[float], object] = time.sleep
 
+    def verify(self, look: Callable[[Ledger], Report], context: Context) -> Report:
+        """Return what ``look`` finds in the log as it is stored; what that is, the log itself is told before anybody hears of it."""
+        with self._failing("audit-verify", "", context):
+            report = look(self.ledger)
+        wrong = report.findings[0] if report.findings else None
+        told = str(wrong or f"{report.leaves} events verified against {report.heads} heads")
+        self.announce(TokenAct("audit-verify", error="conflict" if wrong else None, why=told), context)
+        return report
+
     def rotate_key(self, context: Context) -> PublicKey:
         """Let a new key sign from now on; the next head, signed by the old one, introduces it."""
-        self.announce(TokenAct("audit-rotate-key"), context)
-        self.sealer.insist(WAIT_SECONDS, self.pause)
-        key = self.keys.prepare_successor()
-        self.sealer.tick()
-        self.sealer.release()
+        with self._failing("audit-rotate-key", "", context):
+            self.sealer.insist(WAIT_SECONDS, self.pause)
+            key = self.keys.prepare_successor()
+            self.sealer.tick()
+            self.sealer.release()
+        self.announce(TokenAct("audit-rotate-key", why=f"the key {key.id}"), context)
         return key
 
     def retire(self, period: str, context: Context, early: str = "") -> Head:
         """Remove the rows of a period; what was removed is signed before it goes, and its leaves stay in the tree.
 
-        ``early`` says why it goes before its time; it stands in the log. Raises ``NotFound`` for a period that is not kept, ``Conflict`` for
-        one that is not over, not wholly sealed, or altered, and for one that is younger than it may be without a reason.
+        ``early`` says why it goes before its time; it stands in the log. One that broke off is asked for again: as long as the rows are
+        there, what was signed already is signed once more. Raises ``NotFound`` for a period that is not kept, ``Conflict`` for one that is
+        not over, not wholly sealed, or altered, and for one that is younger than it may be without a reason; ``Unavailable`` where the rows
+        could not be removed.
         """
-        self._require_over(period, self._end(period), early)
         why = f"{period}, before its time: {early}" if early else period
+        with self._failing("audit-retire", period, context):
+            self._require_over(period, self._end(period), early)
+            self.announce(TokenAct("audit-retire-start", why=why), context)
+            self.sealer.insist(WAIT_SECONDS, self.pause)
+            try:
+                self._require_sealed(period)
+                head = self.sealer.remove(self._removed(period))
+            finally:
+                self.sealer.release()
+            self._drop(period, head)
         self.announce(TokenAct("audit-retire", why=why), context)
-        self.sealer.insist(WAIT_SECONDS, self.pause)
-        try:
-            self._require_sealed(period)
-            head = self.sealer.remove(self._removed(period))
-        finally:
-            self.sealer.release()
-        self.drop(period)
         return head
+
+    @contextmanager
+    def _failing(self, kind: TokenKind, what: str, context: Context) -> Iterator[None]:
+        """Tell in the log that it came to nothing, and why, if it does: whatever broke it off."""
+        try:
+            yield
+        except BaseException as fault:
+            error = fault.code if isinstance(fault, FhirError) else FhirError.code
+            told = str(fault) or type(fault).__name__
+            self.announce(TokenAct(kind, error=error, why=f"{what}: {told}" if what else told), context)
+            raise
+
+    def _drop(self, period: str, head: Head) -> None:
+        try:
+            self.drop(period)
+        except FhirError as fault:
+            told = f"Head {head.number} says that {period} is removed, and its rows are there still: run the command again."
+            raise Unavailable(f"{told} ({fault})") from fault
 
     def _end(self, period: str) -> datetime:
         found = _PERIOD.fullmatch(period)
+        if found is not None and period not in self.ledger.periods() and self._runs(period):
+            raise NotFound(f"The rows of {period} are removed already; a signed head says what they were.")
         if found is None or period not in self.ledger.periods():
             raise NotFound(f"The log keeps no period {period!r}; it keeps {', '.join(self.ledger.periods())}.")
         year, month = int(found[1]), int(found[2])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from fhir_dmp.access.policy import decode
-from fhir_dmp.call import Call, Context, Env, Result
+from fhir_dmp.call import Announce, Call, Context, Env, Result, TokenAct
 from fhir_dmp.clock import micros_of
 from fhir_dmp.errors import Conflict
 
@@ -27,8 +27,14 @@ def write_notices(door: Door, context: Callable[[], Context]) -> Iterator[int]:
         more = told["more"]["valueBoolean"]
 
 
-def erase_closed(door: Door, context: Callable[[], Context], env: Env) -> Iterator[tuple[str, str | None]]:
-    """Remove each record whose time is over; yield its name, and why it stays if it does (its day has not come)."""
+def erase_closed(
+    door: Door, announce: Announce, context: Callable[[], Context], env: Env
+) -> Iterator[tuple[str, str | None]]:
+    """Remove each record whose time is over; yield its name, and why it stays if it does (its day has not come).
+
+    That records were looked through has an event of its own, whether one is due or none.
+    """
+    announce(TokenAct("record-erase"), context())
     before = micros_of(env.clock.now() - _NINE_YEARS)
     last = ""
     while rows := env.store.policies_after(last, _PAGE):

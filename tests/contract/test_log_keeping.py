@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.audit.export import page
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.merkle import consistency_ranges, range_hash, tiles_of, verify_consistency
-from fhir_dmp.errors import Conflict, NotFound
-from fhir_dmp.service.audit_verify import lookers, verify_export
+from fhir_dmp.errors import Conflict, NotFound, Unavailable
+from fhir_dmp.service.audit_verify import lookers, verify_database, verify_export
 from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.sealer import Sealer
 from fhir_dmp.stores.mongo.ledger import remove_month
@@ -50,7 +52,7 @@ def keeper(world):
         sealer,
         world.keys,
         world.clock,
-        lambda act, context: world.announced.append((act.kind, act.why)),
+        lambda act, context: world.announced.append((act.kind, act.error, act.why)),
         lambda period: remove_month(world.uri, world.name, period),
     )
 
@@ -94,7 +96,8 @@ def test_a_period_that_is_over_is_removed_and_the_log_verifies(world):
     assert world.ledger().periods() == [NOVEMBER]
     assert (head.removed.period, head.removed.rows) == (OCTOBER, 12)
     assert last_head(world) == head
-    assert world.announced == [("audit-retire", f"{OCTOBER}, before its time: {WHY}")]
+    why = f"{OCTOBER}, before its time: {WHY}"
+    assert world.announced == [("audit-retire-start", None, why), ("audit-retire", None, why)]
     assert report.findings == []
     assert (report.leaves, report.removed) == (16, 12)
 
@@ -261,7 +264,7 @@ def test_rows_put_back_into_a_removed_period_are_altered_ones(world):
 
 
 def test_a_period_that_is_not_over_stays(world):
-    """The present month, and one that ended within a day; nothing is announced, nothing signed."""
+    """The present month, and one that ended within a day; nothing is begun or signed, and the refusals are told."""
     before = last_head(world)
     with pytest.raises(Conflict, match="2026-12-02"):
         keeper(world).retire(NOVEMBER, SimpleNamespace(), WHY)
@@ -272,7 +275,9 @@ def test_a_period_that_is_not_over_stays(world):
         keeper(world).retire("audit_2020_01", SimpleNamespace())
 
     assert last_head(world) == before
-    assert world.announced == []
+    refused = [("audit-retire", "conflict")] * 2 + [("audit-retire", "not-found")]
+    assert [told[:2] for told in world.announced] == refused
+    assert world.announced[0][2].startswith(f"{NOVEMBER}: The period {NOVEMBER} is not over")
 
 
 def test_a_period_that_is_younger_than_it_may_be_stays_unless_somebody_says_why(world):
@@ -282,12 +287,12 @@ def test_a_period_that_is_younger_than_it_may_be_stays_unless_somebody_says_why(
     world.clock.set(datetime(2036, 10, 31, 23, 59, tzinfo=UTC))
     with pytest.raises(Conflict, match="2036-11-01"):
         keeper(world).retire(OCTOBER, SimpleNamespace())
-    assert world.announced == []
+    assert [told[:2] for told in world.announced] == [("audit-retire", "conflict")] * 2
 
     world.clock.set(datetime(2036, 11, 1, tzinfo=UTC))
     keeper(world).retire(OCTOBER, SimpleNamespace())
 
-    assert world.announced == [("audit-retire", OCTOBER)]
+    assert world.announced[2:] == [("audit-retire-start", None, OCTOBER), ("audit-retire", None, OCTOBER)]
     assert world.ledger().periods() == [NOVEMBER]
 
 
@@ -308,6 +313,64 @@ def test_a_period_with_an_altered_row_stays(world):
     with pytest.raises(Conflict, match="not what was sealed"):
         keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
     assert OCTOBER in world.ledger().periods()
+    begun, failed = world.announced
+    assert begun[:2] == ("audit-retire-start", None)
+    assert failed[:2] == ("audit-retire", "conflict")
+    assert "not what was sealed" in failed[2]
+
+
+@pytest.mark.parametrize("fault", [Unavailable("away"), OSError("away"), KeyboardInterrupt()])
+def test_a_removal_that_breaks_off_is_told_as_one_and_is_finished_later(world, fault):
+    """Signed, and the rows are there still: the log says that it failed, a verifier that it is not finished, and nothing is found wrong."""
+    first = keeper(world)
+
+    def fail(period):
+        raise fault
+
+    with pytest.raises(type(fault)):
+        replace(first, drop=fail).retire(OCTOBER, SimpleNamespace(), WHY)
+    report = world.verify()
+    assert [told[:2] for told in world.announced] == [
+        ("audit-retire-start", None),
+        ("audit-retire", "transient" if isinstance(fault, Unavailable) else "exception"),
+    ]
+    assert (report.findings, report.removed, report.halfway) == ([], 0, [OCTOBER])
+    assert last_head(world).removed.period == OCTOBER
+
+    keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
+    report = world.verify()
+    assert [told[:2] for told in world.announced[2:]] == [("audit-retire-start", None), ("audit-retire", None)]
+    assert (report.findings, report.removed, report.halfway) == ([], 12, [])
+    assert report_of(world, exported(world)).findings == []
+    assert stranger(world, exported(world)) == (True, "whole\n")
+
+
+def test_a_removal_that_was_cut_when_all_was_gone_says_so_when_it_is_asked_for_again(world):
+    """Nothing told its end: to ask again does, since the leaves are there and the rows are not."""
+    retire(world, OCTOBER)
+    del world.announced[1:]
+
+    with pytest.raises(NotFound, match="removed already; a signed head"):
+        keeper(world).retire(OCTOBER, SimpleNamespace(), WHY)
+    assert world.announced[1][:2] == ("audit-retire", "not-found")
+    assert "removed already" in world.announced[1][2]
+
+
+def test_what_a_verification_found_is_told_before_anybody_hears_of_it(world):
+    """That all is right, with how much; what is wrong, as a failure; and that it could not be looked at."""
+    look = partial(verify_database, published=world.published(), progress=lambda _: lambda _: None)
+    assert keeper(world).verify(look, SimpleNamespace()).findings == []
+    world.database[f"{world.name}_log"][OCTOBER].update_one({"n": 3}, {"$set": {"pt": []}})
+    found = keeper(world).verify(look, SimpleNamespace()).findings[0]
+    world.sink.path.write_bytes(b"{}\n")
+    with pytest.raises(ValueError, match="heads"):
+        keeper(world).verify(look, SimpleNamespace())
+
+    right, wrong, broken = world.announced
+    assert right[:2] == ("audit-verify", None)
+    assert right[2].startswith("16 events verified against ")
+    assert wrong == ("audit-verify", "conflict", str(found))
+    assert broken[:2] == ("audit-verify", "exception")
 
 
 def test_a_key_is_rotated_beside_the_one_who_seals(world):

@@ -19,6 +19,7 @@ from fhir_dmp.clock import FixedClock
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.embedded import Embedded
+from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.journeys.conftest import start, stop
 from tests.unit.audit.world import SUCCESSES, context, describe, salt
@@ -164,8 +165,9 @@ def test_a_month_is_retired_at_the_command_line_and_what_was_removed_stays_prove
         assert re.match(r"5 events of audit_2025_01 are removed; head \d+ of \d{4}-", done.output)
 
         again = run("audit", "retire", "audit_2025_01", "--yes")
-        assert (again.exit_code, "keeps no period" in again.output) == (1, True)
-        now = re.search(r"it keeps (audit_\d{4}_\d\d)\.", again.output)[1]
+        assert (again.exit_code, "removed already; a signed head" in again.output) == (1, True)
+        unknown = run("audit", "retire", "audit_2024_01", "--yes")
+        now = re.search(r"keeps no period .*; it keeps (audit_\d{4}_\d\d)\.", unknown.output)[1]
         early = run("audit", "retire", now, "--yes")
         assert (early.exit_code, "is not over" in early.output) == (1, True)
 
@@ -177,9 +179,16 @@ def test_a_month_is_retired_at_the_command_line_and_what_was_removed_stays_prove
             assert "5 of them are not there" in told.output
         lines = [json.loads(line) for line in (tmp_path / "log.ndjson").read_bytes().splitlines()]
         assert [line["period"] for line in lines if "entry" in line and line["entry"] is None] == ["audit_2025_01"] * 5
-        rows = [line["entry"]["row"] for line in lines if line.get("entry")]
-        [retired] = [row for row in rows if row["act"] == "audit-retire"]
-        assert retired["agent"]["operator"] == "alice"
-        assert retired["why"] == ["audit_2025_01, before its time: a trial"]
+        with pymongo.MongoClient(embedded.uri(tmp_path)) as client:
+            stored = client["fhir_dmp_log"][now].find().sort("rec")
+            rows = [json.loads(unpack(row["b"])) for row in stored]
+        told = [row for row in rows if row["act"].startswith("audit-retire")]
+        outcomes = [(row["act"], row.get("error", {}).get("code")) for row in told]
+        refused = [("audit-retire", code) for code in ("conflict", "not-found", "not-found", "conflict")]
+        assert outcomes == [refused[0], ("audit-retire-start", None), ("audit-retire", None), *refused[1:]]
+        assert [row["outcome"] for row in rows if row["act"] == "audit-verify"] == ["0", "0"], "an export has no log"
+        for row in told[1:3]:
+            assert row["agent"]["operator"] == "alice"
+            assert row["why"] == ["audit_2025_01, before its time: a trial"]
     finally:
         database.stop()
