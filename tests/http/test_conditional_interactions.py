@@ -59,6 +59,22 @@ def test_a_conditional_create_says_where_its_resource_is(ehr):
     assert found[1].data == b""
 
 
+def test_what_is_changed_by_criteria_is_told_where_it_is(ehr):
+    """By its new version, though no body is asked for; by a patch likewise, and by the answer that nothing differed."""
+    made = ehr.post("/Patient", patient("42")).json["id"]
+    url, wanted = f"/Patient?identifier={SYSTEM}|42", {"headers": {"Prefer": "return=minimal"}}
+
+    updated = ehr.put(url, patient("42", active=True), **wanted)
+    patched = ehr.patch(url, [{"op": "add", "path": "/gender", "value": "female"}], **wanted)
+    same = ehr.put(url, patient("42", active=True, gender="female"), **wanted)
+
+    assert [(each.status_code, each.data) for each in (updated, patched, same)] == [(200, b"")] * 3
+    assert [each.headers["Location"].split("/fhir/")[1] for each in (updated, patched, same)] == [
+        f"Patient/{made}/_history/{version}" for version in (2, 3, 3)
+    ]
+    assert "Location" not in ehr.delete(f"/Patient/{made}").headers
+
+
 def test_the_criteria_of_a_transaction_are_asked_together_and_each_has_its_own_answer(ehr, app, monkeypatch):
     """One question for all conditional entries, one for all conditional references, one for who has the numbers: some match, some do not."""
     for number in ("1", "3"):

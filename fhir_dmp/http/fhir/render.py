@@ -18,6 +18,7 @@ REASONS = {status: f"{status} {HTTPStatus(status).phrase}" for status in _STATUS
 """Status lines, as WSGI wants them."""
 
 _WRITES = ("create", "update", "patch", "delete")
+_LOCATED = ("create", "update", "patch")
 _DONE = {
     "created": "The resource was created.",
     "ok": "The resource is as it was asked for.",
@@ -37,14 +38,15 @@ def render(call: Call, context: Context, result: Result) -> Response:
 def status_and_headers(call: Call, context: Context, result: Result) -> tuple[int, list[tuple[str, str]]]:
     """Return the status of a result, and the headers that tell of it.
 
-    A create that found what it would create says where that is: who asked for no body would not know.
+    A create that found what it would create says where that is, and an update or a patch what it changed: who named it by criteria
+    and asked for no body would not know.
     """
     headers = [("Content-Type", result.content_type or JSON), ("X-Request-Id", context.request_id), *ALWAYS]
     if result.version is not None:
         headers.append(("ETag", f'W/"{result.version}"'))
     if result.updated is not None:
         headers.append(("Last-Modified", formatdate(result.updated // 1_000_000, usegmt=True)))
-    if (result.outcome == "created" or call.name == "create") and result.ref is not None:
+    if call.name in _LOCATED and result.ref is not None:
         version = f"/_history/{result.version}" if result.version is not None else ""
         headers.append(("Location", f"{context.base_url}/{result.ref}{version}"))
     return _STATUS[result.outcome], headers
