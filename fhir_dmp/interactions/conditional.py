@@ -10,7 +10,8 @@ other finds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from urllib.parse import parse_qsl
 
@@ -22,7 +23,7 @@ from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import may_find_by_ins, require_scope
 from fhir_dmp.access.systems import keeps_directory
 from fhir_dmp.call import Call, Context, Env, Grant, Params
-from fhir_dmp.errors import Invalid, MultipleMatches
+from fhir_dmp.errors import FhirError, Invalid, MultipleMatches
 from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.interactions.write import author
 from fhir_dmp.search.compile import compile_criteria
@@ -55,9 +56,47 @@ class Matched(Struct, frozen=True):
     found: tuple[Stored, ...]
 
 
-def match(resource_type: str, criteria: str, context: Context, grant: Grant, env: Env) -> Matched:
-    """Return what the criteria (``identifier=system|value``) match; raise ``Invalid`` if they say nothing."""
-    return match_each((compiler(context, grant, env)(resource_type, criteria),), env)[0]
+class Conditions:
+    """What criteria match that all ask for the same end: what is to be written, or what is to be referred to."""
+
+    def __init__(self, compiled: Callable[[str, str], Criteria], env: Env) -> None:
+        self._compiled = compiled
+        self._env = env
+        self._known: dict[tuple[str, str], Matched] = {}
+
+    def match(self, resource_type: str, criteria: str) -> Matched:
+        """Return what the criteria (``identifier=system|value``) match; raise ``Invalid`` if they say nothing."""
+        known = self._known.get((resource_type, criteria))
+        return known or match_each((self._compiled(resource_type, criteria),), self._env)[0]
+
+    def ask(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Ask at once what types and criteria match; what cannot be asked is refused when it is to be matched."""
+        meant: dict[tuple[str, str], Criteria] = {}
+        for question in wanted:
+            with suppress(FhirError):
+                meant[question] = self._compiled(*question)
+        if meant:
+            fresh = {criteria.key: criteria for criteria in meant.values()}
+            found = dict(zip(fresh, match_each(tuple(fresh.values()), self._env), strict=True))
+            self._known.update((question, found[criteria.key]) for question, criteria in meant.items())
+
+
+def to_refer(context: Context, grant: Grant, env: Env) -> Conditions:
+    """Return the conditions by which something is referred to."""
+    return Conditions(_compiler(context, grant, env), env)
+
+
+def to_write(context: Context, grant: Grant, env: Env) -> Conditions:
+    """Return the conditions by which something is made, changed or deleted: of who is who, who keeps the directory writes its own entries."""
+    compiled = _compiler(context, grant, env)
+    if not keeps_directory(context.subject):
+        return Conditions(compiled, env)
+
+    def own(resource_type: str, criteria: str) -> Criteria:
+        meant = compiled(resource_type, criteria)
+        return Criteria(meant.key, meant.closer[0]) if meant.closer else meant
+
+    return Conditions(own, env)
 
 
 def match_each(wanted: Sequence[Criteria], env: Env) -> list[Matched]:
@@ -85,11 +124,8 @@ def _meant(wanted: Sequence[Criteria], env: Env) -> list[tuple[Query, tuple[Stor
     return found
 
 
-def compiler(context: Context, grant: Grant, env: Env, *, refers: bool = False) -> Callable[[str, str], Criteria]:
-    """Return the function from a type and criteria to what is looked for, to be referred to or else to be written.
-
-    That raises ``Invalid`` if they say nothing.
-    """
+def _compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], Criteria]:
+    """Return the function from a type and criteria to what is looked for; that raises ``Invalid`` if they say nothing."""
     setting = setting_of(context, grant, env)
 
     @cache
@@ -111,16 +147,14 @@ def compiler(context: Context, grant: Grant, env: Env, *, refers: bool = False) 
             return Criteria(key, wanted, lambda row: grant.decide("read", row.index).permit)
         seen = both(wanted, visible(resource_type))
         numbered = resource_type in NAMING and any(name == "identifier" for name, _ in asks)
-        return _of_who_is_who(key, seen, context, refers=refers) if numbered else Criteria(key, seen)
+        return _of_who_is_who(key, seen, context) if numbered else Criteria(key, seen)
 
     return compiled
 
 
-def _of_who_is_who(key: str, seen: Query, context: Context, *, refers: bool) -> Criteria:
+def _of_who_is_who(key: str, seen: Query, context: Context) -> Criteria:
     """Return the criteria for who has a number, whom several may have written down: first the own entry, then that of the directory's keeper."""
     own = both(seen, In("au", tuple(author(context))))
-    if keeps_directory(context.subject) and not refers:
-        return Criteria(key, own)
     return Criteria(key, seen, closer=(own, both(seen, Eq("kept", value=True))))
 
 
@@ -138,7 +172,7 @@ def sought(call: Call, context: Context, grant: Grant, env: Env) -> tuple[Call, 
     """Return the call with the id of the one resource that its criteria match, if any does, and what holds them; one by id as it is."""
     if call.id is not None:
         return call, ()
-    matched = match(call.resource_type, call.criteria or "", context, grant, env)
+    matched = to_write(context, grant, env).match(call.resource_type, call.criteria or "")
     found = only(matched)
     return (replace(call, id=found.ref.id) if found else call), (matched.lock,)
 

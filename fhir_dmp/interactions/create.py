@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.conditional import match, only
+from fhir_dmp.interactions.conditional import only, to_write
 from fhir_dmp.interactions.write import found_instead, one_change, prepare, resource_of
 from fhir_dmp.store.change import Lock
 
@@ -14,7 +14,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     tree = resource_of(call)
     locks: tuple[Lock, ...] = ()
     if call.criteria is not None:
-        matched = match(call.resource_type, call.criteria, context, grant, env)
+        matched = to_write(context, grant, env).match(call.resource_type, call.criteria)
         found = only(matched)
         if found is not None:
             return found_instead(call, found)

@@ -29,7 +29,7 @@ def link(sheet: Sheet) -> None:
     named = _named(sheet)
     types = sheet.env.definitions.search_params
     references = dict.fromkeys(reference for each in named.values() for reference in each)
-    sheet.ask(((kind, each) for each in references if (kind := each.partition("?")[0]) in types), refers=True)
+    sheet.referred.ask((kind, each) for each in references if (kind := each.partition("?")[0]) in types)
     kinds = {each.partition("?")[0] for each in references}
     known: set[str] = set()
 
@@ -77,7 +77,8 @@ def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:
     resource_type = reference.partition("?")[0]
     if resource_type not in sheet.env.definitions.search_params:
         raise Invalid(f"The reference {reference[:100]!r} names no resource type.")
-    matched = sheet.matched(item, resource_type, reference, refers=True)
+    with At(item.place, of_query=True):
+        matched = sheet.referred.match(resource_type, reference)
     twin = sheet.by_criteria.get(matched.lock.key)
     if twin is not None and twin.ref is not None:
         return twin.ref

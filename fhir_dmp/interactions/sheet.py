@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct, field
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.errors import FhirError, Invalid, NotFound, NotSupported, UnknownType
 from fhir_dmp.fhir.reference import ID, Ref
-from fhir_dmp.interactions.conditional import Criteria, Matched, compiler, match_each, only
+from fhir_dmp.interactions.conditional import Conditions, only, to_refer, to_write
 from fhir_dmp.interactions.entries import Asked, At, asked, each, entries
 from fhir_dmp.interactions.links import Links
 from fhir_dmp.store.change import Change, Lock, Stored
@@ -67,20 +66,22 @@ class Sheet(Struct):
     """What is known of a transaction while its Plan is made.
 
     ``by_criteria`` are the entries that make what criteria name, by the key of their lock; ``before`` the present versions of what entries
-    are about; ``rows`` what entries will be found by, by their places; ``asked_before`` what types and criteria match, to be referred to or not.
+    are about; ``rows`` what entries will be found by, by their places. What criteria match that entries are about is told by ``written``, what
+    they refer to by ``referred``.
     """
 
     items: list[Item]
     context: Context
     grant: Grant
     env: Env
+    written: Conditions
+    referred: Conditions
     links: Links = field(default_factory=Links)
     locks: dict[str, Lock] = field(default_factory=dict)
     by_criteria: dict[str, Item] = field(default_factory=dict)
     relied_on: dict[Ref, int] = field(default_factory=dict)
     before: Mapping[Ref, Stored] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
-    asked_before: dict[tuple[str, str, bool], Matched] = field(default_factory=dict)
     versions: dict[int, list[str]] = field(default_factory=dict)
     anew: set[int] = field(default_factory=set)
 
@@ -89,32 +90,12 @@ class Sheet(Struct):
         wanted = [item for method in methods for item in self.items if item.asked.method == method]
         each(wanted, lambda item: item.place, do)
 
-    def matched(self, item: Item, resource_type: str, criteria: str, *, refers: bool = False) -> Matched:
-        """Return what criteria of an entry match, which ``refers`` to it or is about it."""
-        found = self.asked_before.get((resource_type, criteria, refers))
-        if found is not None:
-            return found
-        with At(item.place, of_query=True):
-            wanted = compiler(self.context, self.grant, self.env, refers=refers)(resource_type, criteria)
-        return match_each((wanted,), self.env)[0]
-
-    def ask(self, wanted: Iterable[tuple[str, str]], *, refers: bool = False) -> None:
-        """Ask at once what types and criteria match; what cannot be asked is refused when its entry's turn comes."""
-        compiled = compiler(self.context, self.grant, self.env, refers=refers)
-        meant: dict[tuple[str, str], Criteria] = {}
-        for question in wanted:
-            with suppress(FhirError):
-                meant[question] = compiled(*question)
-        if meant:
-            fresh = {criteria.key: criteria for criteria in meant.values()}
-            found = dict(zip(fresh, match_each(tuple(fresh.values()), self.env), strict=True))
-            self.asked_before.update(((*question, refers), found[criteria.key]) for question, criteria in meant.items())
-
 
 def sheet_of(call: Call, context: Context, grant: Grant, env: Env) -> Sheet:
     """Return the sheet of a transaction, with the resource that each entry is about."""
-    sheet = Sheet(_items(call, context, env), context, grant, env)
-    sheet.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
+    written, referred = to_write(context, grant, env), to_refer(context, grant, env)
+    sheet = Sheet(_items(call, context, env), context, grant, env, written, referred)
+    written.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
     for method in ("DELETE", "POST", "PUT", "PATCH"):
         sheet.each((method,), lambda item: _identify(item, sheet))
     _require_distinct(sheet.items)
@@ -146,7 +127,8 @@ def _identify(item: Item, sheet: Sheet) -> None:
     """Give the entry the resource that it is about: by its id, by what its criteria match, or a new one."""
     call = item.call
     if call.criteria is not None:
-        matched = sheet.matched(item, call.resource_type, call.criteria)
+        with At(item.place, of_query=True):
+            matched = sheet.written.match(call.resource_type, call.criteria)
         sheet.locks[matched.lock.key] = matched.lock
         item.existing = _standing(item, only(matched), sheet)
         item.ref = item.existing.ref if item.existing else _twin(item, matched.lock.key, sheet).ref
