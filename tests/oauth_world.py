@@ -184,6 +184,7 @@ class World:
             issuer=issued_by,
             lifetimes=Lifetimes(issued_by.seconds),
             restrict=restrict(),
+            has_record=lambda patient: patient == "Patient/p1",
             clock=self.clock,
             ids=RandomIds(),
             announce=self.announce,

@@ -19,6 +19,7 @@ from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import Invalid
+from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.capabilities import Served, capability_statement
 from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.handles import Opaque
@@ -212,10 +213,16 @@ def _oauth_env(
             settings.token_seconds, settings.emergency_seconds, settings.online_seconds, settings.offline_seconds
         ),
         restrict=env.restrict,
+        has_record=lambda patient: _has_record(patient, store),
         clock=env.clock,
         ids=env.ids,
         announce=announce,
     )
+
+
+def _has_record(patient: str, store: MongoStore) -> bool:
+    found = store.find_current(Ref("Patient", patient.partition("/")[2]), with_index=False)
+    return found is not None and not found.deleted
 
 
 def _records(env: Env, grants: Grants, store: MongoStore) -> Records:

@@ -52,6 +52,7 @@ _DID: Mapping[str, tuple[str, str]] = {
     "$close": ("a fermé le dossier", "closed the record"),
     "$reopen": ("a rouvert le dossier", "reopened the record"),
     "$due-notices": ("a envoyé les avis arrivés à échéance", "sent the notices that had fallen due"),
+    "$twins": ("a cherché les dossiers d'une même identité", "looked for records of one identity"),
     "$erase": ("a effacé le dossier", "erased the record"),
     "$counts": ("a compté les traces", "counted the events"),
     "$proof": ("a demandé la preuve d'une trace", "asked for the proof of an event"),

@@ -19,7 +19,10 @@ COMMANDS = {
         "reindex:reindex_command",
         "Index what is stored by SearchParameters that were posted, or that stand under profiles/.",
     ),
-    "record": ("record:record", "Write the notices that fall due, and remove records whose time is over."),
+    "record": (
+        "record:record",
+        "Write the notices that fall due, remove records whose time is over, find those of one person.",
+    ),
 }
 """Where each command is, and the first sentence of its help."""
 

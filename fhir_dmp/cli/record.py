@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from fhir_dmp.cli.common import out, parts, progress_bar, reported, with_data_dir, with_operator
+from fhir_dmp.service.twins import twins
 from fhir_dmp.service.upkeep import erase_closed, write_notices
 
 
 @click.group()
 def record() -> None:
-    """Write the notices that fall due, and remove records whose time is over."""
+    """Write the notices that fall due, remove records whose time is over, find those of one person."""
 
 
 @record.command("notices")
@@ -51,3 +52,19 @@ def record_erase(data_dir: Path | None, operator: str) -> None:
             if stays is not None:
                 bar.console.print(f"{patient}: {stays}", markup=False, soft_wrap=True)
     out.print(f"{removed} records were removed.")
+
+
+@record.command("twins")
+@with_data_dir
+@with_operator
+@reported
+def record_twins(data_dir: Path | None, operator: str) -> None:
+    """List the Patients that share one INS, those of each number on a line, the oldest first.
+
+    Since a second Patient with an INS is refused there are none but from before. No number is shown; each that is named has a trace of it.
+    """
+    with parts(data_dir, operator) as (server, context):
+        shared = 0
+        for shared, group in enumerate(twins(context, server.env), start=1):  # noqa: B007 - the last number is told
+            out.print(" ".join(map(str, group)))
+    out.print(f"{shared} INS {'is' if shared == 1 else 'are'} shared by several Patients.")

@@ -119,7 +119,9 @@ class Explainer(Struct, frozen=True):
             return Asked(of_client(client), record, ref, action)
         account = self._account(who)
         if not 1 <= supposed.situation <= max(len(account.situations), 1):
-            raise Invalid(f"They have {len(account.situations)} situations, counted from 1; not {supposed.situation}.")
+            raise Invalid(
+                f"They have {_counted(len(account.situations), 'situation')}, counted from 1; not {supposed.situation}."
+            )
         return Asked(of_account(account, record, supposed), record, ref, action, _one_of_several(account, supposed))
 
     def _account(self, who: str) -> Account:
@@ -197,8 +199,12 @@ def _policy(policy: Policy, version: int) -> Iterator[str]:
     if not policy.entries:
         yield f"{policy.patient}: nobody has said anything of this record; it is open to its holder alone."
         return
-    yield f"{policy.patient}: policy version {version}, from {len(policy.entries)} sources."
+    yield f"{policy.patient}: policy version {version}, from {_counted(len(policy.entries), 'source')}."
     yield from (f"  {entry.name}: {'; '.join(_says(entry))}" for entry in policy.entries)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _says(entry: Entry) -> Iterator[str]:
@@ -211,7 +217,7 @@ def _says(entry: Entry) -> Iterator[str]:
         whom = ", ".join(" + ".join(actor) for actor in root.actors) or "everybody"
         why = ", ".join(purpose.removeprefix(f"{ACT_REASON}|") for purpose in root.purposes) or "any purpose"
         until = f", until {instant(root.period.end)}" if root.period.end is not None else ""
-        exceptions = f", with {len(root.exceptions)} exceptions" if root.exceptions else ""
+        exceptions = f", with {_counted(len(root.exceptions), 'exception')}" if root.exceptions else ""
         yield f"{'permits' if root.permit else 'denies'} {whom} for {why}{until}{exceptions}"
     for kind, members in (
         ("care team", entry.members),

@@ -51,11 +51,12 @@ def _given(change: Change) -> Iterator[str]:
     if change.ref.type != "Patient" or change.body is None:
         return
     had = change.before.index if change.before is not None else {}
-    before = set(_numbers(had))
-    yield from (token for token in dict.fromkeys(_numbers(change.index)) if token not in before)
+    before = set(numbers(had))
+    yield from (token for token in dict.fromkeys(numbers(change.index)) if token not in before)
 
 
-def _numbers(index: Row) -> Iterator[str]:
+def numbers(index: Row) -> Iterator[str]:
+    """Yield the tokens of the INS that a Patient has."""
     return (token for token in index.get("t") or () if token.startswith(_NUMBERED))
 
 

@@ -25,7 +25,8 @@ class OAuthEnv(Struct, frozen=True, kw_only=True):
     """The parts of OAuth; made once for each worker by the composition root.
 
     ``clients`` knows clients by their proofs, ``sessions`` finds those of people by their ids. ``restrict`` compiles the search
-    restrictions of scopes, ``announce`` makes an act durable before its answer leaves.
+    restrictions of scopes, ``has_record`` tells whether a Patient is there (``Patient/p``), ``announce`` makes an act durable before its answer
+    leaves.
     """
 
     grants: Grants
@@ -37,6 +38,7 @@ class OAuthEnv(Struct, frozen=True, kw_only=True):
     issuer: Issuer
     lifetimes: Lifetimes
     restrict: Restrict
+    has_record: Callable[[str], bool]
     clock: Clock
     ids: Ids
     announce: Announce

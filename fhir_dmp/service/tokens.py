@@ -94,8 +94,8 @@ class Tokens:
     ) -> str:
         """Return a token for a backend client, made for a named operator of the server.
 
-        ``patient`` (``Patient/p`` or the id alone) binds it to one record; ``purpose`` is a code of v3-ActReason. Raise
-        ``OAuthError`` if refused.
+        ``patient`` (``Patient/p`` or the id alone) binds it to one record, which must be there; ``purpose`` is a code of v3-ActReason.
+        Raise ``OAuthError`` if refused.
         """
         told = Told(client_id)
 
@@ -104,6 +104,8 @@ class Tokens:
             told.scopes = client_credentials.granted_scopes(client, " ".join(scopes) or None, self._env.restrict)
             bound = client_credentials.record_of(patient) if patient else None
             client_credentials.require_purpose(purpose)
+            if bound and not self._env.has_record(bound):
+                raise InvalidRequest(f"There is no {bound}.")
             return token_for_system(self._env, client, told, operator, patient=bound, purpose_of_use=purpose)
 
         return announced(self._announce, "operator-token", told, context, make)

@@ -242,11 +242,11 @@ def test_an_operators_token_is_bound_to_a_record_and_says_why(world):
 
 @pytest.mark.parametrize(
     "asked",
-    [{"patient": "Patient/p/q"}, {"patient": "Practitioner/p"}]
+    [{"patient": "Patient/p/q"}, {"patient": "Practitioner/p"}, {"patient": "nosuch"}]
     + [{"purpose": code} for code in ("BTG", "ETREAT", "HPAYMT", "HMARKT", "")],
 )
 def test_an_operators_token_is_for_no_emergency_and_nothing_but_care(world, asked):
-    """What only a person may claim, what nobody may, and what names no record."""
+    """What only a person may claim, what nobody may, and what names no record, or none that is there."""
     world.register()
     with pytest.raises(InvalidRequest):
         world.worker().operator_token("ehr-one", (), "alice", context(), **asked)

@@ -73,6 +73,7 @@ def test_every_command_leaves_its_events(alice):
     assert alice("client", "list")[0] == ["client-list"]
     assert alice("token", "ehr-one")[0] == ["operator-token"]
     assert alice("token", "nobody", code=1)[0] == ["operator-token!8"]
+    assert alice("token", "ehr-one", "--patient", "nosuch", code=1)[0] == ["operator-token!8"]
     assert alice("load", "--as", "ehr-one", str(folder / "patient.json"))[0] == ["operator-token", "transaction"]
     added = ("account", "add", "anne", *account, "--resource", "Patient/p1")
     assert alice(*added, sent=f"{PASSWORD}\n")[0] == ["account-add"]
@@ -89,6 +90,7 @@ def test_every_command_leaves_its_events(alice):
     assert alice("reindex")[0] == ["reindex"]
     assert alice("record", "notices")[0] == ["$due-notices"]
     assert alice("record", "erase")[0] == ["record-erase"]
+    assert alice("record", "twins")[0] == ["$twins"]
 
     assert alice("audit", "rotate-key")[0] == ["audit-rotate-key"]
     assert alice("audit", "verify")[0] == ["audit-verify"]

@@ -36,6 +36,7 @@ def test_an_administrator_is_told_why(world, item):
 
     assert opened[-1] == f"Permitted: Consent/{made['id']} v1, provision."
     assert any("permits urn:s|2 for TREAT" in line for line in opened)
+    assert f"{world.patient}: policy version 1, from 1 source." in opened
     assert shut[-1] == "The record is shut: not authorised."
 
 
@@ -74,7 +75,7 @@ def test_a_path_that_leads_to_nothing_was_asked_for_all_the_same(world):
     [
         ({"who": "nobody.known"}, NotFound, "There is no client and no account 'nobody.known'."),
         ({"resource": "no reference"}, Invalid, "'no reference' is no resource: write Type/id."),
-        ({"supposed": Supposed(situation=3)}, Invalid, "They have 1 situations, counted from 1; not 3."),
+        ({"supposed": Supposed(situation=3)}, Invalid, "They have 1 situation, counted from 1; not 3."),
     ],
     ids=["a caller", "a reference", "a situation"],
 )

@@ -6,11 +6,17 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
+from fhir_dmp.cli import main
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.service.clients import NewClient
+from fhir_dmp.service.twins import twins
 from fhir_dmp.store.change import Change, Commit
-from tests.access_world import INS, Actor, changed, observation
+from fhir_dmp.store.query import EVERYTHING
+from tests.access_world import INS, Actor, World, changed, observation
+from tests.oauth_world import jwks, key_pair
 
 NUMBER, OTHER = "279035121518989", "124018852493334"
 NIA = "urn:oid:1.2.250.1.213.1.4.9"
@@ -137,3 +143,72 @@ def test_twins_that_are_there_go_on(world):
     assert world.system("lab", "lab").create(numbered(NUMBER), criteria=f"identifier={INS}|{NUMBER}").status == 412
     assert world.ehr.delete(f"Patient/{second['id']}").status == 204
     assert world.system("lab", "lab").create(numbered(NUMBER), criteria=f"identifier={INS}|{NUMBER}").status == 200
+
+
+def listed(world):
+    """Return the twins that an operator is told of."""
+    context = lambda: world.server.operator_context("tester", "record twins")  # noqa: E731
+    return [tuple(map(str, group)) for group in twins(context, world.server.env)]
+
+
+def test_an_operator_finds_the_twins_that_are_there(world, monkeypatch):
+    """Those of each number together, the oldest first, however many pages of Patients are looked through; who gave a number up is none."""
+    monkeypatch.setattr("fhir_dmp.service.twins._PAGE", 2)
+    firsts = [world.ehr.made(numbered(number)) for number in (NUMBER, OTHER, "288091720220371")]
+    alone = listed(world)
+    seconds = [twin(world.server, number) for number in (OTHER, NUMBER)]
+    pairs = [tuple(f"Patient/{each['id']}" for each in pair) for pair in zip(firsts, reversed(seconds), strict=False)]
+
+    assert (alone, listed(world)) == ([], pairs)
+    assert world.ehr.delete(pairs[0][1]).status == 204
+    assert listed(world) == pairs[1:]
+
+
+def test_who_looks_for_twins_leaves_traces_in_their_records(world):
+    """The look has its event, though nobody is found; each that is named has one, which says who looked. No number stands in it."""
+    first = world.ehr.made(numbered(NUMBER))
+    listed(world)
+    none = events(world)
+    second = twin(world.server, NUMBER)
+    listed(world)
+
+    assert [(each["act"], each["outcome"], each.get("touched")) for each in none] == [("$twins", "0", None)]
+    both = [f"Patient/{each['id']}" for each in (first, second)]
+    told = events(world)
+    assert [sorted(each.get("touched") or ()) for each in told] == [[], [], sorted(both)]
+    assert {each["agent"]["operator"] for each in told} == {"tester"}
+    assert f"|{NUMBER}" not in json.dumps(told)
+    seen = world.holder(both[0]).search("AuditEvent", "subtype=$twins").body["entry"]
+    assert ["a cherché les dossiers" in each["resource"]["text"]["div"] for each in seen] == [True]
+
+
+def events(world):
+    """Return the looks for twins that the log tells, the oldest first."""
+    parts, _ = world.server.store.search_events(EVERYTHING, 100, None, oldest_first=True)
+    rows = [json.loads(part.event.body) for part in parts if part.number == 1]
+    return [row for row in rows if row["act"] == "$twins"]
+
+
+def test_the_commands_name_twins_and_give_no_token_for_a_patient_who_is_not_there(mongodb_uri, database_name, tmp_path):
+    """As an operator runs them: one line for each number, without it; one that is deleted is not there any more."""
+    world = World(mongodb_uri, database_name, tmp_path)
+    world.server.clients.add(
+        NewClient("ehr-one", "backend", "ehr", ("system/*.cruds",), jwks=jwks(key_pair())),
+        world.server.operator_context("tester", "client add"),
+    )
+    first = f"Patient/{world.ehr.made(numbered(NUMBER))['id']}"
+    second = f"Patient/{twin(world.server, NUMBER)['id']}"
+    gone = f"Patient/{world.ehr.made(numbered(OTHER))['id']}"
+    assert world.ehr.delete(gone).status == 204
+    world.server.close()
+    environ = {"DMP_MONGODB_URI": mongodb_uri, "DMP_MONGODB_DATABASE": database_name, "DMP_DATA_DIR": str(tmp_path)}
+
+    def run(*words):
+        done = CliRunner().invoke(main, [*words, "--operator", "alice"], env=environ)
+        return done.exit_code, done.output
+
+    assert run("record", "twins") == (0, f"{first} {second}\n1 INS is shared by several Patients.\n")
+    assert run("token", "ehr-one", "--patient", first)[0] == 0
+    for absent in (gone, "nosuch"):
+        ref = f"Patient/{absent.removeprefix('Patient/')}"
+        assert run("token", "ehr-one", "--patient", absent) == (1, f"Error: invalid_request: There is no {ref}.\n")
