@@ -159,6 +159,16 @@ def test_errors_bundles_and_the_statement_come_as_xml_too(ehr, auditor, anonymou
         assert 'xmlns="http://hl7.org/fhir"' in answer.text[:150]
 
 
+def test_who_is_unknown_is_told_so_in_the_form_that_was_asked_for(anonymous):
+    """In XML where that is wanted; what is not served changes nothing of it: 401 comes before 406."""
+    for told in (anonymous.get("/fhir/Patient", headers={"Accept": XML}), anonymous.get("/fhir/Patient?_format=xml")):
+        assert (told.status_code, told.content_type) == (401, "application/fhir+xml; charset=utf-8")
+        assert b'<code value="login"/>' in told.data
+    for url, accept in (("/fhir/Patient", "text/turtle"), ("/fhir/Patient?_format=ttl", XML)):
+        told = anonymous.get(url, headers={"Accept": accept})
+        assert (told.status_code, told.json["issue"][0]["code"]) == (401, "login")
+
+
 def test_transactions_and_patches_are_read_as_xml(ehr):
     """The same words in the other form."""
     entry = PATIENT.replace(' xmlns="http://hl7.org/fhir"', "")

@@ -16,7 +16,7 @@ from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.errors import FhirError, MethodNotAllowed, UnknownType, failed
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.http.errors import JSON, from_werkzeug, render_error
-from fhir_dmp.http.fhir.negotiate import AS_STORED, Form, as_sent, is_form, preferences, wanted
+from fhir_dmp.http.fhir.negotiate import AS_STORED, Form, as_sent, is_form, preferences, wanted, wanted_of_refusals
 from fhir_dmp.http.fhir.render import render
 from fhir_dmp.http.fhir.represent import represent
 from fhir_dmp.http.middleware import Environ, Reception, raw_bearer
@@ -45,6 +45,7 @@ class Endpoint(Struct, frozen=True):
         context = self.reception.stranger(request.environ)
         call, form = Call(request.method.lower()), AS_STORED
         try:
+            form = wanted_of_refusals(request)
             context = self.tokens.verify_bearer(raw_bearer(request.environ)).enters(context)
             form = wanted(request)
             call = self._known(parse())

@@ -64,6 +64,14 @@ def wanted(request: Request) -> Form:
     return Form(_accepts_xml(request), zipped=zipped, native=native)
 
 
+def wanted_of_refusals(request: Request) -> Form:
+    """Return the form of what is said to somebody unknown: the one that is asked for, if it is served; that it is not is said to others."""
+    try:
+        return wanted(request)
+    except NotAcceptable:
+        return AS_STORED
+
+
 def _native(request: Request) -> frozenset[str]:
     """Return the media ranges that the content of a Binary may come in, where one is read and none of FHIR's types is named.
 
