@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Print each rule of the French record with the tests that show it, or what stands in its place.
 
-The rules are those of the law (L) and of the DMP system (F), and the matrix of rights. A test shows a rule where it is marked
-``@pytest.mark.rule("L2", …)``. The exit code is 1 for a mark of no known rule, and for a rule that has neither tests nor a word.
+The rules are those of the law (L) and of the DMP system (F), the matrix of rights, and that of the directory's keeper. A test shows a
+rule where it is marked ``@pytest.mark.rule("L2", …)``. The exit code is 1 for a mark of no known rule, and for a rule that has neither
+tests nor a word.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ RULES = {
     "F23": "visible to professionals by the matrix before the patient has ever signed in",
     "F24": "a change of labels is a new version of the same document",
     "matrix": "categories by profession, deny by default",
+    "keeper": "what the keeper of the directory wrote of who is who is changed by it alone",
 }
 
 IN_THEIR_PLACE = {

@@ -8,11 +8,12 @@ from msgspec import Struct
 
 from fhir_dmp.store.query import Query
 
-Action = Literal["create", "read", "update", "delete", "search", "relabel", "govern"]
+Action = Literal["create", "read", "update", "delete", "search", "relabel", "repeat", "govern"]
 """What SMART v2 scopes name by the letters c, r, u, d, s. https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html.
 
-``relabel`` is an update that changes nothing but who sees the resource (``access.labels``); the letter u covers it. ``govern`` is to open or
-shut a record by one of the operations on access, which judge by themselves who may ask; they need the scope to create a Consent.
+``relabel`` is an update that changes nothing but who sees the resource (``access.labels``), ``repeat`` one that sends what is there as it is;
+the letter u covers both. ``govern`` is to open or shut a record by one of the operations on access, which judge by themselves who may
+ask; they need the scope to create a Consent.
 """
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
+from fhir_dmp.access import people, systems
 from fhir_dmp.access.kinds import IS_DIRECTORY
 from fhir_dmp.access.model import Action, Rule, Subject
 from fhir_dmp.access.people import READS, person_rules
 from fhir_dmp.access.policy import Policy
 from fhir_dmp.access.scopes import Scope, parse_scope
-from fhir_dmp.access.systems import WRITERS, system_rules
+from fhir_dmp.access.systems import WRITERS, keeps_directory, system_rules
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import Refused
 from fhir_dmp.settings import Readings
@@ -20,7 +21,10 @@ from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, bo
 _LEVELS = {True: ("patient", "user"), False: ("system",)}
 _INSUFFICIENT = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
 _LOG = "AuditEvent"
+KEPT = "kept by the keeper of the directory"
+"""Why nobody else changes what the keeper of the directory wrote of who is who."""
 
+_CHANGES = ("update", "delete", "relabel")
 
 Restrict = Callable[[Scope], Query]
 """Gives the query for what a scope's search restriction covers of its type."""
@@ -46,6 +50,8 @@ def rules_for(
     """
     if subject is None:
         return ()
+    kept = _kept(subject, action)
+    action = "update" if action == "repeat" else action
     person = subject.person
     rules: tuple[Rule, ...]
     if person is None:
@@ -56,7 +62,7 @@ def rules_for(
         rules = tuple(person_rules(subject, person, action, policy, now, matrix, readings, copies=whole))
     if action == "govern":
         return rules
-    return (*rules, *_ceiling(subject, action, restrict))
+    return (*rules, *kept, *_ceiling(subject, action, restrict))
 
 
 def _bound(subject: Subject) -> Iterator[Rule]:
@@ -64,6 +70,18 @@ def _bound(subject: Subject) -> Iterator[Rule]:
     if subject.patient is not None:
         where = both(Not(Among("pt", (subject.patient,))), Not(IS_DIRECTORY))
         yield Rule(permit=False, where=where, reason=f"the token is for {subject.patient} alone")
+
+
+def _kept(subject: Subject, action: Action) -> Iterator[Rule]:
+    """Yield the refusal to change what the keeper of the directory wrote of who is who: others of its structure are authors of that, too."""
+    if action in _CHANGES and not keeps_directory(subject):
+        where = both(Eq("kept", value=True), In("au", tuple(sorted(names_of(subject)))))
+        yield Rule(permit=False, where=where, reason=KEPT)
+
+
+def names_of(subject: Subject) -> tuple[str, ...]:
+    """Return the names under which the caller writes: a person's and its structure's, or a system's."""
+    return tuple(people.own(subject)) if subject.person else systems.own(subject)
 
 
 def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[Rule]:

@@ -12,6 +12,7 @@ from fhir_dmp.access import people, systems
 from fhir_dmp.access.kinds import DIRECTORY, NAMING
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
+from fhir_dmp.access.rules import names_of
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import (
@@ -133,7 +134,7 @@ def changed(
 
     Who may not update it is refused whatever differs, and so the Change is made.
     """
-    if codec.dumps(made) == codec.dumps(tree) and grant.decide("update", before.index).permit:
+    if codec.dumps(made) == codec.dumps(tree) and grant.decide("repeat", before.index).permit:
         return None
     return prepare(before.ref, before, made, context, env)
 
@@ -269,7 +270,7 @@ def next_version(
         raise Unprocessable("The resource is a part of one (SUBSETTED); read it whole, then change it.")
     if before is None or anew or call.provenance or not _says_the_same(change, before) or _is_a_word(change, context):
         return change
-    return _indexed_anew(change, before) if grant.decide("update", before.index).permit else change
+    return _indexed_anew(change, before) if grant.decide("repeat", before.index).permit else change
 
 
 def _says_the_same(change: Change, before: Stored) -> bool:
@@ -319,9 +320,7 @@ def removal(call: Call, before: Stored | None) -> Change | None:
 def author(context: Context) -> list[str]:
     """Return who writes, as the token says and never as the body claims: a person, or a client, and the structure."""
     subject = context.subject
-    if subject is None:
-        return []
-    return list(people.own(subject) if subject.person else systems.own(subject))
+    return [] if subject is None else list(names_of(subject))
 
 
 def entity(change: Change) -> Entity:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from fhir_dmp.access import people, systems
 from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.model import Action, Decision, Person, Rule
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.people import READS
 from fhir_dmp.access.policy import EVERYBODY, Policy, decode
-from fhir_dmp.access.rules import finds, rules_for
+from fhir_dmp.access.rules import finds, names_of, rules_for
 from fhir_dmp.access.scopes import Scope
 from fhir_dmp.call import Call, Context, Env
 from fhir_dmp.errors import FhirError, Refused, Stale, TooCostly
@@ -276,9 +275,7 @@ class Granting:
     def _names(self) -> frozenset[str]:
         """The names under which the caller writes."""
         subject = self._context.subject
-        if subject is None:
-            return frozenset()
-        return people.own(subject) if subject.person else frozenset(systems.own(subject))
+        return frozenset() if subject is None else frozenset(names_of(subject))
 
     @property
     def _person(self) -> Person | None:

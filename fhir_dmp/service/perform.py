@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.access.model import Action, Person
-from fhir_dmp.access.rules import require_scope, shut
+from fhir_dmp.access.rules import KEPT, require_scope, shut
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Interaction, Plan, Result
 from fhir_dmp.errors import (
@@ -247,17 +247,19 @@ def _judge(plan: Plan, context: Context, grant: Granting) -> None:
             if why:
                 raise shut_out(context, (*why, *decision.reasons))
             raise Refused(
-                _not_allowed(change, person),
+                _not_allowed(change, person, decision.reasons),
                 reasons=decision.reasons,
                 patients=entity(change).patients,
             )
 
 
-def _not_allowed(change: Change, person: Person | None) -> str:
+def _not_allowed(change: Change, person: Person | None, reasons: tuple[str, ...]) -> str:
     """Return what is said of a change that the rules refuse: a system, which sends many at once, hears which it was.
 
     Of an entry of the directory it hears what to do instead.
     """
+    if reasons == (KEPT,):
+        return f"{change.ref} was written by who keeps the directory, and is changed by it alone: refer to it as it is."
     if change.before is None or person is not None:
         return f"This token does not allow to {change.kind} {change.ref.type}."
     others = change.ref.type in DIRECTORY
@@ -275,8 +277,9 @@ def _states(change: Change) -> Iterable[tuple[Action, Row]]:
     after = {**change.index, "_id": str(change.ref), "ty": change.ref.type}
     if change.before is None:
         return ((change.kind, after),)
-    before: Action = "update" if change.before.deleted else change.kind
-    return ((before, change.before.index), (change.kind, {**after, "co": change.before.co}))
+    kind: Action = "repeat" if change.stays else change.kind
+    before = "update" if change.before.deleted else kind
+    return ((before, change.before.index), (kind, {**after, "co": change.before.co}))
 
 
 def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant: Granting, env: Env) -> Result:

@@ -153,7 +153,6 @@ def policy_changes(
     Raises ``Unprocessable`` for a Consent that cannot be enforced exactly, ``Refused`` where someone who is not entitled would
     change what opens a record.
     """
-    _require_keeper(plan, subject)
     sources = _Sources({change.ref: change for change in plan.changes}, env, base_url)
     changed: dict[str, tuple[Policy, int]] = {}
     for change in plan.changes:
@@ -261,16 +260,6 @@ def _still_denied(made: Provision, before: Provision) -> Provision:
     within = tuple(_still_denied(*each) for each in zip(made.exceptions, before.exceptions, strict=False))
     actors = made.actors if made.permit else tuple(dict.fromkeys((*made.actors, *before.actors)))
     return replace(made, actors=actors, exceptions=within)
-
-
-def _require_keeper(plan: Plan, subject: Subject | None) -> None:
-    """Refuse to change what the keeper of the directory wrote of who is who: others of the same structure are its authors, too."""
-    if keeps_directory(subject):
-        return
-    for change in plan.changes:
-        if change.before is not None and change.before.index.get("kept") and not change.stays:
-            text = f"{change.ref} was written by who keeps the directory, and is changed by it alone: refer to it as it is."
-            raise Refused(text, reasons=("kept by the keeper of the directory",))
 
 
 def _require_no_choice(change: Change, subject: Subject | None) -> None:

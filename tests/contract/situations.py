@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from fhir_dmp.access import people, systems
 from fhir_dmp.access.consents import Registry, compile_consent, is_privacy, named_by, period_of
 from fhir_dmp.access.effect import require_effect
-from fhir_dmp.access.kinds import NATIONAL, RPPS
+from fhir_dmp.access.kinds import NAMING, NATIONAL, RPPS
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.access.policy import Entry, Member, Policy, decode, encode
 from fhir_dmp.access.rules import finds, rules_for
@@ -81,7 +81,7 @@ LABELS = (
     {"system": f"{HL7}v3-Confidentiality", "code": "N"},
 )
 DATES = (None, "2020-05-05", "2026-11-20", "2026-11")
-ACTIONS = (*("read", "search") * 4, "create", "update", "delete", "relabel", "govern")
+ACTIONS = (*("read", "search") * 4, "create", "update", "delete", "relabel", "repeat", "govern")
 WHO = (
     *("professional",) * 6,
     *("holder", "representative", "ehr", "lab", "insurance-feed") * 2,
@@ -97,9 +97,9 @@ KINDS = (
 CONCERNED = {
     "auditor": ("AuditEvent", "AuditEvent", "Observation"),
     "admin": ("Task", "Communication", "Observation"),
-    "ehr": (*("Coverage",) * 6, *KINDS),
+    "ehr": (*("Coverage",) * 6, *("Organization", "Consent") * 2, *KINDS),
     "insurance-feed": (*("Patient",) * 4, "CarePlan", "CarePlan", *KINDS),
-    "lab": (*("Patient",) * 2, "CarePlan", "CarePlan", *KINDS),
+    "lab": (*("Patient",) * 2, "CarePlan", "CarePlan", "Organization", "Organization", *KINDS),
 }
 """What those few callers are asked about, beside whom the other types are the same one."""
 
@@ -115,7 +115,8 @@ SOURCES = {
     "holder": (("end",), ("consent",), ()),
 }
 OF_SYSTEMS = (
-    *(("consent",), ("denial",), ("consent", "ended"), ("denial",), ("consent", "ended"), ("denial",)),
+    *(("consent",), ("denial",), ("consent", "ended")) * 2,
+    *(("consent", "ended"), ("denial",)),
     *(("consent", "denial"), ("end",), ("end",), ()),
 )
 """Who said something of a record, together: what there is for such a caller to be let in or kept out by."""
@@ -362,7 +363,8 @@ def row_of(random, kinds, number, mine):
     }
     state = random.choice(("current", "current", "current", "current", "superseded", "deleted"))
     if state == "current":
-        return row
+        written_by_keeper = row["ty"] in NAMING and random.choice((True, True, False))
+        return row | ({"kept": True} if written_by_keeper else {})
     if state == "deleted":
         left = {name: value for name, value in row.items() if name not in ("r", "w")}
         return left | {"t": kept(index["t"]), "del": True}

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.policy import Entry, Provision
+from fhir_dmp.access.rules import KEPT
 from fhir_dmp.store.query import matches
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from tests.contract.situations import PATIENTS, situation
@@ -84,8 +85,8 @@ REFUSALS = {
             "not strongly authenticated: feeds alone",
         ),
     },
-    "ehr": {"consent", "untold", "ended", "closed", "MASQUE_PS", "bound", "scope"},
-    "lab": {"consent", "closed", "matrix", "MASQUE_PS", "bound", "scope"},
+    "ehr": {"consent", "untold", "ended", "closed", "MASQUE_PS", "bound", "scope", KEPT},
+    "lab": {"consent", "closed", "matrix", "MASQUE_PS", "bound", "scope", KEPT},
     "insurance-feed": {"consent", "closed", "matrix", "MASQUE_PS", "bound", "scope"},
     "auditor": {"bound", "scope"},
     "admin": {"bound", "scope"},

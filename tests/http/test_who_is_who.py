@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from fhir_dmp.call import Call
+from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service.accounts import NewAccount
+from fhir_dmp.service.explain import Asked, explain
 from fhir_dmp.store.accounts import Situation
+from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import INS, RPPS, changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say
 
@@ -184,6 +190,7 @@ def test_a_number_that_changes_moves_nobody(world, item):
     assert world.professional("1").read(item).status == 200
 
 
+@pytest.mark.rule("keeper")
 def test_what_the_keeper_wrote_is_changed_by_nobody_else(world, item):
     """Who shares its structure is the author of its entries too, and would let themselves in, or out of a block."""
     insurance = world.system("insurance-two", "insurance-feed", "urn:s|1")
@@ -206,6 +213,82 @@ def test_what_the_keeper_wrote_is_changed_by_nobody_else(world, item):
     assert (before, blocked.read(item).status) == (403, 403)
     assert insurance.update(changed(place, **organization("7"))).status == 200
     assert blocked.read(item).status == 200
+
+
+def told(world):
+    """Return what the last event says of how it ended: act, outcome, whose records, why."""
+    parts, _ = world.server.store.search_events(EVERYTHING, 1, None)
+    event = json.loads(parts[0].event.body)
+    return event["act"], event["outcome"], event.get("for"), event.get("why")
+
+
+@pytest.mark.rule("keeper")
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_who_would_change_it_hears_whose_it_is_and_so_does_the_log(world, method):
+    """Who is its author by the structure that it shares with the keeper; anybody else hears, as ever, that others wrote it."""
+    place = world.system("insurance-two", "insurance-feed", "urn:s|1").made(organization("9"))
+    name = f"Organization/{place['id']}"
+    ways = {
+        "PUT": lambda system: system.update(changed(place, **organization("7"))),
+        "PATCH": lambda system: system.ask(
+            Call("patch", "Organization", place["id"], body=b'[{"op": "replace", "path": "/name", "value": "y"}]')
+        ),
+        "DELETE": lambda system: system.delete(name),
+    }
+    act = {"PUT": "update", "PATCH": "patch", "DELETE": "delete"}[method]
+    verb = "delete" if method == "DELETE" else "update"
+    stranger = world.system("ehr-nine", "ehr", "urn:s|9")
+
+    refused, its_event = ways[method](world.ehr), told(world)
+    absent, the_other = ways[method](stranger), told(world)
+
+    assert (refused.status, refused.text) == (
+        403,
+        f"{name} was written by who keeps the directory, and is changed by it alone: refer to it as it is.",
+    )
+    assert its_event == (act, "8", None, ["kept by the keeper of the directory"])
+    assert (absent.status, absent.text) == (
+        403,
+        f"This token does not allow to {verb} {name}: others wrote it; refer to it as it is, or write an entry of your own.",
+    )
+    assert the_other == (act, "8", None, ["no rule permits it"])
+
+
+@pytest.mark.rule("keeper")
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "transaction"])
+def test_who_sends_it_as_it_is_changes_nothing_of_it(world, method):
+    """A system that sends each night what it read is let through: no version is made, and it stays the keeper's word."""
+    place = world.system("insurance-two", "insurance-feed", "urn:s|1").made(organization("9"))
+    name = f"Organization/{place['id']}"
+    sent = {
+        "PUT": lambda: world.ehr.update(place),
+        "PATCH": lambda: world.ehr.ask(
+            Call("patch", "Organization", place["id"], body=b'[{"op": "replace", "path": "/name", "value": "x"}]')
+        ),
+        "transaction": lambda: world.ehr.transaction({"request": {"method": "PUT", "url": name}, "resource": place}),
+    }[method]()
+
+    assert (sent.status, told(world)[1]) == (200, "0")
+    assert world.ehr.read(name).body["meta"]["versionId"] == "1"
+    assert world.ehr.update(changed(place, name="y")).status == 403
+
+
+@pytest.mark.rule("keeper")
+def test_why_it_is_not_theirs_to_change_is_explained(world):
+    """It is one of the rules: an operator who asks why is told it, for what would change the entry and for nothing else."""
+    feed = world.system("insurance-two", "insurance-feed", "urn:s|1")
+    ref = Ref("Organization", feed.made(organization("9"))["id"])
+    context = world.server.operator_context("tester", "access explain")
+
+    def last(system, action):
+        return explain(Asked(system.subject, world.patient, ref, action), context, world.server.env)[-1]
+
+    assert {action: last(world.ehr, action) for action in ("read", "update", "delete")} == {
+        "read": "Permitted: author; directory: open to whoever is known.",
+        "update": "Refused: kept by the keeper of the directory.",
+        "delete": "Refused: kept by the keeper of the directory.",
+    }
+    assert last(feed, "update") == "Permitted: author."
 
 
 def test_an_entry_that_its_keeper_sends_again_becomes_its_word(world, item):
