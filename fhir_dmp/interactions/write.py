@@ -30,6 +30,7 @@ from fhir_dmp.fhir.ins import INS_SYSTEMS
 from fhir_dmp.fhir.labels import FLAGS, HIDDEN_FROM_REPRESENTATIVES, flags_of, misspelt, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
+from fhir_dmp.interactions.about import patients_named
 from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.store.change import NOBODYS, STAMP, Change, Lock, Stored
 from fhir_dmp.store.query import Row, kept
@@ -325,8 +326,10 @@ def author(context: Context) -> list[str]:
 
 def entity(change: Change) -> Entity:
     """Return what the event says of a change: the version it makes, and whose records it touches: what is moved is gone from one of them."""
-    patients = dict.fromkeys(change.index.get("pt") or ())
-    patients |= dict.fromkeys(change.before.index.get("pt") or () if change.before else ())
+    before = change.before
+    patients = dict.fromkeys(change.index.get("pt") or patients_named(change.ref.type, change.body))
+    if before is not None:
+        patients |= dict.fromkeys(before.index.get("pt") or patients_named(before.ref.type, before.body))
     if change.ref.type == "Patient":
         patients[str(change.ref)] = None
     return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index), change.stays)
@@ -335,7 +338,7 @@ def entity(change: Change) -> Entity:
 def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
     patients = tuple(each for each in row.index.get("pt") or () if each != NOBODYS)
-    return Entity(row.ref, row.version, patients, _is_hidden(row.index))
+    return Entity(row.ref, row.version, patients or patients_named(row.ref.type, row.body), _is_hidden(row.index))
 
 
 def left_as_it_is(row: Stored) -> Entity:
