@@ -189,5 +189,11 @@ class Crowded(Unrecorded):
     """So many events wait that there is no room for one more: the request is counted, and the log is told how many there were."""
 
 
+class Damaged(FhirError):
+    """What is stored is not what was written: it cannot be told any more."""
+
+    status, code, audit_outcome = 500, "incomplete", "8"
+
+
 class Stale(Exception):
     """A Plan relied on something that has changed since: make it anew."""

@@ -7,12 +7,13 @@ still hides from them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -26,7 +27,18 @@ from fhir_dmp.audit.scene import View
 from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
 from fhir_dmp.audit.submitted import named_here
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
-from fhir_dmp.errors import Invalid, Issue, NotFound, NotSupported, Refused, TooCostly, TooLong, Unprocessable
+from fhir_dmp.errors import (
+    Damaged,
+    FhirError,
+    Invalid,
+    Issue,
+    NotFound,
+    NotSupported,
+    Refused,
+    TooCostly,
+    TooLong,
+    Unprocessable,
+)
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.outcome import outcome
@@ -52,6 +64,7 @@ MOST_FOR_PEOPLE = 100
 
 MOST_TALLIES = 10_000
 _TYPE = "AuditEvent"
+_log = structlog.get_logger(__name__)
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -60,7 +73,9 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     part, reasons, patients = find(call.id or "", grant, env)
     if part is None:
         raise NotFound(f"AuditEvent/{call.id} is not known here.", reasons=reasons, patients=patients)
-    body = codec.dumps(_rendered([part], context, grant, env)[0])
+    [body] = _rendered([part], context, grant, env)
+    if body is None:
+        raise Damaged(_damage(part.event.id, env), reasons=("damaged",), patients=tuple(_row(part)["pt"]))
     ref = Ref(_TYPE, event_id(part.event.id, part.number))
     made = shown(call, Stored(ref, 1, "", "", part.event.recorded, body), env)
     return replace(made, entities=(Entity(ref, 1, _row(part)["pt"]),))
@@ -158,7 +173,10 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     total = len(parts) if listing.place is None and last is None else None
     if asked.total and total is None:
         total = env.store.count_events(query)
-    return _page(_rendered(parts, context, grant, env), asked, total, last, listing)
+    told = list(zip(parts, _rendered(parts, context, grant, env), strict=True))
+    damaged = dict.fromkeys(part.event.id for part, body in told if body is None)
+    asked = replace(asked, issues=(*asked.issues, *(_warning(_damage(each, env)) for each in damaged)))
+    return _page([(part, body) for part, body in told if body is not None], asked, total, last, listing)
 
 
 class _Asked(Struct, frozen=True):
@@ -170,7 +188,7 @@ class _Asked(Struct, frozen=True):
     part: Subset
     total: bool
     oldest_first: bool
-    ignored: tuple[Issue, ...]
+    issues: tuple[Issue, ...]
 
     @classmethod
     def parse(cls, params: Params, call: Call, context: Context, grant: Grant, env: Env) -> _Asked:
@@ -239,14 +257,55 @@ def _require_known(unknown: Iterable[str], *, strict: bool) -> None:
             )
 
 
-def _rendered(parts: Iterable[EventPart], context: Context, grant: Grant, env: Env) -> list[dict[str, Any]]:
-    """Return the AuditEvents as this caller may see them."""
-    parts = tuple(parts)
-    rows = {part.event.id: Opened.of(part.event) for part in parts}
-    names = {name for part in parts for name in rows[part.event.id].parts[part.number - 1].names}
-    names.update(name for row in rows.values() for name in row.row.get("consents", ()))
-    view = _view(names, context, grant, env)
-    return [render(rows[part.event.id], part.number, context.base_url, _own(view, part, context)) for part in parts]
+def _rendered(parts: Sequence[EventPart], context: Context, grant: Grant, env: Env) -> list[bytes | None]:
+    """Return the AuditEvents as this caller may see them; None for those of a row that is damaged."""
+    rows = {part.event.id: _made(partial(Opened.of, part.event)) for part in parts}
+    named = [_made(partial(_names, rows[part.event.id], part.number)) for part in parts]
+    view = _view({name for names in named for name in names or ()}, context, grant, env)
+
+    def told(part: EventPart, row: Opened) -> bytes:
+        return codec.dumps(render(row, part.number, context.base_url, _own(view, part, context)))
+
+    return [
+        _made(partial(told, part, row)) if (row := rows[part.event.id]) is not None and names is not None else None
+        for part, names in zip(parts, named, strict=True)
+    ]
+
+
+T = TypeVar("T")
+
+
+def _made(make: Callable[[], T]) -> T | None:
+    """Return what is made of a row; None if the row says nothing that makes sense: somebody, or a disk, damaged it."""
+    try:
+        return make()
+    except (FhirError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as fault:
+        _log.error("audit-row-damaged", fault=type(fault).__name__)
+        return None
+
+
+def _names(row: Opened | None, number: int) -> Collection[str]:
+    """Return what an AuditEvent names, and the Consents of its row."""
+    if row is None:
+        return ()
+    names = (*row.parts[number - 1].names, *row.row.get("consents", ()))
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name is no text")
+    return names
+
+
+def _damage(row_id: str, env: Env) -> str:
+    """Return what is said of a damaged row: its place, as a verifier names it."""
+    found = env.ledger.place_of(row_id)
+    if found is None:
+        return f"An event of the log, {row_id}, is damaged and cannot be told: see fhir-dmp audit verify."
+    row, leaf = found
+    place = f"{row.writer}/{row.epoch}/{row.number}, " + ("no leaf yet" if leaf is None else f"leaf {leaf}")
+    return f"An event of the log, {row_id} ({place}), is damaged and cannot be told: see fhir-dmp audit verify."
+
+
+def _warning(text: str) -> Issue:
+    return Issue(Damaged.code, text, severity="warning")
 
 
 def _view(names: Iterable[str], context: Context, grant: Grant, env: Env) -> View:
@@ -294,12 +353,19 @@ def _ref(name: str) -> Ref | None:
 
 
 def _page(
-    events: list[dict[str, Any]], asked: _Asked, total: int | None, last: tuple[Any, ...] | None, listing: Listing
+    told: Iterable[tuple[EventPart, bytes]],
+    asked: _Asked,
+    total: int | None,
+    last: tuple[Any, ...] | None,
+    listing: Listing,
 ) -> Result:
     base = f"{listing.context.base_url}/{_TYPE}"
-    entries = [Entry(f"{base}/{event['id']}", asked.part(codec.dumps(event)), search_mode="match") for event in events]
-    if asked.ignored:
-        entries.append(Entry(body=codec.dumps(outcome(asked.ignored)), search_mode="outcome"))
+    entries = [
+        Entry(f"{base}/{event_id(part.event.id, part.number)}", asked.part(body), search_mode="match")
+        for part, body in told
+    ]
+    if asked.issues:
+        entries.append(Entry(body=codec.dumps(outcome(asked.issues)), search_mode="outcome"))
     links = listing.links(asked.params, last)
     body = bundle("searchset", entries, links=links, total=total, updated=listing.updated)
     return Result("ok", body, query=urlencode(asked.params))

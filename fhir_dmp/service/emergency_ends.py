@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import structlog
 from msgspec import Struct
 
 from fhir_dmp.access.people import EMERGENCIES
@@ -25,6 +26,7 @@ LOOK_SECONDS = 10.0
 LATE_MICROS = 5_000_000
 """How long after its time an access is taken for over: another worker's clock may say that it is not."""
 
+_log = structlog.get_logger(__name__)
 _BEGAN, _ENDED = "emergency/began/", "emergency/ended/"
 
 
@@ -60,8 +62,8 @@ class Emergencies(Struct, frozen=True):
             family, _, start_id = mark.removeprefix(_BEGAN).rpartition("/")
             if not self._holds(family):
                 self.families.revoke_family(family)
-                self._end(family, start_id)
-                self.env.store.forget_mark(mark)
+                if self._end(family, start_id):
+                    self.env.store.forget_mark(mark)
 
     def _holds(self, family_id: str) -> bool:
         """Tell whether the authorization may still open something: it is not over, and client, account and person stand."""
@@ -73,13 +75,18 @@ class Emergencies(Struct, frozen=True):
             return False
         return standing.person is not None and not standing.revoked
 
-    def _end(self, family: str, start_id: str) -> None:
-        """Tell the end, unless somebody has."""
+    def _end(self, family: str, start_id: str) -> bool:
+        """Tell the end, unless somebody has; return False if that must wait for who mends the row of the beginning."""
         env = self.env
         start = env.store.find_event(start_id)
         if start is None:
-            return
-        with suppress(Stale):
+            return True
+        try:
             event = expiry(start, env.ids.new(), env.clock.micros())
+        except ValueError:
+            _log.error("emergency-damaged", event_id=start_id)
+            return False
+        with suppress(Stale):
             record_once(event, _ended(family), env)
             count_act(EXPIRY, "0")
+        return True

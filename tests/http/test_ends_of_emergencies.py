@@ -24,6 +24,7 @@ from fhir_dmp.service.tokens import TokenRequest
 from fhir_dmp.store.accounts import Account, Session
 from fhir_dmp.store.query import EVERYTHING
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
+from fhir_dmp.stores.mongo.documents import LOG_SUFFIX
 from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -303,6 +304,26 @@ def test_an_access_whose_traces_are_gone_by_then_is_told_all_the_same(glass):
     glass.after(9000)
 
     assert glass.told == {"break-glass-start": 1, "break-glass-expiry": 1}
+
+
+def test_a_beginning_whose_row_was_damaged_holds_up_no_other_end(glass):
+    """Who it was cannot be told any more; it stays to be told, should the row be mended."""
+    glass.token()
+    [start] = glass.events
+    store = glass.server.store
+    log = store.database.client[f"{store.database.name}{LOG_SUFFIX}"][f"audit_{NOON:%Y_%m}"]
+    whole = log.find_one({"_id": start.id})["b"]
+    glass.token()
+    log.update_one({"_id": start.id}, {"$set": {"b": b"{"}})
+    glass.after(700)
+    glass.after(710)
+    assert len(store.marks("emergency/began/")) == 1
+    log.update_one({"_id": start.id}, {"$set": {"b": whole}})
+    assert glass.told == {"break-glass-start": 2, "break-glass-expiry": 1}
+    glass.after(720)
+
+    assert glass.told == {"break-glass-start": 2, "break-glass-expiry": 2}
+    assert store.marks("emergency/began/") == ()
 
 
 def test_a_beginning_that_could_not_be_told_has_no_end(glass, monkeypatch):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 from pymongo.collection import Collection
@@ -26,15 +27,22 @@ from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.packing import unpack
 
 _DAY = 86_400_000_000
-_FIELDS = ("t", "u", "pt", "sec", "m", "x", "c", "cu", "at", "ps")
+_LISTS, _NUMBERS = ("t", "u", "pt", "sec", "x", "c", "cu"), ("m", "at", "ps")
+_KINDS: dict[str, type] = {**dict.fromkeys(_LISTS, list), **dict.fromkeys(_NUMBERS, int)}
 _ONE = {"m": {"$exists": False}}
 _SEVERAL = {"m": {"$exists": True}}
 _Row = dict[str, Any]
 
+
+def _listed(field: str) -> _Row:
+    """Return the expression for a list that may not be there, or be none."""
+    return {"$cond": [{"$isArray": [field]}, field, []]}
+
+
 _APART: list[_Row] = [
     {
         "$set": {
-            "ev": {"$ifNull": ["$x", {"$map": {"input": "$pt", "as": "p", "in": {"pt": ["$$p"]}}}]},
+            "ev": {"$ifNull": ["$x", {"$map": {"input": _listed("$pt"), "as": "p", "in": {"pt": ["$$p"]}}}]},
             "t": {"$ifNull": ["$c", "$t"]},
             "u": {"$ifNull": ["$cu", "$u"]},
         }
@@ -44,14 +52,14 @@ _APART: list[_Row] = [
         "$set": {
             "pt": "$ev.pt",
             "k": {"$add": ["$k", 1]},
-            "t": {"$concatArrays": [{"$ifNull": ["$t", []]}, {"$ifNull": ["$ev.t", []]}]},
-            "u": {"$concatArrays": [{"$ifNull": ["$u", []]}, {"$ifNull": ["$ev.u", []]}]},
+            "t": {"$concatArrays": [_listed("$t"), _listed("$ev.t")]},
+            "u": {"$concatArrays": [_listed("$u"), _listed("$ev.u")]},
         }
     },
 ]
 """Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does."""
 
-_ACTORS = {"$filter": {"input": "$t", "as": "x", "cond": {"$eq": [{"$substrCP": ["$$x", 0, 2]}, "g="]}}}
+_ACTORS = {"$filter": {"input": _listed("$t"), "as": "x", "cond": {"$eq": [{"$substrCP": ["$$x", 0, 2]}, "g="]}}}
 _BY_DAY_AND_ACTOR: _Row = {
     "$group": {
         "_id": {
@@ -64,10 +72,35 @@ _BY_DAY_AND_ACTOR: _Row = {
 
 
 def event_of(row: _Row) -> Event:
-    """Return a row of the log as the port tells it."""
-    index = {name: row[name] for name in _FIELDS if name in row}
-    secret = row.get("s")
-    return Event(row["_id"], int(row["rec"]), unpack(row["b"]), index, None if secret is None else unpack(secret))
+    """Return a row of the log as the port tells it.
+
+    Of one that somebody damaged all that makes no sense is left out: it is told as damaged by whoever cannot read it, and hides no other.
+    """
+    index = {name: row[name] for name, kind in _KINDS.items() if isinstance(row.get(name), kind)}
+    if "m" in index and not _is_apart(index):
+        index = {}
+    body, secret = row.get("b"), row.get("s")
+    return Event(
+        str(row["_id"]),
+        _moment(row) or 0,
+        unpack(body) if isinstance(body, bytes) else b"",
+        index,
+        unpack(secret) if isinstance(secret, bytes) else None,
+    )
+
+
+def _is_apart(index: _Row) -> bool:
+    """Tell whether the index is that of as many AuditEvents as it says."""
+    try:
+        return len(indexes_of(index)) == int(index["m"])
+    except (LookupError, TypeError, AttributeError):
+        return False
+
+
+def _moment(row: _Row) -> int | None:
+    """Return when the row was recorded; None for one that stands nowhere in the order of time, and so on no page."""
+    recorded = row.get("rec")
+    return int(recorded) if isinstance(recorded, int | float) and isfinite(recorded) else None
 
 
 class MongoLog:
@@ -157,6 +190,8 @@ def _events(
         [("rec", 1), ("_id", -1)] if back else [("rec", -1), ("_id", 1)]
     )
     for row in rows.max_time_ms(QUERY_MILLIS):
+        if _moment(row) is None:
+            continue
         event = event_of(row)
         told = loose == query and "m" not in row
         numbered = list(enumerate(indexes_of(event.index), 1))
