@@ -36,11 +36,11 @@ Words = Callable[[Mapping[str, Any]], list[str]]
 
 def indexer(definitions: Definitions, most: int) -> Words:
     """Return the function from a resource to its words: at most ``most`` of all its text, and as many of its narrative."""
-    kinds = _kinds(definitions)
+    kinds = _Kinds(definitions)
 
     def words(tree: Mapping[str, Any]) -> list[str]:
         texts: list[str] = []
-        _collect(tree, kinds.get(str(tree.get("resourceType"))), kinds, texts)
+        _collect(tree, kinds[str(tree.get("resourceType"))], kinds, texts)
         narrative = _split([_narrative(tree)], most)
         every = dict.fromkeys([*narrative, *_split(texts, most)])
         return [*list(every)[:most], *(NARRATIVE + word for word in narrative)]
@@ -55,13 +55,21 @@ class _Kind(Struct, frozen=True):
     below: Mapping[str, str]
 
 
-def _kinds(definitions: Definitions) -> Mapping[str, _Kind]:
-    found = {}
-    for name, table in definitions.types.items():
+class _Kinds(dict[str, "_Kind | None"]):
+    """The kinds by the names of their types, None for what is no type; each is found out when it is first met: few of them ever are."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        super().__init__({"": None})
+        self._types = definitions.types
+
+    def __missing__(self, name: str) -> _Kind | None:
+        table = self._types.get(name)
+        if table is None:
+            return None  # and is not kept: whoever writes may make up as many names as they like
         texts = frozenset(each.name for each in table.elements.values() if each.type in _TEXTS) - _NO_TEXTS
         below = {each.name: each.type for each in table.elements.values() if each.type[:1].isupper()}
-        found[name] = _Kind(texts, below)
-    return found
+        made = self[name] = _Kind(texts, below)
+        return made
 
 
 def _split(texts: Iterable[str], most: int) -> list[str]:
@@ -74,7 +82,7 @@ def _narrative(tree: Mapping[str, Any]) -> str:
     return unescape(_TAG.sub(" ", div)) if isinstance(div, str) else ""
 
 
-def _collect(tree: Mapping[str, Any], kind: _Kind | None, kinds: Mapping[str, _Kind], texts: list[str]) -> None:
+def _collect(tree: Mapping[str, Any], kind: _Kind | None, kinds: _Kinds, texts: list[str]) -> None:
     if kind is None:
         return
     for name, value in tree.items():
@@ -92,9 +100,9 @@ def _collect(tree: Mapping[str, Any], kind: _Kind | None, kinds: Mapping[str, _K
                     texts.append(item)
 
 
-def _kind(tree: Mapping[str, Any], declared: str | None, kinds: Mapping[str, _Kind]) -> _Kind | None:
+def _kind(tree: Mapping[str, Any], declared: str | None, kinds: _Kinds) -> _Kind | None:
     """Return what is known of a node: by the type that its element has, or for a resource within by its own."""
-    return kinds.get(str(tree.get("resourceType")) if declared == "Resource" else declared or "")
+    return kinds[str(tree.get("resourceType")) if declared == "Resource" else declared or ""]
 
 
 def compile_words(code: str, text: str) -> Query:
