@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from fhir_dmp.app.server import create_server
 from fhir_dmp.errors import Conflict, Invalid, NotFound
 from fhir_dmp.oauth.totp import hash_recovery_code
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.store.accounts import Represented, Situation
+from tests.conftest import server_settings
 from tests.oauth_world import context, opened_world
 
 PASSWORD = "cheval agrafe pile correct"
@@ -165,3 +167,12 @@ def test_an_act_on_nobody_is_told_as_well(world):
 
     assert {(act.error, act.account) for act in world.acts} == {("not-found", "")}
     assert len(world.acts) == 4
+
+
+def test_a_server_keeps_passwords_at_the_costs_of_the_rfc(mongodb_uri, database_name, tmp_path):
+    """As RFC 9106 recommends it second: 64 MB, three passes, four lanes."""
+    server = create_server(server_settings(mongodb_uri, database_name, tmp_path))
+    account = server.accounts.add(ZOE, server.operator_context("tester", "test"))
+
+    assert server.accounts.accounts.find_account(account.id).password.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    server.close()

@@ -237,9 +237,9 @@ def test_attempts_at_the_same_time_are_counted_one_by_one(port):
 
 
 def test_a_database_that_is_gone_is_unavailable_for_accounts(mongodb_uri, database_name):
-    """Look-ups and transactions alike."""
+    """Look-ups and transactions alike, within the time that a call has."""
     client = MongoClient(mongodb_uri)
-    gone = MongoAccounts(client[database_name])
+    gone = MongoAccounts(client[database_name], timeout=0.5)
     client.close()
 
     for call in (

@@ -134,7 +134,8 @@ def test_a_mongod_that_nobody_recorded_is_found_and_joined(folder):
 
 @pytest.mark.parametrize("told", [True, False], ids=["at once", "by the next start"])
 def test_a_port_that_somebody_took_is_left_to_them(folder, monkeypatch, told):
-    """The replica set is told of its new port, by the next start if this one was killed before it could."""
+    """The replica set is told of its new port, by the next start if this one was killed before it could. Nobody is dying here, to be waited for."""
+    monkeypatch.setattr(mongod, "DYING_SECONDS", 0.2)
     first = Embedded.ensure(folder)
     _note(first, "before")
     port = Folder(folder).place().port

@@ -19,9 +19,9 @@ STRANGER = Path(__file__).parents[1] / "stranger_verifier.py"
 
 
 @pytest.fixture
-def world(mongodb_uri, new_database_name, tmp_path):
+def world(mongodb_uri, database_name, tmp_path):
     """A log of two writers with forty sealed events under five heads."""
-    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
+    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
         made.begin()
         yield made
 

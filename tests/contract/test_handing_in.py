@@ -11,9 +11,9 @@ from tests.sealed_world import sealed_world
 
 
 @pytest.fixture
-def world(mongodb_uri, new_database_name, tmp_path):
+def world(mongodb_uri, database_name, tmp_path):
     """An empty log."""
-    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
+    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
         yield made
 
 

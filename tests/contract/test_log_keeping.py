@@ -29,7 +29,7 @@ WHY = "a trial"
 
 @pytest.fixture
 def world(mongodb_uri, new_database_name, tmp_path):
-    """A log of October and November, with an epoch that crosses the month; it is the 20th of November."""
+    """A log of October and November, with an epoch that crosses the month; it is the 20th of November, and nobody seals for now."""
     with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
         made.store, made.leader, made.announced = made.writer(), made.sealer(), []
         for day in (datetime(2026, 10, 20, tzinfo=UTC), datetime(2026, 10, 31, 23, 59, tzinfo=UTC)):
@@ -40,6 +40,7 @@ def world(mongodb_uri, new_database_name, tmp_path):
         made.write(made.store, 4)
         made.leader.tick()
         assert made.verify().findings == []
+        made.leader.release()
         yield made
 
 
@@ -375,6 +376,7 @@ def test_what_a_verification_found_is_told_before_anybody_hears_of_it(world):
 
 def test_a_key_is_rotated_beside_the_one_who_seals(world):
     """The leader lets go within seconds, and takes the lease again afterwards."""
+    assert world.leader.tick()
     old = world.keys.public()
     new = keeper(world).rotate_key(SimpleNamespace())
     world.write(world.store, 3)

@@ -17,9 +17,9 @@ from tests.sealed_world import sealed_world
 
 
 @pytest.fixture
-def world(mongodb_uri, new_database_name, tmp_path):
+def world(mongodb_uri, database_name, tmp_path):
     """A log of two writers with forty sealed events under five heads."""
-    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
+    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
         made.begin()
         assert made.verify().findings == []
         yield made

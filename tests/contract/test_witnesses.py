@@ -111,9 +111,9 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def world(mongodb_uri, new_database_name, tmp_path):
+def world(mongodb_uri, database_name, tmp_path):
     """A log with a sealed head."""
-    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
+    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
         made.store, made.leader = made.writer(), made.sealer()
         made.write(made.store)
         made.leader.tick()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from msgspec.structs import replace
+from werkzeug.routing import Rule
 
 from fhir_dmp.app.server import create_server
 from fhir_dmp.app.web import create_app
@@ -13,7 +14,7 @@ from fhir_dmp.service.clients import NewClient
 from fhir_dmp.settings import Limits
 from tests.access_world import World
 from tests.conftest import server_settings
-from tests.oauth_world import jwks, key_pair
+from tests.oauth_world import cheap_passwords, jwks, key_pair
 
 
 class Caller:
@@ -65,6 +66,30 @@ class Caller:
 
     def delete(self, url, **options):
         return self._send("DELETE", url, **options)
+
+
+_WRITTEN = {}
+
+
+def _written_once(write):
+    """Return what keeps the functions that build the URLs of a route: Werkzeug writes and compiles two for each, as long as all else takes."""
+
+    def kept(rule, append_unknown=True):
+        told = (rule.rule, tuple(rule._trace), repr(rule.defaults), append_unknown)
+        if told not in _WRITTEN:
+            _WRITTEN[told] = write(rule, append_unknown)
+        return _WRITTEN[told]
+
+    return kept
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _cheap_applications():
+    """Have a thousand applications cost less: passwords are hashed in no time (a contract asks what a hash costs in earnest)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fhir_dmp.app.server.Passwords", cheap_passwords)
+        patch.setattr(Rule, "_compile_builder", _written_once(Rule._compile_builder))
+        yield
 
 
 def make_app(uri, name, folder, **limits):

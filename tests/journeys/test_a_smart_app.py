@@ -6,7 +6,6 @@ https://docs.smarthealthit.org/client-js/
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,7 +19,6 @@ import requests
 from playwright.sync_api import sync_playwright
 
 from fhir_dmp.fhir.labels import SYSTEM as LABELS
-from tests.journeys.conftest import COMMAND
 
 APP = Path(__file__).parents[1] / "smart_app"
 LIBRARY = Path(__file__).parents[1] / "npm/node_modules/fhirclient/build/fhir-client.js"
@@ -86,29 +84,8 @@ def record(server, app):
 
 
 def _account(server, login, kind, name, resource, identifier, *more):
-    words = [
-        "account",
-        "add",
-        login,
-        "--kind",
-        kind,
-        "--name",
-        name,
-        "--resource",
-        resource,
-        "--identifier",
-        identifier,
-    ]
-    done = subprocess.run(
-        [*COMMAND, *words, *more, "--data-dir", str(server.folder)],
-        input=PASSWORD + "\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    who = ("--kind", kind, "--name", name, "--resource", resource, "--identifier", identifier)
+    return server.command("account", "add", login, *who, *more, typed=f"{PASSWORD}\n").stdout
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pyotp
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.journeys.conftest import COMMAND, free_port, start, stop
+from tests.journeys.conftest import free_port, start, stop
 from tests.provider import running_provider
 
 CHROMIUM = "/usr/bin/chromium"
@@ -18,16 +16,7 @@ NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1024, "height": 768}
 
 def add_account(running, *words):
     """Add an account at the command line, its password from standard input; return what was printed."""
-    done = subprocess.run(
-        [*COMMAND, "account", "add", *words, "--data-dir", str(running.folder)],
-        input=f"{PASSWORD}\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return running.command("account", "add", *words, typed=f"{PASSWORD}\n").stdout
 
 
 @pytest.fixture(scope="module")

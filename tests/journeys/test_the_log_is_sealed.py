@@ -92,9 +92,8 @@ def test_a_running_server_seals_its_log_and_anybody_verifies_it(tmp_path):
             log[month].update_one({"_id": edited["_id"]}, {"$set": {"pt": ["Patient/another"]}})
             closed = log["epochs"].count_documents({"closed": {"$exists": True}})
         refused = server.command("audit", "verify", check=False)
-        assert refused.returncode == 1
+        assert refused.exit_code == 1
         assert edited["_id"] in refused.stdout
-        assert "Traceback" not in refused.stderr
         assert closed >= 4, "the workers that were stopped closed their epochs"
     finally:
         stop(server)

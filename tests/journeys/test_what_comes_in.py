@@ -14,10 +14,17 @@ import requests
 PATIENT = b'{"resourceType":"Patient"}'
 
 
+@pytest.fixture(scope="module")
+def ehr(server):
+    """An EHR that only these stories know."""
+    server.register("ehr-of-bytes")
+    return "ehr-of-bytes"
+
+
 @pytest.fixture
-def bearer(server):
-    """The header of an EHR."""
-    return f"Authorization: Bearer {server.token('ehr-one')}"
+def bearer(server, ehr):
+    """The header of the EHR."""
+    return f"Authorization: Bearer {server.token(ehr)}"
 
 
 @contextmanager
@@ -70,9 +77,9 @@ CUTS = {
 
 
 def refusals(server):
-    """Return how many requests the log says were refused."""
+    """Return how many requests of the EHR the log says were refused."""
     auditor = {"Authorization": f"Bearer {server.token('auditor-one')}"}
-    url = f"{server.fhir}/AuditEvent?date=ge2000&outcome=4&_summary=count"
+    url = f"{server.fhir}/AuditEvent?date=ge2000&agent=ehr-of-bytes&outcome=4&_summary=count"
     return requests.get(url, headers=auditor, timeout=30).json()["total"]
 
 
