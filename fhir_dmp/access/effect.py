@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fhir_dmp.access.consents import refused
+from fhir_dmp.access.datatypes import refused
 from fhir_dmp.access.people import ACT_REASON, ENTERING, REPRESENTING
 from fhir_dmp.access.policy import Provision
 from fhir_dmp.fhir.ins import INS_SYSTEMS

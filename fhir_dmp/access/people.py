@@ -12,10 +12,11 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.access.consents import consent_rules, ended_rules, meets, untold_rules
-from fhir_dmp.access.kinds import IS_DIRECTORY, NATIONAL, RPPS
+from fhir_dmp.access.kinds import IS_DIRECTORY
 from fhir_dmp.access.model import Action, Person, Rule, Subject
+from fhir_dmp.access.numbers import equal_numbers
 from fhir_dmp.access.policy import Data, Entry, Member, Policy
+from fhir_dmp.access.provisions import consent_rules, ended_rules, meets, untold_rules
 from fhir_dmp.clock import micros_of, moment
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER, HIDDEN_FROM_REPRESENTATIVES, MASKED
@@ -37,7 +38,6 @@ _TRACES = Eq("ty", "AuditEvent")
 SOURCES = ("Consent", "CareTeam", "RelatedPerson", "Patient")
 """What opens or shuts a record, where it is written by who is entitled to."""
 
-_OF_RPPS = "8"
 _INSTRUMENTS = ("Consent", "CareTeam")
 """What the holder changes whoever wrote it: it says who enters the record."""
 
@@ -109,15 +109,6 @@ def own(subject: Subject) -> frozenset[str]:
     structure = subject.organization if person.kind == "professional" else None
     numbers = equal_numbers(person.identifier)
     return frozenset(name for name in (*numbers, person.resource, structure) if name)
-
-
-def equal_numbers(identifier: str) -> tuple[str, ...]:
-    """Return the names of the same professional: an RPPS number, and the national identifier that is 8 and that number."""
-    if identifier.startswith(RPPS):
-        return (identifier, f"{NATIONAL}{_OF_RPPS}{identifier.removeprefix(RPPS)}")
-    if identifier.startswith(f"{NATIONAL}{_OF_RPPS}"):
-        return (identifier, f"{RPPS}{identifier.removeprefix(NATIONAL + _OF_RPPS)}")
-    return (identifier,)
 
 
 def _holder_side(asked: _Asked) -> Iterator[Rule]:

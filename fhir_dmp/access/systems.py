@@ -11,11 +11,11 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from fhir_dmp.access.consents import consent_rules, ended_rules, untold_rules
 from fhir_dmp.access.kinds import IS_DIRECTORY
 from fhir_dmp.access.model import Action, Rule, Subject
 from fhir_dmp.access.people import ACT_REASON, READS
 from fhir_dmp.access.policy import Policy
+from fhir_dmp.access.provisions import consent_rules, ended_rules, untold_rules
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.fhir.labels import MASKED
 from fhir_dmp.settings import Readings

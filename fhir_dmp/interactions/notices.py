@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_dmp.access import systems
-from fhir_dmp.access.consents import reference_of
+from fhir_dmp.access.actors import reference_of
 from fhir_dmp.access.model import Subject
 from fhir_dmp.access.policy import Policy
 from fhir_dmp.access.systems import REVIEW, TASKS

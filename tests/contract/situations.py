@@ -13,10 +13,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_dmp.access import people, systems
-from fhir_dmp.access.consents import Registry, compile_consent, is_privacy, named_by, period_of
+from fhir_dmp.access.actors import Registry, named_by
+from fhir_dmp.access.consents import compile_consent, is_privacy
+from fhir_dmp.access.datatypes import period_of
 from fhir_dmp.access.effect import require_effect
-from fhir_dmp.access.kinds import NAMING, NATIONAL, RPPS
+from fhir_dmp.access.kinds import NAMING
 from fhir_dmp.access.model import Person, Subject
+from fhir_dmp.access.numbers import NATIONAL, RPPS
 from fhir_dmp.access.policy import Entry, Member, Policy, decode, encode
 from fhir_dmp.access.rules import finds, rules_for
 from fhir_dmp.access.systems import REVIEW, TASKS
@@ -25,7 +28,7 @@ from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import SYSTEM
 from fhir_dmp.search.restrict import build_restrict
-from fhir_dmp.service.policies import authored
+from fhir_dmp.service.directory import authored
 from fhir_dmp.settings import Limits, Readings
 from fhir_dmp.store.query import Eq, kept
 from tests.access_world import INS, consent

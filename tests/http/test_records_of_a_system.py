@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Call
 from fhir_dmp.cli import main
-from tests.access_world import INS, Actor, consent, observation
+from tests.access_world import INS, Actor, World, consent, observation
 
 MOST = 3
 
@@ -172,6 +172,8 @@ def test_a_registration_is_confirmed_with_the_id_of_the_client(mongodb_uri, data
 
 def test_the_command_takes_a_record_and_a_purpose(mongodb_uri, database_name, tmp_path):
     """It prints a token, or one line that says why not."""
+    world = World(mongodb_uri, database_name, tmp_path)
+    world.server.close()
     environ = {"DMP_MONGODB_URI": mongodb_uri, "DMP_MONGODB_DATABASE": database_name, "DMP_DATA_DIR": str(tmp_path)}
 
     def run(*words):
@@ -181,7 +183,7 @@ def test_the_command_takes_a_record_and_a_purpose(mongodb_uri, database_name, tm
         *("client", "add", "lab", "--kind", "backend", "--role", "lab", "--scope", "system/*.cruds"),
         *("--jwks-url", "https://lab.example/jwks"),
     )
-    made = run("token", "lab", "--patient", "Patient/p1", "--purpose", "PATADMIN")
+    made = run("token", "lab", "--patient", world.patient, "--purpose", "PATADMIN")
     refused = run("token", "lab", "--purpose", "BTG")
 
     assert added.exit_code == 0, added.output

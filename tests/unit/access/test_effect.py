@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from fhir_dmp.access.consents import MOST_ACTORS, compile_consent, consent_rules, is_privacy
+from fhir_dmp.access.actors import MOST_ACTORS
+from fhir_dmp.access.consents import compile_consent, is_privacy
 from fhir_dmp.access.effect import require_effect
+from fhir_dmp.access.provisions import consent_rules
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir.labels import SYSTEM
 from tests.access_world import ACT_REASON, INS, RPPS, consent

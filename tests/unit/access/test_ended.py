@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fhir_dmp.access.consents import ended_rules
 from fhir_dmp.access.policy import Entry, Policy, Provision, decode, encode
+from fhir_dmp.access.provisions import ended_rules
 from fhir_dmp.store.query import NOTHING, assuming, matches
 
 MANY = [Entry(f"Consent/{number}", 2, untold=True) for number in range(100)]

@@ -12,9 +12,11 @@ from functools import cache
 import pytest
 from msgspec.structs import replace
 
-from fhir_dmp.access.consents import CONFIDENTIALITY, Registry, compile_consent, consent_rules, is_privacy
+from fhir_dmp.access.actors import Registry
+from fhir_dmp.access.consents import compile_consent, is_privacy
 from fhir_dmp.access.decide import decide
 from fhir_dmp.access.policy import Policy, decode, encode
+from fhir_dmp.access.provisions import CONFIDENTIALITY, consent_rules
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir import codec
 from tests.access_world import ACT_REASON, consent
