@@ -10,7 +10,7 @@ An entry is one line of JSON, without spaces, with these members in this order. 
 ``n``      the number within the epoch, from 1 on without gaps
 ``p``      ``h`` of the row before, in hex; of the first row SHA-256 of ``w/e``
 ``h``      SHA-256 of ``p`` (32 bytes) and the bytes of ``row``, in hex
-``index``  what the row is found by, members in the order of their names
+``index``  what the row is found by, members in the order of their names; moments (``at``, ``ps``) of more than 31 bits as text
 ``row``    what happened: the stored bytes as they are (``audit.event``)
 =========  ===================================================================================
 """
@@ -24,7 +24,7 @@ import msgspec
 
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.clock import instant
-from fhir_dmp.store.ledger import Row
+from fhir_dmp.store.ledger import MOMENTS, Row
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -101,6 +101,8 @@ def misfiled(entry: Entry) -> tuple[str, ...]:
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
         return ("row",)
     known = {**entry.index, "id": entry.id, "rec": moment}
+    told |= {name: str(told[name]) for name in MOMENTS if name in told}
+    known |= {name: str(known[name]) for name in MOMENTS if name in known}
     return tuple(sorted(name for name in {*told, *known} if told.get(name) != known.get(name)))
 
 

@@ -19,6 +19,8 @@ TilePlace = tuple[int, int]
 """Level and place of a tile, as ``audit.merkle.Tile`` has them."""
 
 PERIOD_PREFIX = "audit_"
+MOMENTS = ("at", "ps")
+"""What a row is found by that is a moment, in microseconds: of a client's own event alone."""
 
 
 HASH_SIZE = 32

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from fhir_dmp.audit.event import submit
+from fhir_dmp.service.audit_verify import verify_export
 from fhir_dmp.store.change import Commit
 from fhir_dmp.store.ledger import HASH_SIZE
 from fhir_dmp.stores.mongo.packing import unpack
-from tests.sealed_world import sealed_world
+from tests.contract.test_export import exported, stranger
+from tests.sealed_world import IDS, sealed_world
+from tests.unit.audit.world import context
 
 
 @pytest.fixture
@@ -56,6 +62,31 @@ def test_leaves_that_are_handed_in_are_those_of_the_rows(world):
     assert ledger.rows == 0
     sealed(world, 12)
     assert world.seals["handed"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize("handed", [True, False])
+@pytest.mark.parametrize(
+    ("recorded", "at"), [("2026-10-20T10:00:00Z", "1792490400000000"), ("1970-01-01T00:00:01Z", 10**6)]
+)
+def test_an_event_of_a_clients_own_is_sealed_as_it_is_read(world, handed, recorded, at):
+    """It is found by moments of its own, which come back from the database as another kind of number: handed in or read, a leaf is the same."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    period = {"start": "2026-10-19T08:00:00Z"}
+    tree = {"resourceType": "AuditEvent", "recorded": recorded, "period": period, "source": {}}
+    store.record(submit(tree, context(), IDS.new(), world.clock.micros()))
+    world.write(store, 2)
+    if handed:
+        handing.tick()
+    sealer.tick()
+    lines = exported(world)
+    told = json.loads(lines[1])["entry"]["index"]
+    bare = [line.rstrip(b"\n") for line in lines]
+
+    sealed(world, 3)
+    assert (told["at"], told["ps"]) == (at, "1792396800000000")
+    assert verify_export(bare, world.published(), lambda _: lambda _: None, index=True).findings == []
+    assert stranger(world, lines) == (True, "whole\n")
 
 
 def test_an_event_that_is_altered_before_its_head_is_found(world):

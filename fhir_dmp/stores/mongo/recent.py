@@ -6,12 +6,16 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bson import Int64
+
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Row, period_of
+from fhir_dmp.store.ledger import MOMENTS, Row, period_of
 
 MOST_ROWS = 10_000
 MOST_BYTES = 16 * 1024 * 1024
 """What is kept of rows that nobody takes; above it all go, and whoever seals reads them."""
+
+_LONG = 2**31
 
 
 class RecentRows:
@@ -28,7 +32,8 @@ class RecentRows:
             return
         for event, row in placed:
             place = row["w"], row["e"], row["n"], row["p"], row["h"]
-            self._rows.append(Row(event.id, event.recorded, *place, event.body, event.index, period_of(event.recorded)))
+            terms = _as_read(event.index) if "at" in event.index else event.index
+            self._rows.append(Row(event.id, event.recorded, *place, event.body, terms, period_of(event.recorded)))
             self._bytes += len(event.body)
         if len(self._rows) > MOST_ROWS or self._bytes > MOST_BYTES:
             self.take()
@@ -43,3 +48,11 @@ class RecentRows:
             except IndexError:
                 break
         return taken
+
+
+def _as_read(index: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the index as who reads the row has it: a long number comes back as the database's own kind, which entries tell as text."""
+    return {
+        name: Int64(value) if name in MOMENTS and not -_LONG <= value < _LONG else value
+        for name, value in index.items()
+    }
