@@ -21,9 +21,9 @@ from fhir_dmp.audit.leaves import leaves_of
 from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.audit.witnesses import ReceiptsFile, Witness, WitnessError
-from fhir_dmp.clock import Clock, Ids, instant
+from fhir_dmp.clock import Clock, Ids, datetime_of, instant, micros_of
 from fhir_dmp.service.handing import Key, fitting
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Link, Row, Run
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Link, Opening, Row, Run, period_of
 
 LEASE_SECONDS = 3.0
 SECONDS = 1.0
@@ -66,6 +66,24 @@ class _State(Struct):
     stuck: dict[Key, int] = field(default_factory=dict)
     handing: dict[Key, int] = field(default_factory=dict)
     """When the writer of an epoch last handed in leaves that fitted."""
+
+    ended: dict[Key, int] = field(default_factory=dict)
+    """Epochs that bring no more and are no longer among ``links``, with the moment of their last rows: those of this month and the last."""
+
+    def forget(self, since: str) -> None:
+        """Keep no link of an epoch that was closed and is wholly sealed, nor of one that wrote nothing from the period ``since`` on.
+
+        What is sealed of them stands in the ledger, where verifiers look, and whoever notices them again. One that has rows behind a gap, or
+        was closed at a number that never came, is kept until somebody mends it.
+        """
+        for key, each in list(self.links.items()):
+            idle = each.number > 0 and period_of(each.recorded) < since
+            if self.closed.get(key) == each.number or (idle and key not in self.stuck and key not in self.closed):
+                del self.links[key]
+                self.closed.pop(key, None)
+                self.handing.pop(key, None)
+                self.ended[key] = each.recorded
+        self.ended = {key: recorded for key, recorded in self.ended.items() if period_of(recorded) >= since}
 
 
 class Sealer:
@@ -156,6 +174,7 @@ class Sealer:
         links = {(each.writer, each.epoch): each for each in self._ledger.links()}
         state = _State(lease, head, tree, links, seen=0)
         self._notice_epochs(state)
+        state.forget("")
         return state
 
     def _tile(self, tile: tuple[int, int]) -> Iterable[bytes]:
@@ -201,6 +220,8 @@ class Sealer:
         handed = self._ledger.handed(HANDED_AT_ONCE)
         leaves = self._fitting(state, handed)
         sweep = now - state.swept >= SWEEP
+        if sweep:
+            self._notice_idle(state, now)
         due = self._due(state, {(each.writer, each.epoch) for each in leaves}, sweep=sweep)
         rows = self._ledger.fresh(due, AT_ONCE) if due else []
         full = len(rows) >= AT_ONCE or len(handed) >= HANDED_AT_ONCE
@@ -212,6 +233,7 @@ class Sealer:
         more = bool(leaves) and full
         if sweep and not more:
             state.swept = now
+            state.forget("" if full else _lately(now)[0])  # what was full may have left some unread
         return more
 
     def _seal(self, state: _State, leaves: Sequence[Leaves]) -> None:
@@ -266,12 +288,27 @@ class Sealer:
 
     def _notice_epochs(self, state: _State) -> None:
         now = self._clock.micros()
-        for opening in self._ledger.openings(state.seen):
-            key = (opening.writer, opening.epoch)
-            state.links.setdefault(key, Link(*key, 0, first_link(*key), opening.at))
-            if opening.closed:
-                state.closed[key] = opening.closed.number
+        self._notice(state, self._ledger.openings(state.seen))
         state.seen = now - OVERLAP
+
+    def _notice(self, state: _State, openings: Iterable[Opening]) -> None:
+        """Take up the epochs that are not known yet where they are sealed to, and that others were closed."""
+        found = {(each.writer, each.epoch): each for each in openings}
+        unknown = [key for key in found if key not in state.links and key not in state.ended]
+        sealed = {(each.writer, each.epoch): each for each in self._ledger.links(unknown)} if unknown else {}
+        for key in unknown:
+            state.links[key] = sealed.get(key) or Link(*key, 0, first_link(*key), found[key].at)
+        state.closed.update(
+            {key: each.closed.number for key, each in found.items() if each.closed and key in state.links}
+        )
+
+    def _notice_idle(self, state: _State, now: int) -> None:
+        """Take up again the epochs of writers that were forgotten, since they were idle for a month and more, and write again."""
+        known = {writer for writer, _ in (*state.links, *state.ended)}
+        others = self._ledger.writers(_lately(now)) - known
+        if others:
+            self._notice(state, (each for each in self._ledger.openings() if each.writer in others))
+            state.ended.update({(writer, ""): now for writer in others - {writer for writer, _ in state.links}})
 
     def _next(self, state: _State, *, adds: SigningKey | None = None, removed: Removed | None = None) -> Head:
         """Return the head of the tree as it is now, to be signed."""
@@ -338,6 +375,13 @@ class Witnessing:
             self._ledger.acknowledged(signed.head.number, witness.name)
         if wrong:
             raise WitnessError("; ".join(wrong))
+
+
+def _lately(now: int) -> tuple[str, str]:
+    """Return the last month and this one: a row that is stored now is of one of them."""
+    this = period_of(now)
+    month = datetime_of(now).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return period_of(micros_of(month) - 1), this
 
 
 def _signs(state: _State) -> str:

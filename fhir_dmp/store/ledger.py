@@ -7,7 +7,7 @@ when the database does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -205,8 +205,12 @@ class Ledger(Protocol):
         """Return what these tiles hold, those that exist."""
         ...
 
-    def links(self) -> Iterator[Link]:
-        """Yield how far each epoch is sealed that is sealed at all."""
+    def links(self, keys: Sequence[tuple[str, str]] | None = None) -> Iterator[Link]:
+        """Yield how far each epoch is sealed that is sealed at all: all of them, or these by writer and epoch."""
+        ...
+
+    def writers(self, periods: Iterable[str]) -> frozenset[str]:
+        """Return who wrote rows that these periods keep."""
         ...
 
     def hand_in(self, leaves: Sequence[Leaves]) -> None:

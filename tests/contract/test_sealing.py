@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from datetime import UTC, datetime
@@ -10,7 +11,8 @@ import pytest
 
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.look import here
-from fhir_dmp.service.sealer import SealError
+from fhir_dmp.clock import micros_of
+from fhir_dmp.service.sealer import SealError, _lately
 from fhir_dmp.store.ledger import Batch, Fenced
 from fhir_dmp.stores.mongo.months import Months
 from tests.sealed_world import sealed_world
@@ -368,3 +370,113 @@ def test_more_rows_than_are_read_at_once_of_long_ago_are_sealed_in_one_go(world,
     report = world.verify()
 
     assert (report.leaves, report.unsealed, report.findings) == (25, 0, [])
+
+
+def in_mind(sealer):
+    """Return the epochs that the one who leads has in memory, with those that it remembers as ended."""
+    return set(sealer._state.links), set(sealer._state.ended)
+
+
+def look_again(world, sealer, **later):
+    """Move the clock on, and seal with a look at what has been quiet."""
+    world.later(**(later or {"minutes": 2}))
+    assert sealer.tick()
+
+
+def test_of_epochs_that_were_closed_and_are_sealed_nothing_is_kept_in_mind(world):
+    """However many processes come and go; the next leader has no more, and each chain that is cut is found all the same."""
+    sealer, lasting = world.sealer(), world.writer()
+    for _ in range(5):
+        store = world.writer()
+        world.write(store, 3)
+        world.write(lasting, 1)
+        sealer.tick()
+        store.close()
+    look_again(world, sealer)
+    assert [len(keys) for keys in in_mind(sealer)] == [1, 5]
+    look_again(world, sealer, days=70)
+    world.write(lasting, 1)
+    look_again(world, sealer)
+    assert [len(keys) for keys in in_mind(sealer)] == [1, 0]
+    sealer.release()
+    heir = world.sealer()
+    heir.tick()
+    assert [len(keys) for keys in in_mind(heir)] == [1, 0]
+    assert (world.verify().findings, world.verify().leaves) == ([], 21)
+
+    closed = [opening.closed for opening in world.ledger().openings() if opening.closed]
+    for link, cut in zip(closed[:2], (1, 3), strict=True):
+        rows = world.database[f"{world.name}_log"]["audit_2026_10"]
+        rows.delete_many({"w": link.writer, "n": {"$gte": cut}})
+    found = world.verify().findings
+    assert {finding.kind for finding in found} == {"missing"}
+    assert all(any(f"{link.writer}/{link.epoch}" in finding.text for finding in found) for link in closed[:2])
+
+
+def test_a_row_that_is_put_behind_an_epoch_nobody_has_in_mind_is_found(world):
+    """It gets no leaf, and the verifier says where the epoch was closed."""
+    store, sealer = world.writer(), world.sealer()
+    world.write(store, 3)
+    store.close()
+    look_again(world, sealer)
+    assert not in_mind(sealer)[0]
+    last, event = world.rows.find_one({"n": 3}), world.event()
+    linked = {"p": last["h"], "h": hashlib.sha256(last["h"] + event.body).digest()}
+    forged = {"_id": event.id, "rec": event.recorded, "b": event.body, **event.index, "w": last["w"], "e": last["e"]}
+    world.rows.insert_one({**forged, **linked, "n": 4})
+    for later in ({"minutes": 2}, {"days": 70}):
+        look_again(world, sealer, **later)
+
+    report = world.verify()
+    assert report.leaves == 3
+    assert [finding.kind for finding in report.findings] == ["inserted"]
+    assert "closed at number 3, and ends at 4" in report.findings[0].text
+
+
+@pytest.mark.parametrize("handing", [True, False])
+def test_a_process_that_was_idle_for_months_and_writes_again_is_sealed(world, handing):
+    """It was not closed, so it may have ended without a word; a minute after its row it is known again, and no row gets a second leaf."""
+    store, other, sealer = world.writer(), world.writer(), world.sealer()
+    hand = world.handing(store) if handing else None
+    world.write(store, 3)
+    look_again(world, sealer)
+    look_again(world, sealer, days=70)
+    assert in_mind(sealer) == (set(), set())
+    world.write(other, 2)
+    world.write(store, 2)
+    if hand:
+        hand.tick()
+    for _ in range(2):
+        look_again(world, sealer)
+
+    report = world.verify()
+    assert (report.leaves, report.unsealed, report.findings) == (7, 0, [])
+    store.close()
+    look_again(world, sealer, days=1)
+    assert {writer for writer, _ in in_mind(sealer)[0]} == set(world.rows.distinct("w")) - {
+        opening.writer for opening in world.ledger().openings() if opening.closed
+    }
+
+
+def test_a_gap_of_long_ago_is_waited_for(world):
+    """Whoever leads by then: the row that comes back after months gets its leaf, and so do those behind it."""
+    store, sealer = world.writer(), world.sealer()
+    world.write(store, 5)
+    rows = world.rows
+    taken = rows.find_one_and_delete({"n": 3})
+    look_again(world, sealer)
+    look_again(world, sealer, days=70)
+    sealer.release()
+    heir = world.sealer()
+    look_again(world, heir)
+    rows.insert_one(taken)
+    look_again(world, heir)
+
+    report = world.verify()
+    assert (report.leaves, report.unsealed, report.findings) == (5, 0, [])
+
+
+def test_months_are_counted_across_a_year():
+    """A row that is stored now is of this month, or of the one before."""
+    assert _lately(micros_of(datetime(2027, 1, 1, tzinfo=UTC))) == ("audit_2026_12", "audit_2027_01")
+    assert _lately(micros_of(datetime(2027, 3, 31, 23, tzinfo=UTC))) == ("audit_2027_02", "audit_2027_03")

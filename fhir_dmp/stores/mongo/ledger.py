@@ -5,7 +5,7 @@ Each sealing is one transaction that begins with the lease's row: whoever lost t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -193,12 +193,18 @@ class MongoLedger:
             rows = self.seals["tiles"].find({"_id": {"$in": list(wanted)}})
             return {wanted[row["_id"]]: row["b"] for row in rows}
 
-    def links(self) -> Iterator[Link]:
-        """Yield how far each epoch is sealed that is sealed at all."""
+    def links(self, keys: Sequence[tuple[str, str]] | None = None) -> Iterator[Link]:
+        """Yield how far each epoch is sealed that is sealed at all: all of them, or these by writer and epoch."""
+        wanted = {} if keys is None else {"_id": {"$in": [f"{writer}/{epoch}" for writer, epoch in keys]}}
         with answering():
-            for row in self.seals["links"].find():
+            for row in self.seals["links"].find(wanted):
                 writer, _, epoch = row["_id"].partition("/")
                 yield Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
+
+    def writers(self, periods: Iterable[str]) -> frozenset[str]:
+        """Return who wrote rows that these periods keep: the index of places is passed through from each to the next."""
+        with answering():
+            return frozenset(str(writer) for period in periods for writer in self.log[period].distinct("w"))
 
     def hand_in(self, leaves: Sequence[Leaves]) -> None:
         """Lay leaves of durable rows before whoever seals; twice is harmless.
