@@ -379,6 +379,55 @@ def test_many_rows_are_walked_in_the_order_in_which_few_are_sorted(store, monkey
         assert seen == meant
 
 
+_ORDERS = st.sampled_from(
+    [
+        (Order("t:P.x=", descending=True),),
+        (Order("t:P.x=", descending=True), Order("t:P.y=")),
+        (Order("t:P.x="), Order("t:P.y=", descending=True)),
+        (Order("t:P.x="), Order("ds"), Order("t:P.y=")),
+        (Order("t:P.x=", descending=True), Order("lu", descending=True)),
+    ]
+)
+_DATED_NAMES = st.tuples(
+    st.lists(st.sampled_from(["P.x=a", "P.x=ab", "P.x=é", "P.y=a", "P.y=b"]), unique=True, min_size=1, max_size=3),
+    st.none() | st.integers(0, 2),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(_DATED_NAMES, min_size=9, max_size=20),
+    order=_ORDERS,
+    limit=st.integers(1, 3),
+    farthest=st.sampled_from([1, 3, 40]),
+)
+def test_many_rows_are_sorted_where_their_page_lies_as_all_of_them_are(
+    store, monkeypatch, rows, order, limit, farthest
+):
+    """Downwards, and by several keys: the same pages as where all that match are fetched and sorted."""
+    current = store.database["current"]
+    current.delete_many({})
+    for number, (tokens, date) in enumerate(rows):
+        dated = {} if date is None else {"ds": date}
+        row = {"_id": f"P/{number}", "ty": "P", "v": 1, "lu": f"{number:017x}", "co": f"{number:017x}", **dated}
+        current.insert_one({**row, "t": [*(["P"] if number % 4 else ["Q"]), *tokens]})
+    monkeypatch.setattr(walk, "FARTHEST", farthest)
+    pages = []
+    for many in (1, 1000):
+        monkeypatch.setattr(walk, "MANY", many)
+        seen, after = [], None
+        while (after is not None or not seen) and len(seen) <= len(rows):
+            found = store.search(Eq("t", "P"), Page(limit, order, after))
+            seen.append([int(row.ref.id) for row in found.rows])
+            after = found.last if found.more else None
+            if after is None:
+                break
+        pages.append(seen)
+
+    assert pages[0] == pages[1]
+    assert sorted(number for page in pages[0] for number in page) == [n for n in range(len(rows)) if n % 4]
+
+
 FIELDS = st.sampled_from(["a", "b", "ab", "b|c", ""])
 TOKENS = st.sampled_from(["P.x=a", "P.x=ab", "P.y=b|c", "P", "P.y=%(", "P.x=é"])
 NUMBERS = st.one_of(st.integers(-3, 3), st.decimals(-3, 3, places=1))

@@ -343,6 +343,57 @@ def test_a_page_of_many_by_name_is_walked_to(namesakes, monkeypatch, named):
     assert 1001 in [each["docsExamined"] for each in told if each["op"] == "command"]
 
 
+@pytest.fixture
+def families(app):
+    """Two thousand patients of 400 families, each with a given name and a birthday that others of the family have, too."""
+    families = [f"Fam{number * 7 % 400:03}" for number in range(2000)]
+    given, born = ["Ana", "Bea", "Cid"], ["1980-01-01", "1990-02-02"]
+    trees = [
+        {"name": [{"family": family, "given": [given[number % 3]]}], "birthDate": born[number % 2]}
+        for number, family in enumerate(families)
+    ]
+    rows = [
+        row_of("Patient", number, to_row(extract()("Patient", {"resourceType": "Patient", **tree})))
+        for number, tree in enumerate(trees)
+    ]
+    app.extensions["fhir_dmp"].store.database["current"].insert_many(rows)
+    return app.extensions["fhir_dmp"], [
+        (tree["name"][0]["family"], tree["name"][0]["given"][0], tree["birthDate"], number)
+        for number, tree in enumerate(trees)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "keys"),
+    [
+        ("-family", lambda who: (_backwards(who[0]), who[3])),
+        ("family,given", lambda who: (who[0], who[1], who[3])),
+        ("family,-given", lambda who: (who[0], _backwards(who[1]), who[3])),
+        ("family,birthdate", lambda who: (who[0], who[2], who[3])),
+        ("-family,given", lambda who: (_backwards(who[0]), who[1], who[3])),
+    ],
+)
+def test_a_page_downwards_or_by_several_keys_is_sorted_from_what_lies_near_it(families, asked, keys):
+    """Not from all that match, on the first page and on those far behind it; and all pages together are all rows in the order."""
+    server, people = families
+    order = orders(request_of("Patient", f"_sort={asked}"), load())
+    seen, after, costs = [], None, []
+    while after is not None or not seen:
+        with commands_of(server) as told:
+            found = server.store.search(query_of("Patient", ""), Page(100, order, after))
+        seen += [int(row.ref.id.removeprefix("n")) for row in found.rows]
+        after = found.last if found.more else None
+        costs.append(sum(each["docsExamined"] for each in told if each["op"] in ("query", "command")))
+
+    assert seen == [who[3] for who in sorted(people, key=keys)]
+    assert max(costs[:9]) <= walk.MANY + 600  # what is looked at to see that they are many, and what lies near the page
+
+
+def _backwards(text):
+    """Return what sorts as the text does, the other way round."""
+    return [-ord(each) for each in text]
+
+
 def test_a_step_of_a_chain_is_one_command(namesakes):
     """However many it passes through; and one that is given no room for all of them takes no more than it has."""
     query = query_of("Patient", "family=mart")

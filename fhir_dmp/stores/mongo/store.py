@@ -366,12 +366,22 @@ class MongoStore:
         """Return rows in an order that no index gives as it is; of many, those of the page alone if they can be walked to."""
         if order == RISING:
             return self._rising(wanted, page, fields)
-        start = walk.start_of(order)
-        if start is not None and walk.are_many(self._current, wanted):
-            found = walk.walk(self._current, wanted, start, page.after, page.limit + 1, fields)
+        if walk.goes_by_token(order) and walk.are_many(self._current, wanted):
+            found = self._walked(wanted, order, page, fields)
             if found is not None:
                 return found
         return self._aggregate(wanted, order, page, fields)
+
+    def _walked(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Sequence[_Row] | None:
+        """Return rows of many in an order that begins with a token, if they can be walked to."""
+        start = walk.start_of(order)
+        if start is not None:
+            return walk.walk(self._current, wanted, start, page.after, page.limit + 1, fields)
+        for window in walk.windows(self._current, wanted, order, page.after, page.limit + 1):
+            found = list(self._aggregate({"$and": [wanted, window]}, order, page, fields))
+            if len(found) > page.limit:
+                return found
+        return None
 
     def _rising(self, wanted: _Row, page: Page, fields: _Fields) -> Any:
         """Return rows by their main date upwards, and behind them those that have none."""
