@@ -104,6 +104,10 @@ _HOW: Mapping[str, tuple[str, str]] = {
 }
 _FAULT = ("Le serveur a rencontré une erreur ; rien n'a été transmis.", "The server met an error; nothing was sent.")
 _FAULT_STATUS = 500
+_UPKEEP = ("audit-retire", "audit-rotate-key", "audit-verify")
+"""Acts on the log as a whole: where one came to nothing nobody was refused anything."""
+
+_UNSOUND = ("Les traces ne sont pas ce qui a été signé.", "The log is not what was signed.")
 
 _ON: Mapping[str, tuple[str, str]] = {
     "AllergyIntolerance": ("allergie", "allergy"),
@@ -159,8 +163,7 @@ def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], r
     if "from" in row:
         yield f"{('Depuis', 'From')[place]} {row['from']}."
     if part.outcome in _HOW:
-        fault = row.get("error", {}).get("status") == _FAULT_STATUS
-        yield (_FAULT if fault and part.outcome == "8" else _HOW[part.outcome])[place]
+        yield _how(row, part)[place]
     if reason:
         yield f"{('Motif écrit', 'Reason given')[place]}{_COLON[place]}{reason}"
     if part.act == "submitted":
@@ -168,6 +171,16 @@ def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], r
             "Cette trace est celle de ce système ; le serveur ne l'a pas constatée lui-même.",
             "This event is that system's word; the server did not see it itself.",
         )[place]
+
+
+def _how(row: Row, part: Part) -> tuple[str, str]:
+    """Return how it ended, of what was no success."""
+    error = row.get("error", {})
+    if part.outcome == "8" and error.get("status") == _FAULT_STATUS:
+        return _FAULT
+    if part.act in _UPKEEP:
+        return _UNSOUND if part.act == "audit-verify" and error.get("code") == "conflict" else _HOW["4"]
+    return _HOW[part.outcome]
 
 
 def _is_left(row: Row, part: Part) -> bool:

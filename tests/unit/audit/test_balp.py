@@ -112,6 +112,30 @@ def test_every_operation_is_told_in_words_of_its_own(language):
     assert len(set(words.values())) >= len(words) - 1
 
 
+@pytest.mark.parametrize(
+    ("act", "error", "words"),
+    [
+        ("audit-verify", None, ("a vérifié les traces",)),
+        ("audit-verify", "conflict", ("Les traces ne sont pas ce qui a été signé.",)),
+        ("audit-verify", "transient", ("La demande n'a pas abouti.",)),
+        ("audit-retire-start", None, ("a commencé à retirer un mois des traces",)),
+        ("audit-retire", "conflict", ("a retiré un mois des traces", "La demande n'a pas abouti.")),
+        ("audit-rotate-key", "exception", ("La demande n'a pas abouti.",)),
+        ("client-add", "conflict", ("L'accès a été refusé.",)),
+    ],
+)
+def test_an_act_on_the_log_as_a_whole_says_what_came_of_it(act, error, words):
+    """A removal that was begun is told apart from one that is done, and what failed was refused to nobody."""
+    event = token(act, error)
+    [told] = events(event)
+    row = codec.loads_object(event.body)
+    text = narrative(row, Part(act, row["outcome"]), "fr", (), None)["div"]
+
+    assert all(each in text for each in words), text
+    assert told["subtype"][0]["code"] == act
+    assert told["outcome"] == ("8" if error else "0")
+
+
 def test_a_refusal_by_consent_is_told_as_the_decision_too():
     """A professional of a structure, refused by a version of a Consent: client, user, structure and authorizer are named."""
     refusal, decision = events(row(FAILURES["refused by consent"], CALLERS["doctor"]))
