@@ -50,6 +50,10 @@ class RunningClock:
         """Move to the instant."""
         self._start, self._since = instant, time.monotonic()
 
+    def forward(self, seconds):
+        """Move on by so much."""
+        self.set(self.now() + timedelta(seconds=seconds))
+
     def now(self):
         return self._start + timedelta(seconds=time.monotonic() - self._since)
 

@@ -132,6 +132,17 @@ def ehr(app):
     return register(app, "ehr-one")
 
 
+@pytest.fixture(scope="module")
+def still_ehr(mongodb_uri, databases, tmp_path_factory):
+    """An EHR at an application that the tests of a module read, or ask in vain to change: what their fixtures store stays as it is."""
+    name = databases.take()
+    settings = server_settings(mongodb_uri, name, tmp_path_factory.mktemp("still"), token_seconds=3600)
+    made = create_app(settings, create_server(settings))
+    yield register(made, "ehr-one")
+    made.extensions["fhir_dmp"].close()
+    databases.put_back(name)
+
+
 @pytest.fixture
 def auditor(app):
     """An auditor."""

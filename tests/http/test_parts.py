@@ -13,7 +13,21 @@ OBSERVATION = b"""{"resourceType": "Observation", "id": "o", "status": "final", 
 
 @pytest.fixture
 def parts(ehr):
-    """Return a function from a URL to the properties of the one resource there, beside resourceType, id and meta."""
+    """A patient and an observation, and a function from a URL to the properties of the one resource there."""
+    return parts_of(ehr)
+
+
+@pytest.fixture(scope="module")
+def still_parts(still_ehr):
+    """The same, and something else of the patient, for all that only ask."""
+    basic = {"resourceType": "Basic", "id": "b", "code": {"text": "b"}, "subject": {"reference": "Patient/p"}}
+    get = parts_of(still_ehr)
+    still_ehr.put("/Basic/b", basic)
+    return get
+
+
+def parts_of(ehr):
+    """Store both; return a function from a URL to the properties of the one resource there, beside resourceType, id and meta."""
     ehr.put("/Patient/p", PATIENT)
     ehr.put("/Observation/o", OBSERVATION)
 
@@ -58,9 +72,9 @@ DATA = SUMMARY | {"maritalStatus", "communication", "contact"}
         "/Patient/p/$everything?",
     ],
 )
-def test_a_part_is_given_where_one_is_asked_for(parts, url, query, kept):
+def test_a_part_is_given_where_one_is_asked_for(still_parts, url, query, kept):
     """By read, vread, search, history, over several types and of a whole record: the same part."""
-    assert parts(url + query) == kept
+    assert still_parts(url + query) == kept
 
 
 def test_what_must_be_there_is_there(parts):
@@ -119,12 +133,9 @@ def test_a_part_stays_one_on_every_page_and_in_what_is_included(ehr, parts):
         ("/Patient/p/_history?_at=lt2000&", 0),
     ],
 )
-def test_a_number_alone_is_given_where_that_is_asked_for(ehr, parts, url, total):
+def test_a_number_alone_is_given_where_that_is_asked_for(still_ehr, still_parts, url, total):
     """_summary=count has the number of matches and no entry, no page after it, on every list; its self link says so."""
-    ehr.put(
-        "/Basic/b", {"resourceType": "Basic", "id": "b", "code": {"text": "b"}, "subject": {"reference": "Patient/p"}}
-    )
-    answer = ehr.get(f"{url}_summary=count")
+    answer = still_ehr.get(f"{url}_summary=count")
 
     assert answer.status_code == 200, answer.data
     assert answer.json["total"] == total
@@ -173,10 +184,10 @@ def test_parts_of_events_are_given_too(ehr, auditor, parts, query, kept, left_ou
 @pytest.mark.parametrize(
     "query", ["_summary=nonsense", "_summary=true&_elements=name", "_summary=true&_summary=data", "_elements=,"]
 )
-def test_parts_that_cannot_be_meant_are_refused(ehr, parts, query):
+def test_parts_that_cannot_be_meant_are_refused(still_ehr, still_parts, query):
     """400, on a read and on a search."""
-    assert ehr.get(f"/Patient/p?{query}").status_code == 400
-    assert ehr.get(f"/Patient?{query}").status_code == 400
+    assert still_ehr.get(f"/Patient/p?{query}").status_code == 400
+    assert still_ehr.get(f"/Patient?{query}").status_code == 400
 
 
 @pytest.mark.parametrize("include", ["_include=Observation:subject", "_revinclude=Provenance:target"])

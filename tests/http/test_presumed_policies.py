@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from fhir_dmp.app.server import create_server
@@ -34,8 +33,6 @@ def world(mongodb_uri, database_name, tmp_path):
     yield made
     for server in (made.server, *made.others):
         server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 def at(world, place, actor):

@@ -24,8 +24,6 @@ def world(mongodb_uri, database_name, tmp_path):
     made.holder().made(consent(made.patient, "permit"))
     yield made
     made.server.close()
-    with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(database_name)
 
 
 def with_provenance(actor, tree, name="create"):

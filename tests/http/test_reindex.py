@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -16,7 +17,7 @@ from fhir_dmp.call import Call
 from fhir_dmp.cli import main
 from fhir_dmp.search.added import POLL_SECONDS
 from fhir_dmp.service.perform import perform
-from tests.access_world import World, observation
+from tests.access_world import RunningClock, World, observation
 from tests.conftest import server_settings
 from tests.http.conftest import Caller, register
 
@@ -53,9 +54,10 @@ def settings(mongodb_uri, database_name, tmp_path):
 
 @pytest.fixture
 def server(settings):
-    """The parts of one worker."""
-    made = create_server(settings)
-    yield made
+    """The parts of one worker, whose clock goes on at once where a run waits."""
+    clock = RunningClock(datetime.now(UTC))
+    made = create_server(settings, clock=clock)
+    yield replace(made, reindexer=replace(made.reindexer, wait=clock.forward))
     made.close()
 
 

@@ -7,12 +7,12 @@ import tarfile
 import tracemalloc
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from fhir_dmp.app.server import create_server
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.fhir import codec
 from fhir_dmp.search.order import beside, orders
@@ -21,6 +21,7 @@ from fhir_dmp.store.query import In, both, matches
 from fhir_dmp.stores.mongo import walk
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_row
 from fhir_dmp.stores.mongo.documents import Current, Version
+from tests.conftest import server_settings
 from tests.http.conftest import register
 from tests.unit.search.world import extract, query_of, request_of
 
@@ -53,17 +54,27 @@ MODIFIERS = {
 }
 
 
-@pytest.fixture
-def current(app):
+@contextmanager
+def lasting(uri, databases, folder):
+    """The parts of a server for the tests of a module, which leave it as it was."""
+    name = databases.take()
+    made = create_server(server_settings(uri, name, folder))
+    yield made
+    made.close()
+    databases.put_back(name)
+
+
+@pytest.fixture(scope="module")
+def current(mongodb_uri, databases, tmp_path_factory):
     """The collection with the official examples, as they are indexed."""
-    collection = app.extensions["fhir_dmp"].store.database["current"]
-    collection.insert_many(examples())
-    return collection
+    with lasting(mongodb_uri, databases, tmp_path_factory.mktemp("examples")) as server:
+        collection = server.store.database["current"]
+        collection.insert_many(examples())
+        yield collection
 
 
-@cache
 def examples():
-    """Return rows of the official examples; indexed once, for they are many."""
+    """Return rows of the official examples."""
     rows = []
     with tarfile.open(EXAMPLES) as archive:
         for member in archive.getmembers()[:800]:
@@ -187,15 +198,30 @@ MANY, PER_PAGE = 20_000, 100
 
 @pytest.fixture
 def many(app):
-    """Twenty thousand small resources."""
-    collection = app.extensions["fhir_dmp"].store.database["current"]
+    """An application with twenty thousand small resources."""
+    fill(app.extensions["fhir_dmp"])
+    return app
+
+
+@pytest.fixture(scope="module")
+def still_many(mongodb_uri, databases, tmp_path_factory):
+    """A server with as many, and three hundred patients who came later, for all that only ask."""
+    with lasting(mongodb_uri, databases, tmp_path_factory.mktemp("many")) as server:
+        fill(server)
+        index = to_row(extract()("Patient", {"resourceType": "Patient", "active": True}))
+        server.store.database["current"].insert_many(row_of("Patient", number, index) for number in range(300))
+        yield server
+
+
+def fill(server):
+    """Store them."""
+    collection = server.store.database["current"]
     body = b'{"resourceType":"Basic","id":"n"}'
     tree = {"resourceType": "Basic", "code": {"coding": [{"system": "urn:s", "code": "a"}]}, "created": "2024-01-01"}
     index = to_row(extract()("Basic", tree))
     rows = [row_of("Basic", number, index, body) for number in range(MANY)]
     for start in range(0, MANY, 5000):
         collection.insert_many(rows[start : start + 5000])
-    return app
 
 
 def keys_of_page(server, question, number):
@@ -216,24 +242,20 @@ def keys_of_page(server, question, number):
     "question",
     ["", "code=a", "code=urn:s|a&created=2024-01-01", "_sort=_lastUpdated", "code=a&_sort=-_lastUpdated", "_sort=_id"],
 )
-def test_the_two_hundredth_page_costs_no_more_than_the_first(many, question):
+def test_the_two_hundredth_page_costs_no_more_than_the_first(still_many, question):
     """In keys and documents, not in time."""
-    server = many.extensions["fhir_dmp"]
-    first, last = keys_of_page(server, question, 0), keys_of_page(server, question, 199)
+    first, last = keys_of_page(still_many, question, 0), keys_of_page(still_many, question, 199)
     assert all(late <= 2 * early for early, late in zip(first, last, strict=True)), (first, last)
     assert max(last) <= 2 * (PER_PAGE + 1)
 
 
 @pytest.mark.parametrize("sort", ["-_lastUpdated", "_lastUpdated", "_id", "-_id"])
-def test_a_sort_of_few_is_read_in_order_among_many(many, sort):
+def test_a_sort_of_few_is_read_in_order_among_many(still_many, sort):
     """A type of which there are few is not looked for among all others, and all of it is not sorted."""
-    server = many.extensions["fhir_dmp"]
-    index = to_row(extract()("Patient", {"resourceType": "Patient", "active": True}))
-    server.store.database["current"].insert_many(row_of("Patient", number, index) for number in range(300))
     order = orders(request_of("Patient", f"_sort={sort}"), load())
     query = query_of("Patient", "active=true")
-    with commands_of(server) as told:
-        found = server.store.search(both(query, beside("Patient", order, query)), Page(20, order))
+    with commands_of(still_many) as told:
+        found = still_many.store.search(both(query, beside("Patient", order, query)), Page(20, order))
     (command,) = told
     assert len(found.rows) == 20
     assert command["docsExamined"] == 21
@@ -276,12 +298,11 @@ def test_the_latest_of_a_long_record_are_read_in_order(app, sort):
 
 
 @pytest.mark.parametrize("question", ["", "_sort=-_lastUpdated", "created=2024-01-01", "code=a&_sort=-created"])
-def test_a_page_is_one_command(many, question):
+def test_a_page_is_one_command(still_many, question):
     """In whatever order, and though more follows: no cursor is left open to be ended by a second one, and nothing is asked twice."""
-    server = many.extensions["fhir_dmp"]
     query, order = query_of("Basic", question), orders(request_of("Basic", question), load())
-    with commands_of(server) as told:
-        found = server.store.search(query, Page(PER_PAGE, order))
+    with commands_of(still_many) as told:
+        found = still_many.store.search(query, Page(PER_PAGE, order))
     assert (len(found.rows), found.more) == (PER_PAGE, True)
     assert [each["op"] for each in told] == ["query"]
 
@@ -297,14 +318,15 @@ def commands_of(server):
     database["system.profile"].drop()
 
 
-@pytest.fixture
-def namesakes(app):
+@pytest.fixture(scope="module")
+def namesakes(mongodb_uri, databases, tmp_path_factory):
     """A thousand patients in turns of two names that begin alike, and one of a third."""
     families = ["Martin", "Martel"] * 500 + ["Martinon"]
     trees = [{"resourceType": "Patient", "name": [{"family": family}]} for family in families]
     rows = [row_of("Patient", number, to_row(extract()("Patient", tree))) for number, tree in enumerate(trees)]
-    app.extensions["fhir_dmp"].store.database["current"].insert_many(rows)
-    return app.extensions["fhir_dmp"]
+    with lasting(mongodb_uri, databases, tmp_path_factory.mktemp("namesakes")) as server:
+        server.store.database["current"].insert_many(rows)
+        yield server
 
 
 @pytest.mark.parametrize(

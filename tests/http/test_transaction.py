@@ -189,14 +189,14 @@ def test_a_failed_transaction_leaves_no_version_index_or_key(ehr):
         ("entry", 400, "Bundle.entry"),
     ],
 )
-def test_a_bad_transaction_is_refused_whole_with_its_place(ehr, entries, status, place):
+def test_a_bad_transaction_is_refused_whole_with_its_place(still_ehr, entries, status, place):
     """A clear error, nothing stored, never a 500."""
-    answer = ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    answer = still_ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
 
     assert answer.status_code == status, answer.data
     assert answer.json["resourceType"] == "OperationOutcome"
     assert places(answer)[0] == place, answer.data
-    assert ehr.get("/_history").json["total"] == 0
+    assert still_ehr.get("/_history").json["total"] == 0
 
 
 @pytest.mark.parametrize(
