@@ -12,7 +12,7 @@ from fhir_dmp.app.server import create_server
 from fhir_dmp.app.web import create_app
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.settings import Limits
-from tests.access_world import World
+from tests.access_world import World, observation
 from tests.conftest import server_settings
 from tests.oauth_world import cheap_passwords, jwks, key_pair
 
@@ -124,6 +124,12 @@ def world(mongodb_uri, database_name, tmp_path):
     made = World(mongodb_uri, database_name, tmp_path)
     yield made
     made.server.close()
+
+
+@pytest.fixture
+def item(world):
+    """An observation that the EHR of structure 1 wrote."""
+    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
 
 
 @pytest.fixture

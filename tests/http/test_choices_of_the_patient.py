@@ -11,12 +11,6 @@ from fhir_dmp.call import Call
 from tests.access_world import NOON, RPPS, consent, document, observation
 
 
-@pytest.fixture
-def item(world):
-    """An observation that the EHR of structure 1 wrote."""
-    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
-
-
 def say(who, operation, patient=None, **given):
     """Call an operation on the record; a dict is a Reference, a bool a boolean, what is left a text of its kind."""
     kinds = {"until": "valueDateTime", "mode": "valueCode"}

@@ -15,13 +15,7 @@ from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.explain import Asked, Explainer, Supposed, explain
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import EVERYTHING
-from tests.access_world import RPPS, World, consent, document, observation
-
-
-@pytest.fixture
-def item(world):
-    """An observation that the EHR of structure 1 wrote."""
-    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+from tests.access_world import RPPS, World, consent, document
 
 
 def test_an_administrator_is_told_why(world, item):

@@ -25,12 +25,6 @@ def world(world):
     return world
 
 
-@pytest.fixture
-def item(world):
-    """An observation that the EHR of structure 1 wrote."""
-    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
-
-
 def related(world, code=None, patient=None, **more):
     """Return the RelatedPerson whom the insurance states."""
     relationship = [

@@ -17,12 +17,6 @@ from tests.access_world import NOON, RPPS, Actor, changed, document, observation
 from tests.http.test_choices_of_the_patient import by, say, told
 
 
-@pytest.fixture
-def item(world):
-    """An observation that the EHR of structure 1 wrote."""
-    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
-
-
 def in_emergency(world, number="5", jti="jti-1"):
     """Return a professional who breaks the glass with a token of its own."""
     doctor = world.professional(number, purpose="BTG", reason="inconsciente, seule", name="Dr Vu")

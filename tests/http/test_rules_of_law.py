@@ -16,12 +16,6 @@ from fhir_dmp.store.query import NOTHING
 from tests.access_world import NOON, RPPS, consent, document, observation, reference
 
 
-@pytest.fixture
-def item(world):
-    """An observation that the EHR of structure 1 wrote."""
-    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
-
-
 def team(world, *members):
     """Return a care team of the record."""
     participants = [{"member": reference(each)} for each in members]

@@ -13,12 +13,6 @@ from tests.http.test_choices_of_the_patient import say
 from tests.http.test_notices import in_emergency, letters
 
 
-@pytest.fixture
-def item(world):
-    """An observation that the EHR of structure 1 wrote."""
-    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
-
-
 @pytest.mark.rule("L12")
 def test_an_emergency_that_comes_by_the_directory_is_told(world):
     """A search of professionals that brings observations along has opened the record; one that brings none has not."""

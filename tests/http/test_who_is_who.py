@@ -19,12 +19,6 @@ PASSWORD = "sept lapins bleus dansent"
 FINESS = "https://finess.esante.gouv.fr"
 
 
-@pytest.fixture
-def item(world):
-    """An observation that the EHR of structure 1 wrote."""
-    return f"Observation/{world.ehr.made(observation(world.patient))['id']}"
-
-
 def practitioner(number, **more):
     """Return a Practitioner who says to have the national number."""
     return {"resourceType": "Practitioner", "identifier": [{"system": RPPS, "value": number}], **more}
