@@ -53,6 +53,12 @@ def mongodb_uri(request, tmp_path_factory):
     return uri
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Have the journeys go first: they take longest, share a server, and must not be what one worker is left with at the end."""
+    items.sort(key=lambda item: "journeys" not in item.path.parts)
+
+
 def pytest_sessionfinish(session):
     """Stop the run's MongoDB, when all workers are done."""
     if hasattr(session.config, "workerinput"):
