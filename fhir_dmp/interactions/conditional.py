@@ -130,7 +130,8 @@ def _compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], 
 
     @cache
     def visible(resource_type: str) -> Query:
-        return assuming(narrow(grant.rules("search")), "ty", resource_type)
+        rules = grant.rules("search", provenances_apart=resource_type != "Provenance")
+        return assuming(narrow(rules), "ty", resource_type)
 
     def compiled(resource_type: str, criteria: str) -> Criteria:
         below = criteria.removeprefix(f"{context.base_url}/")
