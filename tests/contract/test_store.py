@@ -385,6 +385,8 @@ _ORDERS = st.sampled_from(
         (Order("t:P.x=", descending=True), Order("t:P.y=")),
         (Order("t:P.x="), Order("t:P.y=", descending=True)),
         (Order("t:P.x="), Order("ds"), Order("t:P.y=")),
+        (Order("ds"), Order("t:P.x=")),
+        (Order("ds", descending=True), Order("t:P.x="), Order("t:P.y=", descending=True)),
         (Order("t:P.x=", descending=True), Order("lu", descending=True)),
     ]
 )
@@ -404,7 +406,7 @@ _DATED_NAMES = st.tuples(
 def test_many_rows_are_sorted_where_their_page_lies_as_all_of_them_are(
     store, monkeypatch, rows, order, limit, farthest
 ):
-    """Downwards, and by several keys: the same pages as where all that match are fetched and sorted."""
+    """Downwards, by several keys, and by a date before others: the same pages as where all that match are fetched and sorted."""
     current = store.database["current"]
     current.delete_many({})
     for number, (tokens, date) in enumerate(rows):

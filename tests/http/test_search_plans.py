@@ -369,9 +369,9 @@ def test_a_page_of_many_by_name_is_walked_to(namesakes, monkeypatch, named):
 def families(app):
     """Two thousand patients of 400 families, each with a given name and a birthday that others of the family have, too."""
     families = [f"Fam{number * 7 % 400:03}" for number in range(2000)]
-    given, born = ["Ana", "Bea", "Cid"], ["1980-01-01", "1990-02-02"]
+    given, born = ["Ana", "Bea", "Cid"], [f"{1940 + year}-01-01" for year in range(50)]
     trees = [
-        {"name": [{"family": family, "given": [given[number % 3]]}], "birthDate": born[number % 2]}
+        {"name": [{"family": family, "given": [given[number % 3]]}], "birthDate": born[number * 11 % 50]}
         for number, family in enumerate(families)
     ]
     rows = [
@@ -393,16 +393,19 @@ def families(app):
         ("family,-given", lambda who: (who[0], _backwards(who[1]), who[3])),
         ("family,birthdate", lambda who: (who[0], who[2], who[3])),
         ("-family,given", lambda who: (_backwards(who[0]), who[1], who[3])),
+        ("birthdate,family", lambda who: (who[2], who[0], who[3])),
+        ("-birthdate,-family,given", lambda who: (_backwards(who[2]), _backwards(who[0]), who[1], who[3])),
     ],
 )
 def test_a_page_downwards_or_by_several_keys_is_sorted_from_what_lies_near_it(families, asked, keys):
     """Not from all that match, on the first page and on those far behind it; and all pages together are all rows in the order."""
     server, people = families
     order = orders(request_of("Patient", f"_sort={asked}"), load())
+    asking = both(query_of("Patient", ""), beside("Patient", order, query_of("Patient", "")))
     seen, after, costs = [], None, []
     while after is not None or not seen:
         with commands_of(server) as told:
-            found = server.store.search(query_of("Patient", ""), Page(100, order, after))
+            found = server.store.search(asking, Page(100, order, after))
         seen += [int(row.ref.id.removeprefix("n")) for row in found.rows]
         after = found.last if found.more else None
         costs.append(sum(each["docsExamined"] for each in told if each["op"] in ("query", "command")))

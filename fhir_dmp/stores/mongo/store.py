@@ -366,14 +366,14 @@ class MongoStore:
         """Return rows in an order that no index gives as it is; of many, those of the page alone if they can be walked to."""
         if order == RISING:
             return self._rising(wanted, page, fields)
-        if walk.goes_by_token(order) and walk.are_many(self._current, wanted):
+        if walk.leads_to_places(order) and walk.are_many(self._current, wanted):
             found = self._walked(wanted, order, page, fields)
             if found is not None:
                 return found
         return self._aggregate(wanted, order, page, fields)
 
     def _walked(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Sequence[_Row] | None:
-        """Return rows of many in an order that begins with a token, if they can be walked to."""
+        """Return rows of many in an order that leads to places, if they can be walked to."""
         start = walk.start_of(order)
         if start is not None:
             return walk.walk(self._current, wanted, start, page.after, page.limit + 1, fields)

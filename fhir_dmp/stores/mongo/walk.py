@@ -5,7 +5,7 @@ one that it is sorted by. The database gives no order by an index of lists itsel
 (``min``, ``max``), and what was met on an earlier page is left out. Rows without such a token come last, as they do where keys are computed.
 
 That index is read upwards alone, and by one token. For an order downwards, or by more behind the token, it tells between which tokens the page
-lies (``windows``): what lies there is fetched and sorted, and not all that match.
+lies (``windows``): what lies there is fetched and sorted, and not all that match. So it does by the main date and more behind that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bson.int64 import Int64
 from bson.max_key import MaxKey
 from bson.min_key import MinKey
 from pymongo.collection import Collection
@@ -36,6 +37,7 @@ ROOM = 2
 STEPS = 8
 """How often less is walked past, from the last of those places on: each question costs as much as some rows more of a window."""
 
+_EARLIEST, _LATEST = Int64(-(2**63)), Int64(2**63 - 1)
 INDEX = [("t", 1), ("co", 1)]
 
 _Row = dict[str, Any]
@@ -51,9 +53,9 @@ def start_of(order: Sequence[Order]) -> str | None:
             return None
 
 
-def goes_by_token(order: Sequence[Order]) -> bool:
-    """Tell whether the order goes by a token before anything else."""
-    return order[0].field.startswith("t:")
+def leads_to_places(order: Sequence[Order]) -> bool:
+    """Tell whether an index knows where the rows of a page lie: it goes by a token, or by the main date, before anything else."""
+    return order[0].field.startswith("t:") or order[0].field == "ds"
 
 
 def are_many(rows: Collection[_Row], wanted: _Row) -> bool:
@@ -94,14 +96,16 @@ def walk(
 def windows(
     rows: Collection[_Row], wanted: _Row, order: Sequence[Order], after: Sequence[Any] | None, limit: int
 ) -> Iterator[_Row]:
-    """Yield filters, the narrower first, for the rows among which a page of an order is that begins with a token.
+    """Yield filters, the narrower first, for the rows among which a page of an order is that leads to places.
 
     What else is wanted lies behind all rows of a window, or before the page: who finds ``limit`` rows in one has the page. Who does
     not, in any, has to look at all.
     """
     start = order[0].field.removeprefix("t:")
     key = after[0] if after else None
-    if after and key is None:
+    if order[0].field == "ds":
+        yield from _by_date(rows, wanted, order[0], after, limit)
+    elif after and key is None:
         yield _none_of(start, end_of(start))
     elif order[0].descending:
         yield from _downwards(rows, start, key, limit)
@@ -138,6 +142,22 @@ def _downwards(rows: Collection[_Row], start: str, key: str | None, limit: int) 
     until = {"$lt": end_of(start)} if key is None else {"$lte": key}
     for low in dict.fromkeys(places[-2:][0]["t"] for places in (near, far)):
         yield _some_of({"$gte": low, **until})
+
+
+def _by_date(
+    rows: Collection[_Row], wanted: _Row, order: Order, after: Sequence[Any] | None, limit: int
+) -> Iterator[_Row]:
+    """Yield the filter for rows from the date of the keys on to that which comes ``limit`` rows behind all that have it."""
+    if after and after[0] is None:
+        yield {"ds": None}
+        return
+    since, to = ("$lte", "$gte") if order.descending else ("$gte", "$lte")
+    first = _LATEST if order.descending else _EARLIEST
+    beyond = {since.removesuffix("e"): after[0]} if after else {since: first}
+    sort = [("ds", -1 if order.descending else 1)]
+    place = rows.find({"$and": [wanted, {"ds": beyond}]}, {"ds": 1}, sort=sort, skip=limit - 1, limit=1)
+    for row in place.max_time_ms(QUERY_MILLIS):
+        yield {"ds": {since: after[0] if after else first, to: row["ds"]}}
 
 
 def _places(rows: Collection[_Row], first: _Place, end: _Place, step: int, most: int) -> list[_Place] | None:
