@@ -34,9 +34,10 @@ def create(server, count):
 
 
 def sealed(server):
-    """Return how many events the last published head holds."""
-    lines = (server.folder / "audit" / "heads.ndjson").read_text().splitlines()
-    return int(json.loads(lines[-1])["note"].splitlines()[1])
+    """Return how many events the last published head holds; none before the first is there, a second or so after the start."""
+    heads = server.folder / "audit" / "heads.ndjson"
+    lines = heads.read_text().splitlines() if heads.exists() else []
+    return int(json.loads(lines[-1])["note"].splitlines()[1]) if lines else 0
 
 
 def wait_until_sealed(server, more_than=0):
