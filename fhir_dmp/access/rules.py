@@ -73,9 +73,13 @@ def _bound(subject: Subject) -> Iterator[Rule]:
 
 
 def _kept(subject: Subject, action: Action) -> Iterator[Rule]:
-    """Yield the refusal to change what the keeper of the directory wrote of who is who: others of its structure are authors of that, too."""
+    """Yield the refusal to change what the keeper of the directory wrote of who is who: others of its structure are authors of that, too.
+
+    Labels are put on what others wrote as well: a Group of the keeper's that stands in a record would be its holder's to change by them.
+    """
     if action in _CHANGES and not keeps_directory(subject):
-        where = both(Eq("kept", value=True), In("au", tuple(sorted(names_of(subject)))))
+        kept = Eq("kept", value=True)
+        where = kept if action == "relabel" else both(kept, In("au", tuple(sorted(names_of(subject)))))
         yield Rule(permit=False, where=where, reason=KEPT)
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fhir_dmp.call import Call
+from fhir_dmp.fhir.labels import SYSTEM
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.explain import Asked, explain
@@ -207,6 +208,22 @@ def test_what_the_keeper_wrote_is_changed_by_nobody_else(world, item):
     assert (before, blocked.read(item).status) == (403, 403)
     assert insurance.update(changed(place, **organization("7"))).status == 200
     assert blocked.read(item).status == 200
+
+
+@pytest.mark.rule("keeper")
+def test_labels_take_nothing_of_the_keepers_word(world):
+    """Its holder masks what others wrote in the record, and would leave a Group of the keeper's, as its member, without the keeper's stamp."""
+    member = {"entity": {"reference": world.patient}}
+    group = world.insurance.made({"resourceType": "Group", "type": "person", "actual": True, "member": [member]})
+    name = f"Group/{group['id']}"
+    masked = changed(group, meta={"security": [{"system": SYSTEM, "code": "MASQUE_PS"}]})
+
+    assert world.holder().read(name).status == 200
+    assert world.holder().update(masked).status == 403
+    assert say(world.holder(), "mask", item={"reference": name}).status == 403
+    row = world.server.store.find_current(Ref("Group", group["id"]))
+
+    assert (row.version, row.index.get("kept"), row.index.get("sec")) == (1, True, None)
 
 
 def told(world):
