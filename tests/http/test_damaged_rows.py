@@ -36,9 +36,14 @@ INDEXES = {
     "more events than there are": {"$set": {"m": Int64(7)}},
     "a number that is none": {"$set": {"m": "x"}},
     "events that are none": {"$set": {"m": 2, "x": [1, 2]}},
+    "events with items that are none": {"$set": {"m": 2, "x": [{"pt": [{}], "t": [1]}, {"pt": ["Patient/x"]}]}},
     "tokens that are none": {"$set": {"t": "x", "u": 7}},
+    "items that are none": {"$set": {"t": [1], "u": [{"a": 1}], "pt": [{"a": 1}]}},
     "no moment": {"$unset": {"rec": 1}},
     "a moment that is none": {"$set": {"rec": "x"}},
+    "a moment after all years": {"$set": {"rec": Int64(2**62)}},
+    "a moment after all numbers": {"$set": {"rec": 1e300}},
+    "a moment before all of them": {"$set": {"rec": Int64(-1)}},
 }
 """What is done to what the row is found by."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from math import isfinite
 from typing import Any
 
 from pymongo.collection import Collection
@@ -27,8 +26,10 @@ from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.packing import unpack
 
 _DAY = 86_400_000_000
-_LISTS, _NUMBERS = ("t", "u", "pt", "sec", "x", "c", "cu"), ("m", "at", "ps")
-_KINDS: dict[str, type] = {**dict.fromkeys(_LISTS, list), **dict.fromkeys(_NUMBERS, int)}
+_LATEST = 253_402_300_799_999_999
+"""The last moment that a date can tell."""
+
+_TEXTS, _NUMBERS = ("t", "u", "pt", "sec", "c", "cu"), ("m", "at", "ps")
 _ONE = {"m": {"$exists": False}}
 _SEVERAL = {"m": {"$exists": True}}
 _Row = dict[str, Any]
@@ -60,15 +61,18 @@ _APART: list[_Row] = [
 """Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does."""
 
 _ACTORS = {"$filter": {"input": _listed("$t"), "as": "x", "cond": {"$eq": [{"$substrCP": ["$$x", 0, 2]}, "g="]}}}
-_BY_DAY_AND_ACTOR: _Row = {
-    "$group": {
-        "_id": {
-            "d": {"$floor": {"$divide": ["$rec", _DAY]}},
-            "g": {"$ifNull": [{"$arrayElemAt": [_ACTORS, 0]}, "g="]},
-        },
-        "n": {"$sum": 1},
-    }
-}
+_BY_DAY_AND_ACTOR: list[_Row] = [
+    {"$match": {"rec": {"$gte": 0, "$lte": _LATEST}}},
+    {
+        "$group": {
+            "_id": {
+                "d": {"$floor": {"$divide": ["$rec", _DAY]}},
+                "g": {"$ifNull": [{"$arrayElemAt": [_ACTORS, 0]}, "g="]},
+            },
+            "n": {"$sum": 1},
+        }
+    },
+]
 
 
 def event_of(row: _Row) -> Event:
@@ -76,7 +80,10 @@ def event_of(row: _Row) -> Event:
 
     Of one that somebody damaged all that makes no sense is left out: it is told as damaged by whoever cannot read it, and hides no other.
     """
-    index = {name: row[name] for name, kind in _KINDS.items() if isinstance(row.get(name), kind)}
+    index = {name: row[name] for name in _TEXTS if _are_texts(row.get(name))}
+    index |= {name: row[name] for name in _NUMBERS if isinstance(row.get(name), int)}
+    if isinstance(row.get("x"), list):
+        index["x"] = row["x"]
     if "m" in index and not _is_apart(index):
         index = {}
     body, secret = row.get("b"), row.get("s")
@@ -92,15 +99,20 @@ def event_of(row: _Row) -> Event:
 def _is_apart(index: _Row) -> bool:
     """Tell whether the index is that of as many AuditEvents as it says."""
     try:
-        return len(indexes_of(index)) == int(index["m"])
+        events = indexes_of(index)
+        return len(events) == index["m"] and all(_are_texts(each[name]) for each in events for name in ("t", "u", "pt"))
     except (LookupError, TypeError, AttributeError):
         return False
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _moment(row: _Row) -> int | None:
     """Return when the row was recorded; None for one that stands nowhere in the order of time, and so on no page."""
     recorded = row.get("rec")
-    return int(recorded) if isinstance(recorded, int | float) and isfinite(recorded) else None
+    return int(recorded) if isinstance(recorded, int | float) and 0 <= recorded <= _LATEST else None
 
 
 class MongoLog:
@@ -146,7 +158,7 @@ class MongoLog:
                 for branch in _branches(query):
                     one: list[_Row] = [{"$match": {"$and": [compile_query(branch), _ONE]}}]
                     for stages in (one, _several(branch)):
-                        for row in month.aggregate([*stages, _BY_DAY_AND_ACTOR], maxTimeMS=QUERY_MILLIS):
+                        for row in month.aggregate([*stages, *_BY_DAY_AND_ACTOR], maxTimeMS=QUERY_MILLIS):
                             key = int(row["_id"]["d"]), row["_id"]["g"][2:]
                             counted[key] = counted.get(key, 0) + row["n"]
         order = sorted(counted, key=lambda each: (-each[0], each[1]))
