@@ -1,7 +1,7 @@
 """Print how fast the Python is that runs this, and where it lies.
 
-The speed is microseconds of processor time for a fixed piece of work, the best of some turns. Builds of one version differ: one without
-profile-guided optimisation takes half as long again for all that the server does. ``scripts/venv`` asks each Python that it finds. Ends with 1
+The speed is microseconds of processor time for a fixed piece of work, the best of some turns. Builds of one version differ: with one without
+profile-guided optimisation each request costs the server a fifth to a third more. ``scripts/venv`` asks each Python that it finds. Ends with 1
 where the Python is older than 3.11, or cannot make virtual environments.
 """
 

@@ -104,15 +104,15 @@ def _side_by_side(query: Query, starts: tuple[str, ...], setting: Setting) -> Se
     most = setting.limits.chain
     found = () if query == NOTHING else setting.tokens(query, starts, most + 1)
     if len(found) > most:
-        raise _too_costly(most)
+        raise _too_costly(f"{most} resources")
     return found
 
 
 def _few(versions: _Versions) -> _Versions:
     if len(versions) > MOST:
-        raise _too_costly(MOST)
+        raise _too_costly(f"{MOST} canonical URLs")
     return versions
 
 
-def _too_costly(most: int) -> TooCostly:
-    return TooCostly(f"A chain may pass through {most} canonical URLs; this one meets more. Narrow its inner part.")
+def _too_costly(most: str) -> TooCostly:
+    return TooCostly(f"A chain may pass through {most}; this one meets more. Narrow its inner part.")
