@@ -61,14 +61,14 @@ class Running(Struct, frozen=True):
 
 
 @contextmanager
-def open_server(settings: Settings) -> Iterator[Server]:
-    """Yield the parts for one command: joined to the database that is up, or on one that ends with the command."""
+def open_server(settings: Settings, *, signs: bool = True) -> Iterator[Server]:
+    """Yield the parts for one command, joined to the database that is up, or on one that ends with it; ``signs`` as ``create_server`` says."""
     database = None if settings.mongodb_uri else Embedded.ensure(settings.data_dir)
     settings = replace(settings, public_url=settings.public_url or _served_at(settings.data_dir))
     try:
         from fhir_dmp.app.server import create_server  # noqa: PLC0415 - most of the program, and who starts workers needs none of it
 
-        server = create_server(settings)
+        server = create_server(settings, signs=signs)
         try:
             yield server
         finally:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_bytes
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -31,7 +32,7 @@ from fhir_dmp.oauth.oidc import OpenIdClient
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.providers import read_providers
 from fhir_dmp.oauth.tokens import Issuer
-from fhir_dmp.seal import BrokenSealError, Seal, read_secret
+from fhir_dmp.seal import SECRET_BYTES, BrokenSealError, Seal, read_secret
 from fhir_dmp.search.added import Added, fingerprint
 from fhir_dmp.search.extract import build_extract
 from fhir_dmp.search.form import FORM
@@ -118,10 +119,17 @@ class Server(Struct, frozen=True):
         self.store.close()
 
 
-def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Server:
-    """Return the parts, connected to the database that the settings name (the embedded one of ``data_dir`` by default)."""
+def create_server(
+    settings: Settings, clock: Clock | None = None, ids: Ids | None = None, *, signs: bool = True
+) -> Server:
+    """Return the parts, connected to the database that the settings name (the embedded one of ``data_dir`` by default).
+
+    One that ``signs`` no tokens needs no secret that the database knows, and leaves none in the folder: who verifies the log has its public
+    key alone.
+    """
     log.configure(settings.log_level)
-    secret = read_secret(Path(settings.secret_file) if settings.secret_file else settings.data_dir / "secret")
+    kept_in = Path(settings.secret_file) if settings.secret_file else settings.data_dir / "secret"
+    secret = read_secret(kept_in) if signs else token_bytes(SECRET_BYTES)
     clock = clock or SystemClock()
     store = MongoStore.connect(uri_of(settings, users.APP), settings.mongodb_database, clock=clock, settings=settings)
     if store.first:
@@ -136,7 +144,8 @@ def create_server(settings: Settings, clock: Clock | None = None, ids: Ids | Non
     oauth = _oauth_env(settings, env, secret, store, kept, announce)
     passwords, totp = Passwords(), Seal(secret, "totp")
     tokens = Tokens(oauth)
-    tokens.prepare()
+    if signs:
+        tokens.prepare()
     sign_in = SignIn(kept, passwords, totp, Seal(secret, "device"), clock, announce, _sign_in_rules(settings))
     return Server(
         settings=settings,

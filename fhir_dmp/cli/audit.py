@@ -64,8 +64,8 @@ def verify(
     """Check the log against its published heads, and name the first row that is not as it was.
 
     The log is the database, or an exported file, or the parts of one in their order. With --key and --heads exports need no
-    server and no database, and no event is left that they were verified; that of a database stands in its log, with what was found.
-    The exit code is 1 if anything is wrong.
+    server and no database, and no event is left that they were verified; that of a database, which needs no secret of the server's either,
+    stands in its log, with what was found. The exit code is 1 if anything is wrong.
     """
     settings = settings_of(data_dir)
     published = Published(partial(_lines, (heads or audit_files(settings)[1].path,)), _public(key, settings))

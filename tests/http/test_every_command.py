@@ -115,3 +115,17 @@ def test_every_command_leaves_its_events(alice):
     every |= {f"{group} {name}" for group, commands in GROUPS.items() for name in commands}
     assert alice.ran == every - {"serve", "demo"}
     assert set(LEAVES_NONE) < every
+
+
+def test_who_verifies_the_database_has_the_public_key_alone(alice, tmp_path_factory):
+    """In a folder of their own, without the server's secret or any key that signs; that they looked stands in the log."""
+    assert alice("token", "nobody", code=1)[0] == ["operator-token!8"]
+    assert alice("audit", "rotate-key")[0] == ["audit-rotate-key"]
+    files, elsewhere = alice.folder / "audit", tmp_path_factory.mktemp("verifier")
+    trusted = ("--key", str(files / "heads.pub"), "--heads", str(files / "heads.ndjson"))
+
+    acts, told = alice("audit", "verify", *trusted, "--data-dir", str(elsewhere))
+
+    assert acts == ["audit-verify"]
+    assert "events verified" in told
+    assert list(elsewhere.iterdir()) == []
