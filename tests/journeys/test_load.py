@@ -366,10 +366,12 @@ def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(place, monkeypa
 
 @contextmanager
 def what_the_dead_held_let_go_after(seconds, admin):
-    """MongoDB ends the transaction of a killed process after a minute; a test has less time."""
+    """MongoDB ends the transaction of a killed process a minute after it began; a test has less time, and who empties its database too."""
     before = admin.command("setParameter", 1, transactionLifetimeLimitSeconds=seconds)["was"]
-    yield
-    admin.command("setParameter", 1, transactionLifetimeLimitSeconds=before)
+    try:
+        yield
+    finally:
+        admin.command("setParameter", 1, transactionLifetimeLimitSeconds=before)
 
 
 def test_a_killed_load_goes_on_where_it_was(place):
@@ -378,14 +380,14 @@ def test_a_killed_load_goes_on_where_it_was(place):
         entries = [posted(patient(family=f"B{number}E{each}")) for each in range(40)]
         place.write(f"b{number:02}.json", bundle("batch" if number % 2 else "transaction", *entries))
     command = [*COMMAND, "load", "--as", "loader", str(place.files), "--threads", "2", "--data-dir", str(place.folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while place.database["current"].count_documents({"ty": "Patient"}) < 90:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
-    between = len(place.stored("Patient")[0])
     with what_the_dead_held_let_go_after(5, place.database.client.admin):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while place.database["current"].count_documents({"ty": "Patient"}) < 90:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+        between = len(place.stored("Patient")[0])
         again = place.load()
 
     assert 90 <= between < 480
