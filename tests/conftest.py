@@ -143,9 +143,3 @@ def new_database_name(databases):
     name = f"test_{secrets.token_hex(6)}"
     yield name
     databases.drop(name)
-
-
-@pytest.fixture(autouse=True)
-def verifies_in_one_process(monkeypatch):
-    """Let no test's own process be copied: it has threads, and a copy may wait for ever for a lock that one of them held."""
-    monkeypatch.setattr("fhir_dmp.audit.lookers._cores", lambda: 1)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from threading import Thread
 
+from fhir_dmp.audit import look
 from fhir_dmp.audit.look import Looked, Looking, Seen, Window, here
 from fhir_dmp.errors import Unavailable
 
@@ -26,14 +27,16 @@ AHEAD = 2
 def lookers(count: int | None = None) -> Iterator[Looking]:
     """Yield what looks through windows, with so many processes: one for each core, if nobody says how many.
 
-    Begin it before anything that has threads: the processes are copies of this one as it is now, and ready at once.
+    The processes are copies of one that has no threads, and not of whoever asks: a copy of one that has may wait for ever for a lock that
+    a thread held.
     """
     count = count or min(_cores(), MOST)
     if count == 1:
         yield here
         return
-    gc.collect()
-    with ProcessPoolExecutor(count, get_context("fork"), _begin) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([look.__name__])
+    with ProcessPoolExecutor(count, context, _begin) as pool:
         pool.submit(os.getpid).result()
         yield _Lookers(pool, count * AHEAD)
 

@@ -2,4 +2,5 @@
 
 from fhir_dmp.cli import main
 
-main()
+if __name__ == "__main__":  # processes that verify beside a command import this
+    main()

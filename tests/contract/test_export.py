@@ -229,11 +229,11 @@ def test_an_export_of_a_database_that_lacks_a_row_names_its_place(world):
     both_find(world, exported(world), "missing", f"{deleted['w']}/{deleted['e']}/7")
 
 
-def test_windows_find_in_lines_what_the_whole_finds(world, monkeypatch):
+def test_several_processes_find_in_lines_what_one_finds(world, monkeypatch):
     """Windows of a few lines, in one of which a line lacks and in another one is altered."""
     monkeypatch.setattr("fhir_dmp.audit.export.WINDOW", 6)
     lines = [line.rstrip(b"\n") for line in exported(world)]
-    with lookers(1) as looking:
+    with lookers(2) as looking:
         whole = verify_export(lines, world.published(), lambda _: lambda _: None, looking, index=True)
         lines[8] = lines[8].replace(b'"read"', b'"vead"')
         del lines[20]

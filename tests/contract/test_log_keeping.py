@@ -155,7 +155,7 @@ def test_no_line_of_an_export_can_be_passed_off_as_a_removed_one(world, leaves, 
     lines = exported(world)
     forged = passed_off(lines, leaves, OCTOBER)
     report = report_of(world, forged)
-    with lookers(1) as looking:
+    with lookers(2) as looking:
         assert report_of(world, forged, looking) == report
         assert report_of(world, lines, looking).findings == []
 
@@ -197,7 +197,7 @@ def test_an_export_from_before_a_removal_that_went_on_after_it_is_whole(world, c
     retire(world, OCTOBER)
     lines = [*begun, *exported(world, cut)]
     report = report_of(world, lines)
-    with lookers(1) as looking:
+    with lookers(2) as looking:
         assert report_of(world, lines, looking) == report
 
     assert (report.findings, report.unsure, report.removed) == ([], [], max(12 - cut, 0))
