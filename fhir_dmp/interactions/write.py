@@ -190,6 +190,8 @@ def indexed(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     index["au"] = before.index.get("au", []) if before else author(context)
     if ref.type == "Binary":
         index.update(_context_of(tree, context))
+    if about := patients_named(ref.type, tree):
+        index["about"] = about
     if index.get("ca", _ADMINISTRATIVE) != _ADMINISTRATIVE and _is_patients_own(before, context):
         index["ca"] = PATIENTS_OWN
     return index
@@ -241,7 +243,7 @@ def require_valid(resource_type: str, tree: Mapping[str, Any], env: Env) -> None
 
 def tombstone(before: Stored) -> Change:
     """Return the Change that deletes ``before``: no body, nothing to find it by; it is judged as before, so that it tells no more."""
-    told = {name: before.index[name] for name in ("pt", "au", "sec", "ca", "ds") if name in before.index}
+    told = {name: before.index[name] for name in ("pt", "about", "au", "sec", "ca", "ds") if name in before.index}
     return Change(before.ref, before.version + 1, before, None, {**told, "t": kept(before.index.get("t", ()))})
 
 
@@ -290,7 +292,9 @@ def _indexed_anew(change: Change, before: Stored) -> Change | None:
     A row that was indexed in an older form, or before a search parameter was added, is sent as it is; so is what others wrote of the directory
     and its keeper says too. Whose record a Provenance is in, and from whom it is hidden, is told by its targets, and not known yet.
     """
-    told = ("t", "r", "w", "ds") if change.ref.type == "Provenance" else ("t", "r", "w", "ds", "sec", "pt", "ca")
+    told = (
+        ("t", "r", "w", "ds") if change.ref.type == "Provenance" else ("t", "r", "w", "ds", "sec", "pt", "about", "ca")
+    )
     stamps = {name: True for name in ("new", "kept", "patched") if before.index.get(name)}
     index = {**change.index, **stamps}
     if all((index.get(name) or None) == (before.index.get(name) or None) for name in (*told, "kept")):
@@ -327,9 +331,9 @@ def author(context: Context) -> list[str]:
 def entity(change: Change) -> Entity:
     """Return what the event says of a change: the version it makes, and whose records it touches: what is moved is gone from one of them."""
     before = change.before
-    patients = dict.fromkeys(change.index.get("pt") or patients_named(change.ref.type, change.body))
+    patients = dict.fromkeys(change.index.get("pt") or change.index.get("about") or ())
     if before is not None:
-        patients |= dict.fromkeys(before.index.get("pt") or patients_named(before.ref.type, before.body))
+        patients |= dict.fromkeys(before.index.get("pt") or before.index.get("about") or ())
     if change.ref.type == "Patient":
         patients[str(change.ref)] = None
     return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index), change.stays)
@@ -337,8 +341,8 @@ def entity(change: Change) -> Entity:
 
 def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
-    patients = tuple(each for each in row.index.get("pt") or () if each != NOBODYS)
-    return Entity(row.ref, row.version, patients or patients_named(row.ref.type, row.body), _is_hidden(row.index))
+    patients = tuple(each for each in row.index.get("pt") or row.index.get("about") or () if each != NOBODYS)
+    return Entity(row.ref, row.version, patients, _is_hidden(row.index))
 
 
 def left_as_it_is(row: Stored) -> Entity:

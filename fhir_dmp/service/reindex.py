@@ -19,6 +19,7 @@ from fhir_dmp.call import Act, Call, Context, Env, Result
 from fhir_dmp.definitions.compiler import UnsupportedError
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
+from fhir_dmp.interactions.about import patients_named
 from fhir_dmp.interactions.write import PATIENTS_OWN
 from fhir_dmp.search.added import POLL_SECONDS, Added, ByType, fingerprint
 from fhir_dmp.search.form import FORM
@@ -177,7 +178,9 @@ class Reindexer(Struct, frozen=True):
         """Return the row with its new index fields, or None if they are as they were."""
         if row.body is None:
             return None
-        index = {**self.env.extract(row.ref.type, codec.loads_object(row.body)), **_stamped(row)}
+        tree = codec.loads_object(row.body)
+        about = patients_named(row.ref.type, tree)
+        index = {**self.env.extract(row.ref.type, tree), **({"about": about} if about else {}), **_stamped(row)}
         same = all(row.index.get(name) == value for name, value in index.items())
         gone = any(name in row.index and name not in index for name in ("r", "w", "ds"))
         return None if same and not gone else (row, index)

@@ -37,7 +37,7 @@ class Row(Document):  # type: ignore[misc] # mongoengine carries no types
 class Current(Row):
     """The present version of every resource, or its tombstone; fields as ``store.query`` says.
 
-    ``new``: it came back after a deletion. ``patched``: what changed was sent alone.
+    ``new``: it came back after a deletion. ``patched``: what changed was sent alone. ``about``: whom it names that is in nobody's record.
     """
 
     meta = {
@@ -61,6 +61,7 @@ class Current(Row):
     t = ListField(StringField())
     r = ListField(DictField())
     pt = ListField(StringField())
+    about = ListField(StringField())
     ds = LongField()
     w = ListField(StringField())
     au = ListField(StringField())
@@ -93,6 +94,7 @@ class Version(Row):
     t = ListField(StringField())
     r = ListField(DictField())
     pt = ListField(StringField())
+    about = ListField(StringField())
     ds = LongField()
     au = ListField(StringField())
     sec = ListField(StringField())

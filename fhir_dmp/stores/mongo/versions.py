@@ -10,7 +10,7 @@ from fhir_dmp.store.change import NOBODYS, Change, Stored
 from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.transaction import Transaction
 
-_KEPT = ("t", "r", "au", "ds", "new", "patched")
+_KEPT = ("t", "r", "about", "au", "ds", "new", "patched")
 _JUDGED = ("pt", "sec", "ca")
 _Row = dict[str, Any]
 Replaced = tuple[Change, Stored, Stored]
