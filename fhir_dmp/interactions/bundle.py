@@ -18,6 +18,7 @@ from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Interaction, P
 from fhir_dmp.errors import FhirError, Gone, Invalid, NotSupported
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.interactions.entities import disclosed, entity, left_as_it_is
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, full, named, size_of
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
 from fhir_dmp.interactions.operation import given
@@ -33,10 +34,7 @@ from fhir_dmp.interactions.vread import vread
 from fhir_dmp.interactions.write import (
     as_it_stands,
     as_read,
-    disclosed,
-    entity,
     known,
-    left_as_it_is,
     next_version,
     not_deleted,
     prepare,

@@ -19,7 +19,8 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES, with_flags
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, local, parse_literal
-from fhir_dmp.interactions.write import entity, prepare
+from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Change, Stored
 
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"

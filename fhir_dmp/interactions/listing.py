@@ -18,8 +18,8 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle, shown
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.subset import Subset
-from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.search.paging import FORM, Place, next_url, open_place, owner, seal_place, written
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found

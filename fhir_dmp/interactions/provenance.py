@@ -8,7 +8,8 @@ from fhir_dmp.call import Call, Context, Env, Plan
 from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.write import entity, prepare
+from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.write import prepare
 
 
 def with_provenance(plan: Plan, call: Call, context: Context, env: Env) -> Plan:

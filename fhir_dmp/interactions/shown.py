@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fhir_dmp.call import Call, Env, Result
+from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.preconditions import is_had
 from fhir_dmp.interactions.subset import subset_of
-from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.store.change import Stored
 
 

@@ -7,8 +7,8 @@ import re
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Gone, NotFound
 from fhir_dmp.fhir import codec
+from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.shown import shown
-from fhir_dmp.interactions.write import disclosed
 from fhir_dmp.store.change import Index, Stored
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")

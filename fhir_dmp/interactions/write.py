@@ -13,7 +13,7 @@ from fhir_dmp.access.kinds import DIRECTORY, NAMING
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import names_of
-from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
+from fhir_dmp.call import Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import (
     Conflict,
@@ -27,12 +27,13 @@ from fhir_dmp.errors import (
 )
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.ins import INS_SYSTEMS
-from fhir_dmp.fhir.labels import FLAGS, HIDDEN_FROM_REPRESENTATIVES, flags_of, misspelt, with_flags, without_labels
+from fhir_dmp.fhir.labels import FLAGS, flags_of, misspelt, with_flags, without_labels
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.about import patients_named
+from fhir_dmp.interactions.entities import disclosed, entity, left_as_it_is
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.store.change import NOBODYS, STAMP, Change, Lock, Stored
+from fhir_dmp.store.change import STAMP, Change, Lock, Stored
 from fhir_dmp.store.query import Row, kept
 
 _STAMP = STAMP.decode()
@@ -326,33 +327,6 @@ def author(context: Context) -> list[str]:
     """Return who writes, as the token says and never as the body claims: a person, or a client, and the structure."""
     subject = context.subject
     return [] if subject is None else list(names_of(subject))
-
-
-def entity(change: Change) -> Entity:
-    """Return what the event says of a change: the version it makes, and whose records it touches: what is moved is gone from one of them."""
-    before = change.before
-    patients = dict.fromkeys(change.index.get("pt") or change.index.get("about") or ())
-    if before is not None:
-        patients |= dict.fromkeys(before.index.get("pt") or before.index.get("about") or ())
-    if change.ref.type == "Patient":
-        patients[str(change.ref)] = None
-    return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index), change.stays)
-
-
-def disclosed(row: Stored) -> Entity:
-    """Return what the event says of a version that leaves."""
-    patients = tuple(each for each in row.index.get("pt") or row.index.get("about") or () if each != NOBODYS)
-    return Entity(row.ref, row.version, patients, _is_hidden(row.index))
-
-
-def left_as_it_is(row: Stored) -> Entity:
-    """Return what the event says of a version that was to be changed, and in which nothing differed."""
-    return replace(disclosed(row), stays=True)
-
-
-def _is_hidden(index: Row) -> bool:
-    """Tell whether a label hides it from representatives: the trace of it is then hidden from them as well."""
-    return HIDDEN_FROM_REPRESENTATIVES in (index.get("sec") or ())
 
 
 def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:

@@ -30,6 +30,7 @@ from fhir_dmp.interactions.bundle import batch, named, transaction
 from fhir_dmp.interactions.capabilities import capabilities
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
+from fhir_dmp.interactions.entities import entity
 from fhir_dmp.interactions.entries import full, size_of
 from fhir_dmp.interactions.history import history
 from fhir_dmp.interactions.operation import given
@@ -40,7 +41,6 @@ from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.search import search_system, search_type
 from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import entity
 from fhir_dmp.service import audit_log
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.emergencies import cause_of, obligations

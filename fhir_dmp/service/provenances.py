@@ -16,7 +16,7 @@ from fhir_dmp.access.model import Action, Decision
 from fhir_dmp.call import Call, Entity, Env, Plan
 from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
 from fhir_dmp.fhir.reference import Ref, parse_literal
-from fhir_dmp.interactions.write import entity
+from fhir_dmp.interactions.entities import entity
 from fhir_dmp.service.named import asked_of
 from fhir_dmp.store.change import Change
 from fhir_dmp.store.query import TARGETS, Row

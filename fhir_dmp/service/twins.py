@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Result
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.write import disclosed
+from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.service.identities import numbers
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Page

@@ -355,3 +355,19 @@ def test_what_the_writer_knew_beside_the_body_is_kept(mongodb_uri, database_name
     assert found[linked]["pt"] == [linked]
     assert found[f"Observation/{own['id']}"]["ca"] == "90"
     assert found[f"Provenance/{about['id']}"]["ca"] == "10"
+
+
+def test_rows_from_before_are_told_whom_they_name(ehr, auditor, server):
+    """A Device is in nobody's record, and its row tells whose journal its events stand in: one that was written before rows told it, as well."""
+    ehr.put("/Device/d", {"resourceType": "Device", "id": "d", "patient": {"reference": "Patient/p1"}})
+    server.store.database["current"].update_one({"_id": "Device/d"}, {"$unset": {"about": 1}})
+
+    def journal():
+        found = auditor.get("/AuditEvent?date=ge2000&patient=Patient/p1&entity=Device/d&subtype=read").json
+        return found["total"]
+
+    ehr.get("/Device/d")
+    assert journal() == 0
+    assert run(server, everything=True).changed == 1
+    ehr.get("/Device/d")
+    assert journal() == 1

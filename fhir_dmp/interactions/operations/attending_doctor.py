@@ -12,7 +12,8 @@ from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions.choices import actor_of, asking, name_of, require_unblocked
-from fhir_dmp.interactions.write import entity, prepare
+from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Stored
 
 

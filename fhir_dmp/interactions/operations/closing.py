@@ -13,7 +13,8 @@ from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.errors import Conflict, Refused, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions.choices import asking
-from fhir_dmp.interactions.write import entity, prepare
+from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Stored
 
 CLOSING = "https://interop.esante.gouv.fr/ig/fhir/dmp/StructureDefinition/dmp-fermeture"

@@ -17,8 +17,8 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.interactions.choices import hidden_from_representatives
+from fhir_dmp.interactions.entities import entity
 from fhir_dmp.interactions.notices import notice, untold
-from fhir_dmp.interactions.write import entity
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Page
 from fhir_dmp.store.query import Between, Eq, both

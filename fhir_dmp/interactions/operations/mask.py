@@ -14,7 +14,8 @@ from fhir_dmp.fhir.labels import MASKED, flags_of, with_flags
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import local
 from fhir_dmp.interactions.choices import asking
-from fhir_dmp.interactions.write import entity, prepare, visible
+from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.write import prepare, visible
 from fhir_dmp.store.change import Stored
 
 

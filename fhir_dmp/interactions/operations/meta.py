@@ -13,7 +13,8 @@ from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
 from fhir_dmp.errors import Gone, TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
-from fhir_dmp.interactions.write import changed, disclosed, one_change, visible
+from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.interactions.write import changed, one_change, visible
 from fhir_dmp.search.types.values import split
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.query import LONGEST, both, prefix

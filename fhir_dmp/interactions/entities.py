@@ -1,0 +1,37 @@
+"""What an event says of the versions that a call makes, changes or lets go. https://profiles.ihe.net/ITI/BALP/."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from fhir_dmp.call import Entity
+from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
+from fhir_dmp.store.change import NOBODYS, Change, Stored
+from fhir_dmp.store.query import Row
+
+
+def entity(change: Change) -> Entity:
+    """Return what the event says of a change: the version it makes, and whose records it touches: what is moved is gone from one of them."""
+    before = change.before
+    patients = dict.fromkeys(change.index.get("pt") or change.index.get("about") or ())
+    if before is not None:
+        patients |= dict.fromkeys(before.index.get("pt") or before.index.get("about") or ())
+    if change.ref.type == "Patient":
+        patients[str(change.ref)] = None
+    return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index), change.stays)
+
+
+def disclosed(row: Stored) -> Entity:
+    """Return what the event says of a version that leaves."""
+    patients = tuple(each for each in row.index.get("pt") or row.index.get("about") or () if each != NOBODYS)
+    return Entity(row.ref, row.version, patients, _is_hidden(row.index))
+
+
+def left_as_it_is(row: Stored) -> Entity:
+    """Return what the event says of a version that was to be changed, and in which nothing differed."""
+    return replace(disclosed(row), stays=True)
+
+
+def _is_hidden(index: Row) -> bool:
+    """Tell whether a label hides it from representatives: the trace of it is then hidden from them as well."""
+    return HIDDEN_FROM_REPRESENTATIVES in (index.get("sec") or ())
