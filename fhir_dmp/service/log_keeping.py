@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from fhir_dmp.audit.heads import Head, PublicKey, Removed
+from fhir_dmp.audit.heads import BrokenHeadError, Head, PublicKey, Removed
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import Frontier, leaf_hash
 from fhir_dmp.audit.walk import leaves
@@ -99,7 +99,7 @@ class Keeper(Struct, frozen=True):
             yield
         except BaseException as fault:
             error = fault.code if isinstance(fault, FhirError) else FhirError.code
-            told = str(fault) or type(fault).__name__
+            told = str(fault) if isinstance(fault, FhirError | BrokenHeadError) else type(fault).__name__
             self.announce(TokenAct(kind, error=error, why=f"{what}: {told}" if what else told), context)
             raise
 

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
@@ -372,6 +373,14 @@ def test_what_a_verification_found_is_told_before_anybody_hears_of_it(world):
     assert right[2].startswith("16 events verified against ")
     assert wrong == ("audit-verify", "conflict", str(found))
     assert broken[:2] == ("audit-verify", "exception")
+
+
+def test_what_was_not_foreseen_is_told_by_its_kind_alone(world):
+    """Its words may name a path, or quote what was read; the log is read by auditors."""
+    with pytest.raises(OSError, match="/srv/keys"):
+        keeper(world).verify(Mock(side_effect=OSError("/srv/keys: no such file")), SimpleNamespace())
+
+    assert world.announced == [("audit-verify", "exception", "OSError")]
 
 
 def test_a_key_is_rotated_beside_the_one_who_seals(world):
