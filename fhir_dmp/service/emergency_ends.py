@@ -5,10 +5,11 @@ A beginning's mark stands from its own commit until its end is durable; an end's
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, field
 
 from fhir_dmp.access.people import EMERGENCIES
 from fhir_dmp.audit.emergency import EXPIRY, expiry
@@ -46,11 +47,15 @@ def _ended(family: str) -> str:
 
 
 class Emergencies(Struct, frozen=True):
-    """Tells the end of each access in an emergency that nobody ended; made once for each worker by the composition root."""
+    """Tells the end of each access in an emergency that nobody ended; made once for each worker by the composition root.
+
+    ``damaged`` are the beginnings whose rows say nothing any more, each with a digest of what it is instead: told once, and again if it changes.
+    """
 
     env: Env
     grants: Grants
     families: Families
+    damaged: dict[str, bytes] = field(default_factory=dict)
 
     def tell(self) -> None:
         """Make durable that those are over which are; raise ``Unavailable`` if that cannot be: it is told later.
@@ -84,9 +89,17 @@ class Emergencies(Struct, frozen=True):
         try:
             event = expiry(start, env.ids.new(), env.clock.micros())
         except ValueError:
-            _log.error("emergency-damaged", event_id=start_id)
+            self._tell_damaged(start)
             return False
+        self.damaged.pop(start_id, None)
         with suppress(Stale):
             record_once(event, _ended(family), env)
             count_act(EXPIRY, "0")
         return True
+
+    def _tell_damaged(self, start: Event) -> None:
+        """Say that the end waits for who mends the row, unless that was said of the row as it is: it is looked at every few seconds."""
+        found = hashlib.sha256(start.body).digest()
+        if self.damaged.get(start.id) != found:
+            self.damaged[start.id] = found
+            _log.error("emergency-damaged", event_id=start.id)

@@ -73,11 +73,13 @@ class _State(Struct):
     def forget(self, since: str) -> None:
         """Keep no link of an epoch that was closed and is wholly sealed, nor of one that wrote nothing from the period ``since`` on.
 
+        One that never had a row was begun, and its writer ended, or could not tell what was stored, before the first: it counts from then.
+
         What is sealed of them stands in the ledger, where verifiers look, and whoever notices them again. One that has rows behind a gap, or
         was closed at a number that never came, is kept until somebody mends it.
         """
         for key, each in list(self.links.items()):
-            idle = each.number > 0 and period_of(each.recorded) < since
+            idle = period_of(each.recorded) < since
             if self.closed.get(key) == each.number or (idle and key not in self.stuck and key not in self.closed):
                 del self.links[key]
                 self.closed.pop(key, None)

@@ -413,6 +413,80 @@ def test_of_epochs_that_were_closed_and_are_sealed_nothing_is_kept_in_mind(world
     assert all(any(f"{link.writer}/{link.epoch}" in finding.text for finding in found) for link in closed[:2])
 
 
+def begun(world, monkeypatch):
+    """Have a writer register an epoch and be killed before its first row; return its name."""
+
+    def killed(self, rows):
+        raise RuntimeError("killed")
+
+    store = world.writer()
+    with monkeypatch.context() as cut, pytest.raises(RuntimeError, match="killed"):
+        cut.setattr(Months, "insert_alone", killed)
+        world.write(store, 1)
+    return max(world.ledger().openings(), key=lambda opening: opening.at)
+
+
+def test_of_epochs_that_never_had_a_row_nothing_is_kept_in_mind(world, monkeypatch):
+    """However many processes were killed before their first one: they are waited for this month and the next, and by no later leader."""
+    sealer, lasting = world.sealer(), world.writer()
+    for _ in range(4):
+        world.later(seconds=1)
+        begun(world, monkeypatch)
+    world.write(lasting, 2)
+    look_again(world, sealer, days=12)
+    assert len(in_mind(sealer)[0]) == 5
+    look_again(world, sealer, days=60)
+    world.write(lasting, 2)
+    look_again(world, sealer)
+    assert [len(keys) for keys in in_mind(sealer)] == [1, 0]
+    sealer.release()
+    heir = world.sealer()
+    look_again(world, heir)
+    assert [len(keys) for keys in in_mind(heir)] == [1, 0]
+
+    report = world.verify()
+    assert (report.leaves, report.unsealed, report.findings) == (4, 0, [])
+
+
+def test_a_first_row_that_comes_months_after_its_epoch_was_begun_is_sealed(world, monkeypatch):
+    """A machine that was asleep in between; and what lacks of the chain is named though nobody had it in mind."""
+    store, sealer, slow = world.writer(), world.sealer(), world.event("late")
+    insert = Months.insert_alone
+
+    def asleep(self, rows):
+        look_again(world, sealer)
+        look_again(world, sealer, days=70)
+        assert in_mind(sealer) == (set(), set())
+        return insert(self, rows)
+
+    with monkeypatch.context() as pause:
+        pause.setattr(Months, "insert_alone", asleep)
+        store.record(slow)
+    world.write(store, 3)
+    look_again(world, sealer)
+    report = world.verify()
+    assert (report.leaves, report.unsealed, report.findings) == (4, 0, [])
+
+    world.rows.delete_many({"n": {"$gte": 3}})
+    assert {finding.kind for finding in world.verify().findings} == {"missing"}
+
+
+def test_rows_of_months_that_nobody_sealed_are_sealed_before_their_epoch_is_forgotten(world, monkeypatch):
+    """No server ran meanwhile: what a command left then is read first, a piece at a time."""
+    monkeypatch.setattr("fhir_dmp.service.sealer.AT_ONCE", 2)
+    sealer = world.sealer()
+    sealer.tick()
+    stores = [world.writer() for _ in range(3)]
+    for store in stores:
+        world.write(store, 3)
+    look_again(world, sealer, days=70)
+    look_again(world, sealer)
+
+    report = world.verify()
+    assert (report.leaves, report.unsealed, report.findings) == (9, 0, [])
+    assert in_mind(sealer) == (set(), set())
+
+
 def test_a_row_that_is_put_behind_an_epoch_nobody_has_in_mind_is_found(world):
     """It gets no leaf, and the verifier says where the epoch was closed."""
     store, sealer = world.writer(), world.sealer()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+import structlog
 
 from fhir_dmp.app.server import create_server
 from fhir_dmp.audit.render import render
@@ -324,6 +325,24 @@ def test_a_beginning_whose_row_was_damaged_holds_up_no_other_end(glass):
 
     assert glass.told == {"break-glass-start": 2, "break-glass-expiry": 2}
     assert store.marks("emergency/began/") == ()
+
+
+def test_a_beginning_whose_row_was_damaged_is_told_once_by_each_worker(glass, other, monkeypatch):
+    """For as long as it stays as it is, however often they look; and once more when it is damaged in another way."""
+    told = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("fhir_dmp.service.emergency_ends._log", told)
+    glass.token()
+    [start] = glass.events
+    store = glass.server.store
+    log = store.database.client[f"{store.database.name}{LOG_SUFFIX}"][f"audit_{NOON:%Y_%m}"]
+    for body in (b"{", b"{", b"[]"):
+        log.update_one({"_id": start.id}, {"$set": {"b": body}})
+        for server in (glass.server, other):
+            glass.after(700, server)
+            glass.after(710, server)
+
+    assert [call.args for call in told.calls] == [("emergency-damaged",)] * 4
+    assert {call.kwargs["event_id"] for call in told.calls} == {start.id}
 
 
 def test_a_beginning_that_could_not_be_told_has_no_end(glass, monkeypatch):
