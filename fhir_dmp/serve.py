@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import time
+from pathlib import Path
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
@@ -18,6 +19,9 @@ from granian.log import LogLevels
 from fhir_dmp.metrics import FOLDER
 from fhir_dmp.settings import Settings
 from fhir_dmp.stopping import WORKER_SECONDS
+
+APPLICATION = "fhir_dmp.wsgi:create_front"
+"""What makes the application of a worker."""
 
 ORPHAN_SECONDS = 1.0
 CONNECTIONS = 2048
@@ -86,13 +90,25 @@ def _refused(host: str, port: int) -> OSError | None:
     return None
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve until told to stop. Workers are spawned, not forked: a database client does not survive a fork."""
+def serve(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    application: str = APPLICATION,
+    counted: Path | None = None,
+) -> None:
+    """Serve until told to stop. Workers are spawned, not forked: a database client does not survive a fork.
+
+    The benchmark alone gives another ``application``, which it compares with ours in the same surroundings, and a folder of its own
+    for what that one's workers count.
+    """
     multiprocessing.set_start_method("spawn", force=True)
     files = _allow_files(CONNECTIONS + FILES)
-    os.environ.update(settings.to_env(), MALLOC_ARENA_MAX=ARENAS, **{FOLDER: str(settings.metrics_dir)})
+    os.environ.update(settings.to_env(), MALLOC_ARENA_MAX=ARENAS, **{FOLDER: str(counted or settings.metrics_dir)})
     Granian(
-        "fhir_dmp.wsgi:create_front",
+        application,
         factory=True,
         address=host,
         port=port,

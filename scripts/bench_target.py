@@ -194,35 +194,21 @@ def floor(folder: Path, shape: Shape, log: Path, *, audited: bool) -> Iterator[T
 
 @contextmanager
 def unaudited(folder: Path, shape: Shape, log: Path, audited: Target) -> Iterator[Target]:
-    """Yield the server's own application without what makes the events of reads durable; it takes the tokens of the audited one."""
+    """Yield the server as it is, but for what makes the events of reads durable; it takes the tokens of the audited one."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = _environment(
-        DMP_MONGODB_URI=embedded.uri(folder),
-        DMP_DATA_DIR=str(folder),
-        DMP_PUBLIC_URL=audited.url,
-        DMP_METRICS_PORT="0",
-        DMP_THREADS=str(shape.threads),
-        PYTHONPATH=str(ROOT / "scripts"),
-    )
-    with log.open("w") as told, _started(_unaudited(port, shape), environment, told) as process:
-        _wait(f"{url}/healthz", process, log)
+    environment = _environment(DMP_DATA_DIR=str(folder), DMP_PUBLIC_URL=audited.url, DMP_THREADS=str(shape.threads))
+    command = [sys.executable, ROOT / "scripts" / "bench_unaudited.py", port, shape.workers]
+    with log.open("w") as told, _started(command, environment, told) as process:
+        _wait(f"{url}/readyz", process, log)
         yield Target(url, psutil.Process(process.pid), _mongod(folder), audited.token)
 
 
 def _floor(port: int, shape: Shape) -> list[object]:
-    return [*_granian(port, shape), *("--interface", "wsgi", "--blocking-threads", shape.threads, "bench_floor:create")]
-
-
-def _unaudited(port: int, shape: Shape) -> list[object]:
-    return [*_granian(port, shape), *("--interface", "rsgi", "--loop", "uvloop", "bench_unaudited:create")]
-
-
-def _granian(port: int, shape: Shape) -> list[object]:
-    """Return the command of the web server on our port, but for what it serves."""
     return [
         *(BIN / "granian", "--host", "127.0.0.1", "--port", port, "--backlog", 2048),
         *("--workers", shape.workers, "--factory"),
+        *("--interface", "wsgi", "--blocking-threads", shape.threads, "bench_floor:create"),
     ]
 
 
