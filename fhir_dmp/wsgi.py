@@ -23,6 +23,7 @@ from fhir_dmp.app.web import create_app
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.http.rsgi import Front
 from fhir_dmp.service import emergency_ends
+from fhir_dmp.service.counting import counts_written
 from fhir_dmp.service.refusals import LOOK_SECONDS
 from fhir_dmp.service.repeated import Repeated, repeating
 from fhir_dmp.settings import Settings
@@ -62,6 +63,7 @@ def _create() -> tuple[Flask, Callable[[], None]]:
     app = _patiently(lambda: create_app(settings))
     server = app.extensions["fhir_dmp"]
     ends = ExitStack()
+    ends.enter_context(counts_written())  # the last to end: what closes counts too
     ends.callback(server.close)
     _patiently(lambda: ends.enter_context(sealing(settings, server.store.recent)))
     telling = repeating(
