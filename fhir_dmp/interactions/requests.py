@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -11,7 +10,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Params
 from fhir_dmp.errors import Invalid
-from fhir_dmp.fhir.dates import interval
+from fhir_dmp.fhir.dates import http_date, interval
 from fhir_dmp.fhir.reference import Ref
 
 _CONDITIONS = {
@@ -126,6 +125,6 @@ def _http_date(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        return formatdate(interval(text)[0] // 1_000_000, usegmt=True)
+        return http_date(interval(text)[0])
     except ValueError as fault:
         raise Invalid(f"ifModifiedSince: {fault}.", expression="Bundle.request.ifModifiedSince") from None

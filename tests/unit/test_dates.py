@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import formatdate
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_dmp.fhir.dates import FIRST, LAST, anniversary, interval, of_value
+from fhir_dmp.fhir.dates import FIRST, LAST, anniversary, http_date, interval, of_value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -122,3 +123,33 @@ def test_what_is_not_understood_has_no_interval(value, datatype):
 def test_a_birthday_begins_at_midnight_where_it_is_kept(born, zone, moment):
     """In winter and in summer; of 29 February in a common year on 1 March."""
     assert anniversary(born, 18, ZoneInfo(zone)) == micros(*moment)
+
+
+CALENDAR = st.integers(micros(1, 1, 1), micros(9999, 12, 31, 23, 59, 59, 999_999))
+
+
+@given(st.one_of(CALENDAR, st.integers(0, micros(2100, 1, 1))))
+def test_headers_tell_a_moment_as_mail_does(moment):
+    """In whole seconds, in the words of the standard, whatever is spoken where the server runs."""
+    assert http_date(moment) == formatdate(moment // 1_000_000, usegmt=True)
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+def test_headers_tell_the_days_of_each_month_as_mail_does(month):
+    """From the first second of a day to its last, in common years, leap years, and those that are no leap years though four divides them."""
+    for year in (1900, 1969, 1970, 2000, 2023, 2024):
+        first = micros(year, month, 1)
+        for moment in (first - 1, first, first + 86_399_999_999, first + 27 * 86_400_000_000, first + 43_200_000_000):
+            assert http_date(moment) == formatdate(moment // 1_000_000, usegmt=True)
+
+
+def test_headers_tell_the_example_of_the_standard():
+    """RFC 9110, 5.6.7."""
+    assert http_date(micros(1994, 11, 6, 8, 49, 37)) == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize("moment", [micros(1, 1, 1) - 1, micros(9999, 12, 31, 23, 59, 59) + 1_000_000])
+def test_headers_tell_no_moment_outside_of_the_calendar(moment):
+    """It is a fault of who asks, as it is of mail."""
+    with pytest.raises(ValueError, match="is out of range"):
+        http_date(moment)

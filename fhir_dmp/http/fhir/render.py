@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from email.utils import formatdate
 from http import HTTPStatus
 
 from flask import Response
@@ -10,6 +9,7 @@ from flask import Response
 from fhir_dmp.call import Call, Context, Result
 from fhir_dmp.errors import Issue
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.dates import http_date
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.http.errors import ALWAYS, JSON
 
@@ -45,7 +45,7 @@ def status_and_headers(call: Call, context: Context, result: Result) -> tuple[in
     if result.version is not None:
         headers.append(("ETag", f'W/"{result.version}"'))
     if result.updated is not None:
-        headers.append(("Last-Modified", formatdate(result.updated // 1_000_000, usegmt=True)))
+        headers.append(("Last-Modified", http_date(result.updated)))
     if call.name in _LOCATED and result.ref is not None:
         version = f"/_history/{result.version}" if result.version is not None else ""
         headers.append(("Location", f"{context.base_url}/{result.ref}{version}"))
