@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pymongo
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fhir_dmp.clock import RandomIds, SystemClock
@@ -466,6 +466,13 @@ QUERIES = st.recursive(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, min_size=1, max_size=6), queries=st.lists(QUERIES, min_size=1, max_size=6))
+@example(
+    rows=[{"ty": "P", "t": ["P.x=a"]}, {"ty": "P", "t": ["P.y=b|c"]}],
+    queries=[
+        And((Eq("ty", "P"), Eq("ty", "P"), And((Not(Eq("t", "P.x=a")), Not(Eq("t", "P.y=b|c")))))),
+        And((And((Eq("t", "P.x=a"), Eq("t", "P.x=ab"))), Eq("ty", "P"), Eq("ty", "P"))),
+    ],
+)
 def test_what_a_query_means_and_what_mongodb_finds_agree(store, rows, queries):
     """``matches`` is the meaning; the adapter's filter must find the same rows."""
     collection = store.database["agreement"]

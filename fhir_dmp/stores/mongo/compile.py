@@ -68,7 +68,7 @@ def _and(filters: list[Filter]) -> Filter:
             rest.append(each)
         else:
             merged.update(each)
-    return {**merged, "$and": rest} if rest else merged
+    return {**merged, "$and": [*merged.get("$and", ()), *rest]} if rest else merged
 
 
 def _near(near: Near) -> Filter:
