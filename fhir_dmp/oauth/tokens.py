@@ -168,23 +168,32 @@ class CheckedSignatures:
         self._claims: OrderedDict[bytes, Claims] = OrderedDict()
         self._lock = threading.Lock()
 
-    def knows(self, raw: str) -> bool:
-        """Tell whether the signature of the token is remembered."""
-        return hashlib.sha256(raw.encode()).digest() in self._claims
+    def known(self, raw: str) -> Claims | None:
+        """Return the claims of the token if its signature is remembered."""
+        return self._found(_digest(raw))
 
     def claims(self, raw: str) -> Claims:
         """Return the claims of the token; raises what the check raises, and remembers no failure."""
         if len(raw) > TOKEN_LENGTH or not raw.isascii():
             raise invalid_token("The token does not hold.")
-        digest = hashlib.sha256(raw.encode()).digest()
-        with self._lock:
-            found = self._claims.get(digest)
-            if found is not None:
-                self._claims.move_to_end(digest)
-                return found
+        digest = _digest(raw)
+        found = self._found(digest)
+        if found is not None:
+            return found
         claims = self._check(raw)
         with self._lock:
             self._claims[digest] = claims
             if len(self._claims) > self._most:
                 self._claims.popitem(last=False)
         return claims
+
+    def _found(self, digest: bytes) -> Claims | None:
+        with self._lock:
+            found = self._claims.get(digest)
+            if found is not None:
+                self._claims.move_to_end(digest)
+            return found
+
+
+def _digest(raw: str) -> bytes:
+    return hashlib.sha256(raw.encode()).digest()

@@ -20,14 +20,14 @@ class Bearers:
         self._env = env
         self._checked = CheckedSignatures(self._check)
 
-    def caller(self, raw: str) -> Caller:
-        """Return whom the token speaks for, with the policy of its record; raise ``Unauthenticated`` if it does not hold."""
-        claims, standing = self.standing(raw)
+    def caller(self, claims: Claims) -> Caller:
+        """Return whom a token speaks for that says this, with the policy of its record; raise ``Unauthenticated`` if it does not hold."""
+        standing = self._stands(claims)
         return Caller(subject_of(claims, standing), standing.policy)
 
-    def knows(self, raw: str) -> bool:
-        """Tell whether this worker has checked the signature of the token before."""
-        return self._checked.knows(raw)
+    def known(self, raw: str) -> Claims | None:
+        """Return what the token says, if this worker has checked its signature before."""
+        return self._checked.known(raw)
 
     def claims(self, raw: str) -> Claims:
         """Return what the token says, if its signature holds; raise ``Unauthenticated`` if not."""
@@ -36,6 +36,9 @@ class Bearers:
     def standing(self, raw: str) -> tuple[Claims, Standing]:
         """Return what the token says, and how its client, person and authorization stand; raise ``Unauthenticated`` if it does not hold."""
         claims = self._checked.claims(raw)
+        return claims, self._stands(claims)
+
+    def _stands(self, claims: Claims) -> Standing:
         if claims.expires <= self._env.now:
             raise invalid_token("The token has expired.")
         look = Look(claims.client_id, claims.token_id, claims.family, claims.account, claims.patient)
@@ -46,7 +49,7 @@ class Bearers:
             raise invalid_token("The token was revoked.")
         if claims.family is not None and standing.person is None:
             raise invalid_token("The person's authorization has ended.")
-        return claims, standing
+        return standing
 
     def _check(self, raw: str) -> Claims:
         issuer, keys = self._env.issuer, self._env.keys

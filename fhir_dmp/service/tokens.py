@@ -22,7 +22,7 @@ from fhir_dmp.oauth.introspection import INACTIVE, describe_access_token, descri
 from fhir_dmp.oauth.launch import make_launch
 from fhir_dmp.oauth.lifetimes import LAUNCH_SECONDS
 from fhir_dmp.oauth.metadata import openid_configuration, smart_configuration
-from fhir_dmp.oauth.tokens import invalid_token
+from fhir_dmp.oauth.tokens import Claims, invalid_token
 from fhir_dmp.service.bearer import Bearers, subject_of
 from fhir_dmp.service.grant_types import redeem
 from fhir_dmp.service.minting import launch_context, token_for_system
@@ -76,11 +76,15 @@ class Tokens:
         The signature alone is remembered: the client's registration, the person's account, the authorization and the
         token's revocation are read each time.
         """
-        return self._bearers.caller(raw)
+        return self._bearers.caller(self._bearers.claims(raw))
 
-    def has_checked(self, raw: str) -> bool:
-        """Tell whether this worker has checked the signature of the token before."""
-        return self._bearers.knows(raw)
+    def known_claims(self, raw: str) -> Claims | None:
+        """Return what the token says, if this worker has checked its signature before; whether it holds is for ``caller_by`` to say."""
+        return self._bearers.known(raw)
+
+    def caller_by(self, known: Claims) -> Caller:
+        """Return what ``verify_bearer`` does of a token whose claims are known, and raise as it does."""
+        return self._bearers.caller(known)
 
     def operator_token(
         self,

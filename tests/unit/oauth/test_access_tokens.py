@@ -101,3 +101,25 @@ def test_a_signature_is_checked_once_and_failures_each_time():
             checked.claims("bad")
 
     assert seen == ["a", "b", "c", "b", "bad", "bad"]
+
+
+def test_the_claims_of_a_token_are_known_once_its_signature_was_checked():
+    """And as long as they are remembered: to be asked for keeps them, and what does not hold is never known."""
+
+    def check(raw):
+        if raw == "bad":
+            raise Unauthenticated("no")
+        return Claims("c", "r", (), raw, NOW, NOW + 300)
+
+    checked = CheckedSignatures(check, most=2)
+    before = checked.known("a")
+    with pytest.raises(Unauthenticated):
+        checked.claims("bad")
+    made = [checked.claims(raw) for raw in ("a", "b")]
+    kept = checked.known("a")
+    checked.claims("c")
+
+    assert before is checked.known("bad") is None
+    assert kept is made[0]
+    assert checked.known("a") is made[0]
+    assert checked.known("b") is None
