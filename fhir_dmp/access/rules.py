@@ -90,11 +90,10 @@ def names_of(subject: Subject) -> tuple[str, ...]:
 
 def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[Rule]:
     """Yield the refusal of all that the scopes do not cover."""
-    scopes = _scopes(subject, action)
-    whole = [scope for scope in scopes if not scope.restriction]
-    if any(scope.type is None for scope in whole):
+    types = _covered(subject, action, whole=True)
+    if types is None:
         return
-    types = tuple(dict.fromkeys(scope.type for scope in whole if scope.type))
+    scopes = _scopes(subject, action)
     covered: list[Query] = [In("ty", types)] if types else []
     there = Not(Between("del"))  # a deletion keeps too little for a restriction to be held against it
     covered += [both(Eq("ty", scope.type or ""), there, restrict(scope)) for scope in scopes if scope.restriction]
@@ -103,20 +102,25 @@ def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[R
 
 def _covered(subject: Subject, action: Action, *, whole: bool) -> tuple[str, ...] | None:
     """Return the types that the scopes cover for the action, in part or as a ``whole``; None for all."""
-    scopes = [scope for scope in _scopes(subject, action) if not (whole and scope.restriction)]
-    if any(scope.type is None for scope in scopes):
+    return _types_of(subject.scopes, subject.person is not None, action, whole)
+
+
+@lru_cache(maxsize=4096)
+def _types_of(scopes: tuple[str, ...], for_people: bool, action: Action, whole: bool) -> tuple[str, ...] | None:  # noqa: FBT001 - keys of the cache
+    found = [scope for scope in _of_those(scopes, for_people, action) if not (whole and scope.restriction)]
+    if any(scope.type is None for scope in found):
         return None
-    return tuple(dict.fromkeys(scope.type for scope in scopes if scope.type))
+    return tuple(dict.fromkeys(scope.type for scope in found if scope.type))
 
 
 def _scopes(subject: Subject, action: Action) -> tuple[Scope, ...]:
-    return _of_those(subject.scopes, subject.person is not None, "update" if action == "relabel" else action)
+    return _of_those(subject.scopes, subject.person is not None, action)
 
 
 @lru_cache(maxsize=4096)
 def _of_those(scopes: tuple[str, ...], for_people: bool, action: Action) -> tuple[Scope, ...]:  # noqa: FBT001 - a key of the cache
-    levels = _LEVELS[for_people]
-    return tuple(each for each in map(parse_scope, scopes) if each and each.level in levels and action in each.actions)
+    levels, needed = _LEVELS[for_people], "update" if action == "relabel" else action
+    return tuple(each for each in map(parse_scope, scopes) if each and each.level in levels and needed in each.actions)
 
 
 def may_find_by_ins(subject: Subject | None) -> bool:
