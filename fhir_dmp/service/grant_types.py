@@ -66,7 +66,7 @@ def _code(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv) ->
     if family.redeemed:
         _end(family, "The code was used before: all that it gave is revoked.", env)
     if family.revoked or family.ends <= env.clock.micros():
-        raise InvalidGrant("The code has expired.")
+        raise _over(family, env)
     code_grant.require_redeemable(family, client, form)
     person = _person(client, family, env)
     refresh = env.opaque.refreshes.make(f=family.id) if code_grant.refreshes(family.scopes) else None
@@ -75,7 +75,7 @@ def _code(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv) ->
     if not env.families.redeem_code(family.id, digest(raw), digest(refresh) if refresh else None, ends, now):
         late = env.families.find_family(family.id)
         if late is None or not late.redeemed:
-            raise InvalidGrant("The code has expired.")
+            raise _over(late, env)
         _end(family, "The code was used before: all that it gave is revoked.", env)
     told.scopes = family.scopes
     family = replace(family, ends=ends)
@@ -97,6 +97,13 @@ def _refresh(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv)
     if not env.families.rotate_refresh(family.id, digest(raw), digest(following)):
         _end(family, "The refresh token was used before: the whole authorization is revoked.", env)
     return answer_for_person(env, client, family, person, told, refresh=following)
+
+
+def _over(family: Family | None, env: OAuthEnv) -> InvalidGrant:
+    """Return the refusal of a code that was not used: its authorization was revoked while there was time, or the time is over."""
+    if family is not None and family.revoked and family.ends > env.clock.micros():
+        return InvalidGrant("The authorization was revoked before the code was used.")
+    return InvalidGrant("The code has expired.")
 
 
 def _end(family: Family, why: str, env: OAuthEnv) -> NoReturn:

@@ -234,6 +234,31 @@ def test_a_code_that_expires_while_it_is_looked_at_is_not_used(world, monkeypatc
     assert (answer["error"], answer["error_description"]) == ("invalid_grant", "The code has expired.")
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_code_whose_authorization_was_revoked_is_told_so(world, monkeypatch, when):
+    """To the app and in the log: there was time left. Once that is over as well, it is what ended the code."""
+    world.app()
+    code, whole = world.code(world.sign_in())["code"], MongoGrants.find_standing
+    [family] = world.oauth_env().families.of_account("a-1")
+
+    def paused(self, look):
+        world.oauth_env().families.revoke_family(family.id)
+        return whole(self, look)
+
+    if when == "before":
+        world.oauth_env().families.revoke_family(family.id)
+    else:
+        monkeypatch.setattr(MongoGrants, "find_standing", paused)
+    world.acts.clear()
+    answers = [redeem(world.http(), code).json]
+    world.forward(60)
+    answers.append(redeem(world.http(), code).json)
+
+    told = ["The authorization was revoked before the code was used.", "The code has expired."]
+    assert [(each["error"], each["error_description"]) for each in answers] == [("invalid_grant", text) for text in told]
+    assert [(act.error, act.why) for act in world.acts] == [("invalid_grant", text) for text in told]
+
+
 def test_a_forged_code_is_nobodys(world):
     """Neither a word, nor a refresh token, nor one of another server opens."""
     world.app()
