@@ -32,7 +32,8 @@ class Issue(Struct, frozen=True):
 class FhirError(Exception):
     """An answer other than success, written for the sender.
 
-    ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``): whose record was concerned.
+    ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``), whose record was concerned, and
+    ``hidden``: representatives are not told.
     """
 
     status: ClassVar[int] = 500
@@ -48,12 +49,14 @@ class FhirError(Exception):
         reasons: tuple[str, ...] = (),
         headers: tuple[tuple[str, str], ...] = (),
         patients: tuple[str, ...] = (),
+        hidden: bool = False,
     ) -> None:
         super().__init__(text)
         self.issues = issues or (Issue(self.code, text, expression),)
         self.reasons = reasons
         self.headers = headers
         self.patients = patients
+        self.hidden = hidden
 
 
 def failed(request_id: str) -> FhirError:

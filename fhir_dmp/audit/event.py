@@ -31,7 +31,7 @@ row can check what was made of it. The store chains rows when it writes them.
 ``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` of its owner, ``method``
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
-``hidden``     true where all that was touched is hidden from representatives by its label: so is the event
+``hidden``     true where all that was touched, or was asked for and is gone, is hidden from representatives by its label: so is the event
 ``base``       of a submitted AuditEvent: the URL of this endpoint, below which references name what is here; without it all are taken for ours
 ``resource``   of a submitted AuditEvent: as the client sent it
 =============  =======================================================================================================
@@ -98,7 +98,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         touched=touched,
         stayed=[f"{each.ref}/{each.version}" for each in entities if each.stays],
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
-        hidden=bool(entities) and all(each.hidden for each in entities),
+        hidden=all(each.hidden for each in entities) if entities else error is not None and error.hidden,
         **({} if any(touched) else {"for": _about(act, context)}),
     )
     return _event(event_id, recorded, row, secret)

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Interaction, Plan, Result
-from fhir_dmp.errors import FhirError, Gone, Invalid, NotSupported
+from fhir_dmp.errors import FhirError, Invalid, NotSupported
 from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.interactions.entities import disclosed, entity, left_as_it_is
+from fhir_dmp.interactions.entities import disclosed, entity, gone, left_as_it_is
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, full, named, size_of
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
 from fhir_dmp.interactions.operation import given
@@ -215,7 +215,7 @@ def _check_reads(reads: Iterable[Item], sheet: Sheet) -> None:
             elif call.name in ("read", "vread") and call.ref not in changed:
                 (read if call.name == "read" else vread)(call, sheet.context, sheet.grant, sheet.env)
             elif call.name == "read" and changed[call.ref].body is None:
-                raise Gone(f"{call.ref} is deleted by this transaction.")
+                raise gone(entity(changed[call.ref]), f"{call.ref} is deleted by this transaction.")
 
 
 def _compile(call: Call, sheet: Sheet) -> None:

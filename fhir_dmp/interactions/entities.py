@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fhir_dmp.call import Entity
+from fhir_dmp.errors import Gone
 from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
 from fhir_dmp.store.change import NOBODYS, Change, Stored
 from fhir_dmp.store.query import Row
@@ -30,6 +31,14 @@ def disclosed(row: Stored) -> Entity:
 def left_as_it_is(row: Stored) -> Entity:
     """Return what the event says of a version that was to be changed, and in which nothing differed."""
     return replace(disclosed(row), stays=True)
+
+
+def gone(what: Entity, text: str = "") -> Gone:
+    """Return the refusal of what was deleted; its event stands where one of it would that is there: in its patients' journals.
+
+    Of what was hidden from representatives it is hidden from them as well: they would be told that there was something.
+    """
+    return Gone(text or f"{what.ref} was deleted.", patients=what.patients, hidden=what.hidden)
 
 
 def _is_hidden(index: Row) -> bool:

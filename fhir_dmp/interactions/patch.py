@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
-from fhir_dmp.errors import Gone, Invalid, NotFound, Unprocessable
+from fhir_dmp.errors import Invalid, NotFound, Unprocessable
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions import fhirpath_patch, json_patch
 from fhir_dmp.interactions.conditional import sought
+from fhir_dmp.interactions.entities import disclosed, gone
 from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.interactions.write import changed, one_change, prepare, visible
 from fhir_dmp.store.change import Change, Stored
@@ -46,7 +47,7 @@ def applied(
     require_scope(context.subject, call.type, "read")
     row = visible(call.ref, before, grant)
     if row.body is None:
-        raise Gone(f"{call.ref} was deleted.")
+        raise gone(disclosed(row))
     require_version(call, row)
     tree = codec.loads_object(row.body)
     made = _apply(_patch_of(call), tree, env)

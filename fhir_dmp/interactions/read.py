@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fhir_dmp.call import Call, Context, Env, Grant, Result
-from fhir_dmp.errors import Gone
+from fhir_dmp.interactions.entities import disclosed, gone
 from fhir_dmp.interactions.shown import shown
 from fhir_dmp.interactions.write import visible
 
@@ -13,5 +13,5 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     del context
     row = visible(call.ref, env.store.find_current(call.ref, with_index=grant.searches("read")), grant)
     if row.deleted:
-        raise Gone(f"{call.ref} was deleted.")
+        raise gone(disclosed(row))
     return shown(call, row, env)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from fhir_dmp.call import Call, Context, Env, Grant, Result
-from fhir_dmp.errors import Gone, NotFound
+from fhir_dmp.errors import NotFound
 from fhir_dmp.fhir import codec
-from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.interactions.entities import disclosed, gone
 from fhir_dmp.interactions.shown import shown
 from fhir_dmp.store.change import Index, Stored
 
@@ -29,7 +29,7 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         patients = disclosed(current).patients if refusals else ()
         raise NotFound(f"{call.ref} has no version {call.version}.", reasons=refusals or ("absent",), patients=patients)
     if row.deleted:
-        raise Gone(f"{call.ref} version {version} is its deletion.")
+        raise gone(disclosed(row), f"{call.ref} version {version} is its deletion.")
     return shown(call, row, env)
 
 

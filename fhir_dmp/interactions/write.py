@@ -18,7 +18,6 @@ from fhir_dmp.clock import instant
 from fhir_dmp.errors import (
     Conflict,
     FhirError,
-    Gone,
     Invalid,
     InvalidStructure,
     NotFound,
@@ -31,7 +30,7 @@ from fhir_dmp.fhir.labels import FLAGS, flags_of, misspelt, with_flags, without_
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.about import patients_named
-from fhir_dmp.interactions.entities import disclosed, entity, left_as_it_is
+from fhir_dmp.interactions.entities import disclosed, entity, gone, left_as_it_is
 from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.store.change import STAMP, Change, Lock, Stored
 from fhir_dmp.store.query import Row, kept
@@ -368,7 +367,7 @@ def not_deleted(ref: Ref, row: Stored | None, seen: Stored | None, grant: Grant)
     Of absent and of hidden it is told the same, but for the reasons.
     """
     if seen is not None:
-        return Gone(f"{ref} was deleted before.", patients=disclosed(seen).patients)
+        return gone(disclosed(seen), f"{ref} was deleted before.")
     there = row is not None and not row.deleted
     reasons = grant.decide("read", row.index).reasons if row is not None and there else ("absent",)
     patients = disclosed(row).patients if row is not None and there else ()

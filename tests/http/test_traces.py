@@ -186,6 +186,63 @@ def test_what_is_taken_out_of_a_record_is_told_among_its_traces(world, auditor):
     assert acts(found) == [("update", "0")]
 
 
+WAYS = {
+    "read": lambda actor, ref: actor.read(ref),
+    "vread": lambda actor, ref: actor.vread(ref, 2),
+    "patch": lambda actor, ref: actor.ask(Call("patch", *ref.split("/"), body=b"[]")),
+    "$meta": lambda actor, ref: actor.ask(Call("operation", *ref.split("/"), operation="meta")),
+    "$validate": lambda actor, ref: actor.ask(Call("operation", *ref.split("/"), operation="validate")),
+}
+
+
+@pytest.mark.rule("L16")
+@pytest.mark.parametrize("way", WAYS)
+def test_who_asks_for_what_was_deleted_is_told_among_the_traces_of_its_patient(world, auditor, way):
+    """To the holder, in whose journal stands what it was, and to the auditor who searches by the patient; the answer says no more than before."""
+    ref = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+    assert world.ehr.delete(ref).status == 204
+
+    answer = WAYS[way](world.ehr, ref)
+
+    assert answer.status == 410
+    assert world.patient not in repr(answer)
+    for events in (
+        traces(world.holder(), f"entity={ref}&subtype={way}"),
+        traces(auditor, f"date=ge2026&patient={world.patient}&entity={ref}&subtype={way}"),
+    ):
+        assert acts(events) == [("operation" if way[0] == "$" else way, "4")]
+        assert events[0]["entity"][0]["what"] == {"reference": world.patient}
+        assert "410" in events[0]["outcomeDesc"]
+
+
+def test_who_reads_in_a_transaction_what_it_deletes_is_told_among_the_traces_of_its_patient(world):
+    """All of it is refused, and nothing was deleted; a record that is gone is asked for as a whole in the same way."""
+    ref = f"Observation/{world.ehr.made(observation(world.patient))['id']}"
+    both = [{"request": {"method": method, "url": ref}} for method in ("DELETE", "GET")]
+
+    assert world.ehr.transaction(*both).status == 410
+    assert acts(traces(world.holder(), "subtype=transaction&outcome=4")) == [("transaction", "4")]
+    assert world.ehr.read(ref).status == 200
+
+
+def test_of_a_deleted_item_that_was_hidden_the_traces_tell_no_more_than_before(world, auditor):
+    """To a representative nothing at all: that it was deleted would say that there was one. To the minor and the auditor who asked for it."""
+    parent = parent_of(world)
+    hidden = world.ehr.made(document(world.patient, "INVISIBLE_REPRESENTANTS_LEGAUX"))["id"]
+    ref = f"DocumentReference/{hidden}"
+    world.ehr.delete(ref)
+    before = [event["id"] for event in traces(parent)]
+
+    assert world.ehr.read(ref).status == 410
+    assert world.ehr.vread(ref, 2).status == 410
+    assert world.ehr.delete(ref).status == 204
+
+    assert [event["id"] for event in traces(parent, "agent=ehr-one") if event["id"] not in before] == []
+    assert acts(traces(world.holder(), f"entity={ref}&outcome=4")) == [("delete", "4"), ("vread", "4"), ("read", "4")]
+    found = traces(auditor, f"date=ge2026&patient={world.patient}&outcome=4&entity={ref}")
+    assert acts(found) == [("delete", "4"), ("vread", "4"), ("read", "4")]
+
+
 def test_an_attempt_at_another_patient_is_told_as_one_at_nobody(world):
     """It stands among the traces of who tried in both cases, and among those of the other one."""
     other, caller = world.new_patient(), world.holder()

@@ -15,9 +15,10 @@ from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.clock import moment
 from fhir_dmp.definitions.model import Definitions, SearchParam
-from fhir_dmp.errors import Gone, Invalid
+from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.dates import LAST, interval
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.interactions.entities import disclosed, gone
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import sieve_of
 from fhir_dmp.interactions.subset import ASKED, counts_alone, subset_of
@@ -213,8 +214,9 @@ def _lasts(name: str, main: SearchParam, start: int, end: int, definitions: Defi
 
 def _require_record(ref: Ref, grant: Grant, env: Env) -> None:
     """Refuse a record that is not there, or not for this caller, as a read of it would be."""
-    if visible(ref, env.store.find_current(ref), grant).deleted:
-        raise Gone(f"{ref} was deleted.")
+    row = visible(ref, env.store.find_current(ref), grant)
+    if row.deleted:
+        raise gone(disclosed(row))
 
 
 def _named(rows: Iterable[Stored], record: Ref, asked: Mapping[str, str], grant: Grant, env: Env) -> list[Stored]:

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
-from fhir_dmp.errors import Gone, TooCostly
+from fhir_dmp.errors import TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
-from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.interactions.entities import disclosed, gone
 from fhir_dmp.interactions.write import changed, one_change, visible
 from fhir_dmp.search.types.values import split
 from fhir_dmp.store.change import Stored
@@ -65,7 +65,7 @@ def _coding(form: str) -> dict[str, str] | None:
 
 def _answer(row: Stored, **more: Any) -> Result:
     if row.body is None:
-        raise Gone(f"{row.ref} was deleted.")
+        raise gone(disclosed(row))
     body = codec.dumps(write([("return", "Meta", codec.loads_object(row.body)["meta"])]))
     return Result("ok", body, row.ref, row.version, row.updated, **more)
 
@@ -84,7 +84,7 @@ def changed_meta(
     require_scope(context.subject, call.type, "read")
     row = visible(call.ref, env.store.find_current(call.ref), grant)
     if row.body is None:
-        raise Gone(f"{call.ref} was deleted.")
+        raise gone(disclosed(row))
     tree = codec.loads_object(row.body)
     made = dict(tree["meta"])
     given = call.parameters.value("meta")

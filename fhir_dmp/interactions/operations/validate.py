@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.rules import require_scope
 from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result
-from fhir_dmp.errors import Conflict, Gone, Invalid, Issue, VersionMismatch
+from fhir_dmp.errors import Conflict, Invalid, Issue, VersionMismatch
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
+from fhir_dmp.interactions.entities import disclosed, gone
 from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.write import visible
 
@@ -48,7 +49,7 @@ def validate(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 def _stored(call: Call, grant: Grant, env: Env) -> Mapping[str, Any]:
     row = visible(call.ref, env.store.find_current(call.ref), grant)
     if row.body is None:
-        raise Gone(f"{call.ref} was deleted.")
+        raise gone(disclosed(row))
     return codec.loads_object(row.body)
 
 
