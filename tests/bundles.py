@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 SYSTEM = "urn:oid:1.2.250.1.213.1.4.10"
 ONE = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"
 TWO = "urn:uuid:88f151c0-a954-468a-88bd-5ae15c08e059"
+
+
+_OWN = re.compile(rb'"Bundle","id":"[0-9a-f-]{36}"(?:,"meta":{"lastUpdated":"[^"]+"})?')
+
+
+def without_its_own(body):
+    """Return the bytes of an answer without what each Bundle has of its own: its id, and the moment that a list tells."""
+    return _OWN.sub(b'"Bundle"', body)
 
 
 def patient(value=None, **more):

@@ -85,7 +85,7 @@ def batch(
         acts[item.place] = act = _headless(act) if item.method == "HEAD" else act
         room -= size_of(act) if item.method in READS else 0
     done = tuple(acts[place] for place in sorted(acts))
-    return Result("ok", bundle("batch-response", _answers(done, context, call)), entries=done)
+    return Result("ok", bundle("batch-response", _answers(done, context, call), bundle_id=env.ids.new()), entries=done)
 
 
 Operations = Mapping[str, tuple[Action | None, Interaction]]
@@ -106,7 +106,7 @@ def transaction(operations: Operations, call: Call, context: Context, grant: Gra
         rows = {row.ref: row for row in stored}
         read = {item.place: _headed(item, act) for item, act in zip(reads, acts, strict=True)}
         done = (read.get(item.place) or _done(item, rows) for item in sheet.items)
-        return Result("ok", bundle("transaction-response", _answers(done, context, call)))
+        return Result("ok", bundle("transaction-response", _answers(done, context, call), bundle_id=env.ids.new()))
 
     return Plan(
         changes=tuple(change for item in in_order for change in item.changes),

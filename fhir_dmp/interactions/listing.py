@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -78,6 +78,11 @@ class Listing(Struct, frozen=True):
             links["next"] = next_url(base, self._token((*used, *going_on), last), self.call.params)
         return links
 
+    def bundle(self, entries: Iterable[Entry | bytes], links: Mapping[str, str], total: int | None) -> bytes:
+        """Return the page's Bundle, which has an id of its own: the same page asked for again is another one."""
+        new = self.env.ids.new()
+        return bundle("searchset", entries, links=links, total=total, updated=self.updated, bundle_id=new)
+
     def searchset(
         self,
         used: Params,
@@ -105,7 +110,7 @@ class Listing(Struct, frozen=True):
         links = self.links(used, (found.last or ()) if found.more else None, going_on)
         return Result(
             "ok",
-            bundle("searchset", entries, links=links, total=total, updated=self.updated),
+            self.bundle(entries, links, total),
             ref=ref,
             entities=tuple(disclosed(row) for row in (*found.rows, *included)),
             query=written(used),

@@ -40,7 +40,7 @@ from fhir_dmp.errors import (
     Unprocessable,
 )
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.bundle import Entry, bundle
+from fhir_dmp.fhir.bundle import Entry
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, local, parse_literal
@@ -367,8 +367,7 @@ def _page(
     if asked.issues:
         entries.append(Entry(body=codec.dumps(outcome(asked.issues)), search_mode="outcome"))
     links = listing.links(asked.params, last)
-    body = bundle("searchset", entries, links=links, total=total, updated=listing.updated)
-    return Result("ok", body, query=urlencode(asked.params))
+    return Result("ok", listing.bundle(entries, links, total), query=urlencode(asked.params))
 
 
 def counts(call: Call, context: Context, grant: Grant, env: Env) -> Result:

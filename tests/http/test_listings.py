@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from urllib.parse import quote, urlencode
@@ -72,6 +73,30 @@ def test_all_pages_of_a_list_tell_one_moment_before_whatever_comes_later(ehr, re
 def test_every_searchset_tells_its_moment(ehr, record, url):
     """Counts, the latest of each kind, and lists of nothing."""
     assert ehr.get(url).json["meta"]["lastUpdated"] > "2020"
+
+
+BUNDLES = (
+    *LISTS,
+    *("/Observation?_summary=count", "/Observation/$lastn?patient=p", "/Basic?_sort=_id", "/Observation/o0/_history"),
+    "/Patient/p/$everything?_summary=count",
+)
+UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+
+
+def test_every_bundle_that_is_answered_has_an_id_of_its_own(ehr, auditor, record):
+    """Each page, the answers to a batch and a transaction, those within a batch and those of the log: the same asked again is another Bundle."""
+    pages = [ehr.get(url) for url in BUNDLES * 2]
+    pages += [ehr.get(following(ehr.get(url))) for url in LISTS]
+    pages += [auditor.get(f"/AuditEvent?date=ge2000&{more}") for more in ("_count=1", "_summary=count")]
+    entry = [{"request": {"method": "GET", "url": "Observation?_count=1"}}]
+    for kind in ("batch", "transaction"):
+        pages.append(ehr.post("/", {"resourceType": "Bundle", "type": kind, "entry": entry}))
+    found = [page.json for page in pages]
+    found += [page["entry"][0]["resource"] for page in found[-2:]]
+
+    assert {page["type"] for page in found} == {"searchset", "history", "batch-response", "transaction-response"}
+    assert [page["id"] for page in found if not UUID7.match(page["id"])] == []
+    assert len({page["id"] for page in found}) == len(found)
 
 
 def test_a_search_of_the_log_tells_its_moment_too(ehr, auditor, record):
