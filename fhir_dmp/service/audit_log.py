@@ -24,7 +24,7 @@ from fhir_dmp.audit.event import submit
 from fhir_dmp.audit.parts import event_id, row_of
 from fhir_dmp.audit.render import Opened, render
 from fhir_dmp.audit.scene import View
-from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
+from fhir_dmp.audit.search import IN_TIME, NOWHEN, PARAMS, Words, bounded, compile_clause, union
 from fhir_dmp.audit.submitted import named_here
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Interaction, Params, Plan, Result
 from fhir_dmp.errors import (
@@ -52,7 +52,7 @@ from fhir_dmp.service.granting import shut_out
 from fhir_dmp.store.change import Event, Stored
 from fhir_dmp.store.log import indexes_of
 from fhir_dmp.store.port import EventPart, Tally
-from fhir_dmp.store.query import NOTHING, Query, assuming, both, either
+from fhir_dmp.store.query import EVERYTHING, NOTHING, Query, assuming, both, either
 
 __all__ = ["INTERACTIONS", "PARAMS", "find", "sees_all"]
 
@@ -163,20 +163,39 @@ def _is_us(name: str, base_url: str) -> bool:
 
 
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return a page of AuditEvents, newest first if not asked otherwise; ``total`` is exact when asked for or when all fit on the page."""
+    """Return a page of AuditEvents, newest first if not asked otherwise; ``total`` is exact when asked for or when all fit on the page.
+
+    It counts what the pages tell, and what they name as damaged.
+    """
     listing = Listing.of(call, _TYPE, context, env)
     asked = _Asked.parse(listing.params, call, context, grant, env)
     query = asked.query(grant)
     if asked.count == 0:
-        return _page([], asked, env.store.count_events(query), None, listing)
+        return _page([], *_counted(asked, grant, env), None, listing)
     parts, last = env.store.search_events(query, asked.count, listing.after, oldest_first=asked.oldest_first)
     total = len(parts) if listing.place is None and last is None else None
     if asked.total and total is None:
-        total = env.store.count_events(query)
+        asked, total = _counted(asked, grant, env)
     told = list(zip(parts, _rendered(parts, context, grant, env), strict=True))
     damaged = dict.fromkeys(part.event.id for part, body in told if body is None)
     asked = replace(asked, issues=(*asked.issues, *(_warning(_damage(each, env)) for each in damaged)))
     return _page([(part, body) for part, body in told if body is not None], asked, total, last, listing)
+
+
+def _counted(asked: _Asked, grant: Grant, env: Env) -> tuple[_Asked, int]:
+    """Return the search, with a warning of events that no page tells since their rows stand nowhere in time, and how many all pages tell.
+
+    They are looked for where alone they are, at the ends of the index.
+    """
+    total = env.store.count_events(asked.query(grant, IN_TIME))
+    lost = env.store.count_events(asked.query(grant, NOWHEN))
+    if not lost:
+        return asked, total
+    told = (
+        f"Neither told nor counted: {lost} of the log's events that stand nowhere in time any more, for their rows are "
+        "damaged. fhir-dmp audit verify names each."
+    )
+    return replace(asked, issues=(*asked.issues, _warning(told))), total
 
 
 class _Asked(Struct, frozen=True):
@@ -219,10 +238,10 @@ class _Asked(Struct, frozen=True):
         total = controls.get("_total") in ("accurate", "estimate")
         return cls(used, clauses, count, subset_of(used, env.definitions), total, not sort.startswith("-"), ignored)
 
-    def query(self, grant: Grant) -> Query:
-        """Return what is asked, of what the caller may see."""
+    def query(self, grant: Grant, rows: Query = EVERYTHING) -> Query:
+        """Return what is asked, of what the caller may see, and of these ``rows`` alone."""
         allowed = assuming(narrow(grant.rules("search")), "ty", _TYPE)
-        return union(list(self.clauses), allowed)
+        return union(list(self.clauses), both(allowed, rows))
 
 
 def _clause(name: str, value: str, context: Context, grant: Grant, env: Env) -> Words:

@@ -255,7 +255,9 @@ def test_a_code_whose_authorization_was_revoked_is_told_so(world, monkeypatch, w
     answers.append(redeem(world.http(), code).json)
 
     told = ["The authorization was revoked before the code was used.", "The code has expired."]
-    assert [(each["error"], each["error_description"]) for each in answers] == [("invalid_grant", text) for text in told]
+    assert [(each["error"], each["error_description"]) for each in answers] == [
+        ("invalid_grant", text) for text in told
+    ]
     assert [(act.error, act.why) for act in world.acts] == [("invalid_grant", text) for text in told]
 
 

@@ -141,9 +141,41 @@ def test_a_row_that_is_found_by_nothing_that_makes_sense_hides_no_other(log, rea
                 found, said = pages(asking, query)
                 others = [[each for each in some if each != log.row["_id"]] for some in (found, ids)]
                 assert (damage, others[0]) == (damage, others[1])
-                assert (len(found), said) == (len(set(found)), [])
+                assert len(found) == len(set(found))
+                assert all("moment" in damage and "nowhere in time" in each for each in said)
+                assert "_total" in query or said == []
             assert counts(asking) == 200
             assert asking.read(f"AuditEvent/{log.row['_id']}").status in (200, 404)
+
+
+@pytest.mark.parametrize("reader", ["auditor", "holder"])
+def test_what_is_counted_is_what_the_pages_tell(log, reader):
+    """A row whose moment is none of time is left out of both, and it is said that there is one; what a page names as damaged it counts."""
+    asking = getattr(log, reader)
+    period = f"date=ge{NOON:%Y-%m-%d}&" if reader == "auditor" else ""
+    query = f"{period}action=C&agent=ehr-one"
+    assert len(pages(asking, query)[0]) == 3
+    moments = {damage: change for damage, change in INDEXES.items() if "moment" in damage}
+    assert len(moments) == 5
+    for damage, change in moments.items():
+        with log.damaged(change):
+            found = pages(asking, query)[0]
+            assert (damage, len(found)) == (damage, 2)
+            for asked in ("_summary=count", "_count=1&_total=accurate", "_count=0"):
+                page = asking.search("AuditEvent", f"{query}&{asked}").body
+                said = [entry for entry in page.get("entry", ()) if entry["search"]["mode"] == "outcome"]
+                assert (damage, asked, page["total"]) == (damage, asked, 2)
+                if reader == "holder" or "after" in damage:  # a date that is asked for is met by none of the others
+                    assert (
+                        "counted: 1 of the log's events that stand nowhere in time"
+                        in said[0]["resource"]["issue"][0]["diagnostics"]
+                    )
+                    assert said[0]["resource"]["issue"][0]["code"] == "incomplete"
+    with log.damaged(BODIES["no JSON"](log.row)):
+        found, named = pages(asking, query)
+        assert asking.search("AuditEvent", f"{query}&_summary=count").body["total"] == len(found) + len(named) == 3
+    whole = asking.search("AuditEvent", f"{query}&_count=1&_total=accurate").body
+    assert (whole["total"], len(whole["entry"])) == (3, 1)
 
 
 def test_the_log_leaves_as_lines_with_a_damaged_row(log):
