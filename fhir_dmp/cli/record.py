@@ -65,6 +65,7 @@ def record_twins(data_dir: Path | None, operator: str) -> None:
     """
     with parts(data_dir, operator) as (server, context):
         shared = 0
-        for shared, group in enumerate(twins(context, server.env), start=1):  # noqa: B007 - the last number is told
+        for number, group in enumerate(twins(context, server.env), start=1):
             out.print(" ".join(map(str, group)))
+            shared = number
     out.print(f"{shared} INS {'is' if shared == 1 else 'are'} shared by several Patients.")

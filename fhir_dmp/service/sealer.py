@@ -8,22 +8,19 @@ What workers hand in (``service.handing``) is taken as it was written; the rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-import structlog
-from msgspec import Struct, field
+from msgspec import Struct
 
-from fhir_dmp.audit.entry import first_link, link
 from fhir_dmp.audit.heads import NOTHING_BEFORE, BrokenHeadError, Head, Removed, SignedHead, SigningKey
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.leaves import leaves_of
 from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles
 from fhir_dmp.audit.sinks import HeadsFile
-from fhir_dmp.audit.witnesses import ReceiptsFile, Witness, WitnessError
-from fhir_dmp.clock import Clock, Ids, datetime_of, instant, micros_of
-from fhir_dmp.service.handing import Key, fitting
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Link, Opening, Row, Run, period_of
+from fhir_dmp.clock import Clock, Ids, instant
+from fhir_dmp.service.chains import Chains, lately
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Run
 
 LEASE_SECONDS = 3.0
 SECONDS = 1.0
@@ -39,14 +36,8 @@ SWEEP = 60 * 1_000_000
 HANDED_AT_ONCE = 100
 """Pieces of leaves that one sealing takes; a worker hands in two at a time."""
 
-PATIENCE = 3 * 1_000_000
-"""How long the rows are left alone of an epoch whose writer hands in its leaves (microseconds)."""
-
-QUIET = 24 * 3600 * 1_000_000
 OVERLAP = 600 * 1_000_000
 """How much later than its time an epoch's registration may be seen."""
-
-_log = structlog.get_logger(__name__)
 
 
 class SealError(ValueError):
@@ -59,33 +50,9 @@ class _State(Struct):
     lease: Lease
     head: SignedHead | None
     tree: Tree
-    links: dict[Key, Link]
+    chains: Chains
     seen: int
     swept: int = 0
-    closed: dict[Key, int] = field(default_factory=dict)
-    stuck: dict[Key, int] = field(default_factory=dict)
-    handing: dict[Key, int] = field(default_factory=dict)
-    """When the writer of an epoch last handed in leaves that fitted."""
-
-    ended: dict[Key, int] = field(default_factory=dict)
-    """Epochs that bring no more and are no longer among ``links``, with the moment of their last rows: those of this month and the last."""
-
-    def forget(self, since: str) -> None:
-        """Keep no link of an epoch that was closed and is wholly sealed, nor of one that wrote nothing from the period ``since`` on.
-
-        One that never had a row was begun, and its writer ended, or could not tell what was stored, before the first: it counts from then.
-
-        What is sealed of them stands in the ledger, where verifiers look, and whoever notices them again. One that has rows behind a gap, or
-        was closed at a number that never came, is kept until somebody mends it.
-        """
-        for key, each in list(self.links.items()):
-            idle = period_of(each.recorded) < since
-            if self.closed.get(key) == each.number or (idle and key not in self.stuck and key not in self.closed):
-                del self.links[key]
-                self.closed.pop(key, None)
-                self.handing.pop(key, None)
-                self.ended[key] = each.recorded
-        self.ended = {key: recorded for key, recorded in self.ended.items() if period_of(recorded) >= since}
 
 
 class Sealer:
@@ -173,10 +140,9 @@ class Sealer:
         if head is not None and tree.root() != head.head.root:
             raise SealError(f"The stored tree is not that of head {head.head.number}: see fhir-dmp audit verify.")
         self._catch_up(head)
-        links = {(each.writer, each.epoch): each for each in self._ledger.links()}
-        state = _State(lease, head, tree, links, seen=0)
+        state = _State(lease, head, tree, Chains.of(self._ledger), seen=0)
         self._notice_epochs(state)
-        state.forget("")
+        state.chains.forget("")
         return state
 
     def _tile(self, tile: tuple[int, int]) -> Iterable[bytes]:
@@ -217,25 +183,25 @@ class Sealer:
 
     def _seal_rows(self, state: _State) -> bool:
         """Seal what is new: leaves that writers have handed in, and rows of those who hand in none; tell whether there is more."""
-        now = self._clock.micros()
+        now, chains = self._clock.micros(), state.chains
         self._notice_epochs(state)
         handed = self._ledger.handed(HANDED_AT_ONCE)
-        leaves = self._fitting(state, handed)
+        leaves = chains.fitting(handed, now)
         sweep = now - state.swept >= SWEEP
         if sweep:
-            self._notice_idle(state, now)
-        due = self._due(state, {(each.writer, each.epoch) for each in leaves}, sweep=sweep)
+            chains.notice_idle(now)
+        due = chains.due({(each.writer, each.epoch) for each in leaves}, now, sweep=sweep)
         rows = self._ledger.fresh(due, AT_ONCE) if due else []
         full = len(rows) >= AT_ONCE or len(handed) >= HANDED_AT_ONCE
         for key, group in groupby(rows, lambda row: (row.writer, row.epoch)):
-            leaves.extend(leaves_of(self._following(state, key, group)))
+            leaves.extend(leaves_of(chains.following(key, group)))
         if leaves:
             self._seal(state, leaves)
         self._ledger.clear(handed)
         more = bool(leaves) and full
         if sweep and not more:
             state.swept = now
-            state.forget("" if full else _lately(now)[0])  # what was full may have left some unread
+            chains.forget("" if full else lately(now)[0])  # what was full may have left some unread
         return more
 
     def _seal(self, state: _State, leaves: Sequence[Leaves]) -> None:
@@ -243,74 +209,12 @@ class Sealer:
         tiles = state.tree.append([leaf for each in leaves for leaf in each])
         links = {(each.writer, each.epoch): each.link for each in leaves}
         self._publish(state, self._next(state), batch=Batch(0, b"", runs, tiles, tuple(links.values())))
-        state.links.update(links)
-
-    def _fitting(self, state: _State, handed: Sequence[Leaves]) -> list[Leaves]:
-        """Return the leaves that fit, and note whose do: their rows are left alone for a while."""
-        found: list[Leaves] = []
-        now = self._clock.micros()
-        for key, leaves in fitting(handed, state.links):
-            if leaves is None:
-                state.handing.pop(key, None)
-            else:
-                found.append(leaves)
-                state.handing[key] = now
-        return found
-
-    def _following(self, state: _State, key: Key, rows: Iterable[Row]) -> list[Row]:
-        """Return the rows that follow on the epoch's last one, and on each other."""
-        last = state.links[key]
-        number, digest = last.number, last.hash
-        taken: list[Row] = []
-        for row in rows:
-            if row.number != number + 1 or row.previous != digest or link(digest, row.body) != row.hash:
-                if state.stuck.get(key) != row.number:
-                    state.stuck[key] = row.number
-                    _log.error("chain-broken", writer=key[0], epoch=key[1], after=number, found=row.number)
-                return taken
-            number, digest = row.number, row.hash
-            taken.append(row)
-        state.stuck.pop(key, None)
-        return taken
-
-    def _due(self, state: _State, handed: Container[Key], *, sweep: bool) -> list[Link]:
-        """Return the epochs whose rows are to be read: all in a sweep, and else those that may well bring something.
-
-        Not those whose writers hand in their leaves: one that has not for some seconds may have ended without a word.
-        """
-        now = self._clock.micros()
-        return [
-            each
-            for key, each in state.links.items()
-            if state.closed.get(key) != each.number
-            and key not in handed
-            and (key in state.closed or now - state.handing.get(key, 0) >= PATIENCE)
-            and (sweep or (key not in state.stuck and each.recorded > now - QUIET))
-        ]
+        state.chains.links.update(links)
 
     def _notice_epochs(self, state: _State) -> None:
         now = self._clock.micros()
-        self._notice(state, self._ledger.openings(state.seen))
+        state.chains.notice(self._ledger.openings(state.seen))
         state.seen = now - OVERLAP
-
-    def _notice(self, state: _State, openings: Iterable[Opening]) -> None:
-        """Take up the epochs that are not known yet where they are sealed to, and that others were closed."""
-        found = {(each.writer, each.epoch): each for each in openings}
-        unknown = [key for key in found if key not in state.links and key not in state.ended]
-        sealed = {(each.writer, each.epoch): each for each in self._ledger.links(unknown)} if unknown else {}
-        for key in unknown:
-            state.links[key] = sealed.get(key) or Link(*key, 0, first_link(*key), found[key].at)
-        state.closed.update(
-            {key: each.closed.number for key, each in found.items() if each.closed and key in state.links}
-        )
-
-    def _notice_idle(self, state: _State, now: int) -> None:
-        """Take up again the epochs of writers that were forgotten, since they were idle for a month and more, and write again."""
-        known = {writer for writer, _ in (*state.links, *state.ended)}
-        others = self._ledger.writers(_lately(now)) - known
-        if others:
-            self._notice(state, (each for each in self._ledger.openings() if each.writer in others))
-            state.ended.update({(writer, ""): now for writer in others - {writer for writer, _ in state.links}})
 
     def _next(self, state: _State, *, adds: SigningKey | None = None, removed: Removed | None = None) -> Head:
         """Return the head of the tree as it is now, to be signed."""
@@ -342,48 +246,6 @@ class Sealer:
         state.head = signed
         self._sink.append([signed])
         return signed
-
-
-class Witnessing:
-    """Gives the newest head to each witness, every so many seconds, while the sealer beside it leads.
-
-    Witnesses are slow and may be away: nothing waits for them, and the next head holds all before it.
-    """
-
-    def __init__(
-        self, sealer: Sealer, ledger: Ledger, witnesses: Sequence[Witness], receipts: ReceiptsFile, clock: Clock
-    ) -> None:
-        self._sealer = sealer
-        self._ledger = ledger
-        self._witnesses = witnesses
-        self._receipts = receipts
-        self._clock = clock
-
-    def tick(self) -> None:
-        """Ask each witness that has not acknowledged the newest head; raise ``WitnessError`` if one does not."""
-        line = self._ledger.head() if self._sealer.leads else None
-        if line is None:
-            return
-        signed, wrong = SignedHead.from_line(line), []
-        for witness in self._witnesses:
-            if self._ledger.witnessed(witness.name) >= signed.head.number:
-                continue
-            try:
-                receipt = witness.acknowledge(signed)
-            except WitnessError as fault:
-                wrong.append(str(fault))
-                continue
-            self._receipts.append(signed.head.number, witness.name, instant(self._clock.micros()), receipt)
-            self._ledger.acknowledged(signed.head.number, witness.name)
-        if wrong:
-            raise WitnessError("; ".join(wrong))
-
-
-def _lately(now: int) -> tuple[str, str]:
-    """Return the last month and this one: a row that is stored now is of one of them."""
-    this = period_of(now)
-    month = datetime_of(now).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return period_of(micros_of(month) - 1), this
 
 
 def _signs(state: _State) -> str:

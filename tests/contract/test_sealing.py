@@ -12,7 +12,8 @@ import pytest
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.look import here
 from fhir_dmp.clock import micros_of
-from fhir_dmp.service.sealer import SealError, _lately
+from fhir_dmp.service.chains import lately
+from fhir_dmp.service.sealer import SealError
 from fhir_dmp.store.ledger import Batch, Fenced
 from fhir_dmp.stores.mongo.months import Months
 from tests.sealed_world import sealed_world
@@ -374,7 +375,7 @@ def test_more_rows_than_are_read_at_once_of_long_ago_are_sealed_in_one_go(world,
 
 def in_mind(sealer):
     """Return the epochs that the one who leads has in memory, with those that it remembers as ended."""
-    return set(sealer._state.links), set(sealer._state.ended)
+    return set(sealer._state.chains.links), set(sealer._state.chains.ended)
 
 
 def look_again(world, sealer, **later):
@@ -552,5 +553,5 @@ def test_a_gap_of_long_ago_is_waited_for(world):
 
 def test_months_are_counted_across_a_year():
     """A row that is stored now is of this month, or of the one before."""
-    assert _lately(micros_of(datetime(2027, 1, 1, tzinfo=UTC))) == ("audit_2026_12", "audit_2027_01")
-    assert _lately(micros_of(datetime(2027, 3, 31, 23, tzinfo=UTC))) == ("audit_2027_02", "audit_2027_03")
+    assert lately(micros_of(datetime(2027, 1, 1, tzinfo=UTC))) == ("audit_2026_12", "audit_2027_01")
+    assert lately(micros_of(datetime(2027, 3, 31, 23, tzinfo=UTC))) == ("audit_2027_02", "audit_2027_03")

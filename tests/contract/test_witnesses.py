@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.witnesses import ReceiptsFile, WitnessError, witnesses
-from fhir_dmp.service.sealer import Witnessing
+from fhir_dmp.service.witnessing import Witnessing
 from tests.sealed_world import sealed_world
 
 TSA = """
