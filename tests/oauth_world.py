@@ -131,6 +131,31 @@ def form(assertion, **changed):
     return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
+def post(http, where, headers=None, **fields):
+    """Post a form to an OAuth endpoint; a field that is None is left out."""
+    body = urlencode({name: value for name, value in fields.items() if value is not None})
+    return http.post(f"/oauth/{where}", data=body, content_type=FORM, headers=headers)
+
+
+def redeem(http, code, **changed):
+    """Redeem a code as the public app."""
+    fields = {"client_id": "phone", "redirect_uri": CALLBACK, "code_verifier": VERIFIER, **changed}
+    return post(http, "token", grant_type="authorization_code", code=code, **fields)
+
+
+def refresh(http, token, **changed):
+    """Refresh as the public app."""
+    return post(http, "token", grant_type="refresh_token", refresh_token=token, client_id="phone", **changed)
+
+
+def given(world):
+    """Return an answer of the token endpoint to a patient's app."""
+    world.app()
+    answer = redeem(world.http(), world.code(world.sign_in())["code"])
+    assert answer.status_code == 200, answer.json
+    return answer.json
+
+
 def cheap_passwords():
     """Return what hashes passwords in no time."""
     return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))

@@ -1,4 +1,4 @@
-"""Tokens for people: a code, what it gives, what a refresh gives, and how all of it ends.
+"""Tokens for people: what a person allows becomes a code, and the code what an app may do.
 
 https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import threading
 from datetime import timedelta
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import pytest
 from joserfc import jwt
@@ -18,23 +18,25 @@ from fhir_dmp.access.model import Person
 from fhir_dmp.errors import Unauthenticated, Unavailable
 from fhir_dmp.oauth.engine import half_hash
 from fhir_dmp.service.answers import Choice
-from fhir_dmp.service.authorize import Go, SignInFirst, Sorry
+from fhir_dmp.service.authorize import Sorry
 from fhir_dmp.service.clients import NewClient
-from fhir_dmp.service.questions import Question
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from tests.oauth_world import (
     CALLBACK,
-    FORM,
     NOW,
     PUBLIC_URL,
     VERIFIER,
     authorize,
     context,
     form,
+    given,
     jwks,
     key_pair,
     opened_world,
+    post,
+    redeem,
+    refresh,
 )
 
 
@@ -45,31 +47,10 @@ def world(mongodb_uri, database_name):
         yield made
 
 
-def post(http, where, headers=None, **fields):
-    """Post a form to an OAuth endpoint; a field that is None is left out."""
-    body = urlencode({name: value for name, value in fields.items() if value is not None})
-    return http.post(f"/oauth/{where}", data=body, content_type=FORM, headers=headers)
-
-
-def redeem(http, code, **changed):
-    """Redeem a code as the public app."""
-    fields = {"client_id": "phone", "redirect_uri": CALLBACK, "code_verifier": VERIFIER, **changed}
-    return post(http, "token", grant_type="authorization_code", code=code, **fields)
-
-
-def refresh(http, token, **changed):
-    """Refresh as the public app."""
-    return post(http, "token", grant_type="refresh_token", refresh_token=token, client_id="phone", **changed)
-
-
 @pytest.fixture
 def tokens(world):
-    """An answer of the token endpoint to a patient's app, and the HTTP client that got it."""
-    world.app()
-    http = world.http()
-    answer = redeem(http, world.code(world.sign_in())["code"])
-    assert answer.status_code == 200, answer.json
-    return answer.json
+    """An answer of the token endpoint to a patient's app."""
+    return given(world)
 
 
 def test_a_code_gives_what_the_person_allowed(world):
@@ -272,109 +253,6 @@ def test_a_forged_code_is_nobodys(world):
         assert redeem(world.http(), code).json["error"] == "invalid_grant"
 
 
-def test_a_refresh_token_is_replaced_at_each_use(world, tokens):
-    """The new one works, with the same rights and the same patient."""
-    http = world.http()
-    answer = refresh(http, tokens["refresh_token"])
-
-    assert answer.status_code == 200
-    assert answer.json["refresh_token"] != tokens["refresh_token"]
-    assert (answer.json["scope"], answer.json["patient"]) == (tokens["scope"], "z")
-    assert refresh(world.http(), answer.json["refresh_token"]).status_code == 200
-
-
-def test_a_refresh_token_that_is_used_twice_ends_the_whole_family(world, tokens):
-    """Whoever stole it and whoever lost it: both are out, at once, on every worker."""
-    worker = world.worker()
-    following = refresh(world.http(), tokens["refresh_token"]).json
-
-    answer = refresh(world.http(), tokens["refresh_token"])
-
-    assert answer.json["error"] == "invalid_grant"
-    for each in (tokens, following):
-        with pytest.raises(Unauthenticated, match="revoked"):
-            worker.verify_bearer(each["access_token"])
-    assert refresh(world.http(), following["refresh_token"]).json["error"] == "invalid_grant"
-
-
-def test_a_refresh_asks_for_less_and_never_for_more(world, tokens):
-    """RFC 6749, 6: a subset, which the next refresh does not inherit."""
-    http = world.http()
-    assert refresh(http, tokens["refresh_token"], scope="patient/*.rs").json["error"] == "invalid_scope"
-
-    less = refresh(http, tokens["refresh_token"], scope="patient/Observation.r")
-    assert less.json["scope"] == "patient/Observation.r"
-    assert "id_token" not in less.json
-    assert refresh(http, less.json["refresh_token"]).json["scope"] == tokens["scope"]
-
-
-def test_a_public_app_need_not_name_itself_to_refresh(world, tokens):
-    """SMART asks for no client_id there; one that has to prove itself is refused without proof."""
-    http = world.http()
-    answer = post(http, "token", grant_type="refresh_token", refresh_token=tokens["refresh_token"])
-    assert answer.status_code == 200
-    assert post(http, "token", grant_type="refresh_token", refresh_token="guess").status_code == 401
-
-    world.app("web", kind="confidential", jwks=jwks(key_pair()))
-    signed = world.sign_in("a-2")
-    fields = dict(parse_qsl(form(world.assertion("web"), grant_type="authorization_code")))
-    code = world.code(signed, client_id="web")["code"]
-    given = post(http, "token", **fields, code=code, code_verifier=VERIFIER, redirect_uri=CALLBACK).json
-    unproven = post(http, "token", grant_type="refresh_token", refresh_token=given["refresh_token"])
-    assert unproven.json["error"] == "invalid_client"
-
-
-def test_without_offline_or_online_access_there_is_no_refresh_token(world):
-    """The person is asked again when the token has expired."""
-    world.app()
-    answer = redeem(world.http(), world.code(world.sign_in(), scope="patient/*.rs")["code"])
-
-    assert "refresh_token" not in answer.json
-    assert "id_token" not in answer.json
-
-
-def test_a_refresh_token_is_of_its_client_and_its_registration(world, tokens):
-    """Another client, or one that was registered anew under the same id, is refused."""
-    world.app("other")
-    http = world.http()
-    stolen = post(http, "token", grant_type="refresh_token", refresh_token=tokens["refresh_token"], client_id="other")
-    assert stolen.json["error"] == "invalid_grant"
-
-    world.clients().remove("phone", context())
-    world.app()
-    assert refresh(http, tokens["refresh_token"]).json["error"] == "invalid_grant"
-    with pytest.raises(Unauthenticated):
-        world.worker().verify_bearer(tokens["access_token"])
-
-
-def test_offline_access_ends_after_its_time(world, tokens):
-    """However often it was refreshed in between."""
-    http, token = world.http(), tokens["refresh_token"]
-    for _ in range(2):
-        world.clock.set(world.clock.now() + timedelta(days=44))
-        token = refresh(http, token).json["refresh_token"]
-    world.clock.set(world.clock.now() + timedelta(days=2))
-
-    assert refresh(http, token).json["error"] == "invalid_grant"
-
-
-@pytest.mark.parametrize("end", ["disabled", "removed", "password"])
-def test_when_an_account_ends_its_tokens_end_at_once(world, tokens, end):
-    """Access tokens on every worker, and refresh tokens; a new password ends what began before it as well."""
-    worker, accounts = world.worker(), world.kept_accounts()
-    worker.verify_bearer(tokens["access_token"])
-    if end == "disabled":
-        accounts.set_disabled("a-1", world.clock.micros() + 1, disabled=True)
-    elif end == "removed":
-        accounts.remove_account("a-1")
-    else:
-        accounts.set_password("a-1", "$argon2id$y", world.clock.micros() + 1)
-
-    with pytest.raises(Unauthenticated, match="has ended"):
-        worker.verify_bearer(tokens["access_token"])
-    assert refresh(world.http(), tokens["refresh_token"]).json["error"] == "invalid_grant"
-
-
 def test_a_person_who_lost_the_account_gets_nothing_for_a_code(world):
     """The account is looked at when the code is redeemed."""
     world.app()
@@ -382,107 +260,6 @@ def test_a_person_who_lost_the_account_gets_nothing_for_a_code(world):
     world.kept_accounts().remove_account("a-1")
 
     assert redeem(world.http(), code).json["error"] == "invalid_grant"
-
-
-def test_an_app_may_revoke_its_refresh_token_and_all_goes_with_it(world, tokens):
-    """RFC 7009, 2.1: the access tokens of the same grant as well."""
-    http = world.http()
-    assert post(http, "revoke", token=tokens["refresh_token"], client_id="phone").status_code == 200
-
-    with pytest.raises(Unauthenticated, match="revoked"):
-        world.worker().verify_bearer(tokens["access_token"])
-    assert refresh(http, tokens["refresh_token"]).json["error"] == "invalid_grant"
-
-
-def test_an_app_may_revoke_an_access_token_alone(world, tokens):
-    """The refresh token goes on."""
-    http = world.http()
-    assert post(http, "revoke", token=tokens["access_token"], client_id="phone").status_code == 200
-
-    with pytest.raises(Unauthenticated, match="revoked"):
-        world.worker().verify_bearer(tokens["access_token"])
-    assert refresh(http, tokens["refresh_token"]).status_code == 200
-
-
-def test_nobody_revokes_what_belongs_to_another_client(world, tokens):
-    """Neither kind of token."""
-    world.app("other")
-    http = world.http()
-    for token in (tokens["access_token"], tokens["refresh_token"]):
-        assert post(http, "revoke", token=token, client_id="other").json["error"] == "invalid_grant"
-    assert refresh(http, tokens["refresh_token"]).status_code == 200
-
-
-def test_a_resource_server_learns_what_a_token_means(world, tokens):
-    """By a bearer token with the scope for it; scope, client, times, launch context and person."""
-    world.register("gateway", scopes=("__introspection",))
-    http = world.http()
-    bearer = post(http, "token", **dict(parse_qsl(form(world.assertion("gateway"))))).json["access_token"]
-    answer = post(http, "introspect", {"Authorization": f"Bearer {bearer}"}, token=tokens["access_token"]).json
-
-    told = {name: answer[name] for name in ("active", "client_id", "scope", "exp", "patient", "iss", "sub", "fhirUser")}
-    assert told == {
-        "active": True,
-        "client_id": "phone",
-        "scope": tokens["scope"],
-        "exp": NOW + 300,
-        "patient": "z",
-        "iss": PUBLIC_URL,
-        "sub": "a-1",
-        "fhirUser": f"{PUBLIC_URL}/fhir/Patient/z",
-    }
-    refreshed = post(http, "introspect", {"Authorization": f"Bearer {bearer}"}, token=tokens["refresh_token"]).json
-    assert (refreshed["active"], refreshed["token_type"]) == (True, "refresh_token")
-
-
-def test_a_client_learns_of_its_own_tokens_and_of_no_other(world, tokens):
-    """Whatever it may not know looks like a token that does not hold."""
-    client, secret = world.clients().add_with_secret(
-        NewClient("web", "confidential", "app", ("openid", "patient/*.rs"), redirect_uris=(CALLBACK,)), context()
-    )
-    http = world.http()
-    back = world.code(world.sign_in("a-2"), client_id="web", scope="openid patient/*.rs")
-    own = redeem(http, back["code"], client_id="web", client_secret=secret).json["access_token"]
-
-    ask = lambda token: post(http, "introspect", token=token, client_id=client.id, client_secret=secret).json  # noqa: E731
-    assert ask(own)["active"]
-    assert ask(tokens["access_token"]) == {"active": False}
-    assert ask(tokens["refresh_token"]) == {"active": False}
-    assert ask("nonsense") == {"active": False}
-
-
-def test_introspection_is_for_those_who_prove_themselves(world, tokens):
-    """A public client proves nothing."""
-    http = world.http()
-
-    assert post(http, "introspect", token=tokens["access_token"], client_id="phone").status_code == 401
-    assert post(http, "introspect", token=tokens["access_token"]).status_code == 401
-    assert post(http, "introspect", {"Authorization": "Bearer x"}, token="y").status_code == 401
-
-
-def test_a_revoked_token_is_inactive(world, tokens):
-    """Introspection reads what holds now."""
-    world.register("gateway", scopes=("__introspection",))
-    http = world.http()
-    post(http, "revoke", token=tokens["refresh_token"], client_id="phone")
-
-    for token in (tokens["access_token"], tokens["refresh_token"]):
-        asked = {"client_assertion": world.assertion("gateway"), "token": token}
-        kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-        assert post(http, "introspect", client_assertion_type=kind, **asked).json == {"active": False}
-
-
-def test_user_info_says_no_more_than_the_scopes(world, tokens):
-    """By the access token; a token without openid is not enough."""
-    http = world.http()
-    answer = http.get("/oauth/userinfo", headers={"Authorization": f"Bearer {tokens['access_token']}"})
-    assert answer.json == {"sub": "a-1", "fhirUser": f"{PUBLIC_URL}/fhir/Patient/z"}
-
-    world.register()
-    system = post(http, "token", **dict(parse_qsl(form(world.assertion())))).json["access_token"]
-    refused = http.get("/oauth/userinfo", headers={"Authorization": f"Bearer {system}"})
-    assert refused.status_code == 401
-    assert "invalid_token" in refused.headers["WWW-Authenticate"]
 
 
 @pytest.mark.parametrize("way", ["basic", "post"])
@@ -544,96 +321,6 @@ def test_without_a_durable_event_there_is_no_code_and_no_token(world):
     assert redeem(world.http(), code).status_code == 503
 
 
-def test_a_person_who_is_not_signed_in_signs_in_first(world):
-    """And comes back to the same request."""
-    world.app()
-    answer = world.authorizations().ask(authorize(), None, context())
-
-    assert isinstance(answer, SignInFirst)
-    assert isinstance(world.authorizations().ask(authorize(), world.sign_in(), context()), Question)
-    assert world.acts == []
-
-
-@pytest.mark.parametrize(
-    ("changed", "error"),
-    [
-        ({"client_id": "nobody"}, "invalid_client"),
-        ({"client_id": None}, "invalid_client"),
-        ({"redirect_uri": "https://app.example/cb/"}, "invalid_request"),
-        ({"redirect_uri": "https://app.example/cb?x=1"}, "invalid_request"),
-        ({"redirect_uri": "https://evil.example/cb"}, "invalid_request"),
-        ({"redirect_uri": None}, "invalid_request"),
-    ],
-)
-def test_an_address_that_is_not_registered_is_never_redirected_to(world, changed, error):
-    """The person is told, and an event is left."""
-    world.app()
-    answer = world.authorizations().ask(authorize(**changed), world.sign_in(), context())
-
-    assert isinstance(answer, Sorry)
-    assert answer.error == error
-    assert [("authorize", error)] == [(act.kind, act.error) for act in world.acts]
-
-
-@pytest.mark.parametrize(
-    ("changed", "error"),
-    [
-        ({"response_type": "token"}, "unsupported_response_type"),
-        ({"response_type": None}, "unsupported_response_type"),
-        ({"response_mode": "fragment"}, "invalid_request"),
-        ({"state": None}, "invalid_request"),
-        ({"aud": "https://other.example/fhir"}, "invalid_request"),
-        ({"aud": None}, "invalid_request"),
-        ({"code_challenge": None}, "invalid_request"),
-        ({"code_challenge_method": "plain", "code_challenge": VERIFIER}, "invalid_request"),
-        ({"code_challenge_method": None}, "invalid_request"),
-        ({"scope": None}, "invalid_scope"),
-        ({"scope": "system/*.rs nonsense"}, "invalid_scope"),
-        ({"scope": "patient/*.cruds"}, "invalid_scope"),
-        ({"scope": "patient/Nonsense.rs"}, "invalid_scope"),
-        ({"scope": "patient/Observation.rs?nonsense=1"}, "invalid_scope"),
-        ({"scope": "patient/Observation.rs?subject:Patient.name=x"}, "invalid_scope"),
-        ({"scope": "patient/Observation.rs?_count=1"}, "invalid_scope"),
-        ({"request": "eyJ"}, "invalid_request"),
-        ({"launch": "guess", "scope": "launch patient/*.rs"}, "invalid_request"),
-        ({"launch": "guess"}, "invalid_scope"),
-        ({"purpose_of_use": "HPAYMT"}, "invalid_request"),
-        ({"prompt": "none"}, "consent_required"),
-    ],
-)
-def test_what_is_wrong_with_a_request_goes_back_to_its_client(world, changed, error):
-    """By its registered address, with its state, and one event."""
-    world.app()
-    answer = world.authorizations().ask(authorize(**changed), world.sign_in(), context())
-
-    assert isinstance(answer, Go)
-    assert answer.url.startswith(f"{CALLBACK}?error={error}&")
-    assert ("state=af0ifjsldkj" in answer.url) == ("state" not in changed)
-    assert [("authorize", error)] == [(act.kind, act.error) for act in world.acts]
-
-
-def test_a_person_who_says_no_is_heard(world):
-    """access_denied, and one event."""
-    world.app()
-    back = world.code(world.sign_in(), choice=Choice(allow=False))
-
-    assert (back["error"], back["state"]) == ("access_denied", "af0ifjsldkj")
-    assert [("authorize", "access_denied")] == [(act.kind, act.error) for act in world.acts]
-
-
-def test_a_question_is_answered_by_whom_it_was_put_to(world):
-    """Neither another session nor a later hour, nor words that are no ticket."""
-    world.app()
-    door, signed, other = world.authorizations(), world.sign_in(), world.sign_in("a-2")
-    ticket = door.ask(authorize(), signed, context()).ticket
-    yes = Choice(allow=True, scopes=("patient/*.rs",), patient="Patient/z")
-
-    for stolen, who in ((ticket, other), (ticket, None), ("forged", signed)):
-        assert isinstance(door.decide(stolen, yes, who, context()), Sorry)
-    world.clock.set(world.clock.now() + timedelta(minutes=16))
-    assert isinstance(door.decide(ticket, yes, signed, context()), Sorry)
-
-
 def test_an_app_that_asks_in_the_words_of_v1_is_answered_in_them(world):
     """The scopes of the answer are those that were asked, not what they are called since."""
     world.app(scopes=("launch/patient", "patient/*.read", "patient/*.write"))
@@ -656,20 +343,3 @@ def test_a_person_gives_less_than_was_asked(world):
 
     assert answer["scope"] == "patient/Observation.rs"
     assert "refresh_token" not in answer
-
-
-def test_a_patient_chooses_no_record_but_their_own(world):
-    """A reference in the form opens nothing."""
-    world.app()
-    door, signed = world.authorizations(), world.sign_in()
-    ticket = door.ask(authorize(), signed, context()).ticket
-
-    for patient in ("Patient/other", None):
-        answer = door.decide(
-            ticket,
-            Choice(allow=True, scopes=("patient/*.rs", "patient/Observation.rs"), patient=patient),
-            signed,
-            context(),
-        )
-        assert isinstance(answer, Question)
-        assert answer.problem in ("no-such-patient", "choose-patient")

@@ -23,8 +23,19 @@ from fhir_dmp.service.clients import NewClient
 from fhir_dmp.settings import Readings
 from fhir_dmp.store.accounts import Situation
 from fhir_dmp.store.query import NOTHING
-from tests.http.test_code_grant import post, redeem, refresh
-from tests.oauth_world import CALLBACK, NOON, authorize, context, form, jwks, key_pair, opened_world
+from tests.oauth_world import (
+    CALLBACK,
+    NOON,
+    authorize,
+    context,
+    form,
+    jwks,
+    key_pair,
+    opened_world,
+    post,
+    redeem,
+    refresh,
+)
 
 OUTSIDE = ("insurer", "insurance", "mutual", "mutuelle", "employer", "payer", "bank", "")
 PURPOSES = ("HPAYMT", "COVERAGE", "COVERUR", "CLMATTCH", "ELIGDTRM", "EMPL", "HOPERAT", "HMARKT")

@@ -3,76 +3,14 @@
 from __future__ import annotations
 
 import base64
-import gc
-import threading
-import tracemalloc
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.compile import compile_query
 from tests.http.conftest import make_app, register
+from tests.search_world import LOINC, ROLE, V2, WORLD, filled, ids, link, observation
 from tests.unit.search.world import query_of
-
-LOINC = "http://loinc.org"
-ROLE = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
-V2 = "http://terminology.hl7.org/CodeSystem/v2-0203"
-
-
-def put(tree):
-    return {"resource": tree, "request": {"method": "PUT", "url": f"{tree['resourceType']}/{tree['id']}"}}
-
-
-def observation(number, patient, code, value, day, **more):
-    return {
-        "resourceType": "Observation",
-        "id": f"o{number}",
-        "status": "final",
-        "code": {"text": f"Text {code}", "coding": [{"system": LOINC, "code": code}]},
-        "subject": {"reference": f"Patient/{patient}"},
-        "effectiveDateTime": day,
-        "valueQuantity": {"value": value, "unit": "mg", "system": "http://unitsofmeasure.org", "code": "mg"},
-        **more,
-    }
-
-
-WORLD = [
-    {"resourceType": "Organization", "id": "hospital", "name": "Hôpital Saint-Louis"},
-    {"resourceType": "Practitioner", "id": "doctor", "name": [{"family": "Curie", "given": ["Ève"]}]},
-    {"resourceType": "Patient", "id": "eve", "active": True, "gender": "female", "birthDate": "1980-05-01",
-     "identifier": [{"system": "urn:ins", "value": "1"}], "name": [{"family": "Lefèvre Dupont", "given": ["Ève"]}],
-     "managingOrganization": {"reference": "Organization/hospital"}, "generalPractitioner": [{"reference": "Practitioner/doctor"}]},
-    {"resourceType": "Patient", "id": "adam", "active": True, "gender": "male", "birthDate": "1975",
-     "identifier": [{"system": "urn:ins", "value": "2"}], "name": [{"family": "Martin", "given": ["Adam"]}]},
-    observation(1, "eve", "718-7", 5.4, "2024-01-10", performer=[{"reference": "Practitioner/doctor"}]),
-    observation(2, "eve", "718-7", 6.0, "2024-02-10T10:00:00+01:00"),
-    observation(3, "eve", "2823-3", 7.0, "2024-03-10"),
-    observation(4, "adam", "718-7", 9.0, "2024-01-20"),
-    {"resourceType": "Observation", "id": "bp", "status": "final", "code": {"coding": [{"system": LOINC, "code": "85354-9"}]},
-     "subject": {"reference": "Patient/adam"}, "effectivePeriod": {"start": "2024-01-01"},
-     "component": [{"code": {"coding": [{"system": LOINC, "code": "8480-6"}]}, "valueQuantity": {"value": 140}},
-                   {"code": {"coding": [{"system": LOINC, "code": "8462-4"}]}, "valueQuantity": {"value": 80}}]},
-    {"resourceType": "DiagnosticReport", "id": "report", "status": "final", "code": {"text": "Blood"}, "subject": {"reference": "Patient/eve"},
-     "result": [{"reference": "Observation/o1"}, {"reference": "Observation/o3"}]},
-    {"resourceType": "RiskAssessment", "id": "risk", "status": "final", "subject": {"reference": "Patient/eve"}, "prediction": [{"probabilityDecimal": 0.80}]},
-    {"resourceType": "ValueSet", "id": "set", "status": "active", "url": "http://a.fr/fhir/ValueSet/x", "version": "2",
-     "compose": {"include": [{"system": LOINC, "concept": [{"code": "718-7"}, {"code": "nothing"}]}]}},
-    {"resourceType": "Location", "id": "paris", "name": "Paris", "position": {"latitude": 48.8566, "longitude": 2.3522}},
-    {"resourceType": "Location", "id": "lyon", "name": "Lyon", "position": {"latitude": 45.7640, "longitude": 4.8357}},
-    {"resourceType": "List", "id": "list", "status": "current", "mode": "working", "entry": [{"item": {"reference": "Observation/o1"}},
-     {"item": {"reference": "Patient/eve"}}, {"item": {"reference": "Observation/gone"}}]},
-    {"resourceType": "RelatedPerson", "id": "mother", "patient": {"reference": "Patient/eve", "display": "Ève Lefèvre"}, "identifier": [
-     {"type": {"coding": [{"system": V2, "code": "SS"}]}, "value": "123"}], "relationship": [{"coding": [{"system": ROLE, "code": "NMTH"}]}],
-     "text": {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">Mère de <b>Ève</b></div>'}},
-]  # fmt: skip
-
-
-def filled(ehr):
-    """Return the EHR, which has stored the world."""
-    answer = ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": [put(tree) for tree in WORLD]})
-    assert answer.status_code == 200, answer.data
-    return ehr
 
 
 @pytest.fixture
@@ -83,16 +21,8 @@ def world(ehr):
 
 @pytest.fixture(scope="module")
 def still_world(still_ehr):
-    """The same, for all that only ask; and what refers to each other by canonical URLs."""
-    for name, body in CANONICAL.items():
-        kind, _, own = name.partition("/")
-        assert still_ehr.put(f"/{name}", {"resourceType": kind, "id": own, **body}).status_code == 201
+    """The same, for all that only ask."""
     return filled(still_ehr)
-
-
-def ids(answer, mode="match"):
-    assert answer.status_code == 200, answer.data
-    return {entry["resource"]["id"] for entry in answer.json.get("entry", ()) if entry["search"]["mode"] == mode}
 
 
 FOUND = {
@@ -203,87 +133,6 @@ def test_bodies_come_back_as_they_were_stored(still_world):
     entry = answer.json["entry"][0]
     assert entry["fullUrl"] == "http://127.0.0.1:8000/fhir/RiskAssessment/risk"
     assert entry["resource"] == still_world.get("/RiskAssessment/risk").json
-
-
-@pytest.mark.parametrize(
-    ("question", "matches", "included"),
-    [
-        ("Observation?_id=o1&_include=Observation:subject", {"o1"}, {"eve"}),
-        ("Observation?_id=o1&_include=Observation:subject&_include=Observation:performer", {"o1"}, {"eve", "doctor"}),
-        ("Observation?_id=o1&_include=Observation:performer:Organization", {"o1"}, set()),
-        ("Observation?_id=o1&_include=*", {"o1"}, {"eve", "doctor"}),
-        ("Observation?_id=o1&_include=Observation:subject&_include:iterate=Patient:organization", {"o1"}, {"eve", "hospital"}),
-        ("Observation?_id=o1&_include=Observation:subject&_include=Patient:organization", {"o1"}, {"eve"}),
-        ("Patient?_id=eve&_revinclude=Observation:subject", {"eve"}, {"o1", "o2", "o3"}),
-        ("Patient?_id=eve&_revinclude=Observation:patient&_revinclude:iterate=DiagnosticReport:result", {"eve"}, {"o1", "o2", "o3", "report"}),
-        ("Patient?_id=nobody&_revinclude=Observation:patient", set(), set()),
-        ("Observation?_id=o1&_include=Observation:*", {"o1"}, {"eve", "doctor"}),
-        ("Observation?_id=o1&_include=Observation:*:Patient", {"o1"}, {"eve"}),
-        ("Observation?_id=o1&_include=Observation:subject:*", {"o1"}, {"eve"}),
-        ("Observation?_id=o1&_include:iterate=*", {"o1"}, {"eve", "doctor", "hospital"}),
-        ("Practitioner?_revinclude=*", {"doctor"}, {"eve", "o1"}),
-        ("Observation?_id=o1&_revinclude=*", {"o1"}, {"report", "list"}),
-    ],
-)  # fmt: skip
-def test_includes_bring_what_is_pointed_at_and_what_points(still_world, question, matches, included):
-    """Each once, in a mode of their own, iterated only if asked."""
-    answer = still_world.get(f"/{question}")
-    assert (ids(answer), ids(answer, "include")) == (matches, included)
-
-
-CANONICAL = {
-    "Questionnaire/first": {"status": "active", "url": "http://a.fr/q", "version": "1A"},
-    "Questionnaire/second": {"status": "active", "url": "http://a.fr/q", "version": "2"},
-    "Library/lib": {"status": "active", "url": "http://a.fr/lib", "version": "1", "type": {"text": "x"}},
-    "Measure/m": {"status": "active", "url": "http://a.fr/m", "library": ["http://a.fr/lib|1"]},
-    "MeasureReport/r": {
-        "status": "complete",
-        "type": "summary",
-        "period": {"start": "2024"},
-        "measure": "http://a.fr/m",
-    },
-    "QuestionnaireResponse/any": {"status": "completed", "questionnaire": "http://a.fr/q"},
-    "QuestionnaireResponse/one": {"status": "completed", "questionnaire": "http://a.fr/q|1A"},
-    "QuestionnaireResponse/none": {"status": "completed", "questionnaire": "http://a.fr/q|3"},
-    "QuestionnaireResponse/here": {"status": "completed", "questionnaire": "Questionnaire/second"},
-    "ValueSet/other": {"status": "active", "url": "http://a.fr/q"},
-}
-
-
-@pytest.mark.parametrize(
-    ("question", "included"),
-    [
-        ("QuestionnaireResponse?_id=one&_include=QuestionnaireResponse:questionnaire", {"first"}),
-        ("QuestionnaireResponse?_id=any&_include=QuestionnaireResponse:questionnaire", {"first", "second"}),
-        ("QuestionnaireResponse?_id=none&_include=QuestionnaireResponse:questionnaire", set()),
-        ("QuestionnaireResponse?_id=here&_include=QuestionnaireResponse:questionnaire:Questionnaire", {"second"}),
-        ("QuestionnaireResponse?_id=one,none&_include=*", {"first"}),
-        ("MeasureReport?_include=*", {"m"}),
-        ("MeasureReport?_include:iterate=*", {"m", "lib"}),
-        ("Questionnaire?_id=first&_revinclude=QuestionnaireResponse:questionnaire", {"any", "one"}),
-        ("Questionnaire?_id=second&_revinclude=QuestionnaireResponse:questionnaire", {"any", "here"}),
-        ("Library?_revinclude:iterate=*", {"m", "r"}),
-        ("ValueSet?_revinclude=QuestionnaireResponse:questionnaire", set()),
-    ],
-)
-def test_a_canonical_points_at_what_has_its_url_and_version(still_world, question, included):
-    """In either direction; without a version at any."""
-    answer = still_world.get(f"/{question}")
-    assert ids(answer, "include") == included
-
-
-def test_what_the_caller_may_not_read_is_neither_included_nor_chained_through(world, with_scopes):
-    """Scopes narrow each hop: the answer is the same as if the others were not there."""
-    reader = with_scopes("system/Observation.rs")
-    only = reader.get("/Observation?_id=o1&_include=Observation:subject")
-    assert (ids(only), ids(only, "include")) == ({"o1"}, set())
-    assert ids(reader.get("/Observation?patient.name=lefevre")) == set()
-    patients = with_scopes("system/Patient.rs")
-    assert ids(patients.get("/Patient?_has:Observation:patient:code=2823-3")) == set()
-    assert ids(patients.get("/Patient?_id=eve&_revinclude=Observation:patient"), "include") == set()
-    searcher = with_scopes("system/Observation.rs", "system/Patient.s")
-    assert ids(searcher.get("/Observation?_id=o1&_include=Observation:subject"), "include") == set()
-    assert ids(searcher.get("/Observation?patient.name=lefevre")) == {"o1", "o2", "o3"}
 
 
 def test_a_deleted_resource_is_found_by_nothing(world):
@@ -401,176 +250,6 @@ def test_hostile_questions_are_answered_or_refused_and_break_nothing(still_world
         assert still_world.get(f"/RiskAssessment?{question}").status_code == 200, question[:40]
     for question in ("probability=1e99999", "probability=" + "9" * 900, "probability=NaN"):
         assert still_world.get(f"/RiskAssessment?{question}").status_code == 400, question[:40]
-
-
-@pytest.mark.parametrize("sort", ["_sort=-value-quantity", "_sort=date,-_id", "_sort=code", "_sort=-_lastUpdated"])
-def test_no_sort_shows_a_row_twice_while_others_create_and_delete(world, sort):
-    """Rows whose value stays are shown once, whatever comes and goes around them."""
-    for number in range(10, 40):
-        assert (
-            world.put(
-                f"/Observation/o{number}", observation(number, "adam", "page", number % 5, "2024-01-01")
-            ).status_code
-            == 201
-        )
-    seen, url, turn = [], f"/Observation?code=page&_count=4&{sort}", 100
-    while url:
-        answer = world.get(url)
-        seen += [entry["resource"]["id"] for entry in answer.json.get("entry", ())]
-        url = link(answer, "next")
-        turn += 1
-        world.put(f"/Observation/o{turn}", observation(turn, "adam", "page", turn % 5, "2024-01-01"))
-        world.delete(f"/Observation/o{turn - 95}")
-    assert len(seen) == len(set(seen))
-    assert {f"o{number}" for number in range(20, 40)} <= set(seen)
-    assert not any(int(each[1:]) > 100 for each in seen)
-
-
-def test_totals_are_given_where_they_cost_nothing_or_are_asked_for(still_world):
-    """A first page that is the last knows it; another page counts only if asked."""
-    assert still_world.get("/Observation").json["total"] == 5
-    assert "total" not in still_world.get("/Observation?_count=2").json
-    assert still_world.get("/Observation?_count=2&_total=accurate").json["total"] == 5
-    for question in ("_summary=count", "_count=0"):
-        counted = still_world.get(f"/Observation?code=718-7&{question}").json
-        assert counted["total"] == 3
-        assert "entry" not in counted
-
-
-def link(answer, relation):
-    return next((each["url"] for each in answer.json["link"] if each["relation"] == relation), None)
-
-
-def pages(caller, url):
-    """Follow the next links; return the ids of each page."""
-    found = []
-    while url:
-        answer = caller.get(url)
-        assert answer.status_code == 200, answer.data
-        found.append(
-            [entry["resource"]["id"] for entry in answer.json.get("entry", ()) if entry["search"]["mode"] == "match"]
-        )
-        url = link(answer, "next")
-    return found
-
-
-@pytest.mark.parametrize(
-    ("sort", "expected"),
-    [
-        ("", ["o1", "o2", "o3", "o4", "bp"]),
-        ("_sort=date", ["bp", "o1", "o4", "o2", "o3"]),
-        ("_sort=-date", ["o3", "o2", "o4", "o1", "bp"]),
-        ("_sort=-value-quantity", ["o4", "o3", "o2", "o1", "bp"]),
-        ("_sort=value-quantity", ["o1", "o2", "o3", "o4", "bp"]),
-        ("_sort=patient,-date", ["o4", "bp", "o3", "o2", "o1"]),
-        ("_sort=code,-value-quantity", ["o3", "o4", "o2", "o1", "bp"]),
-        ("_sort=-_id", ["o4", "o3", "o2", "o1", "bp"]),
-    ],
-)
-def test_pages_follow_the_order_that_was_asked(still_world, sort, expected):
-    """By keys, two at a time, each row once; what has no value comes last."""
-    found = pages(still_world, f"/Observation?_count=2&{sort}")
-    assert [each for page in found for each in page] == expected
-    assert [len(page) for page in found] == [2, 2, 1]
-
-
-def test_pages_keep_their_rows_while_others_write(world):
-    """No repeat and no gap among what was there; what is created later is not seen, what is deleted is left out."""
-    for number in range(10, 40):
-        assert (
-            world.put(f"/Observation/o{number}", observation(number, "adam", "page", number, "2024-01-01")).status_code
-            == 201
-        )
-    first = world.get("/Observation?code=page&_count=7")
-    stop = threading.Event()
-
-    def write():
-        number = 100
-        while not stop.is_set():
-            number += 1
-            world.fresh().put(f"/Observation/o{number}", observation(number, "adam", "page", 1, "2024-01-01"))
-            world.fresh().put("/Observation/o12", observation(12, "adam", "page", number, "2024-01-01"))
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        assert world.delete("/Observation/o30").status_code == 204
-        rest = pages(world, link(first, "next"))
-    finally:
-        stop.set()
-        writer.join()
-    seen = [entry["resource"]["id"] for entry in first.json["entry"]] + [each for page in rest for each in page]
-    assert seen == [f"o{number}" for number in range(10, 40) if number != 30]
-
-
-def test_listing_holds_no_more_than_a_page(ehr):
-    """However many pages were read: nothing of those before is kept."""
-    entry = {
-        "request": {"method": "POST", "url": "Basic"},
-        "resource": {"resourceType": "Basic", "code": {"text": "x" * 2000}},
-    }
-    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry] * 400}
-    assert ehr.post("", bundle).status_code == 200
-    held, url = [], "/Basic?_count=10"
-    gc.collect()
-    gc.freeze()  # what was there before need not be gone through for each page
-    tracemalloc.start()
-    while url:
-        answer = ehr.get(url)
-        url = next((each["url"] for each in answer.json["link"] if each["relation"] == "next"), None)
-        gc.collect()  # what is garbage is not kept
-        held.append(tracemalloc.get_traced_memory()[0])
-    tracemalloc.stop()
-    gc.unfreeze()
-
-    assert len(held) == 40
-    assert held[-1] - held[5] < 200_000
-
-
-def test_a_page_belongs_to_who_asked_for_it_and_to_its_search(world, app):
-    """Another client, another type, one changed character: 400 each time."""
-    following = link(world.get("/Observation?_count=2"), "next")
-    token = parse_qs(urlsplit(following).query)["_page"][0]
-    other = register(app, "ehr-two")
-
-    assert world.get(following).status_code == 200
-    assert other.get(following).status_code == 400
-    assert world.get(f"/Patient?_page={token}").status_code == 400
-    changed = ("A" if token[9] != "A" else "B").join((token[:9], token[10:]))
-    assert world.get(f"/Observation?_page={changed}").status_code == 400
-    assert "code" not in token
-
-
-def test_a_page_is_judged_anew(world, app):
-    """Whoever has lost the right to search since gets nothing of the next page."""
-    reader = register(app, "ehr-narrow", scopes=("system/Observation.rs",))
-    following = link(reader.get("/Observation?_count=2"), "next")
-    app.extensions["fhir_dmp"].clients.remove(
-        "ehr-narrow", app.extensions["fhir_dmp"].operator_context("tester", "test")
-    )
-    assert reader.get(following).status_code == 401
-
-
-def test_a_page_expires(mongodb_uri, database_name, tmp_path):
-    """After its hour (here: at once) the search has to be repeated."""
-    app = make_app(mongodb_uri, database_name, tmp_path, page_token_seconds=-1)
-    caller = register(app, "ehr-one")
-    for number in range(3):
-        caller.post("/Organization", {"resourceType": "Organization", "name": f"n{number}"})
-    answer = caller.get(link(caller.get("/Organization?_count=1"), "next"))
-    app.extensions["fhir_dmp"].close()
-    assert answer.status_code == 400
-    assert "too old" in answer.json["issue"][0]["diagnostics"]
-
-
-def test_pages_survive_a_restart(world, app, mongodb_uri, database_name, tmp_path):
-    """Another process with the same secret opens them."""
-    following = link(world.get("/Observation?_count=3"), "next")
-    again = make_app(mongodb_uri, database_name, tmp_path)
-    caller = world.fresh()
-    caller.app, caller._http = again, again.test_client()
-    assert ids(caller.get(following)) == {"o4", "bp"}
-    again.extensions["fhir_dmp"].close()
 
 
 def test_a_chain_through_too_many_is_refused(mongodb_uri, database_name, tmp_path):
