@@ -2,7 +2,8 @@
 
 A thread for each call costs more than what the call does: to wake one takes the kernel, and then the interpreter's lock. A fibre
 (a greenlet) is woken by a function call of the event loop that it runs on, so whoever waits in one must wait by what is here:
-a ``latch`` for what somebody else finishes, ``offload`` for what blocks. Both work in a thread as well, where they just wait.
+a ``latch`` for what somebody else finishes, ``offload`` for what blocks. Both work in a thread as well, where they just wait. What
+many wait for together is done by one more fibre (``set_off``).
 
 Nobody waits here while holding a lock that another fibre of the thread could want.
 """
@@ -54,11 +55,36 @@ class Fibre(greenlet):
             self.parent.switch()
 
 
+class _Beside(Fibre):
+    """A fibre that does for many what they wait for: no call, and not counted as one."""
+
+    def run(self) -> None:
+        """Do it."""
+        self._do()
+
+
+def set_off(do: Callable[[], None]) -> None:
+    """Have it done beside the caller, for all who wait: by a fibre of the same loop, or by a thread if the caller is in one.
+
+    It must not raise, and must wait for nothing but by what is here.
+    """
+    here = getcurrent()
+    if isinstance(here, Fibre):
+        loop = here.loop
+        loop.call_soon(lambda: _Beside(do, loop).switch())
+    else:
+        FLIGHTS.submit(do)
+
+
 class Latch(Protocol):
     """What one waiter waits for, and one other opens."""
 
     def acquire(self, *, timeout: float = -1) -> bool:
         """Return True once it is open, False if it is not in time; a ``timeout`` below zero waits as long as it takes."""
+        ...
+
+    def open(self) -> None:
+        """Let the waiter go on; that of a fibre is opened by a callback of its loop (``open_all`` is for everybody else)."""
         ...
 
 
@@ -87,7 +113,6 @@ class _FibreLatch:
         return self._open
 
     def open(self) -> None:
-        """Let the waiter go on; on the loop's thread."""
         self._open = True
         if self._timer is not None:
             self._timer.cancel()
@@ -112,7 +137,6 @@ class _ThreadLatch:
         return self._lock.acquire(timeout=timeout)
 
     def open(self) -> None:
-        """Let the waiter go on; on any thread."""
         self._lock.release()
 
 
@@ -212,7 +236,7 @@ class Threads:
 
 
 FLIGHTS: Final = Threads(1000, "flight")
-"""Run what many wait for together: one thread for each kind of query or commit that is under way, so no bound of its own."""
+"""Run what many wait for together and no fibre may do: one thread for each kind that is under way, so no bound of its own."""
 
 _BLOCKING: Final = Threads(BLOCKING_AT_ONCE, "blocking")
 

@@ -101,12 +101,14 @@ class Worker:
         loop.call_later(LINGER_SECONDS, self._end, loop, loop.time() + LINGER_SECONDS + ANSWER_SECONDS)
 
     def _end(self, loop: AbstractEventLoop, latest: float) -> None:
-        """End the process once nothing is under way: what is still open are halves of requests, and readers that are too slow."""
+        """End the process once nothing is under way: what is still open are halves of requests, and readers that are too slow.
+
+        The loop goes on meanwhile: rows that are on their way to the log land by it.
+        """
         if self._front.under_way and loop.time() < latest:
             loop.call_later(PAUSE_SECONDS, self._end, loop, latest)
             return
-        self._close()
-        os._exit(0)
+        loop.run_in_executor(None, self._close).add_done_callback(lambda _: os._exit(0))
 
 
 def _patiently(make: Callable[[], T]) -> T:

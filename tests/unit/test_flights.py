@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from fhir_dmp.errors import Unavailable
-from fhir_dmp.fibres import Fibre, pause
+from fhir_dmp.fibres import FLIGHTS, Fibre, pause
 from fhir_dmp.stores.mongo import flights
 from fhir_dmp.stores.mongo.flights import Flights
 from fhir_dmp.stores.mongo.together import Together
@@ -109,7 +109,8 @@ def test_nobody_is_waited_for_who_has_a_seat_in_another_kind_of_flight(landed, m
         noted(members)
 
     writes, reads = (
-        Flights(fly, of="test", heaviest=100, most=100, seconds=30, beside=kinds) for fly in (noted, slowly)
+        Flights(fly, of="test", heaviest=100, most=100, seconds=30, beside=kinds, takes_off=FLIGHTS.submit)
+        for fly in (noted, slowly)
     )
     run(*calls(writes, 12))
     landed.clear()
@@ -131,7 +132,7 @@ def test_nobody_is_waited_for_who_has_a_seat_in_another_kind_of_flight(landed, m
 def test_who_could_not_be_flown_is_not_done_later(group, landed, monkeypatch):
     """No thread was to be had: the caller was told so, and the next one flies without them."""
     with monkeypatch.context() as patched:
-        patched.setattr(flights.FLIGHTS, "submit", Mock(side_effect=RuntimeError("no thread can be made")))
+        patched.setattr(FLIGHTS, "submit", Mock(side_effect=RuntimeError("no thread can be made")))
         with pytest.raises(RuntimeError, match="no thread"):
             group.join("refused")
 
@@ -144,7 +145,7 @@ def test_a_query_that_nobody_could_send_is_not_waited_for(monkeypatch):
     """The next reader has it sent."""
     together = Together(lambda keys: dict.fromkeys(keys, "found"))
     with monkeypatch.context() as patched:
-        patched.setattr(flights.FLIGHTS, "submit", Mock(side_effect=RuntimeError("no thread can be made")))
+        patched.setattr(FLIGHTS, "submit", Mock(side_effect=RuntimeError("no thread can be made")))
         with pytest.raises(RuntimeError, match="no thread"):
             together.find("refused")
 

@@ -18,6 +18,7 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.clock import Clock
+from fhir_dmp.fibres import offload
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import Link
 from fhir_dmp.stores.mongo.packing import Packer
@@ -101,12 +102,14 @@ class Epochs:
 
     def begin(self, chain: Chain) -> None:
         """Register the chain's epoch, if it is not yet: with the last signed head, and the last row before it."""
-        if chain.registered:
-            return
+        if not chain.registered:
+            offload(lambda: self._register(chain))
+            chain.registered = True
+
+    def _register(self, chain: Chain) -> None:
         head = self._heads.find_one({}, {"_id": 1}, sort=[("_id", -1)])
         row = {"head": head["_id"] if head else 0, "after": _stored(chain.after) if chain.after else None}
         self._add(f"{chain.writer}/{chain.epoch}", chain, row)
-        chain.registered = True
 
     def close(self, chain: Chain) -> None:
         """Say what the chain's last row is; a missing close is a crash, or rows that were under way at the end."""

@@ -19,6 +19,7 @@ from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, instant, moment
 from fhir_dmp.errors import Stale, Unavailable, Unrecorded
+from fhir_dmp.fibres import FLIGHTS
 from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import STAMP, Change, Commit, Stored
 from fhir_dmp.stores.mongo import versions
@@ -74,7 +75,13 @@ class WriteCommitter:
         self._stamps = stamps
         self._seconds = seconds
         self._flights = Flights(
-            self._flush, of="writes", heaviest=GROUP, most=MOST_WAITING, seconds=seconds * 2, beside=beside
+            self._flush,
+            of="writes",
+            heaviest=GROUP,
+            most=MOST_WAITING,
+            seconds=seconds * 2,
+            beside=beside,
+            takes_off=FLIGHTS.submit,
         )
 
     def commit(self, commit: Commit) -> tuple[Stored, ...]:

@@ -8,7 +8,12 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from fhir_dmp.errors import Unavailable
+from fhir_dmp.fibres import BLOCKING_AT_ONCE
 from fhir_dmp.settings import Settings
+from fhir_dmp.stores.mongo.lines import MOST
+
+KINDS = 4
+"""Kinds of questions that have lines of their own: of one call, of many, of tokens, and the rows of the log."""
 
 QUERY_MILLIS = 10_000
 """How long one query may take."""
@@ -32,7 +37,7 @@ def _client(uri: str, settings: Settings) -> MongoClient[_Row]:
     try:
         return MongoClient(
             uri,
-            maxPoolSize=settings.threads + 16,
+            maxPoolSize=settings.threads + BLOCKING_AT_ONCE + KINDS * MOST,
             serverSelectionTimeoutMS=2000,
             connectTimeoutMS=2000,
             socketTimeoutMS=QUERY_MILLIS * 2,

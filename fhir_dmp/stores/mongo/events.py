@@ -9,6 +9,7 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from fhir_dmp.errors import Crowded, TooMany, Unavailable, Unrecorded
+from fhir_dmp.fibres import pause
 from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
@@ -65,7 +66,7 @@ class EventCommitter:
                 fault = error
             if time.monotonic() > ends:
                 self._give_up(fault)
-            time.sleep(_PAUSE)
+            pause(_PAUSE)
             left = self._missing(left, rows)
         count_durable("reads", [member.item for member in members])
         for member in members:

@@ -24,6 +24,7 @@ from fhir_dmp.clock import datetime_of, micros_of
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.grants import Client, Key, Look, PersonStanding, PolicyRow, Standing
 from fhir_dmp.stores.mongo.faults import again_once, promptly
+from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.rows import Rows
 from fhir_dmp.stores.mongo.together import Together
 
@@ -43,6 +44,7 @@ class MongoGrants:
 
     def __init__(self, database: Database[dict[str, Any]], timeout: float = 5.0) -> None:
         self._rows = Rows(database, timeout)
+        self._lines = Lines(database.client)
         self._standings = Together(self._fetch_standings)
 
     def add_client(self, client: Client) -> bool:
@@ -99,9 +101,11 @@ class MongoGrants:
             "maxTimeMS": self._rows.millis,
         }
         with promptly():
-            answer = again_once(lambda: self._rows.database.command(command))["cursor"]
+            answer = again_once(lambda: self._lines.command(self._rows.database, command))["cursor"]
             if answer["id"]:
-                self._rows.database.command({"killCursors": self._rows.collection.name, "cursors": [answer["id"]]})
+                self._lines.command(
+                    self._rows.database, {"killCursors": self._rows.collection.name, "cursors": [answer["id"]]}
+                )
                 return self._fetch_apart(looks)
         rows = {row["_id"]: row for row in answer["firstBatch"]}
         return {look: standing for look in looks if (standing := _standing(look, rows))}

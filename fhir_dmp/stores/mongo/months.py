@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
+from fhir_dmp.fibres import offload, offloaded
 from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import period_of
 from fhir_dmp.stores.mongo.chain import DURABLE
 from fhir_dmp.stores.mongo.documents import AuditRow, prepare_collection
+from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.transaction import Transaction
 
 _Row = dict[str, Any]
@@ -24,6 +27,7 @@ class Months:
 
     def __init__(self, database: Database[_Row]) -> None:
         self._database = database
+        self._lines = Lines(database.client)
         self._ready: set[str] = set()
 
     def insert(self, rows: Sequence[_Row], transaction: Transaction) -> None:
@@ -40,15 +44,18 @@ class Months:
         return all(self._inserted(name, part) for name, part in _by_month(rows))
 
     def _inserted(self, name: str, rows: list[_Row]) -> bool:
-        answer = self._database.command({"insert": name, "documents": rows, "writeConcern": DURABLE.document})
+        answer = self._lines.command(
+            self._database, {"insert": name, "documents": rows, "writeConcern": DURABLE.document}
+        )
         return not answer.get("writeErrors") and not answer.get("writeConcernError")
 
     def prepare(self, moments: Iterable[int]) -> None:
         """Make the collections for these moments."""
         for name in {period_of(micros) for micros in moments} - self._ready:
-            prepare_collection(self._database, AuditRow, name)
+            offload(partial(prepare_collection, self._database, AuditRow, name))
             self._ready.add(name)
 
+    @offloaded
     def stored(self, rows: Sequence[_Row]) -> dict[str, tuple[str, int]]:
         """Return the ids of those rows that are stored, with the epoch and the number they have."""
         found: dict[str, tuple[str, int]] = {}

@@ -14,14 +14,13 @@ import structlog
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from pymongo import MongoClient
-from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, moment
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.fibres import offloaded
+from fhir_dmp.fibres import offload, offloaded
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
 from fhir_dmp.store.grants import PolicyRow
@@ -35,7 +34,8 @@ from fhir_dmp.stores.mongo.connect import QUERY_MILLIS, connected
 from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes
 from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.events import EventCommitter
-from fhir_dmp.stores.mongo.faults import again_once, answering
+from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.finder import Fields, Finder
 from fhir_dmp.stores.mongo.flights import Flights
 from fhir_dmp.stores.mongo.history import MongoHistory
 from fhir_dmp.stores.mongo.keyset import RISING, UNIQUE, after_filter, dated, plain_sort, sort_stages, undated
@@ -54,7 +54,6 @@ _PRESENT = {"del": {"$exists": False}}
 _OF_POLICIES = {"v": 1, "b": 1}
 _NEWEST = "f" * 17
 _Row = dict[str, Any]
-_Fields = Mapping[str, int]
 _Naming = tuple[tuple[str, ...], int]
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +67,7 @@ class MongoStore:
         self.log: Database[_Row] = client.get_database(f"{name}{LOG_SUFFIX}", write_concern=DURABLE)
         self._logged = MongoLog(self.log)
         self._client = client
+        self._for_one, self._for_many = Finder(self.database), Finder(self.database)
         self._clock = clock
         self._commit_seconds = settings.commit_timeout_seconds
         majority = ReadConcern("majority")
@@ -148,11 +148,9 @@ class MongoStore:
             return current
         return self._find_older(ref, version)
 
-    @offloaded
     def _find_older(self, ref: Ref, version: int) -> Stored | None:
-        with answering():
-            row = self._versions.find_one({"_id": f"{ref}/{version}"})
-        return stored_of(row) if row else None
+        rows = self._for_one.rows(self._versions, {"_id": f"{ref}/{version}"}, {}, batchSize=2)
+        return stored_of(rows[0]) if rows else None
 
     def find_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
         """Return what opens these records, by a query shared with those who wait."""
@@ -173,7 +171,6 @@ class MongoStore:
             found = self._grants.find({"_id": bounds}, _OF_POLICIES, limit=limit).sort("_id")
             return tuple(_policy(row) for row in found.max_time_ms(QUERY_MILLIS))
 
-    @offloaded
     def search(self, query: Query, page: Page) -> Found:
         """Return a page of present rows that meet the query."""
         wanted = {**_present(query)}
@@ -181,22 +178,17 @@ class MongoStore:
             wanted = {"$and": [wanted, {"co": {"$lte": page.bound}}]}
         fields = {} if page.with_index else UNSEARCHED
         order = _ordered(page.order)
-        with answering():
-            rows = list(
-                self._find(wanted, order, page, fields)
-                if plain_sort(order)
-                else self._sorted(wanted, order, page, fields)
-            )
+        found = self._find if plain_sort(order) else self._sorted
+        rows = found(wanted, order, page, fields)
         shown = rows[: page.limit]
         last = _keys(shown[-1], order) if shown else None
         return Found(tuple(stored_of(row) for row in shown), len(rows) > page.limit, last)
 
-    @offloaded
     def find_each(self, queries: Sequence[Query]) -> tuple[tuple[Stored, ...], ...]:
         """Return for each query none, the one, or two of the present rows that meet it."""
 
         def find(wanted: _Row, limit: int) -> Sequence[_Row]:
-            return self._rows(self._current, wanted, {}, limit=limit, batchSize=limit)
+            return self._for_one.rows(self._current, wanted, {}, limit=limit, batchSize=limit)
 
         return tuple(tuple(map(stored_of, rows)) for rows in rows_of_each(queries, 2, find))
 
@@ -213,7 +205,7 @@ class MongoStore:
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
         """Return up to ``limit`` ids of the rows that meet the query, or of their tokens with the prefix."""
         if prefix is None:
-            rows = self._rows(self._current, _present(query), {"_id": 1}, limit=limit, batchSize=limit + 1)
+            rows = self._for_one.rows(self._current, _present(query), {"_id": 1}, limit=limit, batchSize=limit + 1)
             return tuple(row["_id"] for row in rows)
         found: dict[str, None] = {}
         with answering():
@@ -317,62 +309,49 @@ class MongoStore:
         )
         return int(row["n"]) if row else 0
 
-    def _fetch(self, ids: Sequence[str], fields: _Fields | None = None) -> Mapping[str, Stored]:
-        """Return the rows, by one command: a cursor costs a third more. What one answer cannot hold, a cursor brings."""
-        rows = self._rows(self._current, {"_id": {"$in": list(ids)}}, fields or {}, batchSize=len(ids) + 1)
+    def _fetch(self, ids: Sequence[str], fields: Fields | None = None) -> Mapping[str, Stored]:
+        """Return the rows."""
+        rows = self._for_many.rows(self._current, {"_id": {"$in": list(ids)}}, fields or {}, batchSize=len(ids) + 1)
         return {row["_id"]: stored_of(row) for row in rows}
-
-    def _rows(self, of: Collection[_Row], wanted: _Row, fields: _Fields, **options: Any) -> Sequence[_Row]:
-        """Return the rows of one ``find``, sent as it is; what one answer cannot hold, a cursor brings."""
-        command = {
-            "find": of.name,
-            "filter": wanted,
-            "projection": fields,
-            **options,
-            "readConcern": {"level": "majority"},
-            "maxTimeMS": QUERY_MILLIS,
-        }
-        with answering():
-            answer = again_once(lambda: self.database.command(command))["cursor"]
-            if not answer["id"]:
-                first: list[_Row] = answer["firstBatch"]
-                return first
-            self.database.command({"killCursors": of.name, "cursors": [answer["id"]]})
-            found = of.find(wanted, fields, limit=options.get("limit", 0))
-            sort = options.get("sort")
-            return list((found.sort(list(sort.items())) if sort else found).max_time_ms(QUERY_MILLIS))
 
     def _fetch_naming(self, asked: Sequence[_Naming]) -> Mapping[_Naming, tuple[PolicyRow, ...]]:
         return {(names, limit): self._fetch_named(names, limit) for names, limit in asked}
 
     def _fetch_named(self, names: tuple[str, ...], limit: int) -> tuple[PolicyRow, ...]:
-        rows = self._rows(self._grants, {"n": {"$in": list(names)}}, _OF_POLICIES, limit=limit, batchSize=limit)
+        rows = self._for_many.rows(
+            self._grants, {"n": {"$in": list(names)}}, _OF_POLICIES, limit=limit, batchSize=limit
+        )
         return tuple(map(_policy, rows))
 
     def _fetch_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
         wanted = {"_id": {"$in": [f"{POLICY}{patient}" for patient in patients]}}
-        rows = self._rows(self._grants, wanted, _OF_POLICIES, batchSize=len(patients) + 1)
+        rows = self._for_many.rows(self._grants, wanted, _OF_POLICIES, batchSize=len(patients) + 1)
         return {policy.patient: policy for policy in map(_policy, rows)}
 
-    def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Any:
+    def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row]:
         if page.after is not None:
             wanted = {"$and": [wanted, after_filter(order, page.after)]}
         keys = [(each.field, -1 if each.descending else 1) for each in order]
         most = page.limit + 1
         # the batch has room for one more: of sorted rows the database tells that they end only when it is asked for the next
-        return self._rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most + 1)
+        return self._for_one.rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most + 1)
 
-    def _sorted(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Any:
-        """Return rows in an order that no index gives as it is; of many, those of the page alone if they can be walked to."""
+    def _sorted(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row]:
+        """Return rows in an order that no index gives as it is."""
         if order == RISING:
             return self._rising(wanted, page, fields)
+        with answering():
+            return offload(partial(self._sought, wanted, order, page, fields))
+
+    def _sought(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row]:
+        """Return sorted rows; of many, those of the page alone are looked at if they can be walked to."""
         if walk.leads_to_places(order) and walk.are_many(self._current, wanted):
             found = self._walked(wanted, order, page, fields)
             if found is not None:
                 return found
-        return self._aggregate(wanted, order, page, fields)
+        return list(self._aggregate(wanted, order, page, fields))
 
-    def _walked(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Sequence[_Row] | None:
+    def _walked(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row] | None:
         """Return rows of many in an order that leads to places, if they can be walked to."""
         start = walk.start_of(order)
         if start is not None:
@@ -383,7 +362,7 @@ class MongoStore:
                 return found
         return None
 
-    def _rising(self, wanted: _Row, page: Page, fields: _Fields) -> Any:
+    def _rising(self, wanted: _Row, page: Page, fields: Fields) -> Sequence[_Row]:
         """Return rows by their main date upwards, and behind them those that have none."""
         found: list[_Row] = []
         if page.after is None or page.after[0] is not None:
@@ -391,10 +370,10 @@ class MongoStore:
         if len(found) <= page.limit:
             rest = page.limit + 1 - len(found)
             without = {"$and": [wanted, undated(page.after)]}
-            found += self._rows(self._current, without, fields, sort={"co": -1}, limit=rest, batchSize=rest + 1)
+            found += self._for_one.rows(self._current, without, fields, sort={"co": -1}, limit=rest, batchSize=rest + 1)
         return found
 
-    def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: _Fields) -> Any:
+    def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Any:
         after = None if page.after is None else [to_value(key) for key in page.after]
         stages = [{"$match": wanted}, *sort_stages(order, after), {"$limit": page.limit + 1}]
         if fields:

@@ -1,7 +1,7 @@
 """Readers that wait together share one query, and each is answered by a query that was sent after it began.
 
-One query of a kind is under way at a time. Whoever asks meanwhile waits for the next one, which a thread sends as soon as that
-has come back.
+One query of a kind is under way at a time. Whoever asks meanwhile waits for the next one, which is sent as soon as that has come
+back: by a fibre beside them, or a thread where they are threads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from fhir_dmp.fibres import FLIGHTS, Latch, latch, open_all, own
+from fhir_dmp.fibres import Latch, latch, open_all, own, set_off
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,7 +47,7 @@ class Together(Generic[K, V]):
         landed = latch()
         with self._joining:
             if not self._flying:
-                FLIGHTS.submit(self._fly)
+                set_off(self._fly)
                 self._flying = True
             flight = self._boarding()
             flight.keys.update(keys)
