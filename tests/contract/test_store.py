@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fhir_dmp.clock import RandomIds, SystemClock
 from fhir_dmp.errors import Stale, Unavailable
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.fibres import pause
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange
 from fhir_dmp.store.ledger import PERIOD_PREFIX
@@ -27,6 +28,7 @@ from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
 from fhir_dmp.stores.mongo.mongod import DatabaseError
 from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
+from tests.fibres import run
 from tests.journeys.conftest import free_port
 
 IDS, CLOCK = RandomIds(), SystemClock()
@@ -482,6 +484,42 @@ def test_what_a_query_means_and_what_mongodb_finds_agree(store, rows, queries):
         meant = {place for place, row in enumerate(rows) if matches(query, row)}
         found = {row["_id"] for row in collection.find(compile_query(query), {"_id": 1})}
         assert found == meant, query
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        (),
+        (Order("lu", descending=True),),
+        (Order("ds"),),
+        (Order("ds", descending=True),),
+        (Order("t:Basic.name="),),
+        (Order("t:Basic.name=", descending=True), Order("ds")),
+    ],
+)
+def test_a_fibre_finds_what_a_thread_finds_and_others_go_on(store, monkeypatch, order):
+    """In every order, few or many, with what is found one by one and what was superseded: another fibre has its turns meanwhile."""
+    monkeypatch.setattr(walk, "MANY", 5)
+    rows = [create(f"o{n}", t=["Basic", f"Basic.name=n{n % 7}"], **({"ds": n % 5} if n % 3 else {})) for n in range(12)]
+    made = store.commit(Commit(tuple(rows), (event(),)))
+    store.commit(Commit((next_of(made[0]),), (event(),)))
+    asked = [
+        lambda: store.search(Eq("t", "Basic"), Page(4, order)).rows,
+        lambda: store.find_each([Eq("t", "Basic.name=n3"), Eq("t", "Basic.name=n9"), Eq("t", "Basic")]),
+        lambda: store.find_version(made[0].ref, 1),
+    ]
+    turns = []
+
+    def other():
+        for _ in range(3):
+            pause(0)
+            turns.append(1)
+
+    found = run(*asked, other)[:-1]
+
+    assert found == [ask() for ask in asked]
+    assert found[0]
+    assert len(turns) == 3
 
 
 @pytest.mark.parametrize("order", ["co", "t:Basic.code="], ids=["in the order of an index", "in another"])
