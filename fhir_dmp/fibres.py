@@ -236,14 +236,20 @@ class Threads:
 
 
 FLIGHTS: Final = Threads(1000, "flight")
-"""Run what many wait for together and no fibre may do: one thread for each kind that is under way, so no bound of its own."""
+"""Run what many wait for together where no fibre can: one thread for each kind that is under way, so no bound of its own."""
 
 _BLOCKING: Final = Threads(BLOCKING_AT_ONCE, "blocking")
 
 
 def offload(do: Callable[[], T]) -> T:
-    """Return what ``do`` returns, or raise what it raises; in a fibre another thread does it, so that others go on meanwhile."""
-    return hand_over(do, _BLOCKING) if isinstance(getcurrent(), Fibre) else do()
+    """Return what ``do`` returns, or raise what it raises; in a fibre another thread does it, so that others go on meanwhile.
+
+    What many wait for is done by threads of its own: evidence and tokens never queue behind slow searches.
+    """
+    here = getcurrent()
+    if not isinstance(here, Fibre):
+        return do()
+    return hand_over(do, FLIGHTS if isinstance(here, _Beside) else _BLOCKING)
 
 
 def hand_over(do: Callable[[], T], threads: Threads) -> T:

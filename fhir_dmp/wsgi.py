@@ -108,7 +108,12 @@ class Worker:
         if self._front.under_way and loop.time() < latest:
             loop.call_later(PAUSE_SECONDS, self._end, loop, latest)
             return
-        loop.run_in_executor(None, self._close).add_done_callback(lambda _: os._exit(0))
+        self._front.take_no_more()
+        try:
+            loop.run_in_executor(None, self._close).add_done_callback(lambda _: os._exit(0))
+        except RuntimeError:  # no thread is to be had
+            self._close()
+            os._exit(0)
 
 
 def _patiently(make: Callable[[], T]) -> T:

@@ -7,8 +7,8 @@ import asyncio
 from fhir_dmp.fibres import Fibre
 
 
-def run(*calls):
-    """Run the functions as fibres of one loop, and return what each returned or raised, in their order."""
+def run(*calls, on=asyncio.run):
+    """Run the functions as fibres of one loop, which ``on`` makes, and return what each returned or raised, in their order."""
 
     async def together():
         loop = asyncio.get_running_loop()
@@ -27,4 +27,4 @@ def run(*calls):
             fibre(call, end).switch()
         return await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), 10)
 
-    return asyncio.run(together())
+    return on(together())

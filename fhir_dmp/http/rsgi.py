@@ -88,6 +88,7 @@ class Front:
         self._turned_away = turned_away
         self._threads = Threads(threads, "call")
         self._patience = _Patience()
+        self._ends = False
         self.under_way = 0
         """Requests that have no answer yet."""
 
@@ -103,6 +104,10 @@ class Front:
         """Take what does not come of a body within a moment as not sent: the server stops; on the loop's thread."""
         self._patience.end()
 
+    def take_no_more(self) -> None:
+        """Answer whoever comes from now on that there is no room: what they ask could not be answered to its end."""
+        self._ends = True
+
     async def _answer(self, scope: Scope, proto: Any) -> None:
         loop = asyncio.get_running_loop()
         environ = environ_of(scope)
@@ -112,6 +117,9 @@ class Front:
             if short
             else io.BufferedReader(_Sent(proto, loop, self._patience))
         )
+        if self._ends:
+            self._turn_away(environ, proto)
+            return
         done: Future[Answer] = loop.create_future()
         if short and self._takes(environ):
             Fibre(lambda: _set(done, self._answered(environ)), loop).switch()
@@ -119,12 +127,16 @@ class Front:
             try:
                 self._threads.submit(lambda: self._in_thread(environ, done, loop))
             except (TooMany, RuntimeError):
-                self._turned_away(environ)
-                proto.response_bytes(*_BUSY)
+                self._turn_away(environ, proto)
                 return
         answer = done.result() if done.done() else await done
         with suppress(ProtocolClosed):
             proto.response_bytes(answer.status, _sendable(answer.headers), answer.body)
+
+    def _turn_away(self, environ: Environ, proto: Any) -> None:
+        self._turned_away(environ)
+        with suppress(ProtocolClosed):
+            proto.response_bytes(*_BUSY)
 
     def _in_thread(self, environ: Environ, done: Future[Answer], loop: AbstractEventLoop) -> None:
         answer = self._answered(environ)

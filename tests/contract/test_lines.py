@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import socket
 import threading
 from contextlib import suppress
+from functools import partial
+from itertools import pairwise
 
 import pymongo
 import pytest
+import uvloop
 from pymongo.errors import AutoReconnect, ExecutionTimeout, NetworkTimeout, NotPrimaryError, OperationFailure
+from pymongo.monitoring import ServerListener
 from pymongo.uri_parser import parse_uri
 
-from fhir_dmp.fibres import pause
+from fhir_dmp.clock import RandomIds, SystemClock
+from fhir_dmp.errors import Unrecorded
+from fhir_dmp.fibres import offload, pause
+from fhir_dmp.settings import Settings
+from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo import lines
 from fhir_dmp.stores.mongo.lines import Lines
-from tests.fibres import run
+from fhir_dmp.stores.mongo.packing import unpack
+from fhir_dmp.stores.mongo.store import MongoStore
+from tests import fibres
 
 LARGE = "x" * 3_000_000
 
@@ -32,9 +44,9 @@ class Relay:
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
-    def cut(self):
-        """End all connections that there are."""
-        for each in self._open:
+    def cut(self, last=None):
+        """End the connections that there are, or the ``last`` of them."""
+        for each in self._open[-2 * last :] if last else self._open:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
@@ -68,6 +80,12 @@ class Relay:
                 each.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request):
+    """What runs calls as fibres, on a loop of either kind: a worker's is of the second."""
+    return partial(fibres.run, on=request.param)
+
+
 @pytest.fixture
 def relay(mongodb_uri):
     """A network of the test's own."""
@@ -76,8 +94,32 @@ def relay(mongodb_uri):
     made.close()
 
 
+class Doubts(ServerListener):
+    """What the driver has come to believe of its server, when that was no good."""
+
+    def __init__(self):
+        self.told = []
+
+    def opened(self, event):
+        """Nothing is known yet."""
+
+    def description_changed(self, event):
+        """Note that it is given up."""
+        if event.new_description.server_type_name == "Unknown":
+            self.told.append(event.new_description)
+
+    def closed(self, event):
+        """It is not looked at any more."""
+
+
 @pytest.fixture
-def database(mongodb_uri, relay, database_name):
+def doubts():
+    """What the driver thinks."""
+    return Doubts()
+
+
+@pytest.fixture
+def database(mongodb_uri, relay, database_name, doubts):
     """A database, reached over the relay."""
     known = parse_uri(mongodb_uri)
     with pymongo.MongoClient(
@@ -89,6 +131,7 @@ def database(mongodb_uri, relay, database_name):
         serverSelectionTimeoutMS=5000,
         heartbeatFrequencyMS=500,
         tz_aware=True,
+        event_listeners=[doubts],
     ) as client:
         yield client[database_name]
 
@@ -105,7 +148,7 @@ def found(answer):
     return answer["cursor"]["firstBatch"]
 
 
-def test_a_fibre_hears_what_a_thread_hears(database, asked):
+def test_a_fibre_hears_what_a_thread_hears(run, database, asked):
     """The same rows, with moments that know their zone, whoever asks."""
     run(lambda: asked({"insert": "loads", "documents": [{"_id": "a", "n": 1}, {"_id": "b"}]}))
     question = {"find": "loads", "sort": {"_id": 1}}
@@ -115,7 +158,7 @@ def test_a_fibre_hears_what_a_thread_hears(database, asked):
     assert answer == found(asked(question)) == [{"_id": "a", "n": 1}, {"_id": "b"}]
 
 
-def test_one_connection_serves_fibres_that_ask_one_after_the_other(relay, asked):
+def test_one_connection_serves_fibres_that_ask_one_after_the_other(run, relay, asked):
     """It is kept: to open one costs more than hundreds of questions."""
 
     def often():
@@ -128,7 +171,7 @@ def test_one_connection_serves_fibres_that_ask_one_after_the_other(relay, asked)
     assert run(often) == [([1.0] * 20, 0)]
 
 
-def test_fibres_ask_at_the_same_time_and_each_gets_its_own_answer(asked):
+def test_fibres_ask_at_the_same_time_and_each_gets_its_own_answer(run, asked):
     """More of them than there are lines: the driver sends what is left over."""
     many = 3 * lines.MOST
     run(lambda: asked({"insert": "loads", "documents": [{"_id": str(n)} for n in range(many)]}))
@@ -138,7 +181,7 @@ def test_fibres_ask_at_the_same_time_and_each_gets_its_own_answer(asked):
     assert answers == [[{"_id": str(n)}] for n in range(many)]
 
 
-def test_what_is_larger_than_the_network_takes_at_once_comes_whole(asked):
+def test_what_is_larger_than_the_network_takes_at_once_comes_whole(run, asked):
     """In both directions, while other fibres go on."""
     went_on = []
 
@@ -154,7 +197,7 @@ def test_what_is_larger_than_the_network_takes_at_once_comes_whole(asked):
     assert went_on
 
 
-def test_a_refused_command_raises_what_the_driver_would(asked):
+def test_a_refused_command_raises_what_the_driver_would(run, asked):
     """With the database's code; the line is good for the next question."""
 
     def refused(command):
@@ -176,7 +219,7 @@ def test_a_refused_command_raises_what_the_driver_would(asked):
     assert after == 1.0
 
 
-def test_rows_that_are_there_already_are_told_in_the_answer(asked):
+def test_rows_that_are_there_already_are_told_in_the_answer(run, asked):
     """As who wrote the log looks for it."""
     asked({"insert": "loads", "documents": [{"_id": "a"}]})
 
@@ -185,7 +228,7 @@ def test_rows_that_are_there_already_are_told_in_the_answer(asked):
     assert answer["writeErrors"][0]["code"] == 11000
 
 
-def test_a_line_that_was_cut_while_nobody_used_it_is_replaced(relay, asked):
+def test_a_line_that_was_cut_while_nobody_used_it_is_replaced(run, relay, asked):
     """The next question goes by another, and nobody hears of it."""
 
     def before_and_after():
@@ -197,7 +240,57 @@ def test_a_line_that_was_cut_while_nobody_used_it_is_replaced(relay, asked):
     assert run(before_and_after) == [1.0]
 
 
-def test_who_asks_when_the_network_breaks_is_told_that_nobody_knows(relay, asked):
+def test_a_line_that_was_cut_while_nobody_used_it_says_nothing_of_the_server(run, relay, database, asked, doubts):
+    """The driver believes in its primary, and in its other connections, as if one of its own had been cut."""
+
+    def asks():
+        offload(lambda: database.client.address)
+        pause(1)  # until its watchers have connections of their own: the line's is the last
+        asked({"ping": 1})
+        relay.cut(last=1)
+        pause(0.1)
+        answer = asked({"ping": 1})["ok"]
+        pause(1.5)  # the driver tells what it thinks once a second
+        return answer
+
+    assert run(asks) == [1.0]
+    assert doubts.told == []
+
+
+def test_a_line_to_a_server_that_the_driver_gave_up_is_not_used(run, relay, database, asked):
+    """At a failover the old primary may still answer: what it says would be of before."""
+
+    def fails():
+        database.command("ping")
+        relay.cut(last=1)
+        with pytest.raises(AutoReconnect):
+            database.command("ping")
+
+    def asks():
+        asked({"ping": 1})
+        offload(fails)
+        before = relay.made
+        return asked({"ping": 1})["ok"], relay.made > before
+
+    assert run(asks) == [(1.0, True)]
+
+
+def test_nobody_waits_for_a_server_that_the_driver_gave_up(run, relay, asked, monkeypatch):
+    """It interrupts those who wait, as it does its own."""
+    monkeypatch.setattr(lines, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lines._Connection, "interrupted", True)
+
+    def asks():
+        asked({"ping": 1})
+        relay.mute.set()
+        with pytest.raises(NetworkTimeout):
+            asked({"ping": 1})
+        return "went on"
+
+    assert run(asks) == ["went on"]
+
+
+def test_who_asks_when_the_network_breaks_is_told_that_nobody_knows(run, relay, asked):
     """Not whether it was done, nor for how long: what was asked is not asked twice. The next question goes by another line."""
 
     def asks():
@@ -212,7 +305,7 @@ def test_who_asks_when_the_network_breaks_is_told_that_nobody_knows(relay, asked
     assert run(asks) == [1.0]
 
 
-def test_an_answer_that_does_not_come_is_not_waited_for_without_end(relay, asked, monkeypatch):
+def test_an_answer_that_does_not_come_is_not_waited_for_without_end(run, relay, asked, monkeypatch):
     """Nor taken for that of the next question."""
     monkeypatch.setattr(lines, "SECONDS", 0.2)
 
@@ -228,7 +321,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for_without_end(relay, asked
 
 
 @pytest.mark.parametrize("code", [91, 10107, 11600])
-def test_a_server_that_is_not_the_primary_any_more_is_left(asked, monkeypatch, code):
+def test_a_server_that_is_not_the_primary_any_more_is_left(run, asked, monkeypatch, code):
     """Its line is not used again: the driver finds the next primary."""
     told = {"ok": 0.0, "errmsg": "stepped down", "code": code}
     answers = iter([told])
@@ -243,8 +336,41 @@ def test_a_server_that_is_not_the_primary_any_more_is_left(asked, monkeypatch, c
     assert run(asks) == [1.0]
 
 
-def test_lines_that_the_loop_cannot_listen_to_are_the_drivers(asked, monkeypatch):
+def test_lines_that_the_loop_cannot_listen_to_are_the_drivers(run, asked, monkeypatch):
     """One with TLS is read by its library: the driver sends, from a thread."""
     monkeypatch.setattr(lines, "_is_plain", lambda _: False)
 
     assert run(lambda: asked({"ping": 1})["ok"], lambda: asked({"ping": 1})["ok"]) == [1.0, 1.0]
+
+
+def test_events_have_their_places_in_the_chain_whatever_breaks(run, mongodb_uri, relay, database_name):
+    """A network that is cut again and again, while groups are on their way: no row is lost that was acknowledged, twice there, or out of its place."""
+    known = parse_uri(mongodb_uri)
+    uri = f"mongodb://{known['username']}:{known['password']}@127.0.0.1:{relay.port}/?directConnection=true"
+    store = MongoStore.connect(uri, database_name, clock=SystemClock(), settings=Settings())
+    ids, clock, acknowledged = RandomIds(), SystemClock(), []
+
+    def records():
+        for _ in range(25):
+            event = Event(ids.new(), clock.micros(), b'{"act":"read"}', {"t": ["a=R"], "pt": []})
+            with suppress(Unrecorded):
+                store.record(event)
+                acknowledged.append(event.id)
+
+    def cuts():
+        for _ in range(6):
+            pause(0.03)
+            relay.cut()
+
+    run(*[records] * 8, cuts)
+    rows = [row for name in store.log.list_collection_names() if name[-1].isdigit() for row in store.log[name].find()]
+    store.close()
+
+    assert {row["_id"] for row in rows} >= set(acknowledged)
+    assert len(acknowledged) > 100
+    epochs = {row["e"] for row in rows}
+    for epoch in epochs:
+        chain = sorted((row for row in rows if row["e"] == epoch), key=lambda row: row["n"])
+        assert [row["n"] for row in chain] == list(range(1, len(chain) + 1))
+        assert all(after["p"] == before["h"] for before, after in pairwise(chain))
+        assert all(row["h"] == hashlib.sha256(row["p"] + unpack(row["b"])).digest() for row in chain)

@@ -243,6 +243,19 @@ def test_what_no_thread_can_take_is_told_to_come_again(monkeypatch):
     assert [environ["REMOTE_ADDR"] for environ in counted] == ["192.0.2.7"] * 2
 
 
+def test_who_comes_while_the_worker_ends_is_told_to_come_again_and_nothing_is_done():
+    """What would be done could not be answered to its end: a client that repeats it must not find it done."""
+    done, counted = [], []
+    front = Front(lambda environ, _: done.append(environ) or [], lambda _: True, 1, counted.append)
+    front.take_no_more()
+
+    ((status, headers, _),) = ask(front, (scope("GET", "/fhir/metadata"), ()))
+
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert len(counted) == 1
+    assert done == []
+
+
 def test_who_sends_too_slowly_is_let_go_and_keeps_nobody(front, ehr, monkeypatch):
     """The body is waited for by nobody but its own request."""
     monkeypatch.setattr(rsgi, "PATIENCE_SECONDS", 0.1)

@@ -8,7 +8,17 @@ import threading
 import pytest
 
 from fhir_dmp.errors import TooMany
-from fhir_dmp.fibres import Threads, latch, offload, offloaded, on_loop, open_all, pause
+from fhir_dmp.fibres import (
+    BLOCKING_AT_ONCE,
+    Threads,
+    latch,
+    offload,
+    offloaded,
+    on_loop,
+    open_all,
+    pause,
+    set_off,
+)
 from tests.fibres import run
 
 
@@ -43,6 +53,23 @@ def test_a_latch_that_was_opened_before_keeps_nobody():
         return door.acquire()
 
     assert run(call) == [True]
+
+
+def test_what_many_wait_for_never_queues_behind_what_one_asked():
+    """Slow searches have all threads that calls may block: evidence and tokens are looked after by others."""
+    free = threading.Event()
+
+    def slow():
+        offload(lambda: free.wait(10))
+
+    def many():
+        done = latch()
+        set_off(lambda: open_all((done,)) if offload(lambda: True) else None)
+        in_time = done.acquire(timeout=5)
+        free.set()
+        return in_time
+
+    assert run(*[slow] * (BLOCKING_AT_ONCE + 1), many)[-1] is True
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01])

@@ -15,6 +15,9 @@ from fhir_dmp.stores.mongo.lines import MOST
 KINDS = 4
 """Kinds of questions that have lines of their own: of one call, of many, of tokens, and the rows of the log."""
 
+BESIDE = 16
+"""Threads that neither calls nor fibres wait in: those of commits, of the seal, of what a worker does again and again."""
+
 QUERY_MILLIS = 10_000
 """How long one query may take."""
 
@@ -37,7 +40,7 @@ def _client(uri: str, settings: Settings) -> MongoClient[_Row]:
     try:
         return MongoClient(
             uri,
-            maxPoolSize=settings.threads + BLOCKING_AT_ONCE + KINDS * MOST,
+            maxPoolSize=settings.threads + BLOCKING_AT_ONCE + KINDS * MOST + BESIDE,
             serverSelectionTimeoutMS=2000,
             connectTimeoutMS=2000,
             socketTimeoutMS=QUERY_MILLIS * 2,

@@ -17,6 +17,10 @@ from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member
 from fhir_dmp.stores.mongo.months import Months, count_durable
 
 _PAUSE = 0.005
+_HEAVIEST = 1000
+_BYTES = 8_000
+"""Of a row, count as one more: a command of the heaviest group stays below the 16 MB that the database takes."""
+
 _Row = dict[str, Any]
 
 
@@ -31,13 +35,13 @@ class EventCommitter:
         self._chain = chain
         self._seconds = seconds
         self._flights = Flights(
-            self._flush, of="reads", heaviest=1000, most=MOST_WAITING, seconds=seconds, beside=beside
+            self._flush, of="reads", heaviest=_HEAVIEST, most=MOST_WAITING, seconds=seconds, beside=beside
         )
 
     def record(self, event: Event) -> None:
         """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell, ``Crowded`` if too many wait."""
         try:
-            self._flights.join(event)
+            self._flights.join(event, weight=1 + len(event.body) // _BYTES)
         except TooMany as full:
             raise Crowded(str(full), reasons=("too many events wait",), headers=full.headers) from full
         except Unavailable as fault:

@@ -9,7 +9,7 @@ is kept for that, and the loop goes on until the answer is there. In turns with 
 patient pages and $everything 1.3 and 1.5, searches by code 1.5, at 0.92, 0.76 and 0.69 of the processor.
 
 The driver keeps its connections to itself: what is used of them is used here alone. Where they are not plain sockets (TLS), and
-for threads, the driver sends.
+for threads, the driver sends. A line asks the primary and nobody else, whatever the address prefers for reads.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ MOST = 16
 
 SECONDS = 20.0
 """How long an answer may take: twice what a query may."""
+
+LOOK_SECONDS = 1.0
+"""How often who waits asks whether the driver has given the server up meanwhile."""
 
 LONGEST = 48_000_000
 """Bytes of a message; https://www.mongodb.com/docs/manual/reference/limits/."""
@@ -89,10 +92,10 @@ class Lines:
         """Return a line that nobody uses, a new one if there may be more; None for who has to go by the driver."""
         while self._idle:
             line = self._idle.pop()
-            if line.loop is loop and not line.broken:
+            if line.loop is loop and not line.broken and not line.stale:
                 return line
             self._made -= 1
-            line.close(AutoReconnect("connection closed"))
+            line.close(None)  # the driver drops its idle ones as silently: it says nothing of the others
         if self._made >= MOST or not self._plain:
             return None
         self._made += 1
@@ -118,12 +121,23 @@ class _Connection:
         connection = checkout.__enter__()
         own = connection.conn.sock
         self.socket: socket.socket | None = own if _is_plain(own) else None
-        self._closed = finalize(self, connection.close_conn, None)
-        self._checkout = checkout
+        self._close = finalize(self, connection.close_conn, None)
+        self._checkout, self._connection = checkout, connection
+
+    @property
+    def stale(self) -> bool:
+        """Tell whether the driver has given up the server's connections of that time, as it does at a failover."""
+        connection = self._connection
+        return bool(connection.pool_gen.stale(connection.generation, connection.service_id))
+
+    @property
+    def interrupted(self) -> bool:
+        """Tell whether the driver wants nobody to wait on it any longer."""
+        return bool(self._connection.cancel_context.cancelled)
 
     def give_back(self, fault: BaseException | None) -> None:
         """Close it, and tell the pool: what a network's fault means for its other connections is the driver's to know."""
-        self._closed()
+        self._close()
         self._checkout.__exit__(type(fault) if fault else None, fault, None)
 
 
@@ -146,13 +160,20 @@ class _Line:
         own.settimeout(0)
         loop.add_reader(own, self._hear)
 
+    @property
+    def stale(self) -> bool:
+        """Tell whether it leads to a server that the driver has given up."""
+        return self._connection.stale
+
     def ask(self, command: _Row, options: CodecOptions[_Row]) -> _Row:
         """Return the answer; raise ``AutoReconnect`` if the connection breaks, or ``NetworkTimeout`` if none comes in time."""
         self._number = self._number % 0x7FFF_FFFF + 1
         body = encode(command, codec_options=options)
         heard = self._heard = latch()
         self._send(_HEAD.pack(_HEAD.size + len(body), self._number, 0, _OP_MSG, 0, 0) + body)
-        heard.acquire(timeout=SECONDS)
+        ends = self.loop.time() + SECONDS
+        while not heard.acquire(timeout=LOOK_SECONDS) and self.loop.time() < ends and not self._connection.interrupted:
+            pass
         self._heard = None
         if self._whole is None:
             raise AutoReconnect("connection closed") if self.broken else NetworkTimeout("timed out")
@@ -162,8 +183,8 @@ class _Line:
             raise AutoReconnect("connection out of step")
         return decode(memoryview(answer)[_HEAD.size :], options)
 
-    def close(self, fault: BaseException) -> None:
-        """Listen no more, and let go of the connection, which had this fault; on the loop's thread."""
+    def close(self, fault: BaseException | None) -> None:
+        """Listen no more, and let go of the connection, with what befell who asked; on the loop's thread."""
         if not self.loop.is_closed():
             self.loop.remove_reader(self._socket)
         self._connection.give_back(fault)
