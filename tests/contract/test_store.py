@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import subprocess
 import threading
 from decimal import Decimal
@@ -262,6 +263,17 @@ def test_an_event_sent_twice_is_stored_once(store):
         row["n"] for name in store.log.list_collection_names() for row in store.log[name].find({"b": {"$exists": 1}})
     ]
     assert sorted(numbers) == [1, 2]
+
+
+def test_large_events_that_come_together_are_stored_one_by_one(store):
+    """Together they would be more than one command of the database carries, and none of them would be disclosed."""
+    large = [
+        Event(IDS.new(), CLOCK.micros(), secrets.token_hex(6_000_000).encode(), {"t": [], "pt": []}) for _ in range(3)
+    ]
+
+    run(*[lambda each=each: store.record(each) for each in large])
+
+    assert all(store.find_event(each.id).body == each.body for each in large)
 
 
 def test_history_shows_each_version_once_while_rows_move(store):
