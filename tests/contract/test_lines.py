@@ -23,6 +23,8 @@ from fhir_dmp.fibres import offload, pause
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo import lines
+from fhir_dmp.stores.mongo.connect import KINDS
+from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -341,6 +343,19 @@ def test_lines_that_the_loop_cannot_listen_to_are_the_drivers(run, asked, monkey
     monkeypatch.setattr(lines, "_is_plain", lambda _: False)
 
     assert run(lambda: asked({"ping": 1})["ok"], lambda: asked({"ping": 1})["ok"]) == [1.0, 1.0]
+
+
+def test_the_pool_has_room_for_the_lines_of_all_kinds(mongodb_uri, database_name, monkeypatch):
+    """They are held for ever: a kind that is not counted would leave too few connections to calls in threads."""
+    made = []
+    genuine = Lines.__init__
+    monkeypatch.setattr(Lines, "__init__", lambda self, client: made.append(client) or genuine(self, client))
+
+    store = MongoStore.connect(mongodb_uri, database_name, clock=SystemClock(), settings=Settings())
+    MongoGrants(store.database)
+    store.close()
+
+    assert len(made) == KINDS
 
 
 def test_events_have_their_places_in_the_chain_whatever_breaks(run, mongodb_uri, relay, database_name):

@@ -26,9 +26,8 @@ HOLD_SECONDS = 0.02
 A commit costs the database 0.66 ms and 0.02 more for each row (measured), so seven rows in a group cost three times what twenty-two
 do. Under 64 callers audited reads rose from 2,500/s to 3,000 and more by it, and their median fell from 24 to 20 ms. Of three pairs that were
 tried in turns (10 ms and two thirds, 15 and 0.72, this one), each gained a tenth on the one before. Smaller
-parts of 0.65 and a half, whose flights overlap with the work of the others, gained nothing on it. A caller who is alone waits for nobody.
+parts, of 0.65 and a half, whose flights overlap with the work of the others, gained nothing on it. A caller who is alone waits for nobody.
 """
-
 
 _MOST = 0.8
 """The part of the fibres under way that is enough, of those that have no seat in flights of another kind: the rest are on the way to
