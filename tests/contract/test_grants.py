@@ -6,13 +6,15 @@ import threading
 from datetime import timedelta
 
 import pytest
+from pymongo.errors import ExecutionTimeout
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.errors import Conflict, Invalid, NotFound, Unauthenticated, Unavailable
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, InvalidScope
 from fhir_dmp.oauth.keys import PUBLISHED_BEFORE, SIGNS
 from fhir_dmp.service.clients import NewClient
-from fhir_dmp.store.grants import Client, Look, Standing
+from fhir_dmp.store.grants import Client, Look, PolicyRow, Standing
+from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.together import Together
 from tests.oauth_world import NOON, context, jwks, key_pair, opened_world
 
@@ -65,6 +67,34 @@ def test_a_revoked_token_stands_so_for_all_workers(world):
 
     assert other.find_standing(Look("ehr-one", "t-1")).revoked
     assert not other.find_standing(Look("ehr-one", "t-2")).revoked
+
+
+def test_what_one_answer_cannot_hold_is_found_all_the_same(world):
+    """A message of the database ends at 16 MB, and what was left out of one would look as if it were not there."""
+    grants = world.grants()
+    grants.add_client(CLIENT)
+    much, held = "x" * 9_000_000, {"disabled": False, "holds_from": 0}
+    family = {"revoked": False, "began": 1, "person": {"name": much}}
+    rows = {"family/f": family, "account/a": held, "policy/Patient/p": {"v": 3, "b": much.encode()}}
+    world.opened[-1][world.database].grants.insert_many([{"_id": row_id, **row} for row_id, row in rows.items()])
+
+    standing = grants.find_standing(Look("ehr-one", "t", "f", "a", "Patient/p"))
+
+    assert standing.person.person == {"name": much}
+    assert standing.policy == PolicyRow("Patient/p", 3, much.encode())
+
+
+def test_what_takes_too_long_is_no_fault_of_who_shows_a_token(world, monkeypatch):
+    """Rows that are found by their ids take no time of their own: the database does not answer, whatever it says."""
+    grants = world.grants()
+
+    def runs_out(*_):
+        raise ExecutionTimeout("operation exceeded time limit", 50)
+
+    monkeypatch.setattr(Lines, "command", runs_out)
+
+    with pytest.raises(Unavailable):
+        grants.find_standing(Look("ehr-one", "t"))
 
 
 def test_what_is_past_is_forgotten_by_an_index(world):

@@ -5,7 +5,8 @@ A cursor of the driver costs a third more; what one answer cannot hold, one brin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -22,16 +23,27 @@ _Row = dict[str, Any]
 
 
 class Finder:
-    """Finds rows of which a majority has what is found, by lines of its own: nobody waits for those who ask by another."""
+    """Finds rows of which a majority has what is found, by lines of its own: nobody waits for those who ask by another.
 
-    def __init__(self, database: Database[_Row]) -> None:
+    A find may take ``millis``; within ``faults`` what fails is told.
+    """
+
+    def __init__(
+        self,
+        database: Database[_Row],
+        millis: int = QUERY_MILLIS,
+        faults: Callable[[], AbstractContextManager[None]] = answering,
+    ) -> None:
         self._database = database
         self._lines = Lines(database.client)
+        self._millis = millis
+        self._faults = faults
 
     def rows(self, of: Collection[_Row], wanted: _Row, fields: Fields, **options: Any) -> Sequence[_Row]:
         """Return the rows that meet the filter; ``options`` are the command's.
 
-        Raises ``Unavailable`` if the database does not answer, and ``TooCostly`` if it takes too long.
+        Raises what ``faults`` make of it: ``Unavailable`` if the database does not answer, ``TooCostly`` if it takes too long,
+        where nothing else was said.
         """
         command = {
             "find": of.name,
@@ -39,18 +51,18 @@ class Finder:
             "projection": fields,
             **options,
             "readConcern": {"level": "majority"},
-            "maxTimeMS": QUERY_MILLIS,
+            "maxTimeMS": self._millis,
         }
-        with answering():
+        with self._faults():
             answer = again_once(lambda: self._lines.command(self._database, command))["cursor"]
             if not answer["id"]:
                 first: list[_Row] = answer["firstBatch"]
                 return first
             self._lines.command(self._database, {"killCursors": of.name, "cursors": [answer["id"]]})
-            return offload(partial(_by_cursor, of, wanted, fields, options))
+            return offload(partial(_by_cursor, of, wanted, fields, options, self._millis))
 
 
-def _by_cursor(of: Collection[_Row], wanted: _Row, fields: Fields, options: _Row) -> Sequence[_Row]:
+def _by_cursor(of: Collection[_Row], wanted: _Row, fields: Fields, options: _Row, millis: int) -> Sequence[_Row]:
     found = of.find(wanted, fields, limit=options.get("limit", 0))
     sort = options.get("sort")
-    return list((found.sort(list(sort.items())) if sort else found).max_time_ms(QUERY_MILLIS))
+    return list((found.sort(list(sort.items())) if sort else found).max_time_ms(millis))
