@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from joserfc.jwk import ECKey, RSAKey
@@ -319,10 +320,17 @@ class World:
 
 
 @contextmanager
-def opened_world(uri, name, world=World):
+def opened_world(uri, name, kind=World):
     """An empty world on the database of that name."""
-    made = world(uri, name)
+    made = kind(uri, name)
     try:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def world(mongodb_uri, database_name):
+    """One database, and as many workers as a test wants."""
+    with opened_world(mongodb_uri, database_name) as made:
+        yield made

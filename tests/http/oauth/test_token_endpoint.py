@@ -27,15 +27,7 @@ from tests.oauth_world import (
     form,
     jwks,
     key_pair,
-    opened_world,
 )
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri, database_name) as made:
-        yield made
 
 
 def ask(http, body, content_type=FORM):

@@ -9,14 +9,7 @@ import pytest
 from fhir_dmp.service.answers import Choice
 from fhir_dmp.service.authorize import Go, SignInFirst, Sorry
 from fhir_dmp.service.questions import Question
-from tests.oauth_world import CALLBACK, VERIFIER, authorize, context, opened_world
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri, database_name) as made:
-        yield made
+from tests.oauth_world import CALLBACK, VERIFIER, authorize, context
 
 
 def test_a_person_who_is_not_signed_in_signs_in_first(world):

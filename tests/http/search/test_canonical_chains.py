@@ -6,7 +6,7 @@ import pytest
 
 from fhir_dmp.search import canonical
 from fhir_dmp.stores.mongo.store import MongoStore
-from tests.http.test_search import ids
+from tests.search_world import ids
 
 FORMS = {
     "a": {"url": "http://a.fr/q", "version": "1", "name": "Alpha"},

@@ -16,16 +16,9 @@ from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.grants import Client, Look, PolicyRow, Standing
 from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.together import Together
-from tests.oauth_world import NOON, context, jwks, key_pair, opened_world
+from tests.oauth_world import NOON, context, jwks, key_pair
 
 CLIENT = Client("ehr-one", "r-1", "backend", "ehr", ("system/*.rs",), 7, "urn:x|1", "{}", None, ("https://a/cb",))
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri, database_name) as made:
-        yield made
 
 
 def later(world, micros):

@@ -9,21 +9,8 @@ import pytest
 from fhir_dmp.store.query import Query
 from fhir_dmp.stores.mongo.compile import compile_query
 from tests.http.conftest import make_app, register
-from tests.search_world import LOINC, ROLE, V2, WORLD, filled, ids, link, observation
+from tests.search_world import LOINC, ROLE, V2, WORLD, ids, link, observation
 from tests.unit.search.world import query_of
-
-
-@pytest.fixture
-def world(ehr):
-    """Two patients, their doctor, hospital, observations and a report."""
-    return filled(ehr)
-
-
-@pytest.fixture(scope="module")
-def still_world(still_ehr):
-    """The same, for all that only ask."""
-    return filled(still_ehr)
-
 
 FOUND = {
     "Patient": {"eve", "adam"},

@@ -31,7 +31,6 @@ from tests.oauth_world import (
     form,
     jwks,
     key_pair,
-    opened_world,
     post,
     redeem,
     refresh,
@@ -40,13 +39,6 @@ from tests.oauth_world import (
 OUTSIDE = ("insurer", "insurance", "mutual", "mutuelle", "employer", "payer", "bank", "")
 PURPOSES = ("HPAYMT", "COVERAGE", "COVERUR", "CLMATTCH", "ELIGDTRM", "EMPL", "HOPERAT", "HMARKT")
 """Of v3-ActReason: payment, coverage, eligibility, and others that are not care."""
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri, database_name) as made:
-        yield made
 
 
 def turn(world, client_id, role):

@@ -11,20 +11,7 @@ import pytest
 
 from fhir_dmp.errors import Unauthenticated
 from fhir_dmp.service.clients import NewClient
-from tests.oauth_world import CALLBACK, NOW, PUBLIC_URL, context, form, given, opened_world, post, redeem, refresh
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri, database_name) as made:
-        yield made
-
-
-@pytest.fixture
-def tokens(world):
-    """An answer of the token endpoint to a patient's app."""
-    return given(world)
+from tests.oauth_world import CALLBACK, NOW, PUBLIC_URL, context, form, post, redeem, refresh
 
 
 @pytest.mark.parametrize("end", ["disabled", "removed", "password"])

@@ -13,27 +13,12 @@ from tests.oauth_world import (
     VERIFIER,
     context,
     form,
-    given,
     jwks,
     key_pair,
-    opened_world,
     post,
     redeem,
     refresh,
 )
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri, database_name) as made:
-        yield made
-
-
-@pytest.fixture
-def tokens(world):
-    """An answer of the token endpoint to a patient's app."""
-    return given(world)
 
 
 def test_a_refresh_token_is_replaced_at_each_use(world, tokens):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.search_world import filled, ids
+from tests.search_world import ids
 
 CANONICAL = {
     "Questionnaire/first": {"status": "active", "url": "http://a.fr/q", "version": "1A"},
@@ -25,19 +25,13 @@ CANONICAL = {
 }
 
 
-@pytest.fixture
-def world(ehr):
-    """Two patients, their doctor, hospital, observations and a report."""
-    return filled(ehr)
-
-
 @pytest.fixture(scope="module")
-def still_world(still_ehr):
-    """The same, for all that only ask; and what refers to each other by canonical URLs."""
+def still_world(still_world):
+    """With what refers to each other by canonical URLs."""
     for name, body in CANONICAL.items():
         kind, _, own = name.partition("/")
-        assert still_ehr.put(f"/{name}", {"resourceType": kind, "id": own, **body}).status_code == 201
-    return filled(still_ehr)
+        assert still_world.put(f"/{name}", {"resourceType": kind, "id": own, **body}).status_code == 201
+    return still_world
 
 
 @pytest.mark.parametrize(

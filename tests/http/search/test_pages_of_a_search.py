@@ -10,19 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.http.conftest import make_app, register
-from tests.search_world import filled, ids, link, observation
-
-
-@pytest.fixture
-def world(ehr):
-    """Two patients, their doctor, hospital, observations and a report."""
-    return filled(ehr)
-
-
-@pytest.fixture(scope="module")
-def still_world(still_ehr):
-    """The same, for all that only ask."""
-    return filled(still_ehr)
+from tests.search_world import ids, link, observation
 
 
 def pages(caller, url):

@@ -598,7 +598,7 @@ def test_online_access_ends_with_the_session(app, holder, phone):
 
 def test_every_problem_of_an_answer_has_its_words():
     """In both languages."""
-    source = (Path(__file__).parents[2] / "fhir_dmp/service/answers.py").read_text()
+    source = (Path(__file__).parents[3] / "fhir_dmp/service/answers.py").read_text()
     problems = set(re.findall(r'ProblemError\("([^"]+)"', source))
 
     assert problems

@@ -25,7 +25,7 @@ from tests.conftest import server_settings
 from tests.http.conftest import register
 from tests.unit.search.world import extract, query_of, request_of
 
-EXAMPLES = Path(__file__).parents[1] / "data" / "all-examples.tar.xz"
+EXAMPLES = Path(__file__).parents[2] / "data" / "all-examples.tar.xz"
 LOGGED = ("AuditEvent",)
 """Types that the log keeps, with indexes of its own."""
 

@@ -11,7 +11,7 @@ from fhir_dmp.oauth.totp import hash_recovery_code
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.store.accounts import Represented, Situation
 from tests.conftest import server_settings
-from tests.oauth_world import context, opened_world
+from tests.oauth_world import context
 
 PASSWORD = "cheval agrafe pile correct"
 ZOE = NewAccount("patient", "Zoé Petit", "Patient/z", "urn:ins|1", "Zoe.Petit", PASSWORD)
@@ -24,13 +24,6 @@ DOCTOR = NewAccount(
     provider="psc",
     subject="f:1",
 )
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_world(mongodb_uri, database_name) as made:
-        yield made
 
 
 def told(world):

@@ -1,0 +1,1 @@
+"""What OAuth keeps, on a real database."""
