@@ -29,6 +29,7 @@ from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
 from fhir_dmp.stores.mongo.mongod import DatabaseError
 from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
+from tests.at_once import at_once
 from tests.fibres import run
 from tests.journeys.conftest import free_port
 
@@ -65,20 +66,14 @@ def next_of(before, text="y", **index):
 
 def together(*calls):
     """Run the calls at the same time and return their results or errors."""
-    outcomes = [None] * len(calls)
 
-    def run(place):
+    def run(call):
         try:
-            outcomes[place] = calls[place]()
+            return call()
         except Exception as error:
-            outcomes[place] = error
+            return error
 
-    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
+    return at_once(run, calls)
 
 
 def test_a_commit_stamps_its_bodies_with_the_moment_it_was_made(store):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
+from tests.at_once import at_once
 from tests.bundles import ONE, SYSTEM, TWO, count, done, entry, made_id, observation, patient, send
 
 
@@ -108,25 +107,16 @@ def test_eight_parallel_conditional_creates_make_exactly_one(ehr):
         f"{asked}&_count=1",
     ]
     written += [f"{asked}&_pretty=true", f"identifier={SYSTEM}%7Crace"]
-    statuses, start = [], threading.Barrier(8)
 
     def create(criteria):
-        caller = ehr.fresh()
-        start.wait()
         answer = send(
-            caller,
+            ehr.fresh(),
             entry("POST", "Patient", patient("race"), ONE, ifNoneExist=criteria),
             entry("POST", "Observation", observation(ONE)),
         )
-        statuses.append(done(answer)[0]["status"][:3])
+        return done(answer)[0]["status"][:3]
 
-    threads = [threading.Thread(target=create, args=(each,)) for each in written]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert sorted(statuses) == ["200"] * 7 + ["201"]
+    assert sorted(at_once(create, written)) == ["200"] * 7 + ["201"]
     (only,) = ehr.get("/Patient").json["entry"]
     assert count(ehr, f"/Observation?subject=Patient/{only['resource']['id']}") == 8
 

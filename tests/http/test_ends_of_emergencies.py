@@ -30,6 +30,7 @@ from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.access_world import INS, NOON, RPPS, World
+from tests.at_once import at_once
 from tests.balp import claimed
 from tests.balp_facts import FACTS
 from tests.conftest import server_settings
@@ -201,13 +202,7 @@ def test_two_who_give_it_back_at_once_end_it_once(glass, other, monkeypatch):
     monkeypatch.setattr(Bearers, "standing", meet)
     body = urlencode({"client_id": "phone", "token": token}).encode()
     request, context = TokenRequest("POST", FORM, body), glass.context()
-    threads = [
-        threading.Thread(target=server.tokens.revoke_token, args=(request, context)) for server in (glass.server, other)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(lambda server: server.tokens.revoke_token(request, context), (glass.server, other))
 
     parts, _ = glass.server.store.search_events(EVERYTHING, 1000, None)
     acts = Counter(json.loads(part.event.body)["act"] for part in parts)
@@ -271,11 +266,7 @@ def test_workers_that_look_at_once_tell_it_once(glass, other):
     for _ in range(5):
         glass.code()
     glass.world.clock.set(NOON + timedelta(seconds=700))
-    threads = [threading.Thread(target=server.emergencies.tell) for server in (glass.server, other) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(lambda server: server.emergencies.tell(), [glass.server, other] * 3)
 
     assert glass.told == {"break-glass-start": 5, "break-glass-expiry": 5}
 

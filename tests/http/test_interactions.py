@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 
+from tests.at_once import at_once
 from tests.http.conftest import make_app
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand", "given": ["Zoé"]}], "birthDate": "1980-02-29"}
@@ -308,18 +308,13 @@ def other_worker(mongodb_uri, database_name, tmp_path):
 def test_puts_at_once_are_versions_one_after_the_other(ehr, other_worker):
     """Writers of one resource at two workers, who say nothing of the version before: all succeed, each with a version of its own."""
     made = ehr.post("/Patient", PATIENT).json
-    answers: list[int] = []
 
-    def write(number: int) -> None:
+    def write(number):
         body = {**PATIENT, "id": made["id"], "multipleBirthInteger": number}
         caller = ehr.at(other_worker) if number % 4 == 0 else ehr.fresh()
-        answers.append(caller.put(f"/Patient/{made['id']}", body).status_code)
+        return caller.put(f"/Patient/{made['id']}", body).status_code
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(24)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = at_once(write, range(24))
 
     history = ehr.get(f"/Patient/{made['id']}/_history?_count=100").json
     versions = [entry["resource"]["meta"]["versionId"] for entry in history["entry"]]
@@ -330,20 +325,12 @@ def test_puts_at_once_are_versions_one_after_the_other(ehr, other_worker):
 def test_of_puts_at_once_that_name_the_version_one_succeeds(ehr):
     """If-Match holds for whoever comes first: the others are told, and their turn changes nothing."""
     made = ehr.post("/Patient", PATIENT).json
-    answers: list[int] = []
 
-    def write(number: int) -> None:
+    def write(number):
         body = {**PATIENT, "id": made["id"], "multipleBirthInteger": number}
-        answer = ehr.fresh().put(f"/Patient/{made['id']}", body, headers={"If-Match": 'W/"1"'})
-        answers.append(answer.status_code)
+        return ehr.fresh().put(f"/Patient/{made['id']}", body, headers={"If-Match": 'W/"1"'}).status_code
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert sorted(answers) == [200, *[412] * 7]
+    assert sorted(at_once(write, range(8))) == [200, *[412] * 7]
     assert ehr.get(f"/Patient/{made['id']}").headers["ETag"] == 'W/"2"'
 
 

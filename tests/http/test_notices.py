@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.notices import notice_id
 from fhir_dmp.store.query import EVERYTHING, Eq
 from tests.access_world import NOON, RPPS, Actor, changed, document, observation
+from tests.at_once import at_once
 from tests.http.test_choices_of_the_patient import by, say, told
 
 
@@ -55,8 +55,7 @@ def test_each_emergency_is_told(world, item):
 
 def test_first_acts_at_the_same_time_tell_once(world, item):
     """Of two that race one writes, and neither fails."""
-    with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(lambda _: in_emergency(world, jti="jti-9").read(item).status, range(8)))
+    statuses = at_once(lambda _: in_emergency(world, jti="jti-9").read(item).status, range(8))
 
     assert statuses == [200] * 8
     assert len(letters(world.holder())) == 1

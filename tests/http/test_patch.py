@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 
 import pytest
+
+from tests.at_once import at_once
 
 OBSERVATION = b"""{"resourceType": "Observation", "status": "final", "code": {"text": "K"},
  "identifier": [{"system": "urn:o", "value": "1"}], "valueQuantity": {"value": 36.70, "unit": "mmol/L"}}"""
@@ -282,17 +283,10 @@ def test_a_patch_that_fails_takes_its_transaction_with_it(ehr, entry):
 
 def test_parallel_patches_are_all_applied(ehr, url):
     """Each one on what the one before it left: none is lost."""
-    answers = []
 
     def work(number):
         body = [{"op": "add", "path": "/identifier/-", "value": {"value": str(number)}}]
-        answers.append(ehr.fresh().patch(url, body).status_code)
+        return ehr.fresh().patch(url, body).status_code
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert answers == [200] * 6
+    assert at_once(work, range(6)) == [200] * 6
     assert len(ehr.get(url).json["identifier"]) == 7

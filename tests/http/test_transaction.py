@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
@@ -13,6 +12,7 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Call
 from fhir_dmp.errors import Invalid, Unavailable
 from fhir_dmp.fhir import codec
+from tests.at_once import at_once
 from tests.bundles import ONE, SYSTEM, bundle, count, done, entry, made_id, observation, patient, send
 from tests.published import examples
 
@@ -375,7 +375,6 @@ def test_a_marked_bundle_is_known_to_be_done(app, ehr, kind):
 def test_a_transaction_that_others_overtake_is_made_anew(ehr):
     """Eight bundles update the same resource and add one each: every update is a version of its own, every reference is right."""
     ehr.put("/Patient/busy", patient(id="busy"))
-    statuses = []
 
     def work(number):
         answer = send(
@@ -384,15 +383,9 @@ def test_a_transaction_that_others_overtake_is_made_anew(ehr):
             entry("POST", "Practitioner", {"resourceType": "Practitioner"}, ONE),
             entry("POST", "Observation", observation("Patient/busy", performer=[{"reference": ONE}])),
         )
-        statuses.append(answer.status_code)
+        return answer.status_code
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert statuses == [200] * 8
+    assert at_once(work, range(8)) == [200] * 8
     assert ehr.get("/Patient/busy").json["meta"]["versionId"] == "9"
     assert count(ehr, "/Practitioner") == count(ehr, "/Observation") == 8
     for each in ehr.get("/Observation").json.get("entry", ()):

@@ -49,10 +49,8 @@ def app():
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def record(server, app):
-    """A record with two observations, the app, and who signs in: the holder and a doctor. Returns patient, encounter and TOTP."""
-    server.register("feed", role="insurance-feed")
+def feeding(server):
+    """Return what has the insurance feed create a resource, and tells its reference."""
     headers = {"Authorization": f"Bearer {server.token('feed')}", "Content-Type": "application/fhir+json"}
 
     def post(tree):
@@ -62,6 +60,14 @@ def record(server, app):
         assert made.status_code == 201, made.text
         return f"{tree['resourceType']}/{made.json()['id']}"
 
+    return post
+
+
+@pytest.fixture(scope="module")
+def record(server, app):
+    """A record with two observations, the app, and who signs in: the holder and a doctor. Returns patient, encounter and TOTP."""
+    server.register("feed", role="insurance-feed")
+    post = feeding(server)
     number = {"system": INS, "value": "279035121518989"}
     patient = post({"resourceType": "Patient", "active": True, "identifier": [number], "name": [{"family": "Petit"}]})
     about = {"subject": {"reference": patient}}
@@ -170,15 +176,7 @@ def test_an_ehr_opens_the_app_and_a_doctor_breaks_the_glass(page, app, server, r
 @pytest.fixture(scope="module")
 def child(server, record):
     """The record of a child with two observations, one of them the child's secret; the father, who has an account and no record."""
-    headers = {"Authorization": f"Bearer {server.token('feed')}", "Content-Type": "application/fhir+json"}
-
-    def post(tree):
-        made = requests.post(
-            f"{server.fhir}/{tree['resourceType']}", data=json.dumps(tree), headers=headers, timeout=30
-        )
-        assert made.status_code == 201, made.text
-        return f"{tree['resourceType']}/{made.json()['id']}"
-
+    post = feeding(server)
     born = datetime.now(UTC).date().replace(month=1, day=1) - timedelta(days=12 * 365)
     patient = post({"resourceType": "Patient", "birthDate": born.isoformat(), "name": [{"family": "Morel"}]})
     about = {"status": "final", "code": {"text": "x"}, "subject": {"reference": patient}}

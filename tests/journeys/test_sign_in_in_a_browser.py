@@ -132,13 +132,18 @@ def test_a_minor_signs_in_secretly_in_english_without_scripts(place, browser, tm
     page.screenshot(path=tmp_path / "secret.png", full_page=True)
 
 
+def by_provider(page, provider, login):
+    """Choose the provider, and say there who one is."""
+    page.get_by_role("button", name=f"Se connecter avec {provider}").click()
+    page.wait_for_url("**/who/**")
+    page.get_by_label("Login").fill(login)
+    page.get_by_role("button", name="I am").click()
+
+
 def test_a_professional_signs_in_at_their_provider(place, browser, tmp_path):
     """There and back, by the page between; the provider's situations are offered."""
     page = opened(browser, place)
-    page.get_by_role("button", name="Se connecter avec Pro Santé Connect").click()
-    page.wait_for_url("**/who/**")
-    page.get_by_label("Login").fill("dr.martin")
-    page.get_by_role("button", name="I am").click()
+    by_provider(page, "Pro Santé Connect", "dr.martin")
     page.wait_for_url("**/sign-in/situation")
     looks_right(page, tmp_path, "provider-situation")
     page.get_by_label("Hôpital de la Plage").check()
@@ -151,10 +156,7 @@ def test_a_professional_signs_in_at_their_provider(place, browser, tmp_path):
 def test_a_citizen_without_account_is_turned_away_in_plain_words(place, browser, tmp_path):
     """The page says what happened, and the way back."""
     page = opened(browser, place)
-    page.get_by_role("button", name="Se connecter avec FranceConnect").click()
-    page.wait_for_url("**/who/**")
-    page.get_by_label("Login").fill("stranger")
-    page.get_by_role("button", name="I am").click()
+    by_provider(page, "FranceConnect", "stranger")
     page.wait_for_url("**/sign-in/from/fc**")
 
     assert "aucun compte" in page.inner_text("main")

@@ -11,6 +11,7 @@ import pytest
 from fhir_dmp.errors import Conflict, Stale
 from fhir_dmp.store import turns
 from fhir_dmp.store.turns import Attempts, Turns
+from tests.at_once import at_once
 
 
 def test_those_who_want_the_same_have_it_one_after_the_other():
@@ -24,11 +25,7 @@ def test_those_who_want_the_same_have_it_one_after_the_other():
             time.sleep(0.002)
             inside.remove(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work, range(20))
 
     assert most == [1] * 20
     assert not order.wanted(["shared", "own 3"])

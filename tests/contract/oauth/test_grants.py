@@ -16,6 +16,7 @@ from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.grants import Client, Look, PolicyRow, Standing
 from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.together import Together
+from tests.at_once import at_once
 from tests.oauth_world import NOON, context, jwks, key_pair
 
 CLIENT = Client("ehr-one", "r-1", "backend", "ehr", ("system/*.rs",), 7, "urn:x|1", "{}", None, ("https://a/cb",))
@@ -165,11 +166,7 @@ def test_a_failed_query_fails_all_who_waited_and_nobody_after():
 def test_workers_that_start_together_share_one_signing_key(world):
     """The first to store its generation wins; the others take it."""
     workers = [world.worker() for _ in range(4)]
-    threads = [threading.Thread(target=worker.prepare) for worker in workers]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    at_once(lambda worker: worker.prepare(), workers)
 
     assert len({worker.jwks() for worker in workers}) == 1
     assert len(world.grants().list_keys()) == 1
