@@ -17,6 +17,7 @@ from fhir_dmp.call import Restrict
 from fhir_dmp.errors import FhirError, Invalid
 from fhir_dmp.oauth.errors import InvalidScope
 from fhir_dmp.oauth.jwks import JwksError, parse_jwks, require_secure_url
+from fhir_dmp.oauth.people import require_organization
 from fhir_dmp.outside import is_loopback
 from fhir_dmp.store.grants import Client
 
@@ -51,7 +52,6 @@ SCOPE_LENGTH = 256
 URL_LENGTH = 500
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}\Z")
 _NAME = re.compile(r"[^\x00-\x1f<>]{1,100}\Z")
-_ORGANIZATION = re.compile(r"[^\s|]{1,200}\|[^\s|]{1,100}\Z")
 
 
 def require_registrable(client: Client, restrict: Restrict) -> None:
@@ -64,8 +64,8 @@ def require_registrable(client: Client, restrict: Restrict) -> None:
         raise Invalid(f"A client of the role {client.role} acts for itself: its kind is backend.")
     if client.name is not None and not _NAME.match(client.name):
         raise Invalid("A name has 1 to 100 characters.")
-    if client.organization is not None and not _ORGANIZATION.match(client.organization):
-        raise Invalid("An organization is written SYSTEM|VALUE.")
+    if client.organization is not None:
+        require_organization(client.organization)
     _require_scopes(client, restrict)
     _require_keys(client)
     _require_redirects(client)

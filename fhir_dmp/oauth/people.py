@@ -58,6 +58,11 @@ def require_account(account: Account) -> None:
         _require_date(account.birth_date)
 
 
+def require_organization(organization: str) -> None:
+    """Raise ``Invalid`` unless a structure is named so, of a person or of a client."""
+    _match(_IDENTIFIER, organization, "An organization is written SYSTEM|VALUE.")
+
+
 def require_situation(situation: Situation) -> None:
     """Raise ``Invalid`` unless the situation is one of a health professional."""
     if situation.profession not in PROFESSIONS:
@@ -65,7 +70,7 @@ def require_situation(situation: Situation) -> None:
     if situation.specialty is not None:
         _match(_SPECIALTY, situation.specialty, "A specialty is a code of TRE_R01, such as SM26.")
     if situation.organization is not None:
-        _match(_IDENTIFIER, situation.organization, "An organization is written SYSTEM|VALUE.")
+        require_organization(situation.organization)
     if situation.label:
         _match(_NAME, situation.label, f"The name of a structure has at most {NAME_LENGTH} characters.")
 

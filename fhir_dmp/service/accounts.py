@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.clock import Clock, Ids
@@ -125,23 +126,9 @@ class Accounts(Struct, frozen=True):
         if new.password is not None:
             require_good(new.password, login or "", new.name)
         now = self.clock.micros()
-        account = Account(
-            id=self.ids.new(),
-            kind=new.kind,
-            name=new.name,
-            resource=new.resource,
-            identifier=new.identifier,
-            added=now,
-            holds_from=now,
-            login=login,
-            password=self.passwords.hash(new.password) if new.password is not None else None,
-            situations=new.situations,
-            represents=new.represents,
-            birth_date=new.birth_date,
-            traits=new.traits,
-            provider=new.provider,
-            subject=new.subject,
-        )
+        password = self.passwords.hash(new.password) if new.password is not None else None
+        said = {**asdict(new), "login": login, "password": password}
+        account = Account(id=self.ids.new(), added=now, holds_from=now, **said)
         require_account(account)
         if not self.accounts.add_account(account):
             raise Conflict("There is an account of this login, person, or subject at the provider already.")

@@ -61,6 +61,10 @@ class Finder:
             self._lines.command(self._database, {"killCursors": of.name, "cursors": [answer["id"]]})
             return offload(partial(_by_cursor, of, wanted, fields, options, self._millis))
 
+    def named(self, of: Collection[_Row], ids: Sequence[str], fields: Fields) -> Sequence[_Row]:
+        """Return the rows that have these ids."""
+        return self.rows(of, {"_id": {"$in": list(ids)}}, fields, batchSize=len(ids) + 1)
+
 
 def _by_cursor(of: Collection[_Row], wanted: _Row, fields: Fields, options: _Row, millis: int) -> Sequence[_Row]:
     found = of.find(wanted, fields, limit=options.get("limit", 0))

@@ -88,9 +88,7 @@ class MongoGrants:
     def _fetch_standings(self, looks: Sequence[Look]) -> Mapping[Look, Standing]:
         """Return the standings, by one query."""
         ids = {row_id for look in looks for row_id in _row_ids(look)}
-        wanted = {"_id": {"$in": list(ids)}}
-        found = self._finder.rows(self._rows.collection, wanted, _STANDING, batchSize=len(ids) + 1)
-        rows = {row["_id"]: row for row in found}
+        rows = {row["_id"]: row for row in self._finder.named(self._rows.collection, tuple(ids), _STANDING)}
         return {look: standing for look in looks if (standing := _standing(look, rows))}
 
 

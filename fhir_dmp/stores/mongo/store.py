@@ -1,6 +1,6 @@
 """The store port on MongoDB. https://www.mongodb.com/docs/manual/core/transactions/.
 
-Reads are of what a majority has; by-id reads that wait together share one query; lists page by keys, never by skipping.
+Reads are of what a majority has; by-id reads that wait together share one query.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Any
 
 import pymongo
 import structlog
-from bson.decimal128 import Decimal128
-from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -20,29 +18,27 @@ from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, moment
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.fibres import offload, offloaded
+from fhir_dmp.fibres import offloaded
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
 from fhir_dmp.store.grants import PolicyRow
-from fhir_dmp.store.port import EventPart, Found, HistoryPage, Order, Page, Scope, Tally
+from fhir_dmp.store.port import EventPart, Found, HistoryPage, Page, Scope, Tally
 from fhir_dmp.store.query import Query, end_of
-from fhir_dmp.stores.mongo import walk
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
-from fhir_dmp.stores.mongo.compile import compile_query, to_value
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS, connected
-from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, POLICY, SEAL_SUFFIX, ensure_indexes
-from fhir_dmp.stores.mongo.each import rows_of_each
+from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, SEAL_SUFFIX, ensure_indexes
 from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.finder import Fields, Finder
 from fhir_dmp.stores.mongo.flights import Flights
 from fhir_dmp.stores.mongo.history import MongoHistory
-from fhir_dmp.stores.mongo.keyset import RISING, UNIQUE, after_filter, dated, plain_sort, sort_stages, undated
 from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import MongoLog
 from fhir_dmp.stores.mongo.months import Months
+from fhir_dmp.stores.mongo.policies import MongoPolicies
 from fhir_dmp.stores.mongo.recent import RecentRows
+from fhir_dmp.stores.mongo.search import MongoSearch
 from fhir_dmp.stores.mongo.stored import UNSEARCHED, stored_of
 from fhir_dmp.stores.mongo.together import Together
 from fhir_dmp.stores.mongo.users import may_alter_log
@@ -50,11 +46,7 @@ from fhir_dmp.stores.mongo.users import may_alter_log
 SKEW_SECONDS = 1.0
 """The most by which the clocks of two workers are believed to differ."""
 
-_PRESENT = {"del": {"$exists": False}}
-_OF_POLICIES = {"v": 1, "b": 1}
-_NEWEST = "f" * 17
 _Row = dict[str, Any]
-_Naming = tuple[tuple[str, ...], int]
 _log = structlog.get_logger(__name__)
 
 
@@ -73,13 +65,12 @@ class MongoStore:
         majority = ReadConcern("majority")
         self._current = self.database.get_collection("current", read_concern=majority)
         self._versions = self.database.get_collection("versions", read_concern=majority)
+        self._searched = MongoSearch(self._current, self._for_one)
         self._history = MongoHistory(client, self._current, self._versions)
         self._together = Together(partial(self._fetch, fields=UNSEARCHED))
         self._together_whole = Together(self._fetch)
-        self._grants = self.database.get_collection("grants", read_concern=majority)
+        self._policies = MongoPolicies(self.database.get_collection("grants", read_concern=majority), self._for_many)
         self._marks = self.database.get_collection("loads", read_concern=majority)
-        self._policies = Together(self._fetch_policies)
-        self._naming = Together(self._fetch_naming)
         number = self._number()
         self.first = number == 1
         """Whether this is the first process that ever wrote to the database."""
@@ -149,83 +140,44 @@ class MongoStore:
         return self._find_older(ref, version)
 
     def _find_older(self, ref: Ref, version: int) -> Stored | None:
-        rows = self._for_one.rows(self._versions, {"_id": f"{ref}/{version}"}, {}, batchSize=2)
+        rows = self._for_one.named(self._versions, (f"{ref}/{version}",), {})
         return stored_of(rows[0]) if rows else None
 
     def find_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
         """Return what opens these records, by a query shared with those who wait."""
-        if not patients:
-            return {}
-        found = self._policies.find_many(patients)
-        return {patient: found[patient] for patient in patients if patient in found}
+        return self._policies.of(patients)
 
     def policies_naming(self, names: Sequence[str], limit: int) -> tuple[PolicyRow, ...]:
         """Return up to ``limit`` policies that name one of these, by a query shared with those who ask the same."""
-        return self._naming.find((tuple(names), limit)) or ()
+        return self._policies.naming(names, limit)
 
     @offloaded
     def policies_after(self, patient: str, limit: int) -> tuple[PolicyRow, ...]:
         """Return a page of all policies, by their patients."""
-        bounds = {"$gt": f"policy/{patient}", "$lt": "policy0"}
-        with answering():
-            found = self._grants.find({"_id": bounds}, _OF_POLICIES, limit=limit).sort("_id")
-            return tuple(_policy(row) for row in found.max_time_ms(QUERY_MILLIS))
+        return self._policies.after(patient, limit)
 
     def search(self, query: Query, page: Page) -> Found:
         """Return a page of present rows that meet the query."""
-        wanted = {**_present(query)}
-        if page.bound is not None:
-            wanted = {"$and": [wanted, {"co": {"$lte": page.bound}}]}
-        fields = {} if page.with_index else UNSEARCHED
-        order = _ordered(page.order)
-        found = self._find if plain_sort(order) else self._sorted
-        rows = found(wanted, order, page, fields)
-        shown = rows[: page.limit]
-        last = _keys(shown[-1], order) if shown else None
-        return Found(tuple(stored_of(row) for row in shown), len(rows) > page.limit, last)
+        return self._searched.page(query, page)
 
     def find_each(self, queries: Sequence[Query]) -> tuple[tuple[Stored, ...], ...]:
         """Return for each query none, the one, or two of the present rows that meet it."""
-
-        def find(wanted: _Row, limit: int) -> Sequence[_Row]:
-            return self._for_one.rows(self._current, wanted, {}, limit=limit, batchSize=limit)
-
-        return tuple(tuple(map(stored_of, rows)) for rows in rows_of_each(queries, 2, find))
+        return self._searched.each(queries)
 
     @offloaded
     def count(self, query: Query, limit: int | None = None) -> int:
         """Return how many present rows meet the query."""
-        with answering():
-            options: dict[str, Any] = {"maxTimeMS": QUERY_MILLIS}
-            if limit is not None:
-                options["limit"] = limit
-            return self._current.count_documents(_present(query), **options)
+        return self._searched.count(query, limit)
 
     @offloaded
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
         """Return up to ``limit`` ids of the rows that meet the query, or of their tokens with the prefix."""
-        if prefix is None:
-            rows = self._for_one.rows(self._current, _present(query), {"_id": 1}, limit=limit, batchSize=limit + 1)
-            return tuple(row["_id"] for row in rows)
-        found: dict[str, None] = {}
-        with answering():
-            for row in self._current.find(_present(query), {"t": 1}, max_time_ms=QUERY_MILLIS):
-                found.update((item[len(prefix) :], None) for item in row["t"] if item.startswith(prefix))
-                if len(found) >= limit:
-                    break
-        return tuple(found)[:limit]
+        return self._searched.keys(query, prefix, limit)
 
     @offloaded
     def tokens(self, query: Query, starts: tuple[str, ...], limit: int) -> tuple[tuple[str, ...], ...]:
         """Return the different sets of tokens with one of these beginnings that rows which meet the query have."""
-        found: dict[tuple[str, ...], None] = {}
-        with answering():
-            for row in self._current.find(_present(query), {"t": 1}, max_time_ms=QUERY_MILLIS):
-                if held := tuple(item for item in row["t"] if item.startswith(starts)):
-                    found[held] = None
-                    if len(found) >= limit:
-                        break
-        return tuple(found)
+        return self._searched.tokens(query, starts, limit)
 
     @offloaded
     def history(self, scope: Scope, page: HistoryPage) -> Found:
@@ -311,96 +263,4 @@ class MongoStore:
 
     def _fetch(self, ids: Sequence[str], fields: Fields | None = None) -> Mapping[str, Stored]:
         """Return the rows."""
-        rows = self._for_many.rows(self._current, {"_id": {"$in": list(ids)}}, fields or {}, batchSize=len(ids) + 1)
-        return {row["_id"]: stored_of(row) for row in rows}
-
-    def _fetch_naming(self, asked: Sequence[_Naming]) -> Mapping[_Naming, tuple[PolicyRow, ...]]:
-        return {(names, limit): self._fetch_named(names, limit) for names, limit in asked}
-
-    def _fetch_named(self, names: tuple[str, ...], limit: int) -> tuple[PolicyRow, ...]:
-        rows = self._for_many.rows(
-            self._grants, {"n": {"$in": list(names)}}, _OF_POLICIES, limit=limit, batchSize=limit
-        )
-        return tuple(map(_policy, rows))
-
-    def _fetch_policies(self, patients: Sequence[str]) -> Mapping[str, PolicyRow]:
-        wanted = {"_id": {"$in": [f"{POLICY}{patient}" for patient in patients]}}
-        rows = self._for_many.rows(self._grants, wanted, _OF_POLICIES, batchSize=len(patients) + 1)
-        return {policy.patient: policy for policy in map(_policy, rows)}
-
-    def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row]:
-        if page.after is not None:
-            wanted = {"$and": [wanted, after_filter(order, page.after)]}
-        keys = [(each.field, -1 if each.descending else 1) for each in order]
-        most = page.limit + 1
-        # the batch has room for one more: of sorted rows the database tells that they end only when it is asked for the next
-        return self._for_one.rows(self._current, wanted, fields, sort=dict(keys), limit=most, batchSize=most + 1)
-
-    def _sorted(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row]:
-        """Return rows in an order that no index gives as it is."""
-        if order == RISING:
-            return self._rising(wanted, page, fields)
-        with answering():
-            return offload(partial(self._sought, wanted, order, page, fields))
-
-    def _sought(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row]:
-        """Return sorted rows; of many, those of the page alone are looked at if they can be walked to."""
-        if walk.leads_to_places(order) and walk.are_many(self._current, wanted):
-            found = self._walked(wanted, order, page, fields)
-            if found is not None:
-                return found
-        return list(self._aggregate(wanted, order, page, fields))
-
-    def _walked(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row] | None:
-        """Return rows of many in an order that leads to places, if they can be walked to."""
-        start = walk.start_of(order)
-        if start is not None:
-            return walk.walk(self._current, wanted, start, page.after, page.limit + 1, fields)
-        for window in walk.windows(self._current, wanted, order, page.after, page.limit + 1):
-            found = list(self._aggregate({"$and": [wanted, window]}, order, page, fields))
-            if len(found) > page.limit:
-                return found
-        return None
-
-    def _rising(self, wanted: _Row, page: Page, fields: Fields) -> Sequence[_Row]:
-        """Return rows by their main date upwards, and behind them those that have none."""
-        found: list[_Row] = []
-        if page.after is None or page.after[0] is not None:
-            found += self._find({"$and": [wanted, dated(page.after)]}, RISING, page, fields)
-        if len(found) <= page.limit:
-            rest = page.limit + 1 - len(found)
-            without = {"$and": [wanted, undated(page.after)]}
-            found += self._for_one.rows(self._current, without, fields, sort={"co": -1}, limit=rest, batchSize=rest + 1)
-        return found
-
-    def _aggregate(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Any:
-        after = None if page.after is None else [to_value(key) for key in page.after]
-        stages = [{"$match": wanted}, *sort_stages(order, after), {"$limit": page.limit + 1}]
-        if fields:
-            stages.append({"$project": {**fields, "_k": 1}})
-        return self._current.aggregate(stages, maxTimeMS=QUERY_MILLIS)
-
-
-def _present(query: Query) -> _Row:
-    wanted = compile_query(query)
-    return {**wanted, **_PRESENT} if "del" not in wanted else {"$and": [wanted, _PRESENT]}
-
-
-def _ordered(order: tuple[Order, ...]) -> tuple[Order, ...]:
-    return order if order and order[-1].field in UNIQUE else (*order, Order("co"))
-
-
-def _keys(row: _Row, order: tuple[Order, ...]) -> tuple[Any, ...]:
-    found = row.get("_k") or [row.get(each.field) for each in order]
-    return tuple(_plain(key) for key in found)
-
-
-def _plain(key: Any) -> Any:
-    """Return the key without the database's own number types."""
-    if isinstance(key, Decimal128):
-        return key.to_decimal()
-    return int(key) if isinstance(key, Int64) else key
-
-
-def _policy(row: _Row) -> PolicyRow:
-    return PolicyRow(row["_id"].removeprefix(POLICY), row["v"], row["b"])
+        return {row["_id"]: stored_of(row) for row in self._for_many.named(self._current, ids, fields or {})}
