@@ -26,7 +26,7 @@ from fhir_dmp.interactions.operations.oppose import oppose
 from fhir_dmp.interactions.operations.revoke import revoke
 from fhir_dmp.interactions.operations.validate import validate
 from fhir_dmp.service import log_proofs
-from fhir_dmp.service.audit_log import counts
+from fhir_dmp.service.log_search import counts
 
 OPERATIONS: Mapping[str, tuple[Action | None, Interaction]] = {
     "access-list": (None, access_list),
