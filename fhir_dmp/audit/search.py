@@ -14,7 +14,7 @@ from fhir_dmp.audit.kinds import KINDS
 from fhir_dmp.audit.parts import row_of
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.dates import interval
-from fhir_dmp.fhir.reference import local, parse_literal
+from fhir_dmp.fhir.reference import local, parse_here
 from fhir_dmp.store.log import numbered
 from fhir_dmp.store.query import NOTHING, Between, In, Not, Or, Query, both, either
 
@@ -156,8 +156,8 @@ def _entities(name: str, value: str, base_url: str) -> Words:
 
 def _is_elsewhere(text: str, base_url: str) -> bool:
     """Tell whether it is what a client's own event may name at another server."""
-    literal = parse_literal(text)
-    return literal is not None and literal.base not in (None, base_url)
+    literal = parse_here(text, base_url)
+    return literal is not None and literal.base is not None
 
 
 def _refs(name: str, value: str, base_url: str, resource_type: str | None) -> tuple[str, ...]:
@@ -190,8 +190,8 @@ def _policies(name: str, value: str, base_url: str) -> Words:
     """Return the query for a policy by its URL; a Consent of this server is found with and without its version."""
     values = []
     for each in value.split(","):
-        literal = parse_literal(each)
-        ours = literal is not None and literal.base in (None, base_url)
+        literal = parse_here(each, base_url)
+        ours = literal is not None and literal.base is None
         values.append(f"{literal.ref}{f'/{literal.version}' if literal.version else ''}" if literal and ours else each)
     query = _having(name, values)
     return query, query

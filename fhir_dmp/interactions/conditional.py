@@ -24,6 +24,7 @@ from fhir_dmp.access.rules import may_find_by_ins, require_scope
 from fhir_dmp.access.systems import keeps_directory
 from fhir_dmp.call import Call, Context, Env, Grant, Params
 from fhir_dmp.errors import FhirError, Invalid, MultipleMatches
+from fhir_dmp.fhir.reference import below
 from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.interactions.write import author
 from fhir_dmp.search.compile import compile_criteria
@@ -134,8 +135,8 @@ def _compiler(context: Context, grant: Grant, env: Env) -> Callable[[str, str], 
         return assuming(narrow(rules), "ty", resource_type)
 
     def compiled(resource_type: str, criteria: str) -> Criteria:
-        below = criteria.removeprefix(f"{context.base_url}/")
-        request = parse(resource_type, _params(resource_type, below), env.definitions, env.limits, strict=True)
+        named = below(criteria, context.base_url)
+        request = parse(resource_type, _params(resource_type, named), env.definitions, env.limits, strict=True)
         if not request.criteria:
             raise Invalid(f"The criteria {criteria[:100]!r} say nothing: they would match every {resource_type}.")
         require_scope(context.subject, resource_type, "search")

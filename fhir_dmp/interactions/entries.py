@@ -21,6 +21,7 @@ from fhir_dmp.errors import FhirError, Invalid, Issue, NotSupported, TooCostly, 
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import STATUS, Entry
 from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.fhir.reference import below
 from fhir_dmp.interactions.operation import find
 from fhir_dmp.interactions.requests import call_of, conditions_of, text_of
 
@@ -136,7 +137,7 @@ def asked(place: int, entry: Any, context: Context, env: Env) -> Asked:
     if url is None:
         raise Invalid("The request has no url.", expression="Bundle.request.url")
     tree = entry.get("resource") if method in ("POST", "PUT", "PATCH") else None
-    call = call_of(method, url.removeprefix(context.base_url).lstrip("/"), conditions_of(request, method), tree)
+    call = call_of(method, below(url, context.base_url).lstrip("/"), conditions_of(request, method), tree)
     if call.type is not None and call.type not in env.definitions.search_params:
         raise UnknownType(f"{call.type[:64]!r} is no resource type of FHIR R4.", expression="Bundle.request.url")
     full_url = entry.get("fullUrl")

@@ -8,11 +8,12 @@ is called by here, ``Type/id``, is none, and would break the resource.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fhir_dmp.errors import Invalid, Issue
-from fhir_dmp.fhir.reference import parse_literal
+from fhir_dmp.fhir.reference import below, parse_literal, relative
+from fhir_dmp.fhir.texts import replaced
 
 _URI = re.compile(r".*(?:uri|url)\Z|(?:address|endpoint|policy)\Z", re.IGNORECASE)
 _HREF = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']+)""")
@@ -25,9 +26,13 @@ _EXTENSIONS = ("extension", "modifierExtension")
 
 
 class Links:
-    """What the names used within a bundle stand for: full URLs and criteria to ``Type/id``."""
+    """What the names used within a bundle stand for: full URLs and criteria to ``Type/id``.
 
-    def __init__(self) -> None:
+    Those under the base of this server (``base_url``) are the same however that is written.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
         self._targets: dict[str, str] = {}
         self._versions: dict[str, int] = {}
         self._missed: set[str] = set()
@@ -41,7 +46,7 @@ class Links:
         literal = parse_literal(full_url)
         if literal is not None and literal.base is None and str(literal.ref) != target:
             raise Invalid(f"The fullUrl {full_url[:200]!r} must be absolute.", expression="Bundle.fullUrl")
-        self._targets[full_url] = target
+        self._targets[full_url] = self._targets[self._written(full_url)] = target
 
     def make(self, target: str, version: int) -> None:
         """Let references to a version of ``target`` be to this one, which the bundle makes.
@@ -50,47 +55,18 @@ class Links:
         """
         self._versions[target] = version
 
-    def rewrite(self, tree: dict[str, Any], full_url: str | None) -> dict[str, Any]:
+    def rewrite(self, tree: Mapping[str, Any], full_url: str | None) -> Mapping[str, Any]:
         """Return the resource with every link to a named thing replaced; what has none is returned as it is.
 
         A relative reference is one to an entry if it is so under the base of the referring entry's own full URL.
         """
-        return self._object(tree, _base(full_url), "")
+        base = self._base(full_url)
 
-    def _object(self, node: dict[str, Any], base: str | None, inside: str) -> dict[str, Any]:
-        """Return the node, or a copy of it where something below it is replaced; ``inside`` is the property it stands in."""
-        made = node
-        for key, value in node.items():
-            kind = type(value)
-            if kind is dict:
-                new: Any = self._object(value, base, key)
-            elif kind is list:
-                new = self._list(value, base, key)
-            elif kind is str:
-                new = self._text(key, value, base)
-            else:
-                continue
-            if new is not value and not (key == "url" and _names_a_definition(inside, node)):
-                if made is node:
-                    made = dict(node)
-                made[key] = new
-        return made
+        def each(key: str, value: str, node: Mapping[str, Any], inside: str) -> str:
+            found = self._text(key, value, base)
+            return value if key == "url" and found is not value and _names_a_definition(inside, node) else found
 
-    def _list(self, items: list[Any], base: str | None, key: str) -> list[Any]:
-        made = items
-        for place, item in enumerate(items):
-            kind = type(item)
-            if kind is dict:
-                new: Any = self._object(item, base, key)
-            elif kind is str:
-                new = self._text(key, item, base)
-            else:
-                continue
-            if new is not item:
-                if made is items:
-                    made = list(items)
-                made[place] = new
-        return made
+        return replaced(tree, each)
 
     def _text(self, key: str, value: str, base: str | None) -> str:
         if key == "reference":
@@ -111,13 +87,13 @@ class Links:
 
     def _below(self, value: str, base: str | None) -> tuple[str | None, bool]:
         """Return what a reference stands for that is not named as it is, if it stands for anything, and whether it is to a version."""
-        plain, named, _ = value.partition(_VERSION)
+        plain, named, _ = self._written(value).partition(_VERSION)
         targets = self._targets
         return targets.get(plain) or (targets.get(f"{base}/{plain}") if base else None), bool(named)
 
     def of_version(self, reference: str, full_url: str | None) -> str | None:
         """Return what (``Type/id``) a reference in the entry with that full URL is to a version of, if it is one that is rewritten."""
-        found, of_version = self._below(reference, _base(full_url))
+        found, of_version = self._below(reference, self._base(full_url))
         return found if of_version and reference not in self._targets else None
 
     def require_resolved(self, tree: Any, named: str) -> None:
@@ -128,16 +104,20 @@ class Links:
                 issues=tuple(Issue(Invalid.code, f"No entry has the fullUrl {url[:200]!r}.", at) for at, url in left),
             )
 
+    def _base(self, full_url: str | None) -> str | None:
+        """Return the base under which an entry's relative references are."""
+        literal = parse_literal(self._written(full_url)) if full_url else None
+        return literal.base if literal else None
+
+    def _written(self, url: str) -> str:
+        """Return a URL of this server as this server writes it, and any other as it is."""
+        found = below(url, self._base_url)
+        return url if found == url else f"{self._base_url}/{found}"
+
     def _narrative(self, text: str) -> str:
         if "href" not in text and "src" not in text:
             return text
         return _HREF.sub(lambda found: found[1] + self._targets.get(found[2], found[2]), text)
-
-
-def _base(full_url: str | None) -> str | None:
-    """Return the base under which an entry's relative references are."""
-    literal = parse_literal(full_url) if full_url and full_url.startswith("http") else None
-    return literal.base if literal else None
 
 
 def require_apart(tree: dict[str, Any], names: frozenset[str]) -> None:
@@ -150,7 +130,7 @@ def require_apart(tree: dict[str, Any], names: frozenset[str]) -> None:
         raise Invalid("This refers to another entry of the batch: only those of a transaction do.", expression=at)
 
 
-def _names_a_definition(inside: str, node: dict[str, Any]) -> bool:
+def _names_a_definition(inside: str, node: Mapping[str, Any]) -> bool:
     """Tell whether a ``url`` here is what an extension or a definition is called by, and no link."""
     return inside in _EXTENSIONS or "resourceType" in node
 
@@ -168,16 +148,17 @@ def _placeholders(node: Any, at: str) -> Iterator[tuple[str, str]]:
                 yield from _placeholders(value, f"{at}.{key}")
 
 
-def is_conditional(reference: str) -> bool:
-    """Tell whether a reference names its target by criteria (``Type?criteria``)."""
-    return _CONDITIONAL.match(reference) is not None
+def criteria_of(reference: str, base_url: str) -> str | None:
+    """Return the criteria (``Type?criteria``) by which a reference names its target on this server, or None."""
+    named = relative(reference, base_url) if "?" in reference else ""
+    return named if _CONDITIONAL.match(named) else None
 
 
-def unsettled_references(tree: dict[str, Any]) -> list[str]:
+def unsettled_references(tree: dict[str, Any], base_url: str) -> list[str]:
     """Return every reference of the resource whose meaning is found out before it is rewritten: by criteria, or to a version."""
     found: list[str] = []
     _collect(tree, found)
-    return found
+    return [each for each in found if _VERSION in each or criteria_of(each, base_url)]
 
 
 def _collect(node: dict[str, Any], found: list[str]) -> None:
@@ -187,7 +168,7 @@ def _collect(node: dict[str, Any], found: list[str]) -> None:
             _collect(value, found)
         elif kind is list:
             _collect_list(value, found)
-        elif key == "reference" and kind is str and (_VERSION in value or ("?" in value and _CONDITIONAL.match(value))):
+        elif key == "reference" and kind is str and (_VERSION in value or "?" in value):
             found.append(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from fhir_dmp.errors import Invalid, MultipleMatches
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import Criteria, Matched, match_each
 from fhir_dmp.interactions.entries import At
-from fhir_dmp.interactions.links import is_conditional, unsettled_references
+from fhir_dmp.interactions.links import criteria_of, unsettled_references
 from fhir_dmp.interactions.patch import applied
 from fhir_dmp.interactions.patch_links import as_tree, patch_of, setting
 from fhir_dmp.interactions.sheet import RENEWING, Item, Sheet
@@ -28,9 +29,9 @@ def link(sheet: Sheet) -> None:
             sheet.links.make(str(item.ref), _version(item, sheet))
     named = _named(sheet)
     types = sheet.env.definitions.search_params
-    references = dict.fromkeys(reference for each in named.values() for reference in each)
-    sheet.referred.ask((kind, each) for each in references if (kind := each.partition("?")[0]) in types)
-    kinds = {each.partition("?")[0] for each in references}
+    asked = dict.fromkeys(criteria for each in named.values() for criteria in each.values())
+    sheet.referred.ask((kind, each) for each in asked if (kind := each.partition("?")[0]) in types)
+    kinds = {each.partition("?")[0] for each in asked}
     known: set[str] = set()
 
     def check(item: Item) -> None:
@@ -38,9 +39,9 @@ def link(sheet: Sheet) -> None:
             require_valid(item.ref.type, _making(item, sheet), sheet.env)
 
     def find(item: Item) -> None:
-        for reference in named.get(item.place, ()):
+        for reference, criteria in named.get(item.place, {}).items():
             if reference not in known:
-                sheet.links.add(reference, str(_referred(reference, item, sheet)))
+                sheet.links.add(reference, str(_referred(criteria, item, sheet)))
                 known.add(reference)
 
     if named:
@@ -48,21 +49,25 @@ def link(sheet: Sheet) -> None:
         sheet.each(_MAKING, find)
 
 
-def _named(sheet: Sheet) -> dict[int, list[str]]:
-    """Return the conditional references of each entry that has any, by its place; the sheet learns those to versions."""
-    named: dict[int, list[str]] = {}
+def _named(sheet: Sheet) -> dict[int, dict[str, str]]:
+    """Return the conditional references of each entry that has any with their criteria, by its place; the sheet learns those to versions."""
+    named: dict[int, dict[str, str]] = {}
+    base_url = sheet.context.base_url
     for item in sheet.items:
-        for reference in _unsettled(item):
-            found = named if is_conditional(reference) else sheet.versions
-            found.setdefault(item.place, []).append(reference)
+        for reference in _unsettled(item, base_url):
+            criteria = criteria_of(reference, base_url)
+            if criteria is None:
+                sheet.versions.setdefault(item.place, []).append(reference)
+            else:
+                named.setdefault(item.place, {})[reference] = criteria
     return named
 
 
-def _unsettled(item: Item) -> list[str]:
+def _unsettled(item: Item, base_url: str) -> list[str]:
     if item.asked.method != "PATCH":
-        return unsettled_references(item.asked.tree)
+        return unsettled_references(item.asked.tree, base_url)
     with At(item.place):
-        return unsettled_references(as_tree(patch_of(item.call)))
+        return unsettled_references(as_tree(patch_of(item.call)), base_url)
 
 
 def _version(item: Item, sheet: Sheet) -> int:
@@ -73,12 +78,12 @@ def _version(item: Item, sheet: Sheet) -> int:
     return before.version + 1 if before is not None else 1
 
 
-def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:
-    resource_type = reference.partition("?")[0]
+def _referred(criteria: str, item: Item, sheet: Sheet) -> Ref:
+    resource_type = criteria.partition("?")[0]
     if resource_type not in sheet.env.definitions.search_params:
-        raise Invalid(f"The reference {reference[:100]!r} names no resource type.")
+        raise Invalid(f"The reference {criteria[:100]!r} names no resource type.")
     with At(item.place, of_query=True):
-        matched = sheet.referred.match(resource_type, reference)
+        matched = sheet.referred.match(resource_type, criteria)
     twin = sheet.by_criteria.get(matched.lock.key)
     if twin is not None and twin.ref is not None:
         return twin.ref
@@ -92,9 +97,9 @@ def _referred(reference: str, item: Item, sheet: Sheet) -> Ref:
         rows = [row for row in rows if matches(closer[0], row.index)]
     refs = list(dict.fromkeys([*(row.ref for row in rows), *made]))
     if len(refs) > 1:
-        raise MultipleMatches(f"Several resources match the conditional reference {reference[:200]!r}.")
+        raise MultipleMatches(f"Several resources match the conditional reference {criteria[:200]!r}.")
     if not refs:
-        raise Invalid(f"Nothing matches the conditional reference {reference[:200]!r}.")
+        raise Invalid(f"Nothing matches the conditional reference {criteria[:200]!r}.")
     sheet.relied_on.update((row.ref, row.version) for row in rows)
     return refs[0]
 
@@ -125,7 +130,7 @@ def _making(item: Item, sheet: Sheet) -> dict[str, Any]:
     return applied(call, sheet.before.get(item.ref), sheet.context, sheet.grant, sheet.env)[2]
 
 
-def resolved(item: Item, sheet: Sheet) -> dict[str, Any]:
+def resolved(item: Item, sheet: Sheet) -> Mapping[str, Any]:
     """Return the resource of an entry with all references between entries resolved, and none of them left."""
     tree = sheet.links.rewrite(item.asked.tree, item.asked.full_url)
     sheet.links.require_resolved(tree, item.call.resource_type)

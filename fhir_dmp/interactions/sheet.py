@@ -76,7 +76,7 @@ class Sheet(Struct):
     env: Env
     written: Conditions
     referred: Conditions
-    links: Links = field(default_factory=Links)
+    links: Links
     locks: dict[str, Lock] = field(default_factory=dict)
     by_criteria: dict[str, Item] = field(default_factory=dict)
     relied_on: dict[Ref, int] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Sheet(Struct):
 def sheet_of(call: Call, context: Context, grant: Grant, env: Env) -> Sheet:
     """Return the sheet of a transaction, with the resource that each entry is about."""
     written, referred = to_write(context, grant, env), to_refer(context, grant, env)
-    sheet = Sheet(_items(call, context, env), context, grant, env, written, referred)
+    sheet = Sheet(_items(call, context, env), context, grant, env, written, referred, Links(context.base_url))
     written.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
     for method in ("DELETE", "POST", "PUT", "PATCH"):
         sheet.each((method,), lambda item: _identify(item, sheet))

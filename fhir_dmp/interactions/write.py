@@ -27,7 +27,7 @@ from fhir_dmp.errors import (
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.ins import INS_SYSTEMS
 from fhir_dmp.fhir.labels import FLAGS, flags_of, misspelt, with_flags, without_labels
-from fhir_dmp.fhir.reference import ID, Ref, local
+from fhir_dmp.fhir.reference import AS_SENT, ID, Ref, local, with_relative
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.about import patients_named
 from fhir_dmp.interactions.entities import disclosed, entity, gone, left_as_it_is
@@ -73,8 +73,10 @@ def prepare(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: C
     """Return the Change that makes ``tree`` the next version of ``ref``.
 
     Id and version are the server's, and so are visibility labels that the caller may not set or lift; what else ``meta`` holds (tags,
-    other labels, profiles) is the client's. Raises ``InvalidStructure`` with every issue, ``TooLong`` above the limit of one resource.
+    other labels, profiles) is the client's. References to what lies on this server become relative to its base. Raises ``InvalidStructure``
+    with every issue, ``TooLong`` above the limit of one resource.
     """
+    tree = with_relative(ref.type, tree, context.base_url)
     require_valid(ref.type, tree, env)
     if not ID.match(ref.id):
         raise Invalid(f"{ref.id!r} is no FHIR id.", expression=f"{ref.type}.id")
@@ -96,7 +98,7 @@ def _require_literal(ref: Ref, body: bytes) -> None:
 
     https://hl7.org/fhir/R4/http.html#trules. What holds resources as they were sent may hold theirs.
     """
-    found = _CONDITIONAL.search(body) if b"?" in body and ref.type not in ("Bundle", "Parameters") else None
+    found = _CONDITIONAL.search(body) if b"?" in body and ref.type not in AS_SENT else None
     if found is not None:
         text = f"The reference {found[1].decode(errors='replace')[:200]!r} is resolved within a transaction alone."
         raise InvalidStructure(text, expression=ref.type)
@@ -135,6 +137,7 @@ def changed(
 
     Who may not update it is refused whatever differs, and so the Change is made.
     """
+    made = with_relative(before.ref.type, made, context.base_url)
     if codec.dumps(made) == codec.dumps(tree) and grant.decide("repeat", before.index).permit:
         return None
     return prepare(before.ref, before, made, context, env)

@@ -13,7 +13,7 @@ from fhir_dmp.audit.submitted import named_here
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
 from fhir_dmp.errors import Refused, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.reference import Ref, parse_literal
+from fhir_dmp.fhir.reference import Ref, below, parse_literal, with_relative
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.service.granting import shut_out
 from fhir_dmp.service.log_views import TYPE, ref_of
@@ -24,9 +24,10 @@ MOST_BYTES = 64 * 1024
 
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that takes an AuditEvent of a client's own into the log, for good (ITI-20)."""
-    tree = resource_of(call)
-    require_valid(TYPE, tree, env)
-    _require_own(tree, context)
+    sent = resource_of(call)
+    require_valid(TYPE, sent, env)
+    _require_own(sent, context)
+    tree = with_relative(TYPE, sent, context.base_url)
     event = submit(tree, context, env.ids.new(), env.clock.micros())
     if len(event.body) > MOST_BYTES:
         raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
@@ -77,7 +78,6 @@ def _require_record(patients: Collection[str], context: Context, grant: Grant) -
 
 
 def _is_us(name: str, base_url: str) -> bool:
-    literal = parse_literal(name)
-    if literal is not None:
-        return literal.base == base_url
+    if parse_literal(name) is not None:
+        return below(name, base_url) != name
     return name.strip().lower() in ("fhir_dmp", "fhir-dmp") or base_url.partition("://")[2].partition("/")[0] in name

@@ -23,7 +23,7 @@ MOST = 20
 
 _OF_PATIENTS = ("patient", "subject", "patient:Patient", "subject:Patient")
 _BY_INS = ("patient.identifier", "subject.identifier", "patient:Patient.identifier", "subject:Patient.identifier")
-_REFERENCE = re.compile(rb'"Patient/([A-Za-z0-9.\-]{1,64})"')
+_REFERENCE = re.compile(rb'"((?:[Hh][^"]{1,500}/)?Patient/[A-Za-z0-9.\-]{1,64})"')
 _REACHING = ("_include", "_revinclude", "_has", "_filter", "_list")
 
 
@@ -49,14 +49,15 @@ def _named(call: Call, sought: Query | None, base_url: str, env: Env) -> Iterabl
     if call.id is not None and call.type is not None:
         return (str(call.ref),) if call.type == "Patient" else _holding(call.ref, env)
     if call.name == "transaction":
-        return _written(call)
+        return _written(call, base_url)
     return _searched(call, base_url, env) if sought is None else _found(sought, env)
 
 
-def _written(call: Call) -> Iterator[str]:
+def _written(call: Call, base_url: str) -> Iterator[str]:
     """Yield the patients to whom a transaction refers: what its conditions are about lies in their records, or in none."""
     body = call.body if isinstance(call.body, bytes) else codec.dumps(call.body or {})
-    return (f"Patient/{each.decode()}" for each in dict.fromkeys(_REFERENCE.findall(body)))
+    named = (local(each.decode(errors="replace"), base_url) for each in dict.fromkeys(_REFERENCE.findall(body)))
+    return (str(ref) for ref in named if ref is not None)
 
 
 def _searched(call: Call, base_url: str, env: Env) -> Iterable[str]:

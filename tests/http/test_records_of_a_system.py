@@ -88,15 +88,13 @@ def test_a_transaction_is_judged_by_the_records_that_it_names(world, records):
         request = {"method": "POST", "url": "Observation", "ifNoneExist": "identifier=urn:i|1"}
         return other.transaction({"resource": observation(patient, **tag, **more), "request": request})
 
-    made, found, elsewhere = send(first), send(first), send(second)
-    places = [each.body["entry"][0]["response"]["location"] for each in (made, found, elsewhere)]
+    by_url = f"{world.server.base_url.replace('http:', 'HTTPS:')}/{first}"
+    answers = [send(first), send(first), send(by_url), send(second)]
+    places = [each.body["entry"][0]["response"]["location"] for each in answers]
 
-    assert [each.body["entry"][0]["response"]["status"][:3] for each in (made, found, elsewhere)] == [
-        "201",
-        "200",
-        "201",
-    ]
-    assert places[0] == places[1] != places[2]
+    assert [each.body["entry"][0]["response"]["status"][:3] for each in answers] == ["201", "200", "200", "201"]
+    assert places[0] == places[1] == places[2] != places[3]
+    assert send(f"https://other.example/fhir/{first}").status == 422
     assert (
         other.transaction(
             {

@@ -219,7 +219,7 @@ def test_references_between_entries_are_rewritten(ehr):
 
 
 def test_a_reference_to_a_version_is_to_the_one_that_the_transaction_makes(ehr):
-    """Of what is made, updated, found or left as it is, whichever version was written; what is in no entry stays."""
+    """Of what is made, updated, found or left as it is, whichever version was written; that of what is in no entry stays."""
     for name in ("old", "same", "found"):
         ehr.put(f"/Patient/{name}", patient(name, id=name))
         ehr.put(f"/Patient/{name}", patient(name, id=name, active=True))
@@ -242,7 +242,7 @@ def test_a_reference_to_a_version_is_to_the_one_that_the_transaction_makes(ehr):
         "Patient/old/_history/3",
         "Patient/same/_history/2",
         "Patient/found/_history/2",
-        f"{base}/Patient/other/_history/7",
+        "Patient/other/_history/7",
     ]
 
 

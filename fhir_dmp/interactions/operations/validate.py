@@ -15,6 +15,7 @@ from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result
 from fhir_dmp.errors import Conflict, Invalid, Issue, VersionMismatch
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.outcome import outcome
+from fhir_dmp.fhir.reference import with_relative
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.entities import disclosed, gone
@@ -37,6 +38,7 @@ def validate(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         raise Invalid("There is nothing to validate: send a resource.", expression="resource")
     if tree is None and mode != "delete":
         tree = _stored(call, grant, env)
+    tree = with_relative(call.resource_type, tree, context.base_url) if tree is not None else None
     issues = _content(call, tree, env) if tree is not None else []
     if mode is not None:
         issues += _planned(mode, call, tree, context, grant, env)

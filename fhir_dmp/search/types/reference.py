@@ -11,7 +11,7 @@ from typing import Any
 
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.errors import Invalid
-from fhir_dmp.fhir.reference import ID, parse_literal
+from fhir_dmp.fhir.reference import ID, parse_here, parse_literal
 from fhir_dmp.search.types import string, token
 from fhir_dmp.search.types.values import bounded, unescape, unsupported
 from fhir_dmp.store.query import Eq, In, Query, either, prefix
@@ -31,10 +31,10 @@ def indexer(
     canonical = path.type in ("canonical", "uri")
 
     def local(url: str) -> list[str]:
-        literal = parse_literal(url)
+        literal = parse_here(url, base_url)
         if only is not None and (literal is None or literal.type != only):
             return []
-        if literal is None or literal.base not in (None, base_url):
+        if literal is None or literal.base is not None:
             return [key + bounded(url)]
         found = f"{literal.type}/{literal.id}"
         return [key + found, f"@{found}"] if literal.type in compartments else [key + found]
@@ -70,8 +70,8 @@ def _canonical(key: str, url: str, base_url: str) -> list[str]:
 
 def local_form(url: str, base_url: str) -> str:
     """Return ``Type/id`` for what lies on this server, and anything else as it is."""
-    literal = parse_literal(url)
-    return str(literal.ref) if literal is not None and literal.base in (None, base_url) else url
+    literal = parse_here(url, base_url)
+    return str(literal.ref) if literal is not None and literal.base is None else url
 
 
 def compile_values(
@@ -108,8 +108,8 @@ def _versions(name: str, url: str) -> Query:
 
 def asked(text: str, targets: Sequence[str], modifier: str | None, base_url: str) -> list[str]:
     """Return the forms that a value asks for among those that are indexed."""
-    literal = parse_literal(text)
-    if literal is not None and literal.base in (None, base_url):
+    literal = parse_here(text, base_url)
+    if literal is not None and literal.base is None:
         if modifier is not None and literal.type != modifier:
             raise Invalid(f"{text[:100]!r} is not of the type :{modifier}.")
         return [str(literal.ref)]

@@ -8,6 +8,7 @@ from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir import codec
 from fhir_dmp.interactions.links import Links, unsettled_references
 
+BASE = "https://dmp.example/fhir"
 ONE, OID, WEB = (
     "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a",
     "urn:oid:1.2.3",
@@ -18,7 +19,7 @@ ONE, OID, WEB = (
 @pytest.fixture
 def links():
     """Three entries and a conditional reference."""
-    made = Links()
+    made = Links(BASE)
     made.add_entry(ONE, "Patient/new")
     made.add_entry(OID, "Practitioner/new")
     made.add_entry(WEB, "Patient/seven")
@@ -114,6 +115,20 @@ def test_the_tree_that_was_sent_stays_as_it_is(links):
     assert made["b"] is tree["b"]
 
 
+@pytest.mark.parametrize("full_url", [f"{BASE}/Patient/sent", "http://DMP.example:80/fhir//Patient/sent"])
+@pytest.mark.parametrize("base", [BASE, "http://dmp.example/fhir", "HTTPS://DMP.EXAMPLE:443/fhir"])
+def test_entries_under_our_own_base_are_named_however_that_is_written(full_url, base):
+    """By their full URLs, and relative to one's own; a client that comes by a proxy may know it by another scheme."""
+    links = Links(BASE)
+    links.add_entry(full_url, "Patient/new")
+    links.make("Patient/new", 2)
+
+    assert links.rewrite(reference(f"{base}/Patient/sent"), None) == reference("Patient/new")
+    assert links.rewrite(reference(f"{base}/Patient/sent/_history/7"), None) == reference("Patient/new/_history/2")
+    assert links.rewrite(reference("Patient/sent"), f"{base}/Observation/1") == reference("Patient/new")
+    assert links.of_version(f"{base}/Patient/sent/_history/7", None) == "Patient/new"
+
+
 def test_a_relative_full_url_cannot_name_another_resource(links):
     """A new resource has no place here yet; an update's own URL does no harm."""
     links.add_entry("Patient/1", "Patient/1")
@@ -128,6 +143,8 @@ def test_references_by_criteria_and_to_versions_are_found_wherever_they_stand():
         "performer": [
             {"reference": "Practitioner?identifier=2"},
             {"reference": "Patient/1"},
+            {"reference": f"{BASE}/Group?code=4"},
+            {"reference": "https://other.example/fhir/Group?code=4"},
             {"display": "Patient?x=y"},
             {"reference": "urn:uuid:1/_history/1", "display": "Patient/1/_history/2"},
         ],
@@ -136,9 +153,10 @@ def test_references_by_criteria_and_to_versions_are_found_wherever_they_stand():
         "other": [[{"reference": "urn:x?y"}, {"reference": 5}]],
     }
 
-    assert unsettled_references(tree) == [
+    assert unsettled_references(tree, BASE) == [
         "Patient?identifier=1",
         "Practitioner?identifier=2",
+        f"{BASE}/Group?code=4",
         "urn:uuid:1/_history/1",
         "Group?code=3",
     ]
