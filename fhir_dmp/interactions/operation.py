@@ -21,6 +21,9 @@ from fhir_dmp.validation.primitives import CHECKS
 RENDERING = frozenset({"_format", "_pretty", "_summary", "_elements", "_page"})
 """Parameters of a URL that say how an answer looks, or where it goes on; they are not the operation's."""
 
+_OF_VERSIONS = ("meta",)
+"""Operations that are called of one version of a resource as well, which no OperationDefinition tells; none changes anything: versions stay."""
+
 _RESOURCES = ("Resource", "Any")
 _NUMBERS = ("integer", "positiveInt", "unsignedInt")
 _FLAGS = {"true": True, "false": False}
@@ -51,10 +54,17 @@ def given(call: Call, env: Env) -> Call:
 def find(call: Call, definitions: Definitions) -> OperationDef:
     """Return the operation that the call names at its level and type."""
     level: Literal["system", "type", "instance"] = "instance" if call.id else "type" if call.type else "system"
+    there = call.version is None or call.operation in _OF_VERSIONS
     for each in definitions.operations:
-        if each.code == call.operation and level in each.levels and (call.type is None or each.is_for(call.type)):
+        if (
+            each.code == call.operation
+            and level in each.levels
+            and (call.type is None or each.is_for(call.type))
+            and there
+        ):
             return each
     place = {"system": "the server", "type": f"{call.type}", "instance": f"one {call.type}"}[level]
+    place = place if call.version is None else f"a version of {place}"
     raise NotSupported(f"The operation ${str(call.operation)[:64]} is not one of {place}.")
 
 

@@ -1,7 +1,7 @@
 """What the patch of an entry sets as a link: it stands apart from the name of its element. https://hl7.org/fhir/R4/http.html#trules.
 
-A JSON Patch names the element at the end of a path; a FHIRPath Patch at the end of a path, as the name of what it adds, or as that of a
-part of the value, at any depth. Values of types (``valueReference``) hold their links as resources do.
+A JSON Patch names the element at the end of a path, also that of a list of texts; a FHIRPath Patch at the end of a path, as the name of what
+it adds, or as that of a part of the value, at any depth. Values of types (``valueReference``) hold their links as resources do.
 """
 
 from __future__ import annotations
@@ -46,10 +46,14 @@ def setting(patch: Any, each: Each) -> Any:
 
 
 def _in_json(operation: Any, each: Each) -> Any:
-    if not isinstance(operation, Mapping) or not isinstance(operation.get("value"), str):
+    value = operation.get("value") if isinstance(operation, Mapping) else None
+    if not isinstance(value, str | list):
         return operation
     names = [step for step in str(operation.get("path")).split("/") if not _PLACE.fullmatch(step)]
-    return {**operation, "value": each(names[-1] if names else "", operation["value"])}
+    name = names[-1] if names else ""
+    if isinstance(value, str):
+        return {**operation, "value": each(name, value)}
+    return {**operation, "value": [each(name, item) if isinstance(item, str) else item for item in value]}
 
 
 def _in_parameters(operation: Any, each: Each) -> Any:

@@ -59,13 +59,14 @@ def call_of(method: str, url: str, conditions: Mapping[str, str], tree: Any) -> 
 
 def _operation(method: str, parts: list[str], params: Params, tree: Any) -> Call | None:
     """Return the call of an operation; one by POST has a body, though it may be empty."""
-    if method not in ("GET", "POST") or len(parts) > 3:
+    version = parts[3] if parts[2:3] == ["_history"] and len(parts) == 5 else None
+    if method not in ("GET", "POST") or (len(parts) > 3 and version is None):
         return None
     if tree is not None and not isinstance(tree, dict):
         raise Invalid("The resource must be an object.", expression="Bundle.resource")
     resource_type, resource_id = [*parts[:-1], None, None][:2]
     name, body = parts[-1].removeprefix("$"), None if method == "GET" else tree or {}
-    return Call("operation", resource_type, resource_id, params=params, body=body, operation=name)
+    return Call("operation", resource_type, resource_id, version, params=params, body=body, operation=name)
 
 
 def _write(method: str, parts: list[str], query: str, conditions: Mapping[str, str], tree: Any) -> Call | None:

@@ -16,8 +16,13 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 
 def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return that version. It is judged by its own row and by the present one: the stricter wins. Conditional vread answers 304."""
+    """Return that version. Conditional vread answers 304."""
     del context
+    return shown(call, version_of(call, grant, env), env)
+
+
+def version_of(call: Call, grant: Grant, env: Env) -> Stored:
+    """Return the version that the call names. It is judged by its own row and by the present one: the stricter wins."""
     version = int(call.version) if call.version and _VERSION.match(call.version) else 0
     current = env.store.find_current(call.ref, with_index=grant.searches("read"))
     if current is None or not 0 < version <= current.version:
@@ -30,7 +35,7 @@ def vread(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         raise NotFound(f"{call.ref} has no version {call.version}.", reasons=refusals or ("absent",), patients=patients)
     if row.deleted:
         raise gone(disclosed(row), f"{call.ref} version {version} is its deletion.")
-    return shown(call, row, env)
+    return row
 
 
 def _judged(row: Stored, env: Env) -> Index:

@@ -55,6 +55,43 @@ def test_meta_of_what_is_absent_or_deleted_is_as_a_read_of_it(ehr, patient):
     assert ehr.get(f"/Patient/{patient['id']}/$meta").status_code == 410
 
 
+def test_meta_of_a_version_is_that_of_its_vread(ehr, auditor, patient):
+    """By GET, by POST and as an entry of a bundle; the event names the version. https://hl7.org/fhir/R4/resource-operation-meta.html."""
+    url = f"/Patient/{patient['id']}"
+    ehr.put(url, {**patient, "meta": {"tag": [{"code": "later"}]}})
+    part = {"request": {"method": "GET", "url": f"{url[1:]}/_history/1/$meta"}}
+    bundles = [{"resourceType": "Bundle", "type": kind, "entry": [part]} for kind in ("batch", "transaction")]
+    found = [ehr.get(f"{url}/_history/1/$meta"), ehr.post(f"{url}/_history/1/$meta", {"resourceType": "Parameters"})]
+
+    assert [answer.json["parameter"][0]["valueMeta"] for answer in found] == [patient["meta"]] * 2
+    assert found[0].headers["ETag"] == 'W/"1"'
+    for answer in [ehr.post("", bundle) for bundle in bundles]:
+        assert answer.json["entry"][0]["resource"]["parameter"][0]["valueMeta"] == patient["meta"]
+    later = ehr.get(f"{url}/_history/2/$meta").json["parameter"][0]["valueMeta"]
+    assert (later["versionId"], later["tag"]) == ("2", [{"code": "later"}])
+    named = auditor.get("/AuditEvent?date=ge2000&subtype=$meta").json["entry"]
+    assert sum(f"Patient/{patient['id']}/_history/1" in str(each) for each in named) == 4
+
+
+def test_meta_of_a_version_that_is_absent_hidden_or_a_deletion_is_as_a_read_of_it(ehr, patient, with_scopes):
+    """And other operations are none of versions: these stay as they are."""
+    url = f"/Patient/{patient['id']}"
+    ehr.put(url, {**patient, "gender": "male"})
+    some = with_scopes("system/Patient.rs?gender=male")
+
+    assert [some.get(f"{url}/_history/{version}/$meta").status_code for version in (1, 2)] == [404, 200]
+    assert with_scopes("system/Basic.rs").get(f"{url}/_history/1/$meta").status_code == 403
+    for version in ("3", "0", "x", "01"):
+        assert ehr.get(f"{url}/_history/{version}/$meta").status_code == 404
+    ehr.delete(url)
+    assert ehr.get(f"{url}/_history/3/$meta").status_code == 410
+    assert ehr.get(f"{url}/_history/1/$meta").status_code == ehr.get(f"{url}/_history/1").status_code
+    tag = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "new"}]}}]}
+    for answer in (ehr.post(f"{url}/_history/1/$meta-add", tag), ehr.get(f"{url}/_history/1/$everything")):
+        assert answer.status_code == 400
+        assert "a version of one Patient" in answer.json["issue"][0]["diagnostics"]
+
+
 def test_meta_of_a_type_and_of_all_tells_what_is_in_use(ehr, patient, with_scopes):
     """Each profile, label and tag once, of what the caller may see; without version and time."""
     label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}

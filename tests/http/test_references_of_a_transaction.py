@@ -131,6 +131,31 @@ def test_a_patch_in_a_batch_refers_to_no_other_entry(ehr, patch):
     assert ehr.get("/Observation/apart").json["subject"] == {"reference": "Patient/x"}
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "add", "path": "/instantiatesUri", "value": ["urn:x", TWO]},
+        {"op": "replace", "path": "/instantiatesUri/1", "value": TWO},
+        {"op": "add", "path": "/instantiatesUri/-", "value": TWO},
+    ],
+)
+def test_a_patch_sets_addresses_of_entries_in_a_list(ehr, operation):
+    """The whole list or one item: the path ends in the name of the element, or in a place within it."""
+    stands = ["urn:x"] if operation["path"].endswith("-") else ["urn:x", "urn:y"]
+    tree = {"resourceType": "Communication", "id": "c", "status": "completed", "instantiatesUri": stands}
+    send(ehr, entry("PUT", "Communication/c", tree))
+    definition = {"resourceType": "ActivityDefinition", "status": "draft"}
+
+    answer = send(
+        ehr,
+        entry("POST", "ActivityDefinition", definition, TWO),
+        entry("PATCH", "Communication/c", brought([operation])),
+    )
+
+    made = f"ActivityDefinition/{made_id(done(answer)[0])}"
+    assert ehr.get("/Communication/c").json["instantiatesUri"] == ["urn:x", made]
+
+
 def test_a_document_within_a_transaction_keeps_its_own_names(ehr):
     """The entries of a Bundle that is stored as one refer to each other by their fullUrls; other schemes of urn: are just names."""
     inner = {

@@ -182,18 +182,23 @@ def _had(asked: Asked, call: Call) -> Call:
     return replace(call, if_none_match=known, if_modified_since=since)
 
 
-def operation(asked: Asked, name: str, resource_type: str | None = None, resource_id: str | None = None) -> Call:
-    """FHIR operation of the server, of a type or of one resource. https://hl7.org/fhir/R4/operations.html."""
-    return Call("operation", resource_type, resource_id, params=asked.params, operation=name)
-
-
-def operation_by_post(
-    asked: Asked, name: str, resource_type: str | None = None, resource_id: str | None = None
+def operation(
+    asked: Asked,
+    name: str,
+    resource_type: str | None = None,
+    resource_id: str | None = None,
+    version: str | None = None,
 ) -> Call:
-    """FHIR operation of the server, of a type or of one resource, by POST. https://hl7.org/fhir/R4/operations.html."""
+    """FHIR operation of the server, of a type, of one resource or of a version of it. https://hl7.org/fhir/R4/operations.html."""
+    return Call("operation", resource_type, resource_id, version, params=asked.params, operation=name)
+
+
+def operation_by_post(asked: Asked, name: str, **parts: str) -> Call:
+    """FHIR operation of the server, of a type, of one resource or of a version of it, by POST. https://hl7.org/fhir/R4/operations.html."""
+    called = operation(asked, name, **parts)
     if is_form(asked.request):
-        return Call("operation", resource_type, resource_id, params=asked.form, operation=name, body=b"")
-    return Call("operation", resource_type, resource_id, params=asked.params, operation=name, body=asked.resource)
+        return replace(called, params=asked.form, body=b"")
+    return replace(called, body=asked.resource)
 
 
 def search_compartment(asked: Asked, record_type: str, record_id: str, member: str = "*") -> Call:
@@ -242,6 +247,8 @@ ROUTES: tuple[tuple[str, str, Parse], ...] = (
     ("POST", f"{_TYPE}/$<name>", operation_by_post),
     ("GET", f"{_INSTANCE}/$<name>", operation),
     ("POST", f"{_INSTANCE}/$<name>", operation_by_post),
+    ("GET", f"{_INSTANCE}/_history/<version>/$<name>", operation),
+    ("POST", f"{_INSTANCE}/_history/<version>/$<name>", operation_by_post),
     ("GET", f"{_RECORD}/<member>", search_compartment),
     ("GET", f"{_RECORD}/<member>/_search", search_compartment),
     ("GET", f"{_RECORD}/_search", search_compartment),

@@ -14,6 +14,7 @@ from fhir_dmp.errors import TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.interactions.entities import disclosed, gone
+from fhir_dmp.interactions.vread import version_of
 from fhir_dmp.interactions.write import changed, one_change, visible
 from fhir_dmp.search.types.values import split
 from fhir_dmp.store.change import Stored
@@ -28,11 +29,15 @@ MOST = 1000
 
 
 def meta(call: Call, context: Context, grant: Grant, env: Env) -> Result:
-    """Return the meta of the resource as it is now, or all that is used on resources of a type, for who may read them."""
+    """Return the meta of the resource as it is now or was in a version, or all that is used on resources of a type, for who may read them."""
     del context
     if call.id is None:
         return Result("ok", codec.dumps(write([("return", "Meta", _used(call, grant, env))])))
-    row = visible(call.ref, env.store.find_current(call.ref), grant)
+    row = (
+        visible(call.ref, env.store.find_current(call.ref), grant)
+        if call.version is None
+        else version_of(call, grant, env)
+    )
     return _answer(row, entities=(disclosed(row),))
 
 
