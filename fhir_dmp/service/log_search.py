@@ -22,12 +22,15 @@ from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import local
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
-from fhir_dmp.service.log_views import TYPE, damage, rendered, view_of
+from fhir_dmp.service.log_views import TYPE, damage, place, rendered, view_of
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import EVERYTHING, NOTHING, Query, assuming, both, either
 
 MOST_FOR_PEOPLE = 100
 """AuditEvents of a page for a person: each item that they name is judged anew."""
+
+MOST_NAMED = 10
+"""Rows that are named of those that stand nowhere in time."""
 
 MOST_TALLIES = 10_000
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -62,9 +65,11 @@ def _counted(asked: _Asked, grant: Grant, env: Env) -> tuple[_Asked, int]:
     lost = env.store.count_events(asked.query(grant, NOWHEN))
     if not lost:
         return asked, total
+    ids = env.store.event_ids(asked.query(grant, NOWHEN), MOST_NAMED + 1)
+    named = [place(each, env) for each in ids[:MOST_NAMED]] + ["…"] * (len(ids) > MOST_NAMED)
     told = (
         f"Neither told nor counted: {lost} of the log's events that stand nowhere in time any more, for their rows are "
-        "damaged. fhir-dmp audit verify names each."
+        f"damaged: {'; '.join(named)}. fhir-dmp audit verify names each."
     )
     return replace(asked, issues=(*asked.issues, _warning(told))), total
 

@@ -202,6 +202,10 @@ class Store(Protocol):
         """Return how many AuditEvents meet the query, counted by the database."""
         ...
 
+    def event_ids(self, query: Query, limit: int) -> tuple[str, ...]:
+        """Return the ids of up to ``limit`` rows of the log that hold an AuditEvent which meets the query, wherever in time they stand."""
+        ...
+
     def tally_events(self, query: Query) -> tuple[Tally, ...]:
         """Return how many AuditEvents meet the query for each day and actor, newest day first, counted by the database."""
         ...

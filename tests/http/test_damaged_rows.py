@@ -166,16 +166,33 @@ def test_what_is_counted_is_what_the_pages_tell(log, reader):
                 said = [entry for entry in page.get("entry", ()) if entry["search"]["mode"] == "outcome"]
                 assert (damage, asked, page["total"]) == (damage, asked, 2)
                 if reader == "holder" or "after" in damage:  # a date that is asked for is met by none of the others
-                    assert (
-                        "counted: 1 of the log's events that stand nowhere in time"
-                        in said[0]["resource"]["issue"][0]["diagnostics"]
-                    )
-                    assert said[0]["resource"]["issue"][0]["code"] == "incomplete"
+                    [issue] = said[0]["resource"]["issue"]
+                    assert "counted: 1 of the log's events that stand nowhere in time" in issue["diagnostics"]
+                    assert f"damaged: {log.row['_id']} ({log.place}, leaf " in issue["diagnostics"]
+                    assert issue["code"] == "incomplete"
     with log.damaged(BODIES["no JSON"](log.row)):
         found, named = pages(asking, query)
         assert asking.search("AuditEvent", f"{query}&_summary=count").body["total"] == len(found) + len(named) == 3
     whole = asking.search("AuditEvent", f"{query}&_count=1&_total=accurate").body
     assert (whole["total"], len(whole["entry"])) == (3, 1)
+
+
+def test_of_many_rows_that_stand_nowhere_in_time_ten_are_named(log):
+    """The holder is told of those of the record alone, and that there are more; whoever wants all asks the verifier."""
+    for _ in range(12):
+        log.world.ehr.made(observation(log.world.patient))
+    others = log.world.ehr.made(observation(log.world.new_patient()))
+    log.rows.update_many({}, {"$set": {"rec": -1}})
+    theirs = [row["_id"] for row in log.rows.find({"pt": log.world.patient})]
+    foreign = next(row["_id"] for row in log.rows.find() if others["id"].encode() in unpack(row["b"]))
+
+    page = log.holder.search("AuditEvent", "_summary=count").body
+    [issue] = page["entry"][0]["resource"]["issue"]
+    said = issue["diagnostics"]
+
+    assert sum(each in said for each in theirs) == 10
+    assert "; …. fhir-dmp audit verify names each." in said
+    assert foreign not in said
 
 
 def test_the_log_leaves_as_lines_with_a_damaged_row(log):

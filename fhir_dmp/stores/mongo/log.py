@@ -73,6 +73,7 @@ _BY_DAY_AND_ACTOR: list[_Row] = [
         }
     },
 ]
+_BY_ROW: _Row = {"$group": {"_id": "$_id"}}
 
 
 def event_of(row: _Row) -> Event:
@@ -150,19 +151,29 @@ class MongoLog:
         with answering():
             return sum(_counted(month, query) for month in self._months())
 
+    def ids(self, query: Query, limit: int) -> tuple[str, ...]:
+        """Return the ids of up to ``limit`` rows that hold an AuditEvent which meets the query."""
+        with answering():
+            found = dict.fromkeys(row["_id"] for row in self._each(query, [_BY_ROW, {"$limit": limit}]))
+        return tuple(found)[:limit]
+
     def tally(self, query: Query) -> tuple[Tally, ...]:
         """Return how many AuditEvents meet the query for each day and actor: the first agent that a row names."""
         counted: dict[tuple[int, str], int] = {}
         with answering():
-            for month in self._months():
-                for branch in _branches(query):
-                    one: list[_Row] = [{"$match": {"$and": [compile_query(branch), _ONE]}}]
-                    for stages in (one, _several(branch)):
-                        for row in month.aggregate([*stages, *_BY_DAY_AND_ACTOR], maxTimeMS=QUERY_MILLIS):
-                            key = int(row["_id"]["d"]), row["_id"]["g"][2:]
-                            counted[key] = counted.get(key, 0) + row["n"]
+            for row in self._each(query, _BY_DAY_AND_ACTOR):
+                key = int(row["_id"]["d"]), row["_id"]["g"][2:]
+                counted[key] = counted.get(key, 0) + row["n"]
         order = sorted(counted, key=lambda each: (-each[0], each[1]))
         return tuple(Tally(day, actor, counted[day, actor]) for day, actor in order)
+
+    def _each(self, query: Query, stages: list[_Row]) -> Iterator[_Row]:
+        """Yield what the stages make of the AuditEvents that meet the query: month by month, those alone in their row and the others."""
+        for month in self._months():
+            for branch in _branches(query):
+                one: list[_Row] = [{"$match": {"$and": [compile_query(branch), _ONE]}}]
+                for chosen in (one, _several(branch)):
+                    yield from month.aggregate([*chosen, *stages], maxTimeMS=QUERY_MILLIS)
 
     def _months(self) -> list[Collection[_Row]]:
         """Return the months of the log, newest first."""

@@ -223,6 +223,11 @@ class MongoStore:
         return self._logged.count(query)
 
     @offloaded
+    def event_ids(self, query: Query, limit: int) -> tuple[str, ...]:
+        """Return the ids of up to ``limit`` rows of the log that hold an AuditEvent which meets the query."""
+        return self._logged.ids(query, limit)
+
+    @offloaded
     def tally_events(self, query: Query) -> tuple[Tally, ...]:
         """Return how many AuditEvents meet the query for each day and actor."""
         return self._logged.tally(query)
