@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from fhir_dmp.cli.common import advance, out, parts, progress_bar, reported, with_data_dir, with_operator
-from fhir_dmp.service.load import Door, Summary, find_files, load
+from fhir_dmp.service.load import Door, Summary, load
+from fhir_dmp.service.load_files import find_files
 
 
 @click.command("load")

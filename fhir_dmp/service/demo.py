@@ -15,7 +15,8 @@ from fhir_dmp.demo.people import PASSWORD, TOTP, household, people, records
 from fhir_dmp.fhir import codec
 from fhir_dmp.service.accounts import Accounts, NewAccount
 from fhir_dmp.service.clients import Clients, NewClient
-from fhir_dmp.service.load import Door, Outcome, Unit, load_unit
+from fhir_dmp.service.load import Door, Outcome, load_unit
+from fhir_dmp.service.load_files import Unit
 from fhir_dmp.service.tokens import Tokens
 from fhir_dmp.store.port import Store
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -10,17 +10,16 @@ import structlog
 from msgspec.structs import replace
 
 from fhir_dmp.access.kinds import DIRECTORY
-from fhir_dmp.access.model import Action, Person
-from fhir_dmp.access.rules import KEPT, require_scope, shut
+from fhir_dmp.access.model import Action
+from fhir_dmp.access.rules import require_scope, shut
 from fhir_dmp.audit.event import describe
-from fhir_dmp.call import Act, Call, Context, Entity, Env, Interaction, Plan, Result
+from fhir_dmp.call import Act, Call, Context, Env, Interaction, Plan, Result
 from fhir_dmp.errors import (
     Conflict,
     FhirError,
     Invalid,
     MethodNotAllowed,
     NotFound,
-    Refused,
     Stale,
     Unavailable,
     Unrecorded,
@@ -30,7 +29,6 @@ from fhir_dmp.interactions.bundle import batch, named, transaction
 from fhir_dmp.interactions.capabilities import capabilities
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
-from fhir_dmp.interactions.entities import entity
 from fhir_dmp.interactions.entries import full, size_of
 from fhir_dmp.interactions.history import history
 from fhir_dmp.interactions.operation import given
@@ -43,15 +41,14 @@ from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.service import audit_log
 from fhir_dmp.service.counting import count_act
-from fhir_dmp.service.emergencies import cause_of, obligations
+from fhir_dmp.service.emergencies import owed_by, owed_by_failure
 from fhir_dmp.service.granting import Granting, grant_of, shut_out
 from fhir_dmp.service.identities import of_one_person
-from fhir_dmp.service.named import reaches
+from fhir_dmp.service.judging import judge
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
 from fhir_dmp.service.provenances import belonging
 from fhir_dmp.store.change import Change, Commit, Event
-from fhir_dmp.store.query import Row
 from fhir_dmp.store.turns import Attempts
 
 INTERACTIONS: Mapping[str, tuple[Action | None, Interaction]] = {
@@ -139,7 +136,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
                     return _attempted(call, interaction, context, grant, env, attempts)
                 except FhirError as error:
                     grant.confirm()
-                    owed = _owed_by_failure(error, call, context, grant, env)
+                    owed = owed_by_failure(error, call, context, grant, env)
                     if not owed:
                         raise
                     env.store.commit(Commit(owed, (_described(Act(call, error=error), context, env),)))
@@ -155,10 +152,10 @@ def _attempted(
     if isinstance(answer, Result) or not answer.changes:
         grant.confirm()  # there is no commit that would
     if isinstance(answer, Result):
-        owed = _owed(call, answer.entities, context, grant, env)
+        owed = owed_by(call, answer.entities, context, grant, env)
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
     answer = belonging(with_provenance(answer, call, context, env), grant, env)
-    _judge(answer, context, grant)
+    judge(answer, context, grant)
     answer = of_one_person(answer, context, env)
     attempts.about((*(str(change.ref) for change in answer.changes), *(lock.key for lock in answer.locks)))
     return _committed(call, answer, indexed_by, context, grant, env)
@@ -230,58 +227,6 @@ def _interaction(call: Call) -> tuple[Action | None, Interaction]:
     return found
 
 
-def _judge(plan: Plan, context: Context, grant: Granting) -> None:
-    """Refuse the whole Plan unless each change is permitted on the state before it and on the state after it."""
-    rows = [(change, action, row) for change in plan.changes for action, row in _states(change)]
-    if context.subject is None or context.subject.person is None:
-        made = (str(change.ref) for change in plan.changes if change.before is None)
-        grant.presume_none(ref for ref in made if ref.startswith("Patient/"))
-        grant.learn(patient for _, _, row in rows for patient in row.get("pt") or ())
-    for change, kind, row in rows:
-        action: Action = "govern" if plan.entitled else kind
-        decision = grant.decide(action, row)
-        if not decision.permit:
-            person = context.subject.person if context.subject else None
-            entering: Action = "create" if action == "create" else "read"
-            why = shut(grant.rules(entering)) if person and person.patient else ()
-            if why:
-                raise shut_out(context, (*why, *decision.reasons))
-            raise Refused(
-                _not_allowed(change, person, decision.reasons),
-                reasons=decision.reasons,
-                patients=entity(change).patients,
-            )
-
-
-def _not_allowed(change: Change, person: Person | None, reasons: tuple[str, ...]) -> str:
-    """Return what is said of a change that the rules refuse: a system, which sends many at once, hears which it was.
-
-    Of an entry of the directory it hears what to do instead.
-    """
-    if reasons == (KEPT,):
-        return f"{change.ref} was written by who keeps the directory, and is changed by it alone: refer to it as it is."
-    if change.before is None or person is not None:
-        return f"This token does not allow to {change.kind} {change.ref.type}."
-    others = change.ref.type in DIRECTORY
-    instead = ": others wrote it; refer to it as it is, or write an entry of your own" if others else ""
-    return f"This token does not allow to {change.kind} {change.ref}{instead}."
-
-
-def _states(change: Change) -> Iterable[tuple[Action, Row]]:
-    """Return what is judged of a change: what was there, and what will be; of a deletion nothing is left to be judged.
-
-    What was deleted comes back by who may change it: it is its author's again, whoever wrote what it holds.
-    """
-    if change.before is not None and change.body is None:
-        return ((change.kind, change.before.index),)
-    after = {**change.index, "_id": str(change.ref), "ty": change.ref.type}
-    if change.before is None:
-        return ((change.kind, after),)
-    kind: Action = "repeat" if change.stays else change.kind
-    before = "update" if change.before.deleted else kind
-    return ((before, change.before.index), (kind, {**after, "co": change.before.co}))
-
-
 def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant: Granting, env: Env) -> Result:
     """Make the plan durable; raise ``Stale`` if it was indexed by other search parameters than rows are now (``indexed_by``)."""
     policies, compiled_from = policy_changes(plan, context.subject, grant, env, context.base_url)
@@ -295,7 +240,7 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
     done = plan.told or call
     act = Act(done, error=plan.withheld) if plan.withheld else Act(done, described, reasons=why)
     event = _described(act, context, env)
-    owed = _owed(call, plan.entities, context, grant, env)
+    owed = owed_by(call, plan.entities, context, grant, env)
     if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:
         env.store.record(event)
         return plan.finish((), _read_after(plan, context, env))
@@ -308,30 +253,6 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
     commit = Commit(changes, events, plan.locks, relied_on, _marks(call), policies, decided_on, plan.erased)
     stored = env.store.commit(commit)[: len(plan.changes)]
     return plan.finish(stored, _read_after(plan, context, env))
-
-
-def _owed(call: Call, touched: Iterable[Entity], context: Context, grant: Granting, env: Env) -> tuple[Change, ...]:
-    """Return what the server itself writes because of this access: the notices of an emergency.
-
-    A search of the directory owes none, unless it brings something of the record along or asks by it.
-    """
-    person = context.subject.person if context.subject else None
-    if person is None or person.patient is None or cause_of(context) is None:
-        return ()
-    if call.type in DIRECTORY and not any(entity.patients for entity in touched) and not reaches(call, env):
-        return ()
-    return obligations(grant.policy(person.patient)[0], context, env)
-
-
-def _owed_by_failure(error: FhirError, call: Call, context: Context, grant: Granting, env: Env) -> tuple[Change, ...]:
-    """Return the notices of an emergency whose call failed: to learn that something is absent, or another version, is access.
-
-    One that was not let in, or that failed before the record was looked at, has learned nothing; nor has who hears that we failed.
-    """
-    answered = not isinstance(error, Unavailable) and type(error) is not FhirError
-    if not answered or cause_of(context) is None or not (grant.looked or isinstance(error, NotFound)):
-        return ()
-    return () if shut(grant.rules("read")) else _owed(call, (), context, grant, env)
 
 
 def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:

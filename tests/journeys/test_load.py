@@ -21,7 +21,8 @@ from click.testing import CliRunner
 from fhir_dmp.cli import main
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir import codec
-from fhir_dmp.service.load import Door, Unit, _in_order, load_unit
+from fhir_dmp.service.load import Door, _in_order, load_unit
+from fhir_dmp.service.load_files import Unit
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.journeys.conftest import COMMAND
 from tests.oauth_world import jwks, key_pair
