@@ -23,13 +23,14 @@ from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChan
 from fhir_dmp.store.ledger import PERIOD_PREFIX
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import And, Between, Eq, In, Lasts, Like, Near, Not, Or, Range, matches
-from fhir_dmp.stores.mongo import mongod, transaction, walk
+from fhir_dmp.stores.mongo import connect, mongod, transaction, walk
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
 from fhir_dmp.stores.mongo.mongod import DatabaseError
 from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.at_once import at_once
+from tests.connections import none_free
 from tests.fibres import run
 from tests.journeys.conftest import free_port
 
@@ -567,6 +568,21 @@ def test_a_database_that_does_not_answer_is_unavailable():
     """Quickly, and without a stack trace of the driver."""
     with pytest.raises(Unavailable):
         MongoStore.connect("mongodb://127.0.0.1:1/?directConnection=true", "x", clock=CLOCK, settings=Settings())
+
+
+def test_nobody_waits_without_end_for_a_connection(mongodb_uri, database_name, monkeypatch):
+    """Neither who reads nor who writes: they may come again, and nothing was stored meanwhile."""
+    monkeypatch.setattr(connect, "ROOM_MILLIS", 50)
+    store = MongoStore.connect(mongodb_uri, database_name, clock=CLOCK, settings=Settings())
+    change = create("one")
+    for call in (lambda: store.find_current(change.ref), lambda: store.commit(Commit((change,), (event(),)))):
+        with none_free(store.database.client), pytest.raises(Unavailable, match="busy") as told:
+            call()
+        assert dict(told.value.headers) == {"Retry-After": "1"}
+
+    assert store.find_current(change.ref) is None
+    assert store.commit(Commit((change,), (event(),)))
+    store.close()
 
 
 def test_without_any_mongod_the_three_ways_to_get_one_are_named(monkeypatch):

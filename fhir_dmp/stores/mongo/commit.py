@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError, WaitQueueTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.clock import Clock, instant, moment
@@ -26,6 +26,7 @@ from fhir_dmp.stores.mongo import versions
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.checks import LosersError, Members, hold
 from fhir_dmp.stores.mongo.documents import POLICY
+from fhir_dmp.stores.mongo.faults import unanswered
 from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member
 from fhir_dmp.stores.mongo.months import Months, count_durable
 from fhir_dmp.stores.mongo.transaction import Transaction
@@ -118,8 +119,8 @@ class WriteCommitter:
                 left = _without(left, losers.members)
             except _OvertakenError:
                 left = _without(left, self._outdated(left))
-            except ServerSelectionTimeoutError as fault:
-                raise Unavailable("The database does not answer.", reasons=(type(fault).__name__,)) from fault
+            except (ServerSelectionTimeoutError, WaitQueueTimeoutError) as fault:
+                raise unanswered(fault) from fault
             except PyMongoError as fault:
                 if time.monotonic() > ends:
                     raise Unavailable(

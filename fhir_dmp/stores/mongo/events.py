@@ -13,6 +13,7 @@ from fhir_dmp.fibres import pause
 from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
+from fhir_dmp.stores.mongo.faults import come_again
 from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member
 from fhir_dmp.stores.mongo.months import Months, count_durable
 
@@ -45,7 +46,7 @@ class EventCommitter:
         except TooMany as full:
             raise Crowded(str(full), reasons=("too many events wait",), headers=full.headers) from full
         except Unavailable as fault:
-            raise Unrecorded(str(fault), reasons=fault.reasons) from fault
+            raise Unrecorded(str(fault), reasons=fault.reasons, headers=fault.headers) from fault
 
     def close(self) -> bool:
         """Let nobody record any more and say what the last row is; return False if that cannot be said, of rows under way."""
@@ -88,5 +89,7 @@ class EventCommitter:
     def _give_up(self, fault: PyMongoError | None) -> None:
         self._chain.break_off()
         raise Unavailable(
-            "The log cannot be written; nothing was disclosed.", reasons=(type(fault).__name__,)
+            "The log cannot be written; nothing was disclosed.",
+            reasons=(type(fault).__name__,),
+            headers=come_again(fault),
         ) from fault

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, PyMongoError
+from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, PyMongoError, WaitQueueTimeoutError
 
 from fhir_dmp.errors import TooCostly, Unavailable
 
@@ -29,7 +29,19 @@ def promptly() -> Iterator[None]:
     except DuplicateKeyError:
         raise
     except PyMongoError as fault:
-        raise Unavailable("The database does not answer.", reasons=(type(fault).__name__,)) from fault
+        raise unanswered(fault) from fault
+
+
+def unanswered(fault: PyMongoError) -> Unavailable:
+    """Return what is told of a question that was not answered."""
+    reasons, again = (type(fault).__name__,), come_again(fault)
+    text = "The server is busy; try again in a moment." if again else "The database does not answer."
+    return Unavailable(text, reasons=reasons, headers=again)
+
+
+def come_again(fault: PyMongoError | None) -> tuple[tuple[str, str], ...]:
+    """Return the header that asks who found no connection free to come again; none for any other fault."""
+    return (("Retry-After", "1"),) if isinstance(fault, WaitQueueTimeoutError) else ()
 
 
 @contextmanager
