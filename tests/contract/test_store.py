@@ -216,6 +216,33 @@ def test_tokens_that_stand_side_by_side_are_told_once(store):
     assert store.tokens(Eq("t", "none"), ("u=",), 10) == ()
 
 
+def test_tokens_and_keys_are_told_by_how_they_begin_to_the_letter(store):
+    """Whatever characters they hold, and whether or not the beginnings have anything in common."""
+    held = [
+        "n",
+        "$t=1",
+        "$t=$n",
+        "T.a=é",
+        "T.a=\ud7ff",
+        "T.a=\U0010ffff",
+        "T.a",
+        "T.b=x",
+        "T.ab=y",
+        "t.a=z",
+        "=",
+        ".*=1",
+    ]
+    store.commit(Commit((create(t=held),)))
+    found = Eq("t", "n")
+
+    assert set(store.keys(found, "T.a=", 10)) == {"é", "\ud7ff", "\U0010ffff"}
+    assert set(store.keys(found, "$t=", 10)) == {"1", "$n"}
+    assert store.keys(found, ".*=", 10) == ("1",)
+    assert store.keys(found, "T.c=", 10) == ()
+    assert store.tokens(found, ("T.a=", "T.b="), 10) == (("T.a=é", "T.a=\ud7ff", "T.a=\U0010ffff", "T.b=x"),)
+    assert store.tokens(found, ("T.ab=", "t.a=", "$t=1"), 10) == (("$t=1", "T.ab=y", "t.a=z"),)
+
+
 def test_a_failed_commit_leaves_nothing_behind(store):
     """No row, no version, no event, no mark, no lock that matters."""
     store.commit(Commit((create("taken"),)))

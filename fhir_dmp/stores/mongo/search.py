@@ -5,8 +5,9 @@ Lists page by keys, never by skipping.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from os.path import commonprefix
 from typing import Any
 
 from bson.decimal128 import Decimal128
@@ -16,7 +17,7 @@ from pymongo.collection import Collection
 from fhir_dmp.fibres import offload
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, Order, Page
-from fhir_dmp.store.query import Query
+from fhir_dmp.store.query import Query, end_of
 from fhir_dmp.stores.mongo import walk
 from fhir_dmp.stores.mongo.compile import compile_query, to_value
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
@@ -73,8 +74,8 @@ class MongoSearch:
             return tuple(row["_id"] for row in rows)
         found: dict[str, None] = {}
         with answering():
-            for row in self._current.find(_present(query), {"t": 1}, max_time_ms=QUERY_MILLIS):
-                found.update((item[len(prefix) :], None) for item in row["t"] if item.startswith(prefix))
+            for held in self._held(query, prefix):
+                found.update((item[len(prefix) :], None) for item in held)
                 if len(found) >= limit:
                     break
         return tuple(found)[:limit]
@@ -83,12 +84,23 @@ class MongoSearch:
         """Return the different sets of tokens with one of these beginnings that rows which meet the query have."""
         found: dict[tuple[str, ...], None] = {}
         with answering():
-            for row in self._current.find(_present(query), {"t": 1}, max_time_ms=QUERY_MILLIS):
-                if held := tuple(item for item in row["t"] if item.startswith(starts)):
+            for tokens in self._held(query, commonprefix(starts)):  # noqa: RUF071 - of texts, which are no paths
+                if held := tuple(item for item in tokens if item.startswith(starts)):
                     found[held] = None
                     if len(found) >= limit:
                         break
         return tuple(found)
+
+    def _held(self, query: Query, start: str) -> Iterator[Sequence[str]]:
+        """Yield of each present row that meets the query its tokens that begin so: the database picks them out of dozens."""
+        among = (
+            [{"$gte": ["$$token", {"$literal": start}]}, {"$lt": ["$$token", {"$literal": end_of(start)}]}]
+            if start
+            else []
+        )
+        picked = {"$filter": {"input": "$t", "as": "token", "cond": {"$and": among}}}
+        for row in self._current.find(_present(query), {"_id": 0, "t": picked}, max_time_ms=QUERY_MILLIS):
+            yield row["t"]
 
     def _find(self, wanted: _Row, order: tuple[Order, ...], page: Page, fields: Fields) -> Sequence[_Row]:
         if page.after is not None:
