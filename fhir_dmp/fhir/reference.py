@@ -31,8 +31,11 @@ _OWN_PORT = {"http": ":80", "https": ":443"}
 _NAMING = re.compile(r"[A-Z][A-Za-z]+(?:/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?(?:#.*)?\Z|\?)")
 """What names a resource below a base: by its id, or by criteria."""
 
-_ABSOLUTE = re.compile(rb'"reference":"[Hh]')
+_ABSOLUTE = re.compile(rb'"(?:reference":"[Hh]|url":"[Hh][^"]*/Binary/)')
 """In compact JSON, in which no text can hold a bare quotation mark."""
+
+_BINARY = re.compile(r"Binary/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?\Z")
+"""What the address of an Attachment has in place of its data."""
 
 _OF_A_URI = frozenset({"resourceType", "language"})
 """What stands beside a ``reference`` that is a uri (DetectedIssue, Expression) and never in a Reference."""
@@ -130,12 +133,15 @@ def relative(text: str, base_url: str) -> str:
 def with_relative(resource_type: str, tree: Mapping[str, Any], base_url: str) -> Mapping[str, Any]:
     """Return a resource whose references to what lies on this server are relative, which may be the resource as it is.
 
-    Elements of the types uri, url and canonical are no references, and stay.
+    So is the address of an attachment's content. Other elements of the types uri, url and canonical are no references, and stay.
     """
     if resource_type in AS_SENT or not _ABSOLUTE.search(codec.dumps(tree)):
         return tree
 
     def each(key: str, value: str, node: Mapping[str, Any], inside: str) -> str:
+        if key == "url":
+            found = below(value, base_url)
+            return found if _BINARY.match(found) else value
         if key != "reference" or inside in _URIS or not _OF_A_URI.isdisjoint(node):
             return value
         return relative(value, base_url)

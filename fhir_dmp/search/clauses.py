@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fhir_dmp.clock import moment
 from fhir_dmp.definitions.model import Component, Path, SearchParam
 from fhir_dmp.errors import Invalid, NotSupported
-from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.fhir.reference import Ref, relative
 from fhir_dmp.search import form, names, terminology
 from fhir_dmp.search.model import Clause, Params, Setting
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
@@ -71,13 +71,20 @@ def _typed(  # noqa: PLR0911 - one line for each type
         case "number":
             return number.compile_values(name, values, modifier)
         case "uri":
-            return uri.compile_values(name, values, modifier)
+            return uri.compile_values(name, _as_stored(values, modifier, setting), modifier)
         case "special" if modifier is None:
             return either([near.compile_value(name, value) for value in values])
         case "composite":
             return _composite(name, values, modifier, setting)
         case _:
             raise NotSupported(f"The parameter {name} is not supported.", expression=name)
+
+
+def _as_stored(values: Sequence[str], modifier: str | None, setting: Setting) -> Sequence[str]:
+    """Return URIs with the relative forms of those that name what lies on this server: addresses of contents are stored so."""
+    return (
+        values if modifier else tuple(dict.fromkeys((*values, *(relative(each, setting.base_url) for each in values))))
+    )
 
 
 def _token(name: str, param: SearchParam, values: Sequence[str], modifier: str | None, setting: Setting) -> Query:

@@ -23,7 +23,7 @@ from fhir_dmp.store.change import Stored
 from fhir_dmp.store.grants import PolicyRow
 from fhir_dmp.store.port import Found, HistoryPage, Page
 from fhir_dmp.store.port import Scope as HistoryScope
-from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, Row, both, mentions
+from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, Row, both, either, mentions, prefix
 
 _SEARCHED = frozenset({"t", "r", "w"})
 _looks_at = lru_cache(maxsize=4096)(mentions)
@@ -114,7 +114,8 @@ class Granting:
         if decision.reasons == ("author",) or not (decision.permit or decision.reasons == (NO_RULE,)):
             return decision
         urls = (row["_id"], f"{self._context.base_url}/{row['_id']}")
-        naming = In("t", tuple(f"DocumentReference.location={url}" for url in urls))
+        at = tuple(f"DocumentReference.location={url}" for url in urls)
+        naming = either([In("t", at), *(prefix("t", f"{each}/_history/") for each in at)])
         documents = self._env.store.search(naming, Page(_MOST_DOCUMENTS)).rows
         own = [each for each in documents if not _written_by(row).isdisjoint(_written_by(each.index))]
         judged = [(each, self.decide("read", each.index)) for each in own or documents]

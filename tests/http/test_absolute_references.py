@@ -8,9 +8,10 @@ import json
 import pytest
 
 from fhir_dmp.fhir.reference import Ref
-from tests.access_world import RPPS, World, consent
+from tests.access_world import RPPS, World, consent, document
 from tests.access_world import observation as seen
 from tests.bundles import SYSTEM, TWO, done, entry, made_id, observation, patient, send
+from tests.http.test_choices_of_the_patient import say
 from tests.search_world import ids
 
 BASE = "http://127.0.0.1:8000/fhir"
@@ -312,6 +313,31 @@ def test_nothing_is_led_out_of_a_record_that_its_writer_is_shut_out_of(world, ba
 
     assert doctor.create(seen(f"{base}/{world.patient}")).status == 403
     assert doctor.update({**mine, "subject": {"reference": f"{base}/{world.patient}"}}).status in (403, 404)
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("version", ["", "/_history/1"])
+def test_the_content_of_a_document_is_hidden_with_it_however_its_address_is_written(world, base, version):
+    """What a masked document names is not read by its id, though it says that it belongs to the record."""
+    text = {
+        "resourceType": "Binary",
+        "contentType": "text/plain",
+        "data": "eA==",
+        "securityContext": {"reference": world.patient},
+    }
+    binary = f"Binary/{world.ehr.made(text)['id']}"
+    tree = document(world.patient)
+    tree["content"][0]["attachment"]["url"] = f"{base}/{binary}{version}"
+    world.holder().made(consent(world.patient, "permit", actors=[f"{RPPS}|1"]))
+    made, doctor = world.ehr.made(tree), world.professional("1")
+    before = doctor.read(binary).status
+
+    say(world.holder(), "mask", item={"reference": f"{base}/DocumentReference/{made['id']}"})
+
+    assert made["content"][0]["attachment"]["url"] == f"{binary}{version}"
+    assert (before, doctor.read(binary).status, world.holder().read(binary).status) == (200, 404, 200)
+    assert world.ehr.search("DocumentReference", f"location={base}/{binary}{version}").ids == {made["id"]}
+    assert world.ehr.search("DocumentReference", f"location={binary}{version}").ids == {made["id"]}
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -108,7 +108,7 @@ def test_what_stands_behind_the_base_of_a_long_url_is_told_as_well():
 
 
 def test_all_references_of_a_resource_become_relative_and_nothing_else():
-    """At any depth, within what is contained and in extensions; never a uri, a url or a canonical, though it is called reference."""
+    """At any depth, within what is contained and in extensions; never a uri or a canonical, though it is called reference."""
     ours, stays = {"reference": f"{BASE}/Patient/1"}, f"{BASE}/DocumentReference/1"
     tree = {
         "resourceType": "Immunization",
@@ -131,6 +131,17 @@ def test_all_references_of_a_resource_become_relative_and_nothing_else():
     assert made["education"] == tree["education"]
     assert made["extension"] == tree["extension"]
     assert tree["patient"]["reference"] == f"{BASE}/Patient/1"
+
+
+def test_the_address_of_a_content_is_relative_and_no_other_url():
+    """An attachment may name a Binary in place of its data; what definitions and extensions are called by stays."""
+    urls = [f"{BASE}/Binary/1", f"{BASE}/Binary/1/_history/2", f"{BASE}/Patient/1", "https://other.example/Binary/1"]
+    tree = {"url": f"{BASE}/ValueSet/1", "content": [{"attachment": {"url": url}} for url in urls]}
+
+    made = with_relative("DocumentReference", tree, BASE)
+
+    assert [each["attachment"]["url"] for each in made["content"]] == ["Binary/1", "Binary/1/_history/2", *urls[2:]]
+    assert made["url"] == tree["url"]
 
 
 @pytest.mark.parametrize("kind", ["Bundle", "Parameters"])
