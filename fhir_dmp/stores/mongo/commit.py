@@ -2,6 +2,10 @@
 
 A transaction (snapshot, majority, journaled) holds what the members relied on first, then writes the new rows of ``current``, what they
 supersede, the events. A member that is out of date is dropped alone; the others fly again at once.
+
+The commands go by the driver, from a thread. By a line of the event loop a flight of one took 1.0 ms of processor and not 1.5; but for 64
+callers two dozen share one, its commands wait for the work of the database, and the rates were the same (tried in turns, also with all
+that is written sent at once).
 """
 
 from __future__ import annotations
