@@ -32,10 +32,10 @@ from fhir_dmp.service.granting import grant_of
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
 from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.blocks import rows_in
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, months
 from fhir_dmp.stores.mongo.months import Months
-from fhir_dmp.stores.mongo.packing import unpack
 
 Row = dict[str, Any]
 
@@ -78,7 +78,19 @@ def _stored(folder: Path) -> str:
     """Return the bytes of a row with what it is found by, and of an event, as they are stored before compression; and a row's disk."""
     sizes: Counter[int] = Counter()
     disk = events = 0
-    grouped: Row = {"_id": {"$bsonSize": "$$ROOT"}, "n": {"$sum": 1}, "events": {"$sum": {"$ifNull": ["$m", 1]}}}
+    rows = {"$ifNull": ["$size", 1]}
+    events_of = {
+        "$cond": [
+            "$size",
+            {"$sum": {"$map": {"input": "$rows", "in": {"$ifNull": ["$$this.m", 1]}}}},
+            {"$ifNull": ["$m", 1]},
+        ]
+    }
+    grouped: Row = {
+        "_id": {"$round": {"$divide": [{"$bsonSize": "$$ROOT"}, rows]}},
+        "n": {"$sum": rows},
+        "events": {"$sum": events_of},
+    }
     with MongoClient[Row](embedded.uri(folder)) as client:
         log = client[f"{Settings().mongodb_database}{LOG_SUFFIX}"]
         for month in months(log):
@@ -170,7 +182,7 @@ def _insert(client: MongoClient[Row], live: Database[Row], count: int) -> list[s
         if not rows.insert_alone(placed):
             raise SystemExit("Rows of the large log were not stored.")
         chain.advance(placed)
-        ids.extend(row["_id"] for row in placed)
+        ids.extend(row.id for row in placed)
     rows.prepare([chain.last.recorded for chain in chains])
     return random.Random(1).sample(ids, min(ASKED, count))  # noqa: S311 - the same places each time
 
@@ -178,14 +190,15 @@ def _insert(client: MongoClient[Row], live: Database[Row], count: int) -> list[s
 def _like(live: Database[Row]) -> Callable[[], Event]:
     """Return what makes events like the newest read of the live log, each with its own id."""
     month = live[months(live)[-1]]
-    row = month.find_one({"u": "s=read"}, sort=[("rec", -1)]) or month.find_one() or {}
-    index = {name: row[name] for name in ("t", "u", "pt") if name in row}
-    before, _, after = unpack(row["b"]).partition(row["_id"].encode())
-    ids, recorded = RandomIds(), row["rec"]
+    document = month.find_one({"u": "s=read"}, sort=[("rec", -1)]) or month.find_one() or {}
+    rows = rows_in(document, month.name)
+    row = next((each for each in rows if "s=read" in each.terms["u"]), rows[0])
+    before, _, after = row.body.partition(row.id.encode())
+    ids = RandomIds()
 
     def event() -> Event:
         ident = ids.new()
-        return Event(ident, recorded, before + ident.encode() + after, index)
+        return Event(ident, row.recorded, before + ident.encode() + after, row.terms)
 
     return event
 

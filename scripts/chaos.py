@@ -30,7 +30,8 @@ import requests
 from joserfc.jwk import ECKey
 
 from fhir_dmp.stores.mongo import embedded
-from fhir_dmp.stores.mongo.packing import unpack
+from fhir_dmp.stores.mongo.blocks import rows_in
+from fhir_dmp.stores.mongo.documents import months
 
 COMMAND = (sys.executable, "-m", "fhir_dmp.cli")
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Durand"}]}
@@ -187,9 +188,9 @@ def rows_of(server: Server) -> Iterator[dict[str, Any]]:
     """Yield what the rows of the log say."""
     with pymongo.MongoClient[dict[str, Any]](embedded.uri(server.folder)) as client:
         log = client["fhir_dmp_log"]
-        for month in log.list_collection_names(filter={"name": {"$regex": "^audit_"}}):
-            for row in log[month].find({}, {"b": 1}):
-                yield json.loads(unpack(row["b"]))
+        for month in months(log):
+            for document in log[month].find():
+                yield from (json.loads(row.body) for row in rows_in(document, month))
 
 
 def resources_of(server: Server) -> set[str]:

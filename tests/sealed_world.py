@@ -70,7 +70,7 @@ class World:
         made.tick()
         return made
 
-    def event(self, text="x", **terms):
+    def event(self, text="x", patient="Patient/p", **terms):
         """Return an event of this moment, found by what it says; ``terms`` are put in as if a writer had made them up."""
         recorded, ident = self.clock.micros(), IDS.new()
         row = {
@@ -81,7 +81,7 @@ class World:
             "on": "Observation/o/1",
             "outcome": "0",
         }
-        row |= {"request": f"GET /Observation/{text}", "for": ["Patient/p"]}
+        row |= {"request": f"GET /Observation/{text}", "for": [patient]}
         return Event(ident, recorded, codec.dumps(row), {**index_of(row), **terms})
 
     def write(self, store, count=10):

@@ -26,9 +26,9 @@ from fhir_dmp.stores.mongo import lines
 from fhir_dmp.stores.mongo.connect import KINDS
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.lines import Lines
-from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests import fibres
+from tests.log_rows import rows_of
 
 LARGE = "x" * 3_000_000
 
@@ -367,7 +367,7 @@ def test_events_have_their_places_in_the_chain_whatever_breaks(run, mongodb_uri,
 
     def records():
         for _ in range(25):
-            event = Event(ids.new(), clock.micros(), b'{"act":"read"}', {"t": ["a=R"], "pt": []})
+            event = Event(ids.new(), clock.micros(), b'{"act":"read"}', {"t": ["a=R"], "u": [], "pt": []})
             with suppress(Unrecorded):
                 store.record(event)
                 acknowledged.append(event.id)
@@ -378,14 +378,13 @@ def test_events_have_their_places_in_the_chain_whatever_breaks(run, mongodb_uri,
             relay.cut()
 
     run(*[records] * 8, cuts)
-    rows = [row for name in store.log.list_collection_names() if name[-1].isdigit() for row in store.log[name].find()]
+    rows = rows_of(store.log)
     store.close()
 
-    assert {row["_id"] for row in rows} >= set(acknowledged)
+    assert {row.id for row in rows} >= set(acknowledged)
     assert len(acknowledged) > 100
-    epochs = {row["e"] for row in rows}
-    for epoch in epochs:
-        chain = sorted((row for row in rows if row["e"] == epoch), key=lambda row: row["n"])
-        assert [row["n"] for row in chain] == list(range(1, len(chain) + 1))
-        assert all(after["p"] == before["h"] for before, after in pairwise(chain))
-        assert all(row["h"] == hashlib.sha256(row["p"] + unpack(row["b"])).digest() for row in chain)
+    for epoch in {row.epoch for row in rows}:
+        chain = sorted((row for row in rows if row.epoch == epoch), key=lambda row: row.number)
+        assert [row.number for row in chain] == list(range(1, len(chain) + 1))
+        assert all(after.previous == before.hash for before, after in pairwise(chain))
+        assert all(row.hash == hashlib.sha256(row.previous + row.body).digest() for row in chain)

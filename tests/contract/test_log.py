@@ -17,7 +17,9 @@ from fhir_dmp.clock import RandomIds, SystemClock
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.query import EVERYTHING, In, Not
+from fhir_dmp.stores.mongo.chain import Chain
 from fhir_dmp.stores.mongo.documents import months
+from fhir_dmp.stores.mongo.months import Months
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.unit.audit.world import BASE, CALLERS, FAILURES, SUCCESSES, UNPROFILED, context, salt, transaction
 
@@ -38,9 +40,23 @@ REPORTED = {
 }
 
 
-@pytest.fixture(scope="module")
-def log(mongodb_uri):
-    """A store with some two hundred rows over several days, and the AuditEvents that they hold."""
+def lay_together(store, rows):
+    """Have rows of a day become durable in groups that lie across each other in time, each of a chain of its own."""
+    months = Months(store.log)
+    months.prepare(row.recorded for row in rows)
+    for writer in range(4):
+        chain = Chain(f"{writer}t")
+        for _, day in itertools.groupby(sorted(rows, key=lambda row: row.recorded), lambda row: row.recorded // DAY):
+            part = [*day][writer::4]
+            random.Random(writer).shuffle(part)
+            placed = chain.rows(part)
+            assert months.insert_alone(placed)
+            chain.advance(placed)
+
+
+@pytest.fixture(scope="module", params=["alone", "together"])
+def log(request, mongodb_uri):
+    """A store with some two hundred rows over several days, each alone or in blocks, and the AuditEvents that they hold."""
     name = f"test_log_{IDS.new()[-12:]}"
     store = MongoStore.connect(mongodb_uri, name, clock=SystemClock(), settings=Settings(mongodb_uri=mongodb_uri))
     acts = [*SUCCESSES.values(), *UNPROFILED.values(), *FAILURES.values(), transaction()]
@@ -51,7 +67,9 @@ def log(mongodb_uri):
     secret = replace(CALLERS["holder"], person=replace(CALLERS["holder"].person, secret=True))
     rows.append(describe(SUCCESSES["read"], context(secret), IDS.new(), NOW, salt))
     rows.append(submit(REPORTED, context(), IDS.new(), NOW - 3))
-    for row in rows:
+    if request.param == "together":
+        lay_together(store, rows)
+    for row in rows if request.param == "alone" else ():
         store.record(row)
     yield store, [render(row, number, BASE) for row in rows for number in range(1, row.index.get("m", 1) + 1)]
     store.close()

@@ -15,6 +15,7 @@ from fhir_dmp.clock import micros_of
 from fhir_dmp.service.chains import lately
 from fhir_dmp.service.sealer import SealError
 from fhir_dmp.store.ledger import Batch, Fenced
+from fhir_dmp.stores.mongo.blocks import documents_of
 from fhir_dmp.stores.mongo.months import Months
 from tests.sealed_world import sealed_world
 
@@ -313,7 +314,7 @@ def test_an_epoch_of_which_rows_are_under_way_is_not_closed(world, monkeypatch):
     def insert(self, rows):
         sent.set()
         assert slow.wait(30)
-        world.rows.insert_many(rows)
+        world.rows.insert_many(documents_of(rows))
         return True
 
     with monkeypatch.context() as late:

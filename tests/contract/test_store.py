@@ -20,19 +20,18 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.fibres import pause
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange
-from fhir_dmp.store.ledger import PERIOD_PREFIX
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import And, Between, Eq, In, Lasts, Like, Near, Not, Or, Range, matches
 from fhir_dmp.stores.mongo import connect, mongod, transaction, walk
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
 from fhir_dmp.stores.mongo.mongod import DatabaseError
-from fhir_dmp.stores.mongo.packing import unpack
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.at_once import at_once
 from tests.connections import none_free
 from tests.fibres import run
 from tests.journeys.conftest import free_port
+from tests.log_rows import rows_of
 
 IDS, CLOCK = RandomIds(), SystemClock()
 
@@ -260,18 +259,17 @@ def test_every_row_of_the_log_carries_the_hash_of_the_one_before(store):
         *[lambda: store.record(event()) for _ in range(20)],
         *[lambda: store.commit(Commit((create(),), (event(),))) for _ in range(20)],
     )
-    names = store.log.list_collection_names(filter={"name": {"$regex": f"^{PERIOD_PREFIX}"}})
-    rows = [row for name in names for row in store.log[name].find().sort([("w", 1), ("e", 1), ("n", 1)])]
+    rows = rows_of(store.log)
 
     assert len(rows) == 40
     last = {}
     for row in rows:
-        key = (row["w"], row["e"])
+        key = (row.writer, row.epoch)
         number, digest = last.get(key, (0, hashlib.sha256("/".join(key).encode()).digest()))
-        assert row["n"] == number + 1
-        assert row["p"] == digest
-        assert row["h"] == hashlib.sha256(digest + unpack(row["b"])).digest()
-        last[key] = (row["n"], row["h"])
+        assert row.number == number + 1
+        assert row.previous == digest
+        assert row.hash == hashlib.sha256(digest + row.body).digest()
+        last[key] = (row.number, row.hash)
 
 
 def test_an_event_sent_twice_is_stored_once(store):
@@ -282,10 +280,7 @@ def test_an_event_sent_twice_is_stored_once(store):
     store.record(event())
 
     assert store.count_events(And(())) == 2
-    numbers = [
-        row["n"] for name in store.log.list_collection_names() for row in store.log[name].find({"b": {"$exists": 1}})
-    ]
-    assert sorted(numbers) == [1, 2]
+    assert sorted(row.number for row in rows_of(store.log)) == [1, 2]
 
 
 def test_large_events_that_come_together_are_stored_one_by_one(store):

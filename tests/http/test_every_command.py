@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from fhir_dmp.cli import main
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, months
-from fhir_dmp.stores.mongo.packing import unpack
+from tests.log_rows import rows_of
 from tests.oauth_world import jwks, key_pair
 
 PASSWORD = "cheval agrafe pile"
@@ -40,7 +40,7 @@ class Operator:
         self.ran.add(" ".join(words[: 1 + (words[0] in GROUPS)]))
         done = CliRunner().invoke(main, [*words, *operator], env=self._environ, input=sent)
         assert done.exit_code == code, done.output
-        rows = [json.loads(unpack(row["b"])) for name in months(self.log) for row in self.log[name].find()]
+        rows = [json.loads(row.body) for row in rows_of(self.log)]
         new = sorted((row for row in rows if row["id"] not in self._known), key=lambda row: row["recorded"])
         self._known.update(row["id"] for row in new)
         assert {row["agent"].get("operator") for row in new} <= {"alice"}

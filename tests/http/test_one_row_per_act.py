@@ -10,18 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pymongo.errors import AutoReconnect
 
-from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.months import Months
-from fhir_dmp.stores.mongo.packing import unpack
 from tests.http.test_interactions import PATIENT
+from tests.log_rows import rows_of
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def rows(app):
     """Return all rows of the log, straight from the database."""
-    log = app.extensions["fhir_dmp"].store.log
-    return [json.loads(unpack(row["b"])) for name in months(log) for row in log[name].find({}, {"b": 1})]
+    return [json.loads(row.body) for row in rows_of(app.extensions["fhir_dmp"].store.log)]
 
 
 def batch_of(kind, *entries):
@@ -125,7 +123,7 @@ def test_a_log_that_takes_nothing_is_not_told_of_it_again(app, ehr, monkeypatch)
     tried = []
 
     def fail(self, made):
-        tried.extend(row["_id"] for row in made)
+        tried.extend(row.id for row in made)
         raise AutoReconnect("away")
 
     monkeypatch.setattr(Months, "insert_alone", fail)

@@ -25,6 +25,7 @@ from fhir_dmp.service.load import Door, _in_order, load_unit
 from fhir_dmp.service.load_files import Unit
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.journeys.conftest import COMMAND
+from tests.log_rows import rows_of
 from tests.oauth_world import jwks, key_pair
 
 SYNTHEA = Path(__file__).parents[3] / "shared" / "data" / "synthea" / "blaze-100"
@@ -325,9 +326,7 @@ def test_a_batch_broken_half_way_is_finished_without_repeating_its_entries(place
 def creations(place):
     """Return the log's rows of creations that were done."""
     log = place.database.client[f"{place.database.name}_log"]
-    logs = [name for name in log.list_collection_names() if name.startswith("audit")]
-    wanted = {"u": {"$all": ["s=create", "o=0"]}}
-    return [row for name in logs for row in log[name].find(wanted)]
+    return [row for row in rows_of(log) if {"s=create", "o=0"} <= set(row.terms["u"])]
 
 
 def test_an_outage_in_the_middle_is_waited_for(place, monkeypatch):

@@ -7,10 +7,10 @@ cannot tell any more what was stored. It is registered before its first row, and
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 from pymongo.database import Database
@@ -20,8 +20,7 @@ from pymongo.write_concern import WriteConcern
 from fhir_dmp.clock import Clock
 from fhir_dmp.fibres import offload
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Link
-from fhir_dmp.stores.mongo.packing import Packer
+from fhir_dmp.store.ledger import Link, Row, period_of
 from fhir_dmp.stores.mongo.recent import RecentRows
 
 DURABLE = WriteConcern("majority", j=True)
@@ -36,55 +35,37 @@ class Chain:
         self.writer = writer
         self.after: Link | None = None
         self._recent = recent
-        self._packer = Packer()
         self._begin()
 
     def _begin(self) -> None:
         self.epoch = secrets.token_hex(6)
         self.registered = False
         self._recorded = self._number = 0
-        self._placed: Sequence[Event] = ()
-        self._last = hashlib.sha256(f"{self.writer}/{self.epoch}".encode()).digest()
+        self._last = sha256(f"{self.writer}/{self.epoch}".encode()).digest()
 
     @property
     def last(self) -> Link:
         """The last row that is known to be stored; number 0 if there is none yet."""
         return Link(self.writer, self.epoch, self._number, self._last, self._recorded)
 
-    def rows(self, events: Sequence[Event]) -> list[dict[str, Any]]:
+    def rows(self, events: Sequence[Event]) -> list[Row]:
         """Return the events as rows that follow on the last stored one; calling it again gives the same places."""
-        number, last = self._number, self._last
-        self._placed = events
+        number, last, writer, epoch = self._number, self._last, self.writer, self.epoch
         rows = []
-        secrets = [event.secret for event in events if event.secret is not None]
-        packed = self._packer.pack([*[event.body for event in events], *secrets])
-        beside = iter(packed[len(events) :])
-        for event, body in zip(events, packed[: len(events)], strict=True):
+        for event in events:
             number += 1
-            digest = hashlib.sha256(last + event.body).digest()
-            rows.append(
-                {
-                    "_id": event.id,
-                    "rec": event.recorded,
-                    "b": body,
-                    **event.index,
-                    **({} if event.secret is None else {"s": next(beside)}),
-                    "w": self.writer,
-                    "e": self.epoch,
-                    "n": number,
-                    "p": last,
-                    "h": digest,
-                }
-            )
+            digest = sha256(last + event.body).digest()
+            place = event.id, event.recorded, writer, epoch, number, last, digest
+            rows.append(Row(*place, event.body, event.index, period_of(event.recorded), event.secret))
             last = digest
         return rows
 
-    def advance(self, rows: Sequence[dict[str, Any]]) -> None:
+    def advance(self, rows: Sequence[Row]) -> None:
         """Go on from the last of the rows, which are stored."""
         if rows:
             if self._recent is not None:
-                self._recent.add([(self._placed[row["n"] - self._number - 1], row) for row in rows])
-            self._number, self._last, self._recorded = rows[-1]["n"], rows[-1]["h"], rows[-1]["rec"]
+                self._recent.add(rows)
+            self._number, self._last, self._recorded = rows[-1].number, rows[-1].hash, rows[-1].recorded
 
     def break_off(self) -> None:
         """Begin a new epoch: whether the last rows were stored cannot be told."""

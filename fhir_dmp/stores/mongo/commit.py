@@ -26,6 +26,7 @@ from fhir_dmp.errors import Stale, Unavailable, Unrecorded
 from fhir_dmp.fibres import FLIGHTS
 from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import STAMP, Change, Commit, Stored
+from fhir_dmp.store.ledger import Row
 from fhir_dmp.stores.mongo import versions
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.checks import LosersError, Members, hold
@@ -180,7 +181,7 @@ class WriteCommitter:
         self,
         members: Members,
         stored: Sequence[tuple[Stored, ...]],
-        rows: list[_Row],
+        rows: list[Row],
         session: ClientSession,
     ) -> None:
         transaction = Transaction(self._database, session)
@@ -208,7 +209,7 @@ class WriteCommitter:
             )
         ]
 
-    def _settle(self, session: ClientSession, rows: Sequence[_Row]) -> None:
+    def _settle(self, session: ClientSession, rows: Sequence[Row]) -> None:
         """Commit; where its outcome is unknown, look whether the rows are stored."""
         try:
             session.commit_transaction()
@@ -216,7 +217,7 @@ class WriteCommitter:
             if not fault.has_error_label("UnknownTransactionCommitResult"):
                 raise
             try:
-                if rows and rows[0]["_id"] in self._months.stored(rows[:1]):
+                if rows and rows[0].id in self._months.stored(rows[:1]):
                     return
             except PyMongoError:
                 pass

@@ -107,10 +107,10 @@ class Version(Row):
 
 
 class AuditRow(Row):
-    """One act, refusal or fault; a collection for each month. Chain: writer, epoch, number, previous hash, hash.
+    """Acts, refusals and faults, one alone or a block of them (``blocks``); a collection for each month.
 
-    ``b`` is its text, packed (``packing``). What it is found by is told in ``audit.index``; ``s`` lies beside it, packed too, and the
-    text names its digest.
+    Chain: writer, epoch, number, previous hash, hash. ``b`` is the text, packed (``packing``). What a row is found by is told in
+    ``audit.index``; ``s`` lies beside it, packed too, and the text names its digest.
     """
 
     meta = {
@@ -121,11 +121,14 @@ class AuditRow(Row):
             {"fields": ["-rec", "_id"]},
             {"fields": ["at"], "sparse": True},
             {"fields": ["w", "e", "n"], "unique": True},
+            {"fields": ["rows.i"], "sparse": True},
         ],
     }
     id = StringField(primary_key=True)
     rec = LongField()
     b = BinaryField()
+    size = IntField()
+    rows = ListField(DictField())
     t = ListField(StringField())
     u = ListField(StringField())
     pt = ListField(StringField())

@@ -12,6 +12,7 @@ from fhir_dmp.errors import Crowded, TooMany, Unavailable, Unrecorded
 from fhir_dmp.fibres import pause
 from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import Event
+from fhir_dmp.store.ledger import Row
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
 from fhir_dmp.stores.mongo.faults import come_again
 from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member
@@ -21,8 +22,6 @@ _PAUSE = 0.005
 _HEAVIEST = 1000
 _BYTES = 8_000
 """Of a row, count as one more: a command of the heaviest group stays below the 16 MB that the database takes."""
-
-_Row = dict[str, Any]
 
 
 class EventCommitter:
@@ -62,7 +61,7 @@ class EventCommitter:
             rows = self._chain.rows(left)
             fault: PyMongoError | None = None
             try:
-                self._months.prepare(row["rec"] for row in rows)
+                self._months.prepare(row.recorded for row in rows)
                 self._epochs.begin(self._chain)
                 if self._months.insert_alone(rows):
                     self._chain.advance(rows)
@@ -77,13 +76,13 @@ class EventCommitter:
         for member in members:
             member.result = True
 
-    def _missing(self, events: list[Event], rows: list[_Row]) -> list[Event]:
+    def _missing(self, events: list[Event], rows: list[Row]) -> list[Event]:
         """Return the events that are not stored; those that are at their place in the chain are final."""
         try:
             stored = self._months.stored(rows)
         except PyMongoError:
             return events
-        self._chain.advance([row for row in rows if stored.get(row["_id"]) == (row["e"], row["n"])])
+        self._chain.advance([row for row in rows if stored.get(row.id) == (row.epoch, row.number)])
         return [event for event in events if event.id not in stored]
 
     def _give_up(self, fault: PyMongoError | None) -> None:

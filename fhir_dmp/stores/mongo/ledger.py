@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import pymongo
@@ -31,10 +32,10 @@ from fhir_dmp.store.ledger import (
     TilePlace,
     period_of,
 )
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, row_of, rows_in
 from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.packing import unpack
 
 BRANCHES = 100
 """Ranges that one query asks for."""
@@ -240,15 +241,14 @@ class MongoLedger:
     def _fresh(self, links: Sequence[Link], periods: Sequence[str], limit: int) -> list[Row]:
         """Return rows of a few epochs, oldest period first: what one leaves out comes before all of the next."""
         found: list[Row] = []
+        last = {(link.writer, link.epoch): link.number for link in links}
         for period in periods:
-            after = [
-                {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number}}
-                for link in links
-                if period_of(link.recorded - LATE) <= period
-            ]
+            after = [_after(link) for link in links if period_of(link.recorded - LATE) <= period]
             if after and len(found) < limit:
-                rows = self.log[period].find({"$or": after}, hint=_PLACED, batch_size=AT_ONCE)
-                found.extend(_row(row, period) for row in rows.sort(_PLACED).limit(limit - len(found)))
+                documents = self.log[period].find({"$or": after}, hint=_PLACED, batch_size=AT_ONCE).sort(_PLACED)
+                rows = (row for each in documents.limit(limit) for row in rows_in(each, period))
+                fresh = (row for row in rows if row.number > last.get((row.writer, row.epoch), 0))
+                found.extend(islice(fresh, limit - len(found)))
         return found
 
     @offloaded
@@ -256,9 +256,8 @@ class MongoLedger:
         """Return the row with this id, and the number of its leaf if it has one yet."""
         with answering():
             for period in months_of(self.log, event_id):
-                found = self.log[period].find_one({"_id": event_id})
-                if found is not None:
-                    row = _row(found, period)
+                row = row_of(self.log[period], event_id)
+                if row is not None:
                     return row, self.leaf_of(row)
         return None
 
@@ -291,26 +290,33 @@ class MongoLedger:
         with answering():
             for period in dict.fromkeys(run.period for run in runs):
                 ranges = [
-                    {"w": run.writer, "e": run.epoch, "n": {"$gte": run.number, "$lt": run.number + run.size}}
+                    {
+                        "w": run.writer,
+                        "e": run.epoch,
+                        "n": {"$gt": run.number - MOST_ROWS, "$lt": run.number + run.size},
+                    }
                     for run in _joined([run for run in runs if run.period == period])
                 ]
                 for branches in _chunks(ranges, BRANCHES):
                     for each in self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE).to_list():
-                        row = _row(each, period)
-                        found[row.writer, row.epoch, row.number] = row
+                        found.update(((row.writer, row.epoch, row.number), row) for row in rows_in(each, period))
         return found
 
     def rows_of(self, period: str, writer: str, epoch: str, after: int) -> Iterator[Row]:
         """Yield the rows of one epoch that the period keeps, after that number, in order."""
         with answering():
-            rows = self.log[period].find({"w": writer, "e": epoch, "n": {"$gt": after}}, batch_size=AT_ONCE)
-            for row in rows.sort(_PLACED):
-                yield _row(row, period)
+            place = {"w": writer, "e": epoch, "n": {"$gt": after - MOST_ROWS}}
+            for document in self.log[period].find(place, batch_size=AT_ONCE).sort(_PLACED):
+                yield from (row for row in rows_in(document, period) if row.number > after)
 
     def count(self, period: str, writer: str, epoch: str, last: int) -> int:
         """Return how many rows of the epoch the period keeps, up to that number."""
         with answering():
-            return self.log[period].count_documents({"w": writer, "e": epoch, "n": {"$lte": last}}, hint=_PLACED)
+            stages: list[_Document] = [
+                {"$match": {"w": writer, "e": epoch, "n": {"$lte": last}}},
+                {"$group": {"_id": None, "rows": {"$sum": {"$min": [SIZE, {"$subtract": [last + 1, "$n"]}]}}}},
+            ]
+            return sum(int(row["rows"]) for row in self.log[period].aggregate(stages, hint=dict(_PLACED)))
 
     def run_tallies(self) -> Iterator[tuple[str, Tally]]:
         """Yield for each period and epoch how many rows are sealed, and the highest number among them."""
@@ -329,14 +335,15 @@ class MongoLedger:
             return months(self.log)
 
     def tallies(self, period: str) -> Iterator[Tally]:
-        """Yield how many rows of each epoch the period keeps, from the index of places alone."""
+        """Yield how many rows of each epoch the period keeps."""
+        last = {"$cond": [{"$isNumber": "$n"}, {"$add": ["$n", {"$subtract": [SIZE, 1]}]}, 0]}
         stages: list[_Document] = [
             {"$sort": dict(_PLACED)},
-            {"$group": {"_id": {"w": "$w", "e": "$e"}, "rows": {"$sum": 1}, "highest": {"$max": "$n"}}},
+            {"$group": {"_id": {"w": "$w", "e": "$e"}, "rows": {"$sum": SIZE}, "highest": {"$max": last}}},
         ]
         with answering():
             for row in self.log[period].aggregate(stages, hint=dict(_PLACED), allowDiskUse=True):
-                yield Tally(row["_id"].get("w", ""), row["_id"].get("e", ""), row["rows"], int(row["highest"] or 0))
+                yield Tally(row["_id"].get("w", ""), row["_id"].get("e", ""), row["rows"], int(row["highest"]))
 
     def openings(self, since: int = 0) -> Iterator[Opening]:
         """Yield the epochs that were registered or closed since then (microseconds)."""
@@ -376,20 +383,11 @@ def _link(writer: str, row: _Document) -> Link:
     return Link(writer, row["e"], int(row["n"]), row["h"], int(row["rec"]))
 
 
-def _row(row: _Document, period: str) -> Row:
-    """Take the row out of its document; fields that somebody took away or made another type are empty, for the verifier to name the row."""
-    values = [row.pop(name, None) for name in _NAMES]
-    if not all(map(isinstance, values, _KINDS)):
-        values = [value if isinstance(value, kind) else kind() for value, kind in zip(values, _KINDS, strict=True)]
-    ident, recorded, writer, epoch, number, previous, digest, body = values
-    secret = row.pop("s", None)
-    if isinstance(secret, bytes):
-        secret = unpack(secret)
-    return Row(ident, int(recorded), writer, epoch, int(number), previous, digest, unpack(body), row, period, secret)
-
-
-_ROW: dict[str, type] = {"_id": str, "rec": int, "w": str, "e": str, "n": int, "p": bytes, "h": bytes, "b": bytes}
-_NAMES, _KINDS = tuple(_ROW), tuple(_ROW.values())
+def _after(link: Link) -> _Document:
+    """Return what documents meet that have rows after this one: a block may begin before it."""
+    within = {"$gt": link.number - MOST_ROWS, "$lte": link.number}
+    later = [{"n": {"$gt": link.number}}, {"n": within, **BLOCK}]
+    return {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number - MOST_ROWS}, "$or": later}
 
 
 def _run(row: _Document) -> Run:

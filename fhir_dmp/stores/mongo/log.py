@@ -1,38 +1,42 @@
-"""Searching the log: a row holds one AuditEvent or several, and each is found, counted and paged by itself.
+"""Searching the log: a document holds a row or a block of them, a row one AuditEvent or several; each is found, counted and paged by itself.
 
-A row is fetched if any of its AuditEvents may be meant; those of a row that holds several are judged one by one, in the
+A document is fetched if any of its AuditEvents may be meant; those of one that holds several are judged one by one, in the
 same words: by ``matches`` for a page, by the database for a count.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import ExecutionTimeout, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.store.change import Event
+from fhir_dmp.store.ledger import Row
 from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import Or, Query, matches
+from fhir_dmp.stores.mongo.blocks import BLOCK, SINGLE, SPAN, apart, gathered, row_of, rows_in
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.documents import months, months_of
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.packing import unpack
 
 _DAY = 86_400_000_000
 _LATEST = 253_402_300_799_999_999
 """The last moment that a date can tell."""
 
 _TEXTS, _NUMBERS = ("t", "u", "pt", "sec", "c", "cu"), ("m", "at", "ps")
-_ONE = {"m": {"$exists": False}}
+_ONE = {"m": {"$exists": False}, **SINGLE}
 _SEVERAL = {"m": {"$exists": True}}
 _Row = dict[str, Any]
+_Keys = Sequence[Any]
+"""When an AuditEvent was recorded, the id of its row, and its number there."""
 
 
 def _listed(field: str) -> _Row:
@@ -76,25 +80,19 @@ _BY_DAY_AND_ACTOR: list[_Row] = [
 _BY_ROW: _Row = {"$group": {"_id": "$_id"}}
 
 
-def event_of(row: _Row) -> Event:
+def event_of(row: Row) -> Event:
     """Return a row of the log as the port tells it.
 
     Of one that somebody damaged all that makes no sense is left out: it is told as damaged by whoever cannot read it, and hides no other.
     """
-    index = {name: row[name] for name in _TEXTS if _are_texts(row.get(name))}
-    index |= {name: row[name] for name in _NUMBERS if isinstance(row.get(name), int)}
-    if isinstance(row.get("x"), list):
-        index["x"] = row["x"]
+    terms = row.terms
+    index = {name: terms[name] for name in _TEXTS if _are_texts(terms.get(name))}
+    index |= {name: terms[name] for name in _NUMBERS if isinstance(terms.get(name), int)}
+    if isinstance(terms.get("x"), list):
+        index["x"] = terms["x"]
     if "m" in index and not _is_apart(index):
         index = {}
-    body, secret = row.get("b"), row.get("s")
-    return Event(
-        str(row["_id"]),
-        _moment(row) or 0,
-        unpack(body) if isinstance(body, bytes) else b"",
-        index,
-        unpack(secret) if isinstance(secret, bytes) else None,
-    )
+    return Event(row.id, row.recorded, row.body, index, row.secret if isinstance(row.secret, bytes) else None)
 
 
 def _is_apart(index: _Row) -> bool:
@@ -110,9 +108,9 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
-def _moment(row: _Row) -> int | None:
-    """Return when the row was recorded; None for one that stands nowhere in the order of time, and so on no page."""
-    recorded = row.get("rec")
+def _moment(document: _Row) -> int | None:
+    """Return when the last of its rows was recorded; None for what stands nowhere in the order of time, and so on no page."""
+    recorded = document.get("rec")
     return int(recorded) if isinstance(recorded, int | float) and 0 <= recorded <= _LATEST else None
 
 
@@ -126,13 +124,13 @@ class MongoLog:
         """Return one row."""
         with answering():
             for name in months_of(self._database, event_id):
-                row = self._month(name).find_one({"_id": event_id})
+                row = row_of(self._month(name), event_id)
                 if row:
                     return event_of(row)
         return None
 
     def search(
-        self, query: Query, limit: int, after: Sequence[Any] | None, *, oldest_first: bool
+        self, query: Query, limit: int, after: _Keys | None, *, oldest_first: bool
     ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
         """Return up to ``limit`` AuditEvents, newest first or the other way round, and the keys of the last if more follow."""
         found: list[EventPart] = []
@@ -149,7 +147,7 @@ class MongoLog:
     def count(self, query: Query) -> int:
         """Return how many AuditEvents meet the query."""
         with answering():
-            return sum(_counted(month, query) for month in self._months())
+            return sum(row["n"] for row in self._each(query, [{"$count": "n"}]))
 
     def ids(self, query: Query, limit: int) -> tuple[str, ...]:
         """Return the ids of up to ``limit`` rows that hold an AuditEvent which meets the query."""
@@ -168,12 +166,10 @@ class MongoLog:
         return tuple(Tally(day, actor, counted[day, actor]) for day, actor in order)
 
     def _each(self, query: Query, stages: list[_Row]) -> Iterator[_Row]:
-        """Yield what the stages make of the AuditEvents that meet the query: month by month, those alone in their row and the others."""
+        """Yield what the stages make of the AuditEvents that meet the query: month by month, and by how they are stored."""
         for month in self._months():
             for branch in _branches(query):
-                one: list[_Row] = [{"$match": {"$and": [compile_query(branch), _ONE]}}]
-                for chosen in (one, _several(branch)):
-                    yield from month.aggregate([*chosen, *stages], maxTimeMS=QUERY_MILLIS)
+                yield from _aggregated(month, branch, stages)
 
     def _months(self) -> list[Collection[_Row]]:
         """Return the months of the log, newest first."""
@@ -183,17 +179,26 @@ class MongoLog:
         return self._database.get_collection(name, read_concern=ReadConcern("majority"))
 
 
-def _counted(month: Collection[_Row], query: Query) -> int:
-    total = 0
-    for branch in _branches(query):
-        total += month.count_documents({"$and": [compile_query(branch), _ONE]}, maxTimeMS=QUERY_MILLIS)
-        for row in month.aggregate([*_several(branch), {"$count": "n"}], maxTimeMS=QUERY_MILLIS):
-            total += row["n"]
-    return total
+def _aggregated(month: Collection[_Row], query: Query, last: list[_Row]) -> Iterator[_Row]:
+    """Yield what the last stages make of the AuditEvents that meet one branch."""
+    yield from month.aggregate([*_singles(query), *last], maxTimeMS=QUERY_MILLIS)
+    yield from month.aggregate([*_several(query), *last], maxTimeMS=QUERY_MILLIS)
+    try:
+        made = [row for each in _of_blocks(query) for row in month.aggregate([*each, *last], maxTimeMS=QUERY_MILLIS)]
+    except ExecutionTimeout:
+        raise
+    except OperationFailure:
+        blocks = _of_blocks(query, careful=True)
+        made = [row for each in blocks for row in month.aggregate([*each, *last], maxTimeMS=QUERY_MILLIS)]
+    yield from made
 
 
 def _branches(query: Query) -> Sequence[Query]:
     return query.parts if isinstance(query, Or) and query.parts else (query,)
+
+
+def _singles(query: Query) -> list[_Row]:
+    return [{"$match": {"$and": [compile_query(query), _ONE]}}]
 
 
 def _several(query: Query) -> list[_Row]:
@@ -201,31 +206,82 @@ def _several(query: Query) -> list[_Row]:
     return [{"$match": wanted}, {"$unset": "b"}, *_APART, {"$match": compile_query(query)}]
 
 
+def _of_blocks(query: Query, *, careful: bool = False) -> Iterator[list[_Row]]:
+    """Yield the stages for the rows of blocks that hold one AuditEvent, and for those that hold several."""
+    wanted, exact = compile_query(gathered(query)), {"$match": compile_query(query)}
+    some, one = {"rows.m": {"$exists": True}}, {"rows.m": {"$exists": False}}
+    yield [{"$match": {"$and": [wanted, BLOCK]}}, *apart(one, careful=careful), exact]
+    yield [{"$match": {"$and": [wanted, BLOCK, some]}}, *apart(some, careful=careful), *_APART, exact]
+
+
 def _events(
-    month: Collection[_Row], query: Query, limit: int, after: Sequence[Any] | None, *, back: bool
+    month: Collection[_Row], query: Query, limit: int, after: _Keys | None, *, back: bool
 ) -> Iterator[EventPart]:
     """Yield the AuditEvents of one branch in their order, or ``back`` from its end, those after the keys."""
     loose = loosened(query)
-    wanted: _Row = compile_query(loose)
+    exact = loose == query
+    wanted: _Row = {"$and": [compile_query(gathered(query)), {"$or": [compile_query(loose), BLOCK]}]}
     if after is not None:
-        wanted = {"$and": [wanted, _beyond(after, back=back)]}
-    rows = month.find(wanted, batch_size=limit + 2).sort(
+        wanted["$and"] += [_reaching(after[0], back=back), {"$or": [_beyond(after, back=back), BLOCK]}]
+    documents = month.find(wanted, batch_size=limit + 2).sort(
         [("rec", 1), ("_id", -1)] if back else [("rec", -1), ("_id", 1)]
     )
-    for row in rows.max_time_ms(QUERY_MILLIS):
-        if _moment(row) is None:
-            continue
+    for row, alone in _in_order(documents.max_time_ms(QUERY_MILLIS), month.name, back=back):
         event = event_of(row)
-        told = loose == query and "m" not in row
-        numbered = list(enumerate(indexes_of(event.index), 1))
-        if after is not None and row["_id"] == after[1]:
-            numbered = numbered[: after[2] - 1] if back else numbered[after[2] :]
-        for number, index in reversed(numbered) if back else numbered:
-            if told or matches(query, {**index, "_id": event.id, "rec": event.recorded}):
+        told = exact and alone and "m" not in row.terms
+        for number, index in _numbered(event, back=back):
+            keys = event.recorded, event.id, number
+            if (after is None or _comes(keys, after, back=back)) and (
+                told or matches(query, {**index, "_id": event.id, "rec": event.recorded})
+            ):
                 yield EventPart(event, number)
 
 
-def _beyond(after: Sequence[Any], *, back: bool) -> _Row:
+def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[tuple[Row, bool]]:
+    """Yield the rows of documents that come in the order of their latest ones, each with whether it is alone, in their own order."""
+    waiting: list[tuple[Row, bool]] = []
+    for document in documents:
+        moment = _moment(document)
+        if moment is None:
+            continue
+        alone = "rows" not in document
+        rows = rows_in(document, month)
+        waiting.sort(key=_place, reverse=back)
+        ready = 0
+        while ready < len(waiting) and _precedes(waiting[ready][0].recorded, moment, back=back):
+            ready += 1
+        yield from waiting[:ready]
+        del waiting[:ready]
+        waiting += [(row._replace(recorded=moment) if alone else row, alone) for row in rows]
+    yield from sorted(waiting, key=_place, reverse=back)
+
+
+def _precedes(recorded: int, moment: int, *, back: bool) -> bool:
+    """Tell whether nothing of documents whose latest row is of that moment, or of those that follow them, comes before this row."""
+    return recorded < moment - SPAN if back else recorded > moment
+
+
+def _place(row: tuple[Row, bool]) -> tuple[int, str]:
+    return -row[0].recorded, row[0].id
+
+
+def _numbered(event: Event, *, back: bool) -> Iterable[tuple[int, _Row]]:
+    numbered = list(enumerate(indexes_of(event.index), 1))
+    return reversed(numbered) if back else numbered
+
+
+def _comes(keys: _Keys, after: _Keys, *, back: bool) -> bool:
+    """Tell whether an AuditEvent comes after another, in their order or ``back``."""
+    own, other = (-keys[0], *keys[1:]), (-after[0], *after[1:])
+    return own < other if back else own > other
+
+
+def _reaching(recorded: int, *, back: bool) -> _Row:
+    """Return what documents meet that have rows from this moment on."""
+    return {"rec": {"$gte": recorded} if back else {"$lte": recorded + SPAN}}
+
+
+def _beyond(after: _Keys, *, back: bool) -> _Row:
     """Return what stands after the keys; of their own row, whose events have numbers, it is told apart by whoever reads it."""
     recorded, event_id, _ = after
     later, other = ("$gt", "$lt") if back else ("$lt", "$gt")

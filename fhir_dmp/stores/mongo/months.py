@@ -13,39 +13,40 @@ from pymongo.read_concern import ReadConcern
 from fhir_dmp.fibres import offload, offloaded
 from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import period_of
+from fhir_dmp.store.ledger import Row, period_of
+from fhir_dmp.stores.mongo.blocks import ID, documents_of, ids_in
 from fhir_dmp.stores.mongo.chain import DURABLE
 from fhir_dmp.stores.mongo.documents import AuditRow, prepare_collection
 from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.transaction import Transaction
 
-_Row = dict[str, Any]
+_Document = dict[str, Any]
 
 
 class Months:
     """Sees that the month's collection of rows is there before a row is sent to it."""
 
-    def __init__(self, database: Database[_Row]) -> None:
+    def __init__(self, database: Database[_Document]) -> None:
         self._database = database
         self._lines = Lines(database.client)
         self._ready: set[str] = set()
 
-    def insert(self, rows: Sequence[_Row], transaction: Transaction) -> None:
-        """Insert the rows where they belong, within the transaction."""
+    def insert(self, rows: Sequence[Row], transaction: Transaction) -> None:
+        """Insert the rows of one chain where they belong, within the transaction."""
         for name, part in _by_month(rows):
-            transaction.insert(name, part, self._database)
+            transaction.insert(name, documents_of(part), self._database)
 
-    def insert_alone(self, rows: Sequence[_Row]) -> bool:
+    def insert_alone(self, rows: Sequence[Row]) -> bool:
         """Make the rows durable by themselves; return False if some are not, or if that is not known.
 
         They are stored in their order, so that what a crash leaves of them is a beginning without gaps. The command is sent as it
         is: half the cost of ``insert_many`` for a group of rows, which is what every read waits for.
         """
-        return all(self._inserted(name, part) for name, part in _by_month(rows))
+        return all(self._inserted(name, documents_of(part)) for name, part in _by_month(rows))
 
-    def _inserted(self, name: str, rows: list[_Row]) -> bool:
+    def _inserted(self, name: str, documents: Sequence[_Document]) -> bool:
         answer = self._lines.command(
-            self._database, {"insert": name, "documents": rows, "writeConcern": DURABLE.document}
+            self._database, {"insert": name, "documents": documents, "writeConcern": DURABLE.document}
         )
         return not answer.get("writeErrors") and not answer.get("writeConcernError")
 
@@ -56,14 +57,14 @@ class Months:
             self._ready.add(name)
 
     @offloaded
-    def stored(self, rows: Sequence[_Row]) -> dict[str, tuple[str, int]]:
+    def stored(self, rows: Sequence[Row]) -> dict[str, tuple[str, int]]:
         """Return the ids of those rows that are stored, with the epoch and the number they have."""
         found: dict[str, tuple[str, int]] = {}
-        for name in {period_of(row["rec"]) for row in rows}:
-            ids = [row["_id"] for row in rows]
+        ids = {"$in": [row.id for row in rows]}
+        for name in {row.period for row in rows}:
             majority = self._database.get_collection(name, read_concern=ReadConcern("majority"))
-            places = majority.find({"_id": {"$in": ids}}, {"e": 1, "n": 1})
-            found.update((row["_id"], (row["e"], row["n"])) for row in places)
+            for document in majority.find({"$or": [{"_id": ids}, {ID: ids}]}, {"e": 1, "n": 1, ID: 1}):
+                found |= {each: (document["e"], number) for number, each in enumerate(ids_in(document), document["n"])}
         return found
 
 
@@ -73,7 +74,7 @@ def count_durable(of: str, events: Sequence[Event]) -> None:
     LOG_BYTES.labels(of).inc(sum(len(event.body) for event in events))
 
 
-def _by_month(rows: Sequence[_Row]) -> Iterable[tuple[str, list[_Row]]]:
+def _by_month(rows: Sequence[Row]) -> Iterable[tuple[str, list[Row]]]:
     """Return the rows by the collection they go to, in their order: a group that crosses midnight may go back and forth."""
-    for name, part in groupby(rows, lambda row: period_of(row["rec"])):
+    for name, part in groupby(rows, lambda row: row.period):
         yield name, list(part)

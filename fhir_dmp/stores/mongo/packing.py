@@ -52,18 +52,12 @@ _beside = ZstdCompressionDict(_TEXT, dict_type=DICT_TYPE_RAWCONTENT)
 _own = threading.local()
 
 
-class Packer:
-    """Packs rows, for one thread at a time."""
-
-    def __init__(self) -> None:
-        self._frames = ZstdCompressor(level=_LEVEL, dict_data=_beside, write_checksum=False, write_dict_id=False)
-
-    def pack(self, texts: Sequence[bytes]) -> list[bytes]:
-        """Return the rows packed: all in one go, for which the interpreter is let go once."""
-        if not texts:
-            return []
-        frames = self._frames.multi_compress_to_buffer([*texts])
-        return [_NUMBER + frames[at].tobytes() for at in range(len(frames))]
+def pack(texts: Sequence[bytes]) -> list[bytes]:
+    """Return the texts packed, each by itself: all in one go, for which the interpreter is let go once."""
+    if not texts:
+        return []
+    frames = _writer().multi_compress_to_buffer([*texts])
+    return [_NUMBER + frames[at].tobytes() for at in range(len(frames))]
 
 
 def unpack(stored: bytes) -> bytes:
@@ -77,8 +71,17 @@ def unpack(stored: bytes) -> bytes:
         return stored
 
 
-def _reader() -> ZstdDecompressor:
+def _writer() -> ZstdCompressor:
     """Return this thread's own: they are not for two at once."""
+    writer: ZstdCompressor | None = getattr(_own, "writer", None)
+    if writer is None:
+        writer = ZstdCompressor(level=_LEVEL, dict_data=_beside, write_checksum=False, write_dict_id=False)
+        _own.writer = writer
+    return writer
+
+
+def _reader() -> ZstdDecompressor:
+    """Return this thread's own, as the writer is."""
     reader: ZstdDecompressor | None = getattr(_own, "reader", None)
     if reader is None:
         reader = _own.reader = ZstdDecompressor(dict_data=_beside)

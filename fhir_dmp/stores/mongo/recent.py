@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bson import Int64
 
-from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import MOMENTS, Row, period_of
+from fhir_dmp.store.ledger import MOMENTS, Row
 
 MOST_ROWS = 10_000
 MOST_BYTES = 16 * 1024 * 1024
@@ -26,15 +25,12 @@ class RecentRows:
         self._bytes = 0
         self._wanted = False
 
-    def add(self, placed: Iterable[tuple[Event, Mapping[str, Any]]]) -> None:
-        """Keep rows that are stored: each event, and the document that it became."""
+    def add(self, rows: Sequence[Row]) -> None:
+        """Keep rows that are stored, as who reads them has them."""
         if not self._wanted:
             return
-        for event, row in placed:
-            place = row["w"], row["e"], row["n"], row["p"], row["h"]
-            terms = _as_read(event.index) if "at" in event.index else event.index
-            self._rows.append(Row(event.id, event.recorded, *place, event.body, terms, period_of(event.recorded)))
-            self._bytes += len(event.body)
+        self._rows.extend([row._replace(terms=_as_read(row.terms)) if "at" in row.terms else row for row in rows])
+        self._bytes += sum([len(row.body) for row in rows])
         if len(self._rows) > MOST_ROWS or self._bytes > MOST_BYTES:
             self.take()
 

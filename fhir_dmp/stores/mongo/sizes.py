@@ -9,9 +9,12 @@ from pymongo import MongoClient
 
 from fhir_dmp.metrics import LogSize
 from fhir_dmp.store.ledger import PERIOD_PREFIX
+from fhir_dmp.stores.mongo.blocks import SIZE
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, months
 
 MILLIS = 2000
+SAMPLE = 500
+"""Documents of a month that are looked into."""
 
 
 class LogSizes:
@@ -29,7 +32,16 @@ class LogSizes:
             for row in self._log[name].aggregate([{"$collStats": {"storageStats": {}}}]):
                 stats = row["storageStats"]
                 disk = stats["storageSize"] + stats["totalIndexSize"]
-                yield LogSize(name.removeprefix(PERIOD_PREFIX), stats["count"], stats["size"], disk)
+                rows = round(stats["count"] * self._rows_of_one(name))
+                yield LogSize(name.removeprefix(PERIOD_PREFIX), rows, stats["size"], disk)
+
+    def _rows_of_one(self, name: str) -> float:
+        """Return how many rows a document of the month has on average: of all, if they are few."""
+        stages: list[dict[str, Any]] = [
+            {"$sample": {"size": SAMPLE}},
+            {"$group": {"_id": None, "rows": {"$avg": SIZE}}},
+        ]
+        return next((row["rows"] for row in self._log[name].aggregate(stages)), 1.0)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_dmp.stores.mongo import packing
-from fhir_dmp.stores.mongo.packing import Packer, unpack
+from fhir_dmp.stores.mongo.packing import pack, unpack
 from tests.unit.audit.world import EHR, FAILURES, SUCCESSES, row
 
 ROWS = [row(act, EHR).body for act in (*SUCCESSES.values(), *FAILURES.values())]
@@ -18,7 +18,7 @@ ROWS = [row(act, EHR).body for act in (*SUCCESSES.values(), *FAILURES.values())]
 
 def test_a_row_of_each_kind_of_act_comes_back_letter_for_letter():
     """And takes less room than before."""
-    packed = Packer().pack(ROWS)
+    packed = pack(ROWS)
 
     assert [unpack(each) for each in packed] == ROWS
     assert sum(map(len, packed)) < sum(map(len, ROWS)) / 2
@@ -27,7 +27,7 @@ def test_a_row_of_each_kind_of_act_comes_back_letter_for_letter():
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5))
 def test_whatever_was_packed_comes_back(texts):
     """Not rows alone."""
-    assert [unpack(each) for each in Packer().pack(texts)] == texts
+    assert [unpack(each) for each in pack(texts)] == texts
 
 
 def test_a_row_of_an_earlier_release_is_read_as_it_is():
@@ -40,14 +40,14 @@ def test_a_row_of_an_earlier_release_is_read_as_it_is():
 )
 def test_what_cannot_be_unpacked_is_returned_as_it_lies_there(damage):
     """The verifier names its row then: its hash is another."""
-    damaged = damage(Packer().pack(ROWS)[0])
+    damaged = damage(pack(ROWS)[0])
 
     assert unpack(damaged) == damaged
 
 
 def test_a_frame_that_would_unpack_to_more_than_a_row_can_be_is_not_unpacked(monkeypatch):
     """Whoever writes into the database fills nobody's memory by it."""
-    bomb = Packer().pack([b"a" * 1_000_000])[0]
+    bomb = pack([b"a" * 1_000_000])[0]
     monkeypatch.setattr(packing, "LARGEST", 1000)
 
     assert unpack(bomb) == bomb
@@ -55,7 +55,7 @@ def test_a_frame_that_would_unpack_to_more_than_a_row_can_be_is_not_unpacked(mon
 
 def test_rows_are_unpacked_by_several_threads_at_once():
     """Each has a reader of its own."""
-    packed = Packer().pack(ROWS * 50)
+    packed = pack(ROWS * 50)
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(unpack, packed, chunksize=20)) == ROWS * 50
 
