@@ -95,11 +95,11 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         sealed=digest(secret) if secret else None,
         purpose=_purpose(context.subject, context.purpose),
         requestId=context.request_id,
+        **({} if any(touched) else {"for": _about(act, context)}),
         touched=touched,
         stayed=[f"{each.ref}/{each.version}" for each in entities if each.stays],
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
         hidden=all(each.hidden for each in entities) if entities else error is not None and error.hidden,
-        **({} if any(touched) else {"for": _about(act, context)}),
     )
     return _event(event_id, recorded, row, secret)
 
@@ -112,7 +112,7 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
     subject = act.subject
     who = _who(context, subject or context.subject)
     secret = _secret(replace(context, subject=subject), "", "", salt) if subject else None
-    who["agent"] = {**({"client": act.client_id[:64]} if act.client_id else {}), **who.get("agent", {})}
+    who["agent"] = {**({"client": act.client_id[:64]} if act.client_id else {}), **who["agent"]}
     person = subject.person if subject else None
     emergency = person is not None and person.purpose in EMERGENCIES and not act.error
     row = _head(event_id, recorded, _OVERRIDES.get(act.kind, act.kind) if emergency else act.kind)
@@ -149,19 +149,12 @@ def _head(event_id: str, recorded: int, act: str) -> dict[str, Any]:
 
 
 def _put(row: dict[str, Any], **values: Any) -> None:
-    """Add what is there, in the order of the format."""
-    for name in _ORDER:
-        value = values.get(name)
-        if value:
-            row[name] = value
+    """Add what is there; who calls names it in the order of the format."""
+    row |= {name: value for name, value in values.items() if value}
 
 
 _WATCHING = ("auditor", "admin")
 _NOBODYS = ("",)
-_ORDER = (
-    *("on", "outcome", "error", "why", "consents", "agent", "person", "from", "request", "sealed", "purpose"),
-    *("requestId", "for", "touched", "stayed", "account", "entries", "scopes", "hidden", "base", "resource"),
-)
 
 
 def _event(event_id: str, recorded: int, row: Mapping[str, Any], secret: bytes | None) -> Event:
@@ -202,7 +195,7 @@ def _who(context: Context, subject: Subject | None = None) -> dict[str, Any]:
     """Return agent, person and network address."""
     subject = subject or context.subject
     if subject is None:
-        return {"from": context.address}
+        return {"agent": {}, "from": context.address}
     agent = _given(
         client=subject.client,
         role=subject.role,

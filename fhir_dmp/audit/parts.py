@@ -45,7 +45,7 @@ def parts_of(row: Row) -> list[Part]:
 
 def _names(found: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
     """Return what was touched of one patient's: by type, or in a list as format 1 has it."""
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         return tuple([f"{kind}/{name}" for kind, names in found.items() for name in names])
     return tuple(found)
 

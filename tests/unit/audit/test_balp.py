@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 from msgspec.structs import replace
 
+from fhir_dmp.audit import event as audit_event
 from fhir_dmp.audit.event import describe
 from fhir_dmp.audit.kinds import KINDS
 from fhir_dmp.audit.parts import Part
@@ -227,6 +229,15 @@ def test_a_row_is_canonical_and_says_its_format():
         *("v", "id", "recorded", "act", "on", "outcome", "agent", "person", "from", "request", "sealed", "purpose"),
         *("requestId", "touched"),
     ]
+
+
+def test_every_row_has_its_members_in_the_order_of_the_format():
+    """As the table of the format has them, whatever the act; and none that the table does not name."""
+    order = re.findall(r"^``(\w+)``", audit_event.__doc__, re.MULTILINE)
+    assert len(order) > 20
+    for name, event in all_rows():
+        members = list(codec.loads_object(event.body))
+        assert (name, members) == (name, [member for member in order if member in members])
 
 
 def test_a_reason_stands_once_in_a_row():
