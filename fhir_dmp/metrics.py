@@ -53,7 +53,9 @@ class _LogSizes(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the gauges of each month; none while the database does not answer."""
-        rows = GaugeMetricFamily("dmp_log_month_rows", "Rows of the log, by month.", labels=["month"])
+        rows = GaugeMetricFamily(
+            "dmp_log_month_rows", "Rows of the log, by month; of many, told from a sample.", labels=["month"]
+        )
         size = GaugeMetricFamily("dmp_log_month_bytes", "Bytes of the log, its rows packed.", labels=["month"])
         disk = GaugeMetricFamily(
             "dmp_log_month_disk_bytes", "Bytes of the log on disk, with indexes.", labels=["month"]
