@@ -187,8 +187,8 @@ def _error(error: FhirError | None) -> Mapping[str, Any] | None:
 
 
 def _consents(why: Iterable[str]) -> list[str]:
-    named = (_CONSENT.match(reason) for reason in why)
-    return list(dict.fromkeys(f"Consent/{found[1]}/{found[2]}" for found in named if found))[:MOST_REASONS]
+    named = [_CONSENT.match(reason) for reason in why if reason.startswith("Consent/")]
+    return list(dict.fromkeys([f"Consent/{found[1]}/{found[2]}" for found in named if found]))[:MOST_REASONS]
 
 
 def _who(context: Context, subject: Subject | None = None) -> dict[str, Any]:

@@ -170,11 +170,10 @@ class Flights(Generic[T]):
 
     def _seat(self, member: Member[T]) -> _Flight[T] | None:
         """Return a flight that has room, and comes after every flight that touches the same."""
-        last = next(
-            (place for place in range(len(self._waiting) - 1, -1, -1) if self._waiting[place].touches & member.touches),
-            -1,
-        )
-        for flight in self._waiting[last + 1 :]:
+        after = len(self._waiting) if member.touches else 0
+        while after and not self._waiting[after - 1].touches & member.touches:
+            after -= 1
+        for flight in self._waiting[after:]:
             if flight.weight + member.weight <= self._heaviest:
                 return flight
         return None
