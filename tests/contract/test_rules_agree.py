@@ -6,6 +6,7 @@ its word in it is counted.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from itertools import islice
@@ -109,8 +110,9 @@ quietly = settings(
 def collection(mongodb_uri):
     """A collection of a real MongoDB."""
     with pymongo.MongoClient(mongodb_uri) as client:
-        yield client["test_rules_agree"]["rows"]
-        client.drop_database("test_rules_agree")
+        name = f"test_rules_agree_{os.getpid()}"
+        yield client[name]["rows"]
+        client.drop_database(name)
 
 
 def assert_agree(collection, drawn):
