@@ -16,7 +16,7 @@ from fhir_dmp.access.systems import WRITERS, keeps_directory, system_rules
 from fhir_dmp.definitions.model import Matrix
 from fhir_dmp.errors import Refused
 from fhir_dmp.settings import Readings
-from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, both, either
+from fhir_dmp.store.query import NOTHING, Among, Between, Eq, In, Not, Query, Row, both, either
 
 _LEVELS = {True: ("patient", "user"), False: ("system",)}
 _INSUFFICIENT = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
@@ -86,6 +86,11 @@ def _kept(subject: Subject, action: Action) -> Iterator[Rule]:
 def names_of(subject: Subject) -> tuple[str, ...]:
     """Return the names under which the caller writes: a person's and its structure's, or a system's."""
     return tuple(people.own(subject)) if subject.person else systems.own(subject)
+
+
+def authors_of(row: Row) -> frozenset[str]:
+    """Return who wrote version 1 of the row, as it was stamped."""
+    return frozenset(row.get("au") or ())
 
 
 def _ceiling(subject: Subject, action: Action, restrict: Restrict) -> Iterator[Rule]:

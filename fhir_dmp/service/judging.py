@@ -20,8 +20,8 @@ def judge(plan: Plan, context: Context, grant: Granting) -> None:
     rows = [(change, action, row) for change in plan.changes for action, row in _states(change)]
     if context.subject is None or context.subject.person is None:
         made = (str(change.ref) for change in plan.changes if change.before is None)
-        grant.presume_none(ref for ref in made if ref.startswith("Patient/"))
-        grant.learn(patient for _, _, row in rows for patient in row.get("pt") or ())
+        grant.policies.presume_none(ref for ref in made if ref.startswith("Patient/"))
+        grant.policies.learn(patient for _, _, row in rows for patient in row.get("pt") or ())
     for change, kind, row in rows:
         action: Action = "govern" if plan.entitled else kind
         decision = grant.decide(action, row)

@@ -135,7 +135,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
                 try:
                     return _attempted(call, interaction, context, grant, env, attempts)
                 except FhirError as error:
-                    grant.confirm()
+                    grant.policies.confirm()
                     owed = owed_by_failure(error, call, context, grant, env)
                     if not owed:
                         raise
@@ -150,7 +150,7 @@ def _attempted(
     indexed_by = env.indexed_by()
     answer = _answered(call, interaction, context, grant, env)
     if isinstance(answer, Result) or not answer.changes:
-        grant.confirm()  # there is no commit that would
+        grant.policies.confirm()  # there is no commit that would
     if isinstance(answer, Result):
         owed = owed_by(call, answer.entities, context, grant, env)
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
@@ -246,7 +246,7 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
         return plan.finish((), _read_after(plan, context, env))
     events = (*plan.events, event)
     relied_on = {**compiled_from, **plan.relied_on}
-    decided_on = grant.decided_on if plan.changes or plan.erased else {}
+    decided_on = grant.policies.versions if plan.changes or plan.erased else {}
     changes = (*plan.changes, *owed)
     if changes and env.indexed_by() != indexed_by:
         raise Stale

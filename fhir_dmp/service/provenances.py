@@ -7,19 +7,24 @@ that for good: the traces of it would say who had to do with it, and when.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from fhir_dmp.access.model import Action, Decision
+from fhir_dmp.access.model import Action, Decision, Rule
+from fhir_dmp.access.narrow import narrow
+from fhir_dmp.access.people import READS
+from fhir_dmp.access.rules import authors_of
 from fhir_dmp.call import Call, Entity, Env, Plan
+from fhir_dmp.errors import FhirError, TooCostly
 from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.interactions.entities import entity
-from fhir_dmp.service.named import asked_of
-from fhir_dmp.store.change import Change
-from fhir_dmp.store.query import TARGETS, Row
+from fhir_dmp.service.named import asked_of, reaches
+from fhir_dmp.store.change import Change, Stored
+from fhir_dmp.store.port import Found, HistoryPage, Page, Scope
+from fhir_dmp.store.query import TARGETS, Eq, In, Not, Query, Row, both
 
 TYPE = "Provenance"
 MOST = 1000
@@ -96,3 +101,91 @@ def _placed(change: Change, known: Mapping[Ref, Row]) -> Change:
 def _entities(plan: Plan, placed: Mapping[Ref, Change]) -> Iterator[Entity]:
     for each in plan.entities:
         yield entity(placed[each.ref]) if each.ref in placed else each
+
+
+class SeenProvenances:
+    """Which Provenances the caller of a call sees, who writes under these ``names``; ``judge`` tells what of the targets."""
+
+    def __init__(self, call: Call, names: frozenset[str], judge: Judge, env: Env) -> None:
+        self._call = call
+        self._names = names
+        self._judge = judge
+        self._env = env
+
+    def as_targets(self, row: Row, decision: Decision, known: Mapping[Ref, Stored] | None = None) -> Decision:
+        """Return the decision for a Provenance: it is seen by who sees all that it is about, which are no others of its kind, and by its author.
+
+        To its author it tells nothing; if it went away where something is hidden, that would.
+        """
+        if not is_known_what_about(row):
+            return Decision(permit=False, reasons=("what it was about is not known",))
+        if not authors_of(row).isdisjoint(self._names):
+            return decision
+        refs = targets_of(row)
+        found = known if known is not None else self._env.store.find_many(refs) if refs else {}
+        for ref in refs:
+            hidden = ref in found and not self._judge.decide("read", found[ref].index).permit
+            if hidden or ref.type == TYPE:
+                return Decision(permit=False, reasons=(f"{ref}, which it is about, is hidden",))
+        return decision
+
+    def sees(self, provenances: Sequence[Ref]) -> Collection[Ref]:
+        """Return those of these Provenances whose targets the caller all sees."""
+        store = self._env.store
+        rows = store.find_many(provenances) if provenances else {}
+        seen = {row["_id"] for row in self._of_seen_targets([row.index for row in rows.values()])}
+        return tuple(ref for ref in rows if str(ref) in seen)
+
+    def not_listed(self, action: Action, rules: tuple[Rule, ...]) -> Iterator[Rule]:
+        """Yield the refusal of all Provenances but those about what is seen; of all, where a list asks for none."""
+        every = Eq("ty", TYPE)
+        if action not in READS or not any(rule.permit for rule in rules):
+            return
+        if not may_be_listed(self._call, self._env):
+            if self._call.type is None or reaches(self._call, self._env):
+                yield Rule(permit=False, where=every, reason="not asked for")
+            return
+        where = both(every, narrow(rules))
+        past = self._call.name.startswith("history")
+        seen = self._versions_seen(where) if past else self._those_seen(both(where, *self._asked()))
+        yield Rule(permit=False, where=both(every, Not(In("_id", seen))), reason="what it is about is hidden")
+
+    def _those_seen(self, where: Query) -> tuple[str, ...]:
+        """Return the rows of the Provenances that meet the query and are seen."""
+        found = self._env.store.search(where, Page(MOST))
+        _require_all(found)
+        return tuple(map(str, self.sees([row.ref for row in found.rows])))
+
+    def _versions_seen(self, where: Query) -> tuple[str, ...]:
+        """Return the same of their versions, each seen by what it was about then and by what the present one is about."""
+        store = self._env.store
+        scope = Scope(TYPE, self._call.id, where)
+        found = store.history(scope, HistoryPage(MOST, with_index=True))
+        _require_all(found)
+        present = self.sees(tuple(dict.fromkeys(row.ref for row in found.rows)))
+        rows = [row.index for row in found.rows if row.ref in present]
+        return tuple(row["_id"] for row in self._of_seen_targets(rows))
+
+    def _of_seen_targets(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return those of the rows whose targets the caller all sees; these are read together."""
+        refs = dict.fromkeys(ref for row in rows for ref in targets_of(row))
+        targets = self._env.store.find_many(tuple(refs)) if refs else {}
+        seen = Decision(permit=True, reasons=())
+        return [row for row in rows if self.as_targets(row, seen, targets).permit]
+
+    def _asked(self) -> tuple[Query, ...]:
+        """Return what is asked of the Provenances that are listed, so that no others are looked at."""
+        if self._call.compartment is not None:
+            return (Eq("t", f"@{self._call.compartment}"),)
+        if self._call.type != TYPE:
+            return ()
+        asked = tuple(each for each in self._call.params if each[0] in ("target", "_id"))
+        try:
+            return (self._env.restrict(TYPE, asked),) if asked else ()
+        except FhirError:
+            return ()
+
+
+def _require_all(found: Found) -> None:
+    if found.more:
+        raise TooCostly(f"More than {MOST} Provenances would have to be looked at: name a target.")
