@@ -20,10 +20,12 @@ from fhir_dmp.fhir.bundle import Entry, bundle
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.entities import disclosed, entity, gone, left_as_it_is
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, full, named, size_of
+from fhir_dmp.interactions.known import known, not_deleted, unmatched
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.patch_links import as_tree, patch_of
+from fhir_dmp.interactions.plans import as_it_stands, as_read
 from fhir_dmp.interactions.preconditions import require_unused
 from fhir_dmp.interactions.read import read
 from fhir_dmp.interactions.references import link, linked, resolved
@@ -31,16 +33,7 @@ from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.sheet import READS, RENEWING, Item, Sheet, sheet_of
 from fhir_dmp.interactions.turns import in_turn
 from fhir_dmp.interactions.vread import vread
-from fhir_dmp.interactions.write import (
-    as_it_stands,
-    as_read,
-    known,
-    next_version,
-    not_deleted,
-    prepare,
-    removal,
-    unmatched,
-)
+from fhir_dmp.interactions.write import next_version, prepare, removal
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Change, Stored
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import only, to_write
-from fhir_dmp.interactions.write import found_instead, one_change, prepare, resource_of
+from fhir_dmp.interactions.plans import found_instead, one_change
+from fhir_dmp.interactions.write import prepare, resource_of
 from fhir_dmp.store.change import Lock
 
 

@@ -9,8 +9,9 @@ from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.known import known, not_deleted, unmatched
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.interactions.write import known, not_deleted, removal, unmatched
+from fhir_dmp.interactions.write import removal
 from fhir_dmp.store.change import Stored
 
 

@@ -17,10 +17,10 @@ from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.bundle import STATUS, Entry, bundle
 from fhir_dmp.fhir.dates import LAST, Interval, interval
 from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.interactions.known import visible
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import Keys, Sieve, filled, sieve_of
 from fhir_dmp.interactions.subset import ASKED, Subset, counts_alone, subset_of
-from fhir_dmp.interactions.write import visible
 from fhir_dmp.search.paging import written
 from fhir_dmp.search.types import date
 from fhir_dmp.settings import Limits

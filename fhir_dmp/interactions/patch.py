@@ -17,8 +17,10 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.interactions import fhirpath_patch, json_patch
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.entities import disclosed, gone
+from fhir_dmp.interactions.known import visible
+from fhir_dmp.interactions.plans import one_change
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.interactions.write import changed, one_change, prepare, visible
+from fhir_dmp.interactions.write import changed, prepare
 from fhir_dmp.store.change import Change, Stored
 
 
@@ -53,13 +55,13 @@ def applied(
     made = _apply(_patch_of(call), tree, env)
     if not isinstance(made, dict):
         raise Unprocessable("The patch leaves no resource.")
-    for name, before_it, after_it in (
+    for name, was, is_now in (
         ("id", tree.get("id"), made.get("id")),
         ("resourceType", tree.get("resourceType"), made.get("resourceType")),
         ("meta.versionId", tree["meta"].get("versionId"), _meta(made).get("versionId")),
         ("meta.lastUpdated", tree["meta"].get("lastUpdated"), _meta(made).get("lastUpdated")),
     ):
-        if before_it != after_it:
+        if was != is_now:
             raise Unprocessable(f"{name} is not changed by a patch.", expression=f"{call.type}.{name}")
     return row, tree, made
 
@@ -79,7 +81,7 @@ def _patch_of(call: Call) -> Any:
     raise Invalid("A patch is a JSON Patch (a list of operations) or a Parameters resource (FHIRPath Patch).")
 
 
-def _apply(found: Any, tree: Mapping[str, Any], env: Env) -> Any:
-    if isinstance(found, list):
-        return json_patch.apply(found, tree, env.limits.resource)
-    return fhirpath_patch.apply(found, tree, env.definitions)
+def _apply(given: Any, tree: Mapping[str, Any], env: Env) -> Any:
+    if isinstance(given, list):
+        return json_patch.apply(given, tree, env.limits.resource)
+    return fhirpath_patch.apply(given, tree, env.definitions)

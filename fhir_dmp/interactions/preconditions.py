@@ -34,7 +34,7 @@ def require_unused(ref: Ref, row: Stored | None) -> None:
         raise Conflict(text, expression=f"{ref.type}.id", reasons=("id in use",))
 
 
-def is_had(call: Call, row: Stored) -> bool:
+def not_modified(call: Call, row: Stored) -> bool:
     """Tell whether its caller has the version already, by ``If-None-Match`` or, without one, by ``If-Modified-Since``.
 
     https://hl7.org/fhir/R4/http.html#cread.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.interactions.entities import disclosed, gone
+from fhir_dmp.interactions.known import visible
 from fhir_dmp.interactions.shown import shown
-from fhir_dmp.interactions.write import visible
 
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:

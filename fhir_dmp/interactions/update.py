@@ -7,8 +7,10 @@ from msgspec.structs import replace
 from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import sought
+from fhir_dmp.interactions.known import known
+from fhir_dmp.interactions.plans import one_change
 from fhir_dmp.interactions.preconditions import require_unused, require_version
-from fhir_dmp.interactions.write import known, next_version, one_change, prepare, resource_of
+from fhir_dmp.interactions.write import next_version, prepare, resource_of
 
 
 def update(call: Call, context: Context, grant: Grant, env: Env) -> Plan:

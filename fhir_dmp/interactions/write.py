@@ -1,26 +1,23 @@
-"""What interactions share: a resource on its way in, its next version, what an event says of a row. https://hl7.org/fhir/R4/resource.html#Meta."""
+"""A resource on its way in, and the version that it becomes. https://hl7.org/fhir/R4/resource.html#Meta."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from msgspec.structs import replace
 
 from fhir_dmp.access import people, systems
 from fhir_dmp.access.kinds import DIRECTORY, NAMING
 from fhir_dmp.access.labels import flags_after_update, require_flags_at_creation
-from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import names_of
-from fhir_dmp.call import Call, Context, Env, Grant, Plan, Result
+from fhir_dmp.call import Call, Context, Env, Grant
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import (
     Conflict,
-    FhirError,
     Invalid,
     InvalidStructure,
-    NotFound,
     TooLong,
     Unprocessable,
 )
@@ -30,9 +27,8 @@ from fhir_dmp.fhir.labels import FLAGS, flags_of, misspelt, with_flags, without_
 from fhir_dmp.fhir.reference import AS_SENT, ID, Ref, local, with_relative
 from fhir_dmp.fhir.tags import is_part
 from fhir_dmp.interactions.about import patients_named
-from fhir_dmp.interactions.entities import disclosed, entity, gone, left_as_it_is
 from fhir_dmp.interactions.preconditions import require_version
-from fhir_dmp.store.change import STAMP, Change, Lock, Stored
+from fhir_dmp.store.change import STAMP, Change, Stored
 from fhir_dmp.store.query import Row, kept
 
 _STAMP = STAMP.decode()
@@ -47,7 +43,6 @@ _INS = b"urn:oid:1.2.250.1.213.1.4."
 _NOTICE = re.compile(r"n[0-9a-f]{40}\Z")
 _REVIEW = f"Task.code={systems.TASKS}|{systems.REVIEW}"
 _SERVER_META = ("versionId", "lastUpdated")
-_SEEING: tuple[Action, ...] = ("read", "update", "delete")
 PATIENTS_OWN = "90"
 """The category of what the patient, or who acts for the patient, wrote."""
 
@@ -141,46 +136,6 @@ def changed(
     if codec.dumps(made) == codec.dumps(tree) and grant.decide("repeat", before.index).permit:
         return None
     return prepare(before.ref, before, made, context, env)
-
-
-def one_change(change: Change | None, before: Stored | None, locks: tuple[Lock, ...] = ()) -> Plan:
-    """Return the Plan of one change, which answers with the new version; with none, it answers with what is there."""
-    if change is None and before is not None:
-        return replace(standing(before), entities=(left_as_it_is(before),))
-    changes = (change,) if change else ()
-    made: Literal["created", "ok"] = "created" if change is not None and change.kind == "create" else "ok"
-    return Plan(
-        changes=changes,
-        finish=lambda stored, _: Result(made, stored[0].body, stored[0].ref, stored[0].version, stored[0].updated),
-        locks=locks,
-        entities=tuple(map(entity, changes)),
-    )
-
-
-def as_it_stands(row: Stored) -> Result:
-    """Return the Result that shows a row; of one that is found and not shown (no body) nothing but where it is."""
-    if row.body is None:
-        return Result("ok", ref=row.ref)
-    return Result("ok", row.body, row.ref, row.version, row.updated)
-
-
-def standing(row: Stored) -> Plan:
-    """Return the Plan that changes nothing and answers with what is there already."""
-    return Plan(
-        changes=(),
-        finish=lambda *_: as_it_stands(row),
-        entities=(disclosed(row),),
-    )
-
-
-def found_instead(call: Call, row: Stored) -> Plan:
-    """Return the Plan of a create that finds what it would make: nothing is made, and the log tells a read of what was found."""
-    return replace(standing(row), told=as_read(call, row.ref, row.version))
-
-
-def as_read(call: Call, ref: Ref, version: int) -> Call:
-    """Return a create that found what it would make as the read that it came to."""
-    return replace(call, name="read", id=ref.id, version=str(version))
 
 
 def indexed(ref: Ref, before: Stored | None, tree: Mapping[str, Any], context: Context, env: Env) -> dict[str, Any]:
@@ -329,61 +284,6 @@ def author(context: Context) -> list[str]:
     """Return who writes, as the token says and never as the body claims: a person, or a client, and the structure."""
     subject = context.subject
     return [] if subject is None else list(names_of(subject))
-
-
-def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
-    """Return the row if the caller may read it; raise the same ``NotFound`` for absent and for hidden.
-
-    The true reasons travel with the error to the audit.
-    """
-    reasons: tuple[str, ...] = ("absent",)
-    patients: tuple[str, ...] = ()
-    if row is not None:
-        decision = grant.decide("read", row.index)
-        if decision.permit:
-            return replace(row, index={**row.index, "pt": list(decision.patients)}) if decision.patients else row
-        reasons, patients = decision.reasons, disclosed(row).patients
-    raise NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
-
-
-def known(call: Call, row: Stored | None, context: Context, grant: Grant) -> Stored | None:
-    """Return the row that a call would replace as its caller knows it: None for what is absent or hidden.
-
-    Ids are people's to find, not to choose, and a system's to choose unless somebody has them: ``NotFound`` for the person, the same
-    for absent and for hidden, ``Conflict`` for the system, and no more is said. A deletion finds nothing in both cases.
-    """
-    seen = row is not None and any(grant.decide(action, row.index).permit for action in _SEEING)
-    if seen or (row is None and (call.name == "delete" or not _is_person(context))):
-        return row
-    require_version(call, None)
-    if call.name == "delete":
-        return None
-    reasons = ("absent",) if row is None else grant.decide("read", row.index).reasons
-    if _is_person(context):
-        raise NotFound(f"{call.ref} is not known here.", reasons=reasons)
-    raise Conflict(f"{call.ref} cannot be used: choose another id.", reasons=reasons)
-
-
-def not_deleted(ref: Ref, row: Stored | None, seen: Stored | None, grant: Grant) -> FhirError:
-    """Return what the log is told of a deletion that deletes nothing: what its caller knows (``seen``) is gone already, or not found.
-
-    Of absent and of hidden it is told the same, but for the reasons.
-    """
-    if seen is not None:
-        return gone(disclosed(seen), f"{ref} was deleted before.")
-    there = row is not None and not row.deleted
-    reasons = grant.decide("read", row.index).reasons if row is not None and there else ("absent",)
-    patients = disclosed(row).patients if row is not None and there else ()
-    return NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
-
-
-def unmatched() -> FhirError:
-    """Return what the log is told of a deletion whose criteria match nothing."""
-    return NotFound("Nothing matches the criteria.", reasons=("absent",))
-
-
-def _is_person(context: Context) -> bool:
-    return context.subject is not None and context.subject.person is not None
 
 
 def _with_meta(ref: Ref, version: int, tree: Mapping[str, Any]) -> dict[str, Any]:

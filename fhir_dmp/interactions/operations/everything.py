@@ -19,10 +19,10 @@ from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.dates import LAST, interval
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.entities import disclosed, gone
+from fhir_dmp.interactions.known import visible
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import sieve_of
 from fhir_dmp.interactions.subset import ASKED, counts_alone, subset_of
-from fhir_dmp.interactions.write import visible
 from fhir_dmp.search.extract import main_date
 from fhir_dmp.search.names import homes
 from fhir_dmp.search.types import date

@@ -15,7 +15,8 @@ from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import local
 from fhir_dmp.interactions.choices import asking
 from fhir_dmp.interactions.entities import entity
-from fhir_dmp.interactions.write import prepare, visible
+from fhir_dmp.interactions.known import visible
+from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Stored
 
 

@@ -14,8 +14,10 @@ from fhir_dmp.errors import TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.interactions.entities import disclosed, gone
+from fhir_dmp.interactions.known import visible
+from fhir_dmp.interactions.plans import one_change
 from fhir_dmp.interactions.vread import version_of
-from fhir_dmp.interactions.write import changed, one_change, visible
+from fhir_dmp.interactions.write import changed
 from fhir_dmp.search.types.values import split
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.query import LONGEST, both, prefix

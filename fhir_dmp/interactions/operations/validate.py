@@ -19,8 +19,8 @@ from fhir_dmp.fhir.reference import with_relative
 from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.entities import disclosed, gone
+from fhir_dmp.interactions.known import visible
 from fhir_dmp.interactions.update import update
-from fhir_dmp.interactions.write import visible
 
 _MODES: Mapping[str, Interaction] = {"create": create, "update": update, "delete": delete}
 _BASE = "http://hl7.org/fhir/StructureDefinition/"
