@@ -83,7 +83,7 @@ def person_rules(
         yield Rule(permit=True, where=IS_DIRECTORY, reason="directory: open to whoever is known")
     if person.patient is None:
         return
-    record, policy, names = Among("pt", (person.patient,)), policy or Policy(person.patient), own(subject)
+    record, policy, names = Among("pt", (person.patient,)), policy or Policy(person.patient), names_of(subject)
     mine = In("au", tuple(sorted(names)))
     asked = _Asked(subject, person, action, policy, now, micros_of(now), names, mine)
     rules = _professional(asked, matrix, readings) if person.kind == "professional" else _holder_side(asked)
@@ -101,7 +101,7 @@ def _left(person: Person, action: Action, *, copies: bool) -> bool:
     return copies and person.kind == "holder" and action in READS
 
 
-def own(subject: Subject) -> frozenset[str]:
+def names_of(subject: Subject) -> frozenset[str]:
     """Return the names under which the person writes and is named."""
     person = subject.person
     if person is None:

@@ -1,4 +1,4 @@
-"""From who asks to a list of rules: all policy lives here and beside it."""
+"""From who asks to the list of rules that judge the call: those of people and of systems, the keeper's, and what the scopes cover."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _kept(subject: Subject, action: Action) -> Iterator[Rule]:
 
 def names_of(subject: Subject) -> tuple[str, ...]:
     """Return the names under which the caller writes: a person's and its structure's, or a system's."""
-    return tuple(people.own(subject)) if subject.person else systems.own(subject)
+    return tuple(people.names_of(subject)) if subject.person else systems.names_of(subject)
 
 
 def authors_of(row: Row) -> frozenset[str]:
@@ -112,18 +112,18 @@ def _covered(subject: Subject, action: Action, *, whole: bool) -> tuple[str, ...
 
 @lru_cache(maxsize=4096)
 def _types_of(scopes: tuple[str, ...], for_people: bool, action: Action, whole: bool) -> tuple[str, ...] | None:  # noqa: FBT001 - keys of the cache
-    found = [scope for scope in _of_those(scopes, for_people, action) if not (whole and scope.restriction)]
+    found = [scope for scope in _scopes_for(scopes, for_people, action) if not (whole and scope.restriction)]
     if any(scope.type is None for scope in found):
         return None
     return tuple(dict.fromkeys(scope.type for scope in found if scope.type))
 
 
 def _scopes(subject: Subject, action: Action) -> tuple[Scope, ...]:
-    return _of_those(subject.scopes, subject.person is not None, action)
+    return _scopes_for(subject.scopes, subject.person is not None, action)
 
 
 @lru_cache(maxsize=4096)
-def _of_those(scopes: tuple[str, ...], for_people: bool, action: Action) -> tuple[Scope, ...]:  # noqa: FBT001 - a key of the cache
+def _scopes_for(scopes: tuple[str, ...], for_people: bool, action: Action) -> tuple[Scope, ...]:  # noqa: FBT001 - a key of the cache
     levels, needed = _LEVELS[for_people], "update" if action == "relabel" else action
     return tuple(each for each in map(parse_scope, scopes) if each and each.level in levels and needed in each.actions)
 

@@ -41,7 +41,7 @@ def keeps_directory(subject: Subject | None) -> bool:
     return subject is not None and subject.person is None and subject.role == INSURANCE
 
 
-def own(subject: Subject) -> tuple[str, ...]:
+def names_of(subject: Subject) -> tuple[str, ...]:
     """Return the names under which the system writes: its structure, and itself."""
     return tuple(name for name in (f"client|{subject.client}", subject.organization) if name)
 
@@ -58,7 +58,7 @@ def system_rules(
         yield from _administers(action)
     if subject.role not in WRITERS:
         return
-    names = own(subject)
+    names = names_of(subject)
     yield from _permits(subject.role, names, action)
     if policies:
         mine = In("au", names)

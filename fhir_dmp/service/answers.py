@@ -10,7 +10,7 @@ from fhir_dmp.access.scopes import parse_scope
 from fhir_dmp.call import Context
 from fhir_dmp.oauth.code_grant import within
 from fhir_dmp.oauth.errors import AccessDenied
-from fhir_dmp.service.questions import Put, Questions, emergency_of, person_of
+from fhir_dmp.service.questions import AuthorizationRequest, Questions, emergency_of, person_of
 from fhir_dmp.service.records import Record
 from fhir_dmp.service.sign_in import SignedIn
 
@@ -45,52 +45,58 @@ class Answers:
         self._questions = questions
         self._records = questions.records
 
-    def judged(self, put: Put, choice: Choice, signed: SignedIn, context: Context) -> tuple[Person, tuple[str, ...]]:
+    def judged(
+        self, request: AuthorizationRequest, choice: Choice, signed: SignedIn, context: Context
+    ) -> tuple[Person, tuple[str, ...]]:
         """Return the person as the token will know them, and the scopes that are left.
 
         Raises ``ProblemError`` if the answer is not whole, ``AccessDenied`` for what this person may not claim.
         """
-        scopes = within([text for text in put.asked.scopes if _kept(text, choice)], put.asked.scopes)
+        scopes = within([text for text in request.asked.scopes if _kept(text, choice)], request.asked.scopes)
         if not any(parse_scope(text) for text in scopes) and not {"openid", "launch"} & set(scopes):
             raise ProblemError("nothing-left")
-        record = self._chosen(put, choice, signed, context)
-        emergency = self._claimed(put, choice, signed, record)
+        record = self._chosen(request, choice, signed, context)
+        emergency = self._claimed(request, choice, signed, record)
         if emergency:
             scopes = tuple(text for text in scopes if text not in ("offline_access", "online_access"))
         person = person_of(signed, record)
         if emergency:
             person = replace(person, purpose=emergency, reason=choice.reason.strip())
-        return replace(person, encounter=self._encounter(put, choice, signed, record, context)), scopes
+        return replace(person, encounter=self._encounter(request, choice, signed, record, context)), scopes
 
-    def _chosen(self, put: Put, choice: Choice, signed: SignedIn, context: Context) -> Record | None:
+    def _chosen(
+        self, request: AuthorizationRequest, choice: Choice, signed: SignedIn, context: Context
+    ) -> Record | None:
         """Return the record that was chosen: one of those that were offered, or one that a professional found by its INS."""
-        settled = self._questions.launched(put, signed, context)
+        settled = self._questions.launched(request, signed, context)
         if settled is not None:
             return settled
-        asker = self._questions.asker(put, signed)
+        asker = self._questions.asker(request, signed)
         if signed.account.kind == "professional" and choice.ins:
             found = self._records.find(asker, choice.ins, context)
             if found is None:
                 raise ProblemError("no-such-patient")
             return found
         if choice.patient:
-            offered = self._records.open_to(signed.account)
+            offered = self._records.of_account(signed.account)
             found = next((record for record in offered if record.patient == choice.patient), None)
             if found is None and signed.account.kind == "professional":
                 found = self._records.named(asker, choice.patient, context)
             if found is None:
                 raise ProblemError("no-such-patient")
             return found
-        needed = put.asked.needs_patient or choice.emergency or put.asked.purpose is not None
+        needed = request.asked.needs_patient or choice.emergency or request.asked.purpose is not None
         if needed or signed.account.kind != "professional":
             raise ProblemError("choose-patient")
         return None
 
-    def _claimed(self, put: Put, choice: Choice, signed: SignedIn, record: Record | None) -> str | None:
-        if not choice.emergency and put.asked.purpose is None:
+    def _claimed(
+        self, request: AuthorizationRequest, choice: Choice, signed: SignedIn, record: Record | None
+    ) -> str | None:
+        if not choice.emergency and request.asked.purpose is None:
             return None
-        emergency = emergency_of(put.client, signed, self._questions.readings)
-        if emergency is None or put.asked.purpose not in (None, emergency):
+        emergency = emergency_of(request.client, signed, self._questions.readings)
+        if emergency is None or request.asked.purpose not in (None, emergency):
             raise AccessDenied("This person may not claim this purpose with this client.")
         reason = choice.reason.strip()
         if record is None:
@@ -100,13 +106,13 @@ class Answers:
         return emergency
 
     def _encounter(
-        self, put: Put, choice: Choice, signed: SignedIn, record: Record | None, context: Context
+        self, request: AuthorizationRequest, choice: Choice, signed: SignedIn, record: Record | None, context: Context
     ) -> str | None:
-        if put.launch is not None:
-            return put.launch.encounter
-        if not put.asked.needs_encounter or record is None:
+        if request.launch is not None:
+            return request.launch.encounter
+        if not request.asked.needs_encounter or record is None:
             return None
-        offered = self._records.encounters(self._questions.asker(put, signed, record), context)
+        offered = self._records.encounters(self._questions.asker(request, signed, record), context)
         if choice.encounter in [encounter.ref for encounter in offered]:
             return choice.encounter
         if choice.encounter != "none" and (offered or choice.encounter is not None):

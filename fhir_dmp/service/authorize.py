@@ -28,7 +28,7 @@ from fhir_dmp.oauth.handles import digest
 from fhir_dmp.oauth.lifetimes import CODE_SECONDS
 from fhir_dmp.service.answers import Answers, Choice, ProblemError
 from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
-from fhir_dmp.service.questions import Put, Question, Questions, organization_of
+from fhir_dmp.service.questions import AuthorizationRequest, Question, Questions, organization_of
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.service.telling import Told, foreseen
@@ -74,15 +74,15 @@ class Authorizations:
         except (OAuthError, FhirError) as error:
             return self._sorry(error, told, context)
         try:
-            put = foreseen(context, "authorize", lambda: self._questions.read(params, client))
-            if signed is None and put.asked.prompt != "none":
+            request = foreseen(context, "authorize", lambda: self._questions.read(params, client))
+            if signed is None and request.asked.prompt != "none":
                 return SignInFirst()
             if signed is None:
                 raise LoginRequired("Nobody is signed in.")
-            if put.asked.prompt == "none":
+            if request.asked.prompt == "none":
                 raise ConsentRequired("This server always asks the person.")
             ticket = self._questions.ticket(params, signed)
-            return foreseen(context, "authorize", lambda: self._questions.question(put, signed, context, ticket))
+            return foreseen(context, "authorize", lambda: self._questions.question(request, signed, context, ticket))
         except (OAuthError, FhirError) as error:
             return self._refused(error, redirect, params, told, context)
 
@@ -114,15 +114,15 @@ class Authorizations:
         told: Told,
         context: Context,
     ) -> Answer:
-        put = self._questions.read(params, client)
+        request = self._questions.read(params, client)
         if not choice.allow:
             raise AccessDenied("The person said no.")
         try:
-            person, scopes = self._answers.judged(put, choice, signed, context)
+            person, scopes = self._answers.judged(request, choice, signed, context)
         except ProblemError as again:
-            question = self._questions.question(put, signed, context, ticket, again.patient)
+            question = self._questions.question(request, signed, context, ticket, again.patient)
             return replace(question, problem=again.problem)
-        return self._allowed(put, person, scopes, signed, told, context)
+        return self._allowed(request, person, scopes, signed, told, context)
 
     def _destination(self, params: Mapping[str, str], told: Told) -> tuple[Client, str]:
         told.claim(params.get("client_id", ""))
@@ -131,41 +131,41 @@ class Authorizations:
 
     def _allowed(
         self,
-        put: Put,
+        request: AuthorizationRequest,
         person: Person,
         scopes: tuple[str, ...],
         signed: SignedIn,
         told: Told,
         context: Context,
     ) -> Go:
-        now, organization = self._env.clock.micros(), organization_of(put.client, signed)
+        now, organization = self._env.clock.micros(), organization_of(request.client, signed)
         family_id = f"{signed.account.id}.{self._env.ids.new()}"
         code = self._env.opaque.codes.make(f=family_id)
         told.scopes = scopes
-        told.subject = Subject(put.client.id, put.client.role, scopes, organization, family_id, person=person)
+        told.subject = Subject(request.client.id, request.client.role, scopes, organization, family_id, person=person)
         family = Family(
             id=family_id,
-            client=put.client.id,
-            registration=put.client.registration,
+            client=request.client.id,
+            registration=request.client.registration,
             account=signed.account.id,
             session=signed.session.id,
             scopes=scopes,
             person={name: value for name, value in asdict(person).items() if value is not None},
-            redirect_uri=put.asked.redirect_uri,
-            challenge=put.asked.challenge,
+            redirect_uri=request.asked.redirect_uri,
+            challenge=request.asked.challenge,
             code=digest(code),
             began=now,
             ends=now + CODE_SECONDS * SECOND,
             organization=organization,
-            nonce=put.asked.nonce,
-            launch=put.launch.told if put.launch else {},
+            nonce=request.asked.nonce,
+            launch=request.launch.told if request.launch else {},
         )
 
-        self._spend(put)
+        self._spend(request)
         self._env.families.add_family(family)
-        act = TokenAct("authorize", put.client.id, scopes=scopes, subject=told.subject, family=family_id)
+        act = TokenAct("authorize", request.client.id, scopes=scopes, subject=told.subject, family=family_id)
         self._env.announce(act, context)
-        return Go(self._back(put.asked.redirect_uri, code=code, state=put.asked.state))
+        return Go(self._back(request.asked.redirect_uri, code=code, state=request.asked.state))
 
     def _refused(
         self,
@@ -198,11 +198,13 @@ class Authorizations:
             return Sorry(failed.status, *_code(failed))
         return None
 
-    def _spend(self, put: Put) -> None:
+    def _spend(self, request: AuthorizationRequest) -> None:
         """Use the launch token up, if there is one."""
-        if put.launch is None:
+        if request.launch is None:
             return
-        if not self._env.grants.use_assertion(f"launch/{put.client.id}", put.launch.id, put.launch.expires * SECOND):
+        if not self._env.grants.use_assertion(
+            f"launch/{request.client.id}", request.launch.id, request.launch.expires * SECOND
+        ):
             raise InvalidRequest("The launch token was used before: launch the app anew.")
 
     def _back(self, redirect: str, **answer: str) -> str:

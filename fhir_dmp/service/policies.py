@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from fhir_dmp.access.consents import is_privacy
 from fhir_dmp.access.datatypes import refused
 from fhir_dmp.access.model import Action, Decision, Subject
-from fhir_dmp.access.people import SOURCES, own
+from fhir_dmp.access.people import SOURCES, names_of
 from fhir_dmp.access.policy import Entry, Policy, Provision, encode, names
 from fhir_dmp.access.provisions import said_other
 from fhir_dmp.access.sources import COMPILERS
@@ -219,5 +219,5 @@ def _require_of_others(subject: Subject | None, known: Entry | None, made: Entry
     opposed = known if known is not None and known.provision is not None and not known.provision.permit else None
     entries = tuple(each for each in (opposed, made) if each is not None and each.provision is not None)
     said = names(Policy(person.patient or "", entries))
-    if own(subject).intersection(said) or any(name.startswith("RelatedPerson/") for name in said):
+    if names_of(subject).intersection(said) or any(name.startswith("RelatedPerson/") for name in said):
         raise Refused("A representative does not change what representatives may.", reasons=("of representatives",))

@@ -49,7 +49,7 @@ def targets_of(row: Row) -> tuple[Ref, ...]:
 
 
 def is_known_what_about(row: Row) -> bool:
-    """Tell whether it is known what a Provenance is about: not of one that was deleted when deletions kept less."""
+    """Tell whether it is known what a Provenance is about: not of a deletion that kept none of its targets."""
     return not row.get("del") or any(each.startswith(TARGETS) for each in row.get("t") or ())
 
 

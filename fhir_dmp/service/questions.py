@@ -64,8 +64,11 @@ class Question(Struct, frozen=True):
     problem: str | None = None
 
 
-class Put(Struct, frozen=True):
-    """A question as it is known to both of its judgements."""
+class AuthorizationRequest(Struct, frozen=True):
+    """What a registered client asks of a person, and of which launch. https://www.rfc-editor.org/rfc/rfc6749#section-4.1.1.
+
+    It is read from ``params`` twice: when the question is put, and when it is answered.
+    """
 
     client: Client
     asked: Asked
@@ -84,14 +87,14 @@ class Questions:
         self._clock = clock
         self._audience = audience
 
-    def read(self, params: Mapping[str, str], client: Client) -> Put:
+    def read(self, params: Mapping[str, str], client: Client) -> AuthorizationRequest:
         """Return what the client asks; raise an ``OAuthError`` if that cannot be put to anybody."""
         asked = read_authorization(params, client, self._audience)
         require_meaning(asked.scopes, self._restrict)
         launch = None
         if asked.launch is not None:
             launch = read_launch(self._opaque.launches, asked.launch, client.id, self._clock.micros() // _SECOND)
-        return Put(client, asked, launch, params)
+        return AuthorizationRequest(client, asked, launch, params)
 
     def ticket(self, params: Mapping[str, str], signed: SignedIn) -> str:
         """Return what brings these parameters back with the answer of this session."""
@@ -107,17 +110,22 @@ class Questions:
         return params
 
     def question(
-        self, put: Put, signed: SignedIn, context: Context, ticket: str, patient: Record | None = None
+        self,
+        request: AuthorizationRequest,
+        signed: SignedIn,
+        context: Context,
+        ticket: str,
+        patient: Record | None = None,
     ) -> Question:
         """Return the question; ``patient`` is a record that was chosen already."""
-        client, asked, account = put.client, put.asked, signed.account
+        client, asked, account = request.client, request.asked, signed.account
         professional = account.kind == "professional"
-        settled = patient or self.launched(put, signed, context)
-        offered = () if settled else self._offered(put, signed, context)
+        settled = patient or self.launched(request, signed, context)
+        offered = () if settled else self._offered(request, signed, context)
         scopes = [scope for scope in map(parse_scope, asked.scopes) if scope]
         encounters: tuple[Encounter, ...] = ()
         if settled and asked.needs_encounter:
-            asker = self.asker(put, signed, settled)
+            asker = self.asker(request, signed, settled)
             encounters = self.records.encounters(asker, context)
         return Question(
             ticket=ticket,
@@ -137,27 +145,27 @@ class Questions:
             claimed=asked.purpose is not None,
         )
 
-    def _offered(self, put: Put, signed: SignedIn, context: Context) -> tuple[Record, ...]:
+    def _offered(self, request: AuthorizationRequest, signed: SignedIn, context: Context) -> tuple[Record, ...]:
         if signed.account.kind == "professional":
-            return self.records.opened_to(self.asker(put, signed), context)
-        return self.records.open_to(signed.account)
+            return self.records.open_to(self.asker(request, signed), context)
+        return self.records.of_account(signed.account)
 
-    def launched(self, put: Put, signed: SignedIn, context: Context) -> Record | None:
+    def launched(self, request: AuthorizationRequest, signed: SignedIn, context: Context) -> Record | None:
         """Return the record of an EHR's launch. What a patient may not choose, no launch chooses for them."""
-        if put.launch is None or put.launch.patient is None:
+        if request.launch is None or request.launch.patient is None:
             return None
         if signed.account.kind == "professional":
-            return self.records.named(self.asker(put, signed), put.launch.patient, context)
-        own = {record.patient: record for record in self.records.open_to(signed.account)}
-        if put.launch.patient not in own:
+            return self.records.named(self.asker(request, signed), request.launch.patient, context)
+        own = {record.patient: record for record in self.records.of_account(signed.account)}
+        if request.launch.patient not in own:
             raise AccessDenied("The record of this launch is neither yours nor one that you represent.")
-        return own[put.launch.patient]
+        return own[request.launch.patient]
 
-    def asker(self, put: Put, signed: SignedIn, record: Record | None = None) -> Subject:
+    def asker(self, request: AuthorizationRequest, signed: SignedIn, record: Record | None = None) -> Subject:
         """Return the person as the one who looks for a record before any token is made."""
         person = person_of(signed, record)
-        organization = organization_of(put.client, signed)
-        return Subject(put.client.id, put.client.role, _LOOKING, organization, person=person)
+        organization = organization_of(request.client, signed)
+        return Subject(request.client.id, request.client.role, _LOOKING, organization, person=person)
 
 
 def person_of(signed: SignedIn, record: Record | None) -> Person:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Subject
-from fhir_dmp.access.people import own
+from fhir_dmp.access.people import names_of
 from fhir_dmp.access.policy import decode
 from fhir_dmp.access.rules import rules_for, shut
 from fhir_dmp.call import Call, Caller, Context, Result
@@ -55,7 +55,7 @@ class Records(Struct, frozen=True):
     matrix: Matrix
     readings: Readings
 
-    def open_to(self, account: Account) -> tuple[Record, ...]:
+    def of_account(self, account: Account) -> tuple[Record, ...]:
         """Return the records that are the person's to choose without naming them: their own, and those of whom they represent.
 
         That is told by their account, not by the records: nobody looked into one.
@@ -67,9 +67,9 @@ class Records(Struct, frozen=True):
             *(Record(each.patient, each.label, "representative", each.resource) for each in account.represents),
         )
 
-    def opened_to(self, asker: Subject, context: Context) -> tuple[Record, ...]:
+    def open_to(self, asker: Subject, context: Context) -> tuple[Record, ...]:
         """Return the records that name a professional, or their structure, and are open to them."""
-        rows = self.naming(sorted(own(asker)), MOST_RECORDS)
+        rows = self.naming(sorted(names_of(asker)), MOST_RECORDS)
         found = (self.named(asker, row.patient, context) for row in rows if self._opens(row, asker, context))
         return tuple(record for record in found if record is not None)
 

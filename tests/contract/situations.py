@@ -171,7 +171,7 @@ def situation(random, who=WHO):
         entry = said(random, PATIENTS[0], 0, OF_STRUCTURES)
         policies = {each: replace(policies[each], entries=(entry,) if entry else ()) for each in PATIENTS}
     kinds = CONCERNED.get(caller, KINDS)
-    mine = sorted(people.own(subject)) if subject.person else list(systems.own(subject))
+    mine = sorted(people.names_of(subject)) if subject.person else list(systems.names_of(subject))
     drawn = [row_of(random, kinds, number, mine) for number in range(random.choice((3, 4, 5)))]
     said_by = random.choice((0, 1))  # the name of a Consent that may have made the rules
     drawn.append(row_of(random, ("Consent",), said_by, mine))

@@ -6,7 +6,7 @@ A thread that sends a command and waits for its answer is woken twice for it, an
 the machine idle meanwhile for an eighth of the time; and of the 0.15 ms of processor that the driver takes for the smallest command,
 0.05 are what its connection takes (measured). So the driver
 connects, authenticates and finds the primary; what a fibre asks is sent as one message over a connection of the driver's pool, which
-is kept for that, and the loop goes on until the answer is there. In turns with what was before, 64 callers: reads 1.1 times the rate,
+is kept for that, and the loop goes on until the answer is there. In turns with threads that ask, 64 callers: reads 1.1 times the rate,
 patient pages and $everything 1.3 and 1.5, searches by code 1.5, at 0.92, 0.76 and 0.69 of the processor.
 
 The driver keeps its connections to itself: what is used of them is used here alone. Where they are not plain sockets (TLS), and
