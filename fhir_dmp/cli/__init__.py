@@ -21,7 +21,7 @@ COMMANDS = {
     ),
     "record": (
         "record:record",
-        "Write the notices that fall due, remove records whose time is over, find those of one person.",
+        "Write the notices that fall due, remove records whose time is over, list those that share one INS.",
     ),
 }
 """Where each command is, and the first sentence of its help."""

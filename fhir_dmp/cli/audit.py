@@ -262,4 +262,4 @@ def _tell(report: Report) -> None:
     if report.unsealed:
         out.print(f"{report.unsealed} events wait for the next head.")
     if report.later:
-        out.print(f"{report.later} published heads are of a larger log than this export.")
+        out.print(f"Published heads of a larger log than this export: {report.later}.")

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from fhir_dmp.cli.common import err, out, parts, reported, with_data_dir, with_operator
+from fhir_dmp.oauth.clients import KINDS, ROLES
 from fhir_dmp.service.clients import NewClient
-
-ROLES = ("ehr", "lab", "insurance-feed", "auditor", "samu", "app", "admin")
 
 
 @click.group()
@@ -20,19 +19,27 @@ def client() -> None:
 
 @client.command("add")
 @click.argument("client_id")
-@click.option("--kind", type=click.Choice(["backend", "confidential", "public"]), default="backend", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="backend",
+    show_default=True,
+    help="A system for itself (backend), or an app for people: one that keeps a key or a secret (confidential), or none (public).",
+)
 @click.option(
     "--role", type=click.Choice(ROLES), required=True, help="What the system is; it decides what it may ever see."
 )
 @click.option("--scope", required=True, help='SMART scopes, for example "system/*.cruds" or "system/Patient.rs".')
 @click.option(
-    "--jwks", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with its public key set."
+    "--jwks",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with its public key set (a JWK Set).",
 )
 @click.option("--jwks-url", help="Where its public key set is published.")
 @click.option(
     "--secret", is_flag=True, help="Make a secret for a confidential client that has no key set; it is printed once."
 )
-@click.option("--redirect-uri", multiple=True)
+@click.option("--redirect-uri", multiple=True, help="Where an app gets its answers; may be given several times.")
 @click.option("--name", help="What people are told it is called, when it asks them.")
 @click.option("--organization", help="The structure it acts for: SYSTEM|VALUE.")
 @with_data_dir

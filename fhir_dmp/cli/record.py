@@ -13,7 +13,7 @@ from fhir_dmp.service.upkeep import erase_closed, write_notices
 
 @click.group()
 def record() -> None:
-    """Write the notices that fall due, remove records whose time is over, find those of one person."""
+    """Write the notices that fall due, remove records whose time is over, list those that share one INS."""
 
 
 @record.command("notices")
