@@ -79,17 +79,10 @@ def _stored(folder: Path) -> str:
     sizes: Counter[int] = Counter()
     disk = events = 0
     rows = {"$ifNull": ["$size", 1]}
-    events_of = {
-        "$cond": [
-            "$size",
-            {"$sum": {"$map": {"input": "$rows", "in": {"$ifNull": ["$$this.m", 1]}}}},
-            {"$ifNull": ["$m", 1]},
-        ]
-    }
     grouped: Row = {
         "_id": {"$round": {"$divide": [{"$bsonSize": "$$ROOT"}, rows]}},
         "n": {"$sum": rows},
-        "events": {"$sum": events_of},
+        "events": {"$sum": {"$ifNull": ["$m", rows]}},
     }
     with MongoClient[Row](embedded.uri(folder)) as client:
         log = client[f"{Settings().mongodb_database}{LOG_SUFFIX}"]

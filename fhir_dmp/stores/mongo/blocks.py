@@ -11,7 +11,7 @@ beside it, packed) and its index (``audit.index``). A block is
 ``_id``                the id of the first row; ``n``, ``p``: its number, and what it follows on
 ``rec``                when the latest was recorded; none was more than ``SPAN`` before
 ``t``, ``u``, ``pt``   what any of the rows is found by
-``size``               how many rows there are
+``size``               how many rows there are; ``m``: how many AuditEvents, if any of the rows has several
 ``h``                  their hashes, one after the other
 ``b``                  their texts, one after the other, packed
 ``rows``               of each: ``i`` (its id), ``rec``, ``l`` (bytes of its text), where its own ``t``, ``u`` and ``pt`` stand in
@@ -30,7 +30,6 @@ from typing import Any
 from pymongo.collection import Collection
 
 from fhir_dmp.store.ledger import HASH_SIZE, Row
-from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Not, Or, Query, mentions
 from fhir_dmp.stores.mongo.packing import pack, unpack
 
 MOST_ROWS = 64
@@ -45,22 +44,18 @@ MOST_BYTES = 1_000_000
 ID = "rows.i"
 """Where blocks have the ids of their rows."""
 
-_NOWHERE = -(2**31)
-"""No place in a list, from its end."""
-
 SINGLE: dict[str, Any] = {"rows": {"$exists": False}}
 BLOCK: dict[str, Any] = {"rows": {"$exists": True}}
 
 SIZE: dict[str, Any] = {"$cond": [{"$isNumber": "$size"}, "$size", 1]}
 """The expression for how many rows a document has."""
 
-_FOUND_BY = ("t", "u", "pt")
-_ALWAYS = frozenset(_FOUND_BY)
-_SHARED = frozenset((*_FOUND_BY, "m", "x", "c", "cu"))
-"""What the index of a row in a block may hold."""
+FOUND_BY = ("t", "u", "pt")
+"""What rows of a block are found by: each names places in the lists of its block."""
 
-_DIFFER = frozenset((*_FOUND_BY, "k", "_id"))
-"""What a query may ask of a row that its block tells only of any of them."""
+_ALWAYS = frozenset(FOUND_BY)
+_SHARED = frozenset((*FOUND_BY, "m", "x", "c", "cu"))
+"""What the index of a row in a block may hold."""
 
 _OWN: dict[str, type] = {"_id": str, "rec": int, "w": str, "e": str, "n": int, "p": bytes, "h": bytes, "b": bytes}
 _NAMES, _KINDS = tuple(_OWN), tuple(_OWN.values())
@@ -110,7 +105,8 @@ def _block(rows: Sequence[Row], body: bytes, secrets: Iterator[bytes]) -> _Docum
     tokens: dict[str, int] = {}
     common: dict[str, int] = {}
     patients: dict[str, int] = {}
-    parts = []
+    parts: list[_Document] = []
+    several = False
     for row in rows:
         terms = row.terms
         part = {
@@ -121,8 +117,9 @@ def _block(rows: Sequence[Row], body: bytes, secrets: Iterator[bytes]) -> _Docum
             "u": [common.setdefault(each, len(common)) for each in terms["u"]],
             "pt": [patients.setdefault(each, len(patients)) for each in terms["pt"]],
         }
-        if len(terms) > len(_FOUND_BY):
-            part.update({name: value for name, value in terms.items() if name not in _FOUND_BY})
+        if len(terms) > len(FOUND_BY):
+            part.update({name: value for name, value in terms.items() if name not in FOUND_BY})
+            several = several or "m" in terms
         if row.secret is not None:
             part["s"] = next(secrets)
         parts.append(part)
@@ -139,8 +136,13 @@ def _block(rows: Sequence[Row], body: bytes, secrets: Iterator[bytes]) -> _Docum
         "p": first.previous,
         "h": b"".join([row.hash for row in rows]),
         "size": len(rows),
+        **({"m": _events_in(parts)} if several else {}),
         "rows": parts,
     }
+
+
+def _events_in(parts: Sequence[Mapping[str, Any]]) -> int:
+    return sum([part.get("m", 1) for part in parts])
 
 
 def rows_in(document: _Document, period: str) -> list[Row]:
@@ -182,7 +184,8 @@ def _row_in(document: _Document, period: str) -> Row:
 def _taken_apart(block: _Document, period: str) -> list[Row]:
     parts, hashes, number = block["rows"], block["h"], int(block["n"])
     chain = [block["p"], *[hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]]
-    if not len(parts) == block["size"] == len(chain) - 1:
+    events = _events_in(parts)
+    if not len(parts) == block["size"] == len(chain) - 1 or events != block.get("m", len(parts)):
         raise ValueError
     writer, epoch = str(block["w"]), str(block["e"])
     moments = _moments(parts, block["rec"])
@@ -222,13 +225,13 @@ def _texts(parts: Sequence[Mapping[str, Any]], text: bytes) -> list[bytes]:
     return [text[since:until] for since, until in pairwise(ends)]
 
 
-_IN_BLOCK = frozenset((*_FOUND_BY, "i", "rec", "l", "s"))
+_IN_BLOCK = frozenset((*FOUND_BY, "i", "rec", "l", "s"))
 
 
 def _terms(part: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a row is found by: nothing, if that makes no sense."""
     try:
-        terms = {name: [*map(block[name].__getitem__, part[name])] for name in _FOUND_BY}
+        terms = {name: [*map(block[name].__getitem__, part[name])] for name in FOUND_BY}
     except (LookupError, TypeError, AttributeError):
         return {}
     if part.keys() - _IN_BLOCK:
@@ -238,60 +241,3 @@ def _terms(part: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unpacked(secret: Any) -> Any:
     return unpack(secret) if isinstance(secret, bytes) else secret
-
-
-def apart(several: _Document, *, careful: bool) -> list[_Document]:
-    """Return stages that make one document of each row of a block that meets ``several``, found as it is when it stands alone.
-
-    Of a block that somebody damaged the database can make nothing, and says so; who is ``careful`` asks, at three times the cost, for
-    what is left of it.
-    """
-    lists: list[_Document] = [{"$match": {name: {"$type": "array"} for name in (*_FOUND_BY, "rows")}}]
-    sound = {"$eq": ["$rec", {"$max": "$rows.rec"}]}
-    return [
-        *(lists if careful else ()),
-        {"$project": {"rec": 1, "t": 1, "u": 1, "pt": 1, "rows": 1, "sound": sound}},
-        {"$unwind": "$rows"},
-        {"$match": several},
-        {
-            "$replaceWith": {
-                "_id": "$rows.i",
-                "rec": {"$cond": ["$sound", "$rows.rec", "$rec"]},
-                **{name: _named(name, careful=careful) for name in _FOUND_BY},
-                **{name: f"$rows.{name}" for name in ("m", "x", "c", "cu")},
-            }
-        },
-    ]
-
-
-def _named(name: str, *, careful: bool) -> _Document:
-    """Return the expression for what a row of a block is found by."""
-    places: Any = f"$rows.{name}"
-    place: Any = "$$at"
-    if careful:
-        places = {"$cond": [{"$isArray": places}, places, []]}
-        place = {"$convert": {"input": place, "to": "int", "onError": _NOWHERE, "onNull": _NOWHERE}}
-    return {"$map": {"input": places, "as": "at", "in": {"$arrayElemAt": [f"${name}", place]}}}
-
-
-def gathered(query: Query) -> Query:  # noqa: PLR0911 - one line for each word of the algebra
-    """Return what a document meets if any of its rows meets the query."""
-    match query:
-        case And(parts):
-            return And(tuple(gathered(part) for part in parts))
-        case Or(parts):
-            return Or(tuple(gathered(part) for part in parts))
-        case Eq("_id", row_id):
-            return Or((query, Eq(ID, row_id)))
-        case Eq("rec", int() as moment):
-            return Between("rec", moment, moment + SPAN + 1)
-        case Between("rec", low, int() as high):
-            return Between("rec", low, high + SPAN)
-        case Not(Between("rec", int() as low, None)):
-            return Not(Between("rec", low + SPAN, None))
-        case Among(field, values) if field in _DIFFER:
-            return In(field, values)
-        case Not():
-            return EVERYTHING if mentions(query, _DIFFER | {"rec"}) else query
-        case _:
-            return EVERYTHING if mentions(query, frozenset(("k", "_id"))) else query

@@ -21,11 +21,12 @@ from fhir_dmp.store.ledger import Row
 from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import Or, Query, matches
-from fhir_dmp.stores.mongo.blocks import BLOCK, SINGLE, SPAN, apart, gathered, row_of, rows_in
+from fhir_dmp.stores.mongo.blocks import BLOCK, SINGLE, SPAN, row_of, rows_in
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.documents import months, months_of
 from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.in_blocks import counting, each_row, each_several, gathered, left_of_damaged
 
 _DAY = 86_400_000_000
 _LATEST = 253_402_300_799_999_999
@@ -33,7 +34,8 @@ _LATEST = 253_402_300_799_999_999
 
 _TEXTS, _NUMBERS = ("t", "u", "pt", "sec", "c", "cu"), ("m", "at", "ps")
 _ONE = {"m": {"$exists": False}, **SINGLE}
-_SEVERAL = {"m": {"$exists": True}}
+_SEVERAL = {"m": {"$exists": True}, **SINGLE}
+_COUNT: list[dict[str, Any]] = [{"$count": "n"}]
 _Row = dict[str, Any]
 _Keys = Sequence[Any]
 """When an AuditEvent was recorded, the id of its row, and its number there."""
@@ -147,7 +149,7 @@ class MongoLog:
     def count(self, query: Query) -> int:
         """Return how many AuditEvents meet the query."""
         with answering():
-            return sum(row["n"] for row in self._each(query, [{"$count": "n"}]))
+            return sum(row["n"] for row in self._each(query, _COUNT))
 
     def ids(self, query: Query, limit: int) -> tuple[str, ...]:
         """Return the ids of up to ``limit`` rows that hold an AuditEvent which meets the query."""
@@ -183,13 +185,17 @@ def _aggregated(month: Collection[_Row], query: Query, last: list[_Row]) -> Iter
     """Yield what the last stages make of the AuditEvents that meet one branch."""
     yield from month.aggregate([*_singles(query), *last], maxTimeMS=QUERY_MILLIS)
     yield from month.aggregate([*_several(query), *last], maxTimeMS=QUERY_MILLIS)
+    exact = {"$match": compile_query(query)}
+    one = counting(query) if last is _COUNT else [*each_row(query), *last]
+    several = [*each_several(query), *_APART, exact, *last]
     try:
-        made = [row for each in _of_blocks(query) for row in month.aggregate([*each, *last], maxTimeMS=QUERY_MILLIS)]
+        made = [row for stages in (one, several) for row in month.aggregate(stages, maxTimeMS=QUERY_MILLIS)]
     except ExecutionTimeout:
         raise
     except OperationFailure:
-        blocks = _of_blocks(query, careful=True)
-        made = [row for each in blocks for row in month.aggregate([*each, *last], maxTimeMS=QUERY_MILLIS)]
+        one = [*left_of_damaged(query, several=False), exact, *last]
+        several = [*left_of_damaged(query, several=True), *_APART, exact, *last]
+        made = [row for stages in (one, several) for row in month.aggregate(stages, maxTimeMS=QUERY_MILLIS)]
     yield from made
 
 
@@ -204,14 +210,6 @@ def _singles(query: Query) -> list[_Row]:
 def _several(query: Query) -> list[_Row]:
     wanted = {"$and": [compile_query(loosened(query)), _SEVERAL]}
     return [{"$match": wanted}, {"$unset": "b"}, *_APART, {"$match": compile_query(query)}]
-
-
-def _of_blocks(query: Query, *, careful: bool = False) -> Iterator[list[_Row]]:
-    """Yield the stages for the rows of blocks that hold one AuditEvent, and for those that hold several."""
-    wanted, exact = compile_query(gathered(query)), {"$match": compile_query(query)}
-    some, one = {"rows.m": {"$exists": True}}, {"rows.m": {"$exists": False}}
-    yield [{"$match": {"$and": [wanted, BLOCK]}}, *apart(one, careful=careful), exact]
-    yield [{"$match": {"$and": [wanted, BLOCK, some]}}, *apart(some, careful=careful), *_APART, exact]
 
 
 def _events(

@@ -1,0 +1,189 @@
+"""Asking for rows that lie in blocks: a query is said of the documents that may have some, and of each row within one.
+
+https://www.mongodb.com/docs/manual/reference/operator/aggregation/filter/. A row names places in the lists of its block, so that what
+is asked for is looked up once for a block, and compared by number for each row: a count takes a third of what documents made of the rows
+take, and less than rows alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, Query, mentions
+from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN
+from fhir_dmp.stores.mongo.compile import compile_query
+
+_DIFFER = frozenset((*FOUND_BY, "k", "_id"))
+"""What a query may ask of a row that its block tells only of any of them."""
+
+_OWN = frozenset((*FOUND_BY, "rec", "_id"))
+"""What rows of a block have; what they lack meets nothing."""
+
+_NOWHERE = -(2**31)
+"""No place in a list, from its end."""
+
+_ONE, _SEVERAL = {"rows.m": {"$exists": False}}, {"rows.m": {"$exists": True}}
+_SOUND = {"$eq": ["$rec", {"$max": "$rows.rec"}]}
+_RECORDED = {"$cond": ["$$sound", "$$row.rec", "$rec"]}
+_Expression = Any
+_Stage = dict[str, Any]
+
+
+def gathered(query: Query) -> Query:  # noqa: PLR0911 - one line for each word of the algebra
+    """Return what a document meets if any of its rows meets the query."""
+    match query:
+        case And(parts):
+            return And(tuple(gathered(part) for part in parts))
+        case Or(parts):
+            return Or(tuple(gathered(part) for part in parts))
+        case Eq("_id", row_id):
+            return Or((query, Eq(ID, row_id)))
+        case Eq("rec", int() as moment):
+            return Between("rec", moment, moment + SPAN + 1)
+        case Between("rec", low, int() as high):
+            return Between("rec", low, high + SPAN)
+        case Not(Between("rec", int() as low, None)):
+            return Not(Between("rec", low + SPAN, None))
+        case Among(field, values) if field in _DIFFER:
+            return In(field, values)
+        case Not():
+            return EVERYTHING if mentions(query, _DIFFER | {"rec"}) else query
+        case _:
+            return EVERYTHING if mentions(query, frozenset(("k", "_id"))) else query
+
+
+def counting(query: Query) -> list[_Stage]:
+    """Return stages that count, as ``n``, the rows of blocks that hold one AuditEvent and meet the query."""
+    return [_blocks(query), {"$group": {"_id": None, "n": {"$sum": {"$size": _meeting(query)}}}}]
+
+
+def each_row(query: Query) -> list[_Stage]:
+    """Return stages that make one document of each row of a block that holds one AuditEvent and meets the query."""
+    fields = dict.fromkeys(("rec", *FOUND_BY), 1)
+    return [_blocks(query), {"$project": {**fields, "sound": _SOUND, "rows": _meeting(query)}}, *_apart(careful=False)]
+
+
+def each_several(query: Query) -> list[_Stage]:
+    """Return stages that make one document of each row that holds several AuditEvents, of blocks that may have some which meet the query."""
+    fields = dict.fromkeys(("rec", "rows", *FOUND_BY), 1)
+    several = {"$and": [_blocks(query)["$match"], {"m": {"$exists": True}}]}
+    return [{"$match": several}, {"$project": {**fields, "sound": _SOUND}}, *_apart(_SEVERAL, careful=False)]
+
+
+def left_of_damaged(query: Query, *, several: bool) -> list[_Stage]:
+    """Return stages that make documents of rows, at three times the cost, of whatever is left of blocks that somebody damaged.
+
+    The database can make nothing of such a block by the other stages, and says so. Which rows meet the query is left to who asks.
+    """
+    fields = dict.fromkeys(("rec", "rows", *FOUND_BY), 1)
+    lists = {name: {"$type": "array"} for name in (*FOUND_BY, "rows")}
+    stages = _apart(_SEVERAL if several else _ONE, careful=True)
+    return [_blocks(query), {"$match": lists}, {"$project": {**fields, "sound": _SOUND}}, *stages]
+
+
+def _blocks(query: Query) -> _Stage:
+    return {"$match": {"$and": [compile_query(gathered(query)), BLOCK]}}
+
+
+def _apart(which: _Stage | None = None, *, careful: bool) -> list[_Stage]:
+    """Return stages that make a document of each row, found as it is when it stands alone."""
+    return [
+        {"$unwind": "$rows"},
+        *([{"$match": which}] if which else ()),
+        {
+            "$replaceWith": {
+                "_id": "$rows.i",
+                "rec": {"$cond": ["$sound", "$rows.rec", "$rec"]},
+                **{name: _named(name, careful=careful) for name in FOUND_BY},
+                **{name: f"$rows.{name}" for name in ("m", "x", "c", "cu")},
+            }
+        },
+    ]
+
+
+def _named(name: str, *, careful: bool) -> _Expression:
+    """Return the expression for what a row of a block is found by."""
+    places: _Expression = f"$rows.{name}"
+    place: _Expression = "$$at"
+    if careful:
+        places = {"$cond": [{"$isArray": places}, places, []]}
+        place = {"$convert": {"input": place, "to": "int", "onError": _NOWHERE, "onNull": _NOWHERE}}
+    return {"$map": {"input": places, "as": "at", "in": {"$arrayElemAt": [f"${name}", place]}}}
+
+
+def _meeting(query: Query) -> _Expression:
+    """Return the expression for those rows of a block that hold one AuditEvent and meet the query."""
+    places: dict[str, _Expression] = {}
+    one = {"$eq": [{"$type": "$$row.m"}, "missing"]}
+    meets = {"$and": [one, _said(query, places)]}
+    return {
+        "$let": {
+            "vars": {"sound": _SOUND, **places},
+            "in": {"$filter": {"input": "$rows", "as": "row", "cond": meets}},
+        }
+    }
+
+
+def _said(query: Query, places: dict[str, _Expression]) -> _Expression:  # noqa: C901, PLR0911, PLR0912 - one line for each word of the algebra
+    """Return what the query asks of ``$$row``; ``places`` is given what is to be looked up once for the block."""
+    match query:
+        case And(parts):
+            return {"$and": [_said(part, places) for part in parts]}
+        case Or(parts):
+            return {"$or": [_said(part, places) for part in parts]}
+        case Not(part):
+            return {"$not": [_said(part, places)]}
+        case Eq(field, value) if field in FOUND_BY:
+            return {"$in": [_looked_up(places, _place(field, value)), f"$$row.{field}"]}
+        case In(field, values) if field in FOUND_BY:
+            return _any(field, _looked_up(places, [_place(field, value) for value in values]))
+        case Among(field, values) if field in FOUND_BY:
+            within = {
+                "$setIsSubset": [f"$$row.{field}", _looked_up(places, [_place(field, value) for value in values])]
+            }
+            return {"$and": [{"$gt": [{"$size": f"$$row.{field}"}, 0]}, within]}
+        case Like(field) if field in FOUND_BY:
+            return _any(field, _looked_up(places, _places_like(query)))
+        case Eq("_id", value):
+            return {"$eq": ["$$row.i", {"$literal": value}]}
+        case In("_id", values):
+            return {"$in": ["$$row.i", {"$literal": [*values]}]}
+        case Eq("rec", value):
+            return {"$eq": [_RECORDED, value]}
+        case Between("rec", low, high):
+            return {
+                "$and": [{name: [_RECORDED, end]} for name, end in (("$gte", low), ("$lt", high)) if end is not None]
+            }
+        case _ if mentions(query, _OWN):
+            raise ValueError(f"a row of a block is not asked for by {query}")
+        case _:
+            return {"$literal": False}
+
+
+def _place(field: str, value: Any) -> _Expression:
+    return {"$indexOfArray": [f"${field}", {"$literal": value}]}
+
+
+def _places_like(like: Like) -> _Expression:
+    """Return where texts stand in the list of the block that are as told."""
+    pattern = f"^{re.escape(like.prefix)}.*{re.escape(like.part)}" + (r"\z" if like.last else "")
+    text = {"$arrayElemAt": [f"${like.field}", "$$at"]}
+    return {
+        "$filter": {
+            "input": {"$range": [0, {"$size": f"${like.field}"}]},
+            "as": "at",
+            "cond": {"$regexMatch": {"input": text, "regex": {"$literal": pattern}, "options": "s"}},
+        }
+    }
+
+
+def _any(field: str, places: _Expression) -> _Expression:
+    return {"$gt": [{"$size": {"$setIntersection": [f"$$row.{field}", places]}}, 0]}
+
+
+def _looked_up(places: dict[str, _Expression], what: _Expression) -> str:
+    """Have it looked up once for the block; return what it is called."""
+    name = f"place{len(places)}"
+    places[name] = what
+    return f"$${name}"
