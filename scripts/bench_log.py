@@ -31,6 +31,7 @@ from fhir_dmp.service.audit_verify import verify_proof
 from fhir_dmp.service.granting import grant_of
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
+from fhir_dmp.store.ledger import period_of
 from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.blocks import rows_in
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
@@ -176,7 +177,7 @@ def _insert(client: MongoClient[Row], live: Database[Row], count: int) -> list[s
             raise SystemExit("Rows of the large log were not stored.")
         chain.advance(placed)
         ids.extend(row.id for row in placed)
-    rows.prepare([chain.last.recorded for chain in chains])
+    rows.prepare({period_of(chain.last.recorded) for chain in chains})
     return random.Random(1).sample(ids, min(ASKED, count))  # noqa: S311 - the same places each time
 
 

@@ -43,7 +43,7 @@ class Log:
     def put(self, events):
         """Have the events become durable together."""
         rows = self.chain.rows(events)
-        self.months.prepare(row.recorded for row in rows)
+        self.months.prepare({row.period for row in rows})
         assert self.months.insert_alone(rows)
         self.chain.advance(rows)
         return rows
@@ -130,7 +130,7 @@ def test_rows_of_two_months_lie_in_two(world):
     early = world.event()
     late = [replace(early, id=f"late-{number}", recorded=early.recorded + 100 + number) for number in range(2)]
     rows = world.chain.rows([early, *late])
-    world.months.prepare(row.recorded for row in rows)
+    world.months.prepare({row.period for row in rows})
 
     assert world.months.insert_alone(rows)
     assert [row.id for row in world.ledger().rows_of("audit_2026_11", "7r", world.chain.epoch, 0)] == [

@@ -16,6 +16,7 @@ from fhir_dmp.audit.search import compile_clause, union
 from fhir_dmp.clock import RandomIds, SystemClock
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.settings import Settings
+from fhir_dmp.store.ledger import period_of
 from fhir_dmp.store.query import EVERYTHING, In, Not
 from fhir_dmp.stores.mongo.chain import Chain
 from fhir_dmp.stores.mongo.documents import months
@@ -43,7 +44,7 @@ REPORTED = {
 def lay_together(store, rows):
     """Have rows of a day become durable in groups that lie across each other in time, each of a chain of its own."""
     months = Months(store.log)
-    months.prepare(row.recorded for row in rows)
+    months.prepare({period_of(row.recorded) for row in rows})
     for writer in range(4):
         chain = Chain(f"{writer}t")
         for _, day in itertools.groupby(sorted(rows, key=lambda row: row.recorded), lambda row: row.recorded // DAY):

@@ -77,21 +77,19 @@ def _stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Yield the rows as they lie together."""
     stretch: list[Row] = []
     size = earliest = latest = 0
+    joins = False
     for row in rows:
-        if stretch and len(stretch) < MOST_ROWS and _lies_with_others(row) and _lies_with_others(stretch[0]):
-            size, earliest, latest = size + len(row.body), min(earliest, row.recorded), max(latest, row.recorded)
+        joined, joins, moment = joins, _ALWAYS <= row.terms.keys() <= _SHARED, row.recorded
+        if joined and joins and len(stretch) < MOST_ROWS:
+            size, earliest, latest = size + len(row.body), min(earliest, moment), max(latest, moment)
             if size <= MOST_BYTES and latest - earliest <= SPAN:
                 stretch.append(row)
                 continue
         if stretch:
             yield stretch
-        stretch, size, earliest, latest = [row], len(row.body), row.recorded, row.recorded
+        stretch, size, earliest, latest = [row], len(row.body), moment, moment
     if stretch:
         yield stretch
-
-
-def _lies_with_others(row: Row) -> bool:
-    return _ALWAYS <= row.terms.keys() <= _SHARED
 
 
 def _single(row: Row, body: bytes, secrets: Iterator[bytes]) -> _Document:

@@ -26,7 +26,7 @@ from fhir_dmp.errors import Stale, Unavailable, Unrecorded
 from fhir_dmp.fibres import FLIGHTS
 from fhir_dmp.stopping import LANDING_SECONDS
 from fhir_dmp.store.change import STAMP, Change, Commit, Stored
-from fhir_dmp.store.ledger import Row
+from fhir_dmp.store.ledger import Row, period_of
 from fhir_dmp.stores.mongo import versions
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.checks import LosersError, Members, hold
@@ -116,7 +116,7 @@ class WriteCommitter:
         ends = time.monotonic() + self._seconds * 2
         while left:
             try:
-                self._months.prepare(event.recorded for member in left for event in member.item.events)
+                self._months.prepare({period_of(event.recorded) for member in left for event in member.item.events})
                 self._epochs.begin(self._chain)
                 self._transact(left)
                 left = []

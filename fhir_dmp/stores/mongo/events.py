@@ -61,7 +61,7 @@ class EventCommitter:
             rows = self._chain.rows(left)
             fault: PyMongoError | None = None
             try:
-                self._months.prepare(row.recorded for row in rows)
+                self._months.prepare({row.period for row in rows})
                 self._epochs.begin(self._chain)
                 if self._months.insert_alone(rows):
                     self._chain.advance(rows)

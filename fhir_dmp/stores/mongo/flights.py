@@ -100,6 +100,8 @@ class Flights(Generic[T]):
         """What the next flight is held by, until enough are on board."""
         self._lately = 0
         """Members of the last flight."""
+        self._aboard = self._told = 0
+        """Members that wait for a flight, and how many the metrics tell of."""
         self.seated = 0
         """Members that have a seat, and have not landed."""
         beside.append(self)
@@ -133,6 +135,7 @@ class Flights(Generic[T]):
                 if member in flight.members:
                     flight.members.remove(member)
                     flight.weight -= member.weight
+                    self._aboard -= 1
                     self.seated -= 1
                     raise Unavailable(_TOO_SLOW)
         return self._seconds
@@ -142,7 +145,7 @@ class Flights(Generic[T]):
         with self._joining:
             if self._closed:
                 raise Unavailable(_OVER)
-            if sum(len(flight.members) for flight in self._waiting) >= self._most:
+            if self._aboard >= self._most:
                 self._full.inc()
                 raise TooMany("The server is busy; try again in a moment.", headers=(("Retry-After", "1"),))
             if not self._flying:
@@ -155,6 +158,7 @@ class Flights(Generic[T]):
             flight.members.append(member)
             flight.touches |= member.touches
             flight.weight += member.weight
+            self._aboard += 1
             self.seated += 1
 
     def look_again(self) -> None:
@@ -199,13 +203,20 @@ class Flights(Generic[T]):
             self._held = None
             while self._waiting:
                 flight = self._waiting.pop(0)
-                self._gauge.set(sum(len(each.members) for each in self._waiting))
+                self._aboard -= len(flight.members)
+                self._tell_waiting()
                 if flight.members:
                     self._lately = len(flight.members)
                     return flight
             self._flying = False
             self._joining.notify_all()
             return None
+
+    def _tell_waiting(self) -> None:
+        """Tell how many wait, if that is not known: it lies in a file, and is nobody most often."""
+        if self._told != self._aboard:
+            self._told = self._aboard
+            self._gauge.set(self._told)
 
     def _wait_for_others(self) -> None:
         with self._joining:

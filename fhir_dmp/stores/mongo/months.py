@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
+from prometheus_client import Counter
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.fibres import offload, offloaded
 from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Row, period_of
+from fhir_dmp.store.ledger import Row
 from fhir_dmp.stores.mongo.blocks import ID, documents_of, ids_in
 from fhir_dmp.stores.mongo.chain import DURABLE
 from fhir_dmp.stores.mongo.documents import AuditRow, prepare_collection
@@ -50,9 +52,9 @@ class Months:
         )
         return not answer.get("writeErrors") and not answer.get("writeConcernError")
 
-    def prepare(self, moments: Iterable[int]) -> None:
-        """Make the collections for these moments."""
-        for name in {period_of(micros) for micros in moments} - self._ready:
+    def prepare(self, periods: set[str]) -> None:
+        """Make the collections of these months."""
+        for name in periods - self._ready:
             offload(partial(prepare_collection, self._database, AuditRow, name))
             self._ready.add(name)
 
@@ -70,11 +72,17 @@ class Months:
 
 def count_durable(of: str, events: Sequence[Event]) -> None:
     """Count rows that are durable; ``of`` is what the metrics call them."""
-    LOG_ROWS.labels(of).inc(len(events))
-    LOG_BYTES.labels(of).inc(sum(len(event.body) for event in events))
+    rows, size = _counted(of)
+    rows.inc(len(events))
+    size.inc(sum([len(event.body) for event in events]))
+
+
+@cache
+def _counted(of: str) -> tuple[Counter, Counter]:
+    return LOG_ROWS.labels(of), LOG_BYTES.labels(of)
 
 
 def _by_month(rows: Sequence[Row]) -> Iterable[tuple[str, list[Row]]]:
     """Return the rows by the collection they go to, in their order: a group that crosses midnight may go back and forth."""
-    for name, part in groupby(rows, lambda row: row.period):
+    for name, part in groupby(rows, attrgetter("period")):
         yield name, list(part)

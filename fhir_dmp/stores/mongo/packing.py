@@ -53,11 +53,9 @@ _own = threading.local()
 
 
 def pack(texts: Sequence[bytes]) -> list[bytes]:
-    """Return the texts packed, each by itself: all in one go, for which the interpreter is let go once."""
-    if not texts:
-        return []
-    frames = _writer().multi_compress_to_buffer([*texts])
-    return [_NUMBER + frames[at].tobytes() for at in range(len(frames))]
+    """Return the texts packed, each by itself."""
+    packed = _writer().compress
+    return [_NUMBER + packed(text) for text in texts]
 
 
 def unpack(stored: bytes) -> bytes:

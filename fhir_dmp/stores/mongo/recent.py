@@ -29,7 +29,7 @@ class RecentRows:
         """Keep rows that are stored, as who reads them has them."""
         if not self._wanted:
             return
-        self._rows.extend([row._replace(terms=_as_read(row.terms)) if "at" in row.terms else row for row in rows])
+        self._rows.extend([row if "at" not in row.terms else row._replace(terms=_as_read(row.terms)) for row in rows])
         self._bytes += sum([len(row.body) for row in rows])
         if len(self._rows) > MOST_ROWS or self._bytes > MOST_BYTES:
             self.take()
