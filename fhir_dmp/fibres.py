@@ -159,8 +159,12 @@ def open_all(latches: Iterable[Latch]) -> None:
             on_loops.setdefault(each.loop, []).append(each)
         elif isinstance(each, _ThreadLatch):
             each.open()
+    here = getcurrent()
     for loop, waiting in on_loops.items():
-        on_loop(loop, partial(_open_each, waiting))
+        if isinstance(here, Fibre) and here.loop is loop:
+            loop.call_soon(partial(_open_each, waiting))
+        else:
+            on_loop(loop, partial(_open_each, waiting))
 
 
 def on_loop(loop: AbstractEventLoop, do: Callable[[], object]) -> None:
