@@ -184,9 +184,15 @@ def _epoch(key: Key) -> str:
 
 def _tell_extra(ledger: Ledger, report: Report, period: str, key: Key, last: int) -> None:
     """Report the rows of the period and epoch, up to this number, that are in no run."""
+    seen: set[int] = set()
     for row in ledger.rows_of(period, *key, after=0):
-        if row.number <= last and ledger.leaf_of(row) is None:
+        if row.number > last:
+            continue
+        if row.number in seen:
+            report.add("duplicated", None, f"{_named(row)} stands where another does")
+        elif ledger.leaf_of(row) is None:
             report.add("inserted", None, f"{_named(row)} is in no leaf")
+        seen.add(row.number)
 
 
 def _check_unsealed(ledger: Ledger, report: Report, periods: Sequence[str], known: Link) -> None:
@@ -194,6 +200,9 @@ def _check_unsealed(ledger: Ledger, report: Report, periods: Sequence[str], know
     number, digest = known.number, known.hash
     tails = [ledger.rows_of(period, known.writer, known.epoch, after=number) for period in periods]
     for row in merge(*tails, key=lambda row: row.number):
+        if row.number <= number:
+            report.add("duplicated", None, f"{_named(row)} stands where another does")
+            continue
         if row.number != number + 1 and not _stands(ledger, periods, known, number + 1):
             lacking = f"{known.writer}/{known.epoch}/{number + 1}"
             report.add("missing", None, f"event {lacking} does not stand before {_named(row)}")

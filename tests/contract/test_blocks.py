@@ -250,6 +250,17 @@ DAMAGE = {
     "what it follows on": change("p", lambda _: b"x" * 32),
     "what more a row is found by": change("rows.3.m", lambda _: 2),
     "what it does not say": change("rows.3.more", lambda _: 1),
+    "a moment of a client's own": change("at", lambda _: 1),
+    "labels": change("sec", lambda _: ["x|y"]),
+    "a field that nobody knows": change("more", lambda _: 1),
+    "a place from the end": change("rows.3.pt", lambda block: [block["rows"][3]["pt"][0] - len(block["pt"])]),
+    "a truth for a place": change("rows.1.pt", lambda _: [True]),
+    "a token twice": change("t", lambda block: [*block["t"], block["t"][0]]),
+    "a patient more": change("pt", lambda block: [*block["pt"], "Patient/other"]),
+    "patients by name": lambda block: {
+        "$set": {"pt": {str(at): each for at, each in enumerate(block["pt"])}}
+        | {f"rows.{at}.pt": [str(each) for each in row["pt"]] for at, row in enumerate(block["rows"])}
+    },
 }
 """What is done to a block."""
 
@@ -274,6 +285,58 @@ def test_a_block_that_somebody_damaged_is_named_and_hides_nothing_beside_it(worl
         assert world.store.count_events(In("pt", (f"Patient/{number}",))) == 1
     assert world.store.count_events(EVERYTHING) >= 13
     assert sum(tally.count for tally in world.store.tally_events(EVERYTHING)) >= 13
+
+
+def test_a_row_of_a_block_that_makes_no_sense_is_told_as_damaged_and_not_as_absent(world):
+    """Whoever waits for an event to be told would take absence for an answer."""
+    block = blocks(world)[0]
+    world.rows.update_one({"_id": block["_id"]}, {"$set": {"size": 3}})
+
+    for each in world.ids[0]:
+        assert world.store.find_event(each).id == each
+    assert world.store.find_event("nobody") is None
+
+
+def test_a_row_of_a_month_without_blocks_is_found_without_their_index(world):
+    """One that was written before there were blocks: it is asked for by its id, and nothing is looked through."""
+    world.rows.drop_index("rows.i_1")
+
+    assert world.store.find_event(world.ids[1][0]).id == world.ids[1][0]
+    assert world.store.find_event("nobody") is None
+
+
+def test_a_block_that_lies_across_another_is_named(world):
+    """Rows copied into one more document, as who may insert could: told twice by searches, and a forged one beside a true copy."""
+    world.sealer().tick()
+    block = blocks(world)[0]
+    rows = rows_in(dict(block), MONTH)
+    forged = rows[1]._replace(id="forged", body=rows[1].body.replace(b"read", b"vead"), hash=b"x" * 32)
+    for copied in (rows[1:], rows[3:6], [rows[4]], [forged, rows[2]]):
+        [document] = documents_of(list(copied))
+        world.rows.insert_one({**document, "_id": "stranger"})
+        kinds = {finding.kind for finding in world.verify().findings}
+        assert kinds & {"duplicated", "altered"}
+        world.rows.delete_one({"_id": "stranger"})
+    assert world.verify().findings == []
+
+
+def test_a_copy_of_rows_that_wait_to_be_sealed_is_named_and_stops_nothing(world):
+    """The rows are sealed once, and the copy is told for as long as it is there."""
+    sealer = world.sealer()
+    sealer.tick()
+    world.later(seconds=5)
+    world.write(ROWS)
+    [document] = documents_of(rows_in(blocks(world)[2], MONTH)[4:])
+    world.rows.insert_one(document)
+    assert {finding.kind for finding in world.verify().findings} == {"duplicated"}
+    sealer.tick()
+
+    report = world.verify()
+    assert report.leaves == 37
+    assert {finding.kind for finding in report.findings} <= {"duplicated", "altered"}
+    assert report.findings
+    world.rows.delete_one({"_id": document["_id"]})
+    assert world.verify().findings == []
 
 
 def test_one_row_of_a_block_that_was_edited_is_named_alone(world):

@@ -27,7 +27,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
+from bson import encode
+from bson.errors import InvalidDocument
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from fhir_dmp.store.ledger import HASH_SIZE, Row
 from fhir_dmp.stores.mongo.packing import pack, unpack
@@ -43,6 +46,8 @@ MOST_BYTES = 1_000_000
 
 ID = "rows.i"
 """Where blocks have the ids of their rows."""
+
+_BY_ID, _NO_SUCH_INDEX = f"{ID}_1", 2
 
 SINGLE: dict[str, Any] = {"rows": {"$exists": False}}
 BLOCK: dict[str, Any] = {"rows": {"$exists": True}}
@@ -65,12 +70,15 @@ _Document = dict[str, Any]
 def documents_of(rows: Sequence[Row]) -> list[_Document]:
     """Return the documents for rows of one chain and one month that follow on each other."""
     stretches = list(_stretches(rows))
-    packed = iter(pack([b"".join([row.body for row in stretch]) for stretch in stretches]))
-    secrets = iter(pack([row.secret for row in rows if row.secret is not None]))
-    return [
-        _single(stretch[0], next(packed), secrets) if len(stretch) == 1 else _block(stretch, next(packed), secrets)
-        for stretch in stretches
-    ]
+    texts = pack([b"".join([row.body for row in stretch]) for stretch in stretches])
+    documents = []
+    for stretch, text in zip(stretches, texts, strict=True):
+        document = _single(stretch[0], text) if len(stretch) == 1 else _block(stretch, text)
+        for row, part in zip(stretch, document.get("rows", (document,)), strict=True):
+            if row.secret is not None:
+                [part["s"]] = pack([row.secret])
+        documents.append(document)
+    return documents
 
 
 def _stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -92,13 +100,12 @@ def _stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield stretch
 
 
-def _single(row: Row, body: bytes, secrets: Iterator[bytes]) -> _Document:
-    secret = {} if row.secret is None else {"s": next(secrets)}
+def _single(row: Row, body: bytes) -> _Document:
     place = {"w": row.writer, "e": row.epoch, "n": row.number, "p": row.previous, "h": row.hash}
-    return {"_id": row.id, "rec": row.recorded, "b": body, **row.terms, **secret, **place}
+    return {"_id": row.id, "rec": row.recorded, "b": body, **row.terms, **place}
 
 
-def _block(rows: Sequence[Row], body: bytes, secrets: Iterator[bytes]) -> _Document:
+def _block(rows: Sequence[Row], body: bytes) -> _Document:
     first = rows[0]
     tokens: dict[str, int] = {}
     common: dict[str, int] = {}
@@ -118,8 +125,6 @@ def _block(rows: Sequence[Row], body: bytes, secrets: Iterator[bytes]) -> _Docum
         if len(terms) > len(FOUND_BY):
             part.update({name: value for name, value in terms.items() if name not in FOUND_BY})
             several = several or "m" in terms
-        if row.secret is not None:
-            part["s"] = next(secrets)
         parts.append(part)
     return {
         "_id": first.id,
@@ -157,11 +162,48 @@ def rows_in(document: _Document, period: str) -> list[Row]:
         return [_row_in(document, period)]
 
 
+def rows_checked(document: _Document, period: str) -> list[Row]:
+    """Return the rows that the document holds, for whoever verifies: those of a block that is not as its rows make it tell so.
+
+    What a block is found by, and what of it the database reads otherwise than we do, is no row's: it is made anew from the rows.
+    """
+    if "rows" not in document:
+        return [_row_in(document, period)]
+    rows = rows_in({**document}, period)
+    if _is_of(document, rows):
+        return rows
+    return [row._replace(terms={**row.terms, "block": "altered"}) for row in rows]
+
+
+def _is_of(block: _Document, rows: Sequence[Row]) -> bool:
+    """Tell whether the block is the one that the rows make, to the last type; what lies beside a row may have been taken away."""
+    try:
+        parts = [{name: value for name, value in part.items() if name != "s"} for part in block["rows"]]
+        return encode({**block, "b": b"", "rows": parts}) == encode(_block(rows, b""))
+    except (LookupError, TypeError, ValueError, AttributeError, InvalidDocument):
+        return False
+
+
 def row_of(month: Collection[_Document], row_id: str) -> Row | None:
-    """Return the row with this id."""
-    document = month.find_one({"$or": [{"_id": row_id}, {ID: row_id}]})
-    rows = rows_in(document, month.name) if document else []
-    return next((row for row in rows if row.id == row_id), None)
+    """Return the row with this id; of a block that makes no sense the one that it is told as, by the id that is asked for."""
+    damaged = None
+    for document in _holding(month, row_id):
+        rows = rows_in(document, month.name)
+        for row in rows:
+            if row.id == row_id:
+                return row
+        damaged = rows[0]._replace(id=row_id)
+    return damaged
+
+
+def _holding(month: Collection[_Document], row_id: str) -> Iterator[_Document]:
+    """Yield the documents that have a row with this id: of a month without blocks there is no index of theirs."""
+    yield from month.find({"_id": row_id})
+    try:
+        yield from month.find({ID: row_id}, hint=_BY_ID)
+    except OperationFailure as fault:
+        if fault.code != _NO_SUCH_INDEX:
+            raise
 
 
 def ids_in(document: Mapping[str, Any]) -> list[str]:

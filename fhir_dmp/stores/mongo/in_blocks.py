@@ -14,7 +14,7 @@ from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, 
 from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN
 from fhir_dmp.stores.mongo.compile import compile_query
 
-_DIFFER = frozenset((*FOUND_BY, "k", "_id"))
+_OF_ANY = frozenset((*FOUND_BY, "k", "_id"))
 """What a query may ask of a row that its block tells only of any of them."""
 
 _OWN = frozenset((*FOUND_BY, "rec", "_id"))
@@ -26,6 +26,7 @@ _NOWHERE = -(2**31)
 _ONE, _SEVERAL = {"rows.m": {"$exists": False}}, {"rows.m": {"$exists": True}}
 _SOUND = {"$eq": ["$rec", {"$max": "$rows.rec"}]}
 _RECORDED = {"$cond": ["$$sound", "$$row.rec", "$rec"]}
+_TEXT = "$$text"
 _Expression = Any
 _Stage = dict[str, Any]
 
@@ -45,10 +46,10 @@ def gathered(query: Query) -> Query:  # noqa: PLR0911 - one line for each word o
             return Between("rec", low, high + SPAN)
         case Not(Between("rec", int() as low, None)):
             return Not(Between("rec", low + SPAN, None))
-        case Among(field, values) if field in _DIFFER:
+        case Among(field, values) if field in _OF_ANY:
             return In(field, values)
         case Not():
-            return EVERYTHING if mentions(query, _DIFFER | {"rec"}) else query
+            return EVERYTHING if mentions(query, _OF_ANY | {"rec"}) else query
         case _:
             return EVERYTHING if mentions(query, frozenset(("k", "_id"))) else query
 
@@ -135,16 +136,18 @@ def _said(query: Query, places: dict[str, _Expression]) -> _Expression:  # noqa:
         case Not(part):
             return {"$not": [_said(part, places)]}
         case Eq(field, value) if field in FOUND_BY:
-            return {"$in": [_looked_up(places, _place(field, value)), f"$$row.{field}"]}
+            return {"$in": [_looked_up(places, _index_of(field, value)), f"$$row.{field}"]}
         case In(field, values) if field in FOUND_BY:
-            return _any(field, _looked_up(places, [_place(field, value) for value in values]))
+            return _any(field, _looked_up(places, [_index_of(field, value) for value in values]))
         case Among(field, values) if field in FOUND_BY:
             within = {
-                "$setIsSubset": [f"$$row.{field}", _looked_up(places, [_place(field, value) for value in values])]
+                "$setIsSubset": [f"$$row.{field}", _looked_up(places, [_index_of(field, value) for value in values])]
             }
             return {"$and": [{"$gt": [{"$size": f"$$row.{field}"}, 0]}, within]}
         case Like(field) if field in FOUND_BY:
-            return _any(field, _looked_up(places, _places_like(query)))
+            return _any(field, _looked_up(places, _where(field, _like(query))))
+        case Between(field, low, high) if field in FOUND_BY:
+            return _any(field, _looked_up(places, _where(field, _within(_TEXT, low, high))))
         case Eq("_id", value):
             return {"$eq": ["$$row.i", {"$literal": value}]}
         case In("_id", values):
@@ -152,30 +155,31 @@ def _said(query: Query, places: dict[str, _Expression]) -> _Expression:  # noqa:
         case Eq("rec", value):
             return {"$eq": [_RECORDED, value]}
         case Between("rec", low, high):
-            return {
-                "$and": [{name: [_RECORDED, end]} for name, end in (("$gte", low), ("$lt", high)) if end is not None]
-            }
+            return _within(_RECORDED, low, high)
         case _ if mentions(query, _OWN):
             raise ValueError(f"a row of a block is not asked for by {query}")
         case _:
             return {"$literal": False}
 
 
-def _place(field: str, value: Any) -> _Expression:
+def _index_of(field: str, value: Any) -> _Expression:
     return {"$indexOfArray": [f"${field}", {"$literal": value}]}
 
 
-def _places_like(like: Like) -> _Expression:
-    """Return where texts stand in the list of the block that are as told."""
+def _where(field: str, meets: _Expression) -> _Expression:
+    """Return where texts stand in the list of the block of which ``meets`` is true: ``$$text`` is each."""
+    told = {"$let": {"vars": {"text": {"$arrayElemAt": [f"${field}", "$$at"]}}, "in": meets}}
+    return {"$filter": {"input": {"$range": [0, {"$size": f"${field}"}]}, "as": "at", "cond": told}}
+
+
+def _like(like: Like) -> _Expression:
     pattern = f"^{re.escape(like.prefix)}.*{re.escape(like.part)}" + (r"\z" if like.last else "")
-    text = {"$arrayElemAt": [f"${like.field}", "$$at"]}
-    return {
-        "$filter": {
-            "input": {"$range": [0, {"$size": f"${like.field}"}]},
-            "as": "at",
-            "cond": {"$regexMatch": {"input": text, "regex": {"$literal": pattern}, "options": "s"}},
-        }
-    }
+    return {"$regexMatch": {"input": _TEXT, "regex": {"$literal": pattern}, "options": "s"}}
+
+
+def _within(value: _Expression, low: Any, high: Any) -> _Expression:
+    ends = (("$gte", low), ("$lt", high))
+    return {"$and": [{name: [value, {"$literal": end}]} for name, end in ends if end is not None]}
 
 
 def _any(field: str, places: _Expression) -> _Expression:

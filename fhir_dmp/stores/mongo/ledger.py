@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
 from typing import Any, TypeVar
 
 import pymongo
@@ -32,7 +31,7 @@ from fhir_dmp.store.ledger import (
     TilePlace,
     period_of,
 )
-from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, row_of, rows_in
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, row_of, rows_checked
 from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.faults import answering
@@ -242,13 +241,21 @@ class MongoLedger:
         """Return rows of a few epochs, oldest period first: what one leaves out comes before all of the next."""
         found: list[Row] = []
         last = {(link.writer, link.epoch): link.number for link in links}
+        taken: set[tuple[str, str, int]] = set()
         for period in periods:
             after = [_after(link) for link in links if period_of(link.recorded - LATE) <= period]
-            if after and len(found) < limit:
-                documents = self.log[period].find({"$or": after}, hint=_PLACED, batch_size=AT_ONCE).sort(_PLACED)
-                rows = (row for each in documents.limit(limit) for row in rows_in(each, period))
-                fresh = (row for row in rows if row.number > last.get((row.writer, row.epoch), 0))
-                found.extend(islice(fresh, limit - len(found)))
+            if not after:
+                continue
+            documents = (
+                self.log[period].find({"$or": after}, hint=_PLACED, batch_size=min(limit, AT_ONCE)).sort(_PLACED)
+            )
+            for row in (row for each in documents for row in rows_checked(each, period)):
+                if len(found) == limit:
+                    return found
+                place = row.writer, row.epoch, row.number
+                if row.number > last.get(place[:2], 0) and place not in taken:
+                    found.append(row)
+                    taken.add(place)
         return found
 
     @offloaded
@@ -287,6 +294,7 @@ class MongoLedger:
     def rows(self, runs: Sequence[Run]) -> Mapping[tuple[str, str, int], Row]:
         """Return the rows of these runs by writer, epoch and number, from the period that each run names."""
         found: dict[tuple[str, str, int], Row] = {}
+        seen: set[Any] = set()
         with answering():
             for period in dict.fromkeys(run.period for run in runs):
                 ranges = [
@@ -299,7 +307,9 @@ class MongoLedger:
                 ]
                 for branches in _chunks(ranges, BRANCHES):
                     for each in self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE).to_list():
-                        found.update(((row.writer, row.epoch, row.number), row) for row in rows_in(each, period))
+                        if each["_id"] not in seen:
+                            seen.add(each["_id"])
+                            _add(found, rows_checked(each, period))
         return found
 
     def rows_of(self, period: str, writer: str, epoch: str, after: int) -> Iterator[Row]:
@@ -307,7 +317,7 @@ class MongoLedger:
         with answering():
             place = {"w": writer, "e": epoch, "n": {"$gt": after - MOST_ROWS}}
             for document in self.log[period].find(place, batch_size=AT_ONCE).sort(_PLACED):
-                yield from (row for row in rows_in(document, period) if row.number > after)
+                yield from (row for row in rows_checked(document, period) if row.number > after)
 
     def count(self, period: str, writer: str, epoch: str, last: int) -> int:
         """Return how many rows of the epoch the period keeps, up to that number."""
@@ -383,10 +393,20 @@ def _link(writer: str, row: _Document) -> Link:
     return Link(writer, row["e"], int(row["n"]), row["h"], int(row["rec"]))
 
 
+def _add(found: dict[tuple[str, str, int], Row], rows: Iterable[Row]) -> None:
+    """Add rows by their places; one whose place is taken is told to stand there twice: blocks that overlap are nobody's who writes."""
+    for row in rows:
+        place = row.writer, row.epoch, row.number
+        known = found.setdefault(place, row)
+        if known is not row:
+            found[place] = known._replace(terms={**known.terms, "twice": row.id})
+
+
 def _after(link: Link) -> _Document:
     """Return what documents meet that have rows after this one: a block may begin before it."""
     within = {"$gt": link.number - MOST_ROWS, "$lte": link.number}
-    later = [{"n": {"$gt": link.number}}, {"n": within, **BLOCK}]
+    reaches = {"$expr": {"$gt": [{"$add": ["$n", SIZE]}, link.number + 1]}}
+    later = [{"n": {"$gt": link.number}}, {"n": within, **BLOCK, **reaches}]
     return {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number - MOST_ROWS}, "$or": later}
 
 

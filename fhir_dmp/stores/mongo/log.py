@@ -250,7 +250,7 @@ def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[
             ready += 1
         yield from waiting[:ready]
         del waiting[:ready]
-        waiting += [(row._replace(recorded=moment) if alone else row, alone) for row in rows]
+        waiting += [(row._replace(recorded=moment) if len(rows) == 1 else row, alone) for row in rows]
     yield from sorted(waiting, key=_place, reverse=back)
 
 
