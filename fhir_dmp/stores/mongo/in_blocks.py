@@ -17,7 +17,7 @@ from fhir_dmp.stores.mongo.compile import compile_query
 _OF_ANY = frozenset((*FOUND_BY, "k", "_id"))
 """What a query may ask of a row that its block tells only of any of them."""
 
-_OWN = frozenset((*FOUND_BY, "rec", "_id"))
+_HAVE = frozenset((*FOUND_BY, "rec", "_id"))
 """What rows of a block have; what they lack meets nothing."""
 
 _NOWHERE = -(2**31)
@@ -156,7 +156,7 @@ def _said(query: Query, places: dict[str, _Expression]) -> _Expression:  # noqa:
             return {"$eq": [_RECORDED, value]}
         case Between("rec", low, high):
             return _within(_RECORDED, low, high)
-        case _ if mentions(query, _OWN):
+        case _ if mentions(query, _HAVE):
             raise ValueError(f"a row of a block is not asked for by {query}")
         case _:
             return {"$literal": False}

@@ -244,14 +244,14 @@ def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[
             continue
         alone = "rows" not in document
         rows = rows_in(document, month)
-        waiting.sort(key=_place, reverse=back)
+        waiting.sort(key=_moment_and_id, reverse=back)
         ready = 0
         while ready < len(waiting) and _precedes(waiting[ready][0].recorded, moment, back=back):
             ready += 1
         yield from waiting[:ready]
         del waiting[:ready]
         waiting += [(row._replace(recorded=moment) if len(rows) == 1 else row, alone) for row in rows]
-    yield from sorted(waiting, key=_place, reverse=back)
+    yield from sorted(waiting, key=_moment_and_id, reverse=back)
 
 
 def _precedes(recorded: int, moment: int, *, back: bool) -> bool:
@@ -259,7 +259,7 @@ def _precedes(recorded: int, moment: int, *, back: bool) -> bool:
     return recorded < moment - SPAN if back else recorded > moment
 
 
-def _place(row: tuple[Row, bool]) -> tuple[int, str]:
+def _moment_and_id(row: tuple[Row, bool]) -> tuple[int, str]:
     return -row[0].recorded, row[0].id
 
 
