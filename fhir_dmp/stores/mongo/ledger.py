@@ -242,13 +242,12 @@ class MongoLedger:
         found: list[Row] = []
         last = {(link.writer, link.epoch): link.number for link in links}
         taken: set[tuple[str, str, int]] = set()
+        at_once = limit // MOST_ROWS + 1  # a document may have as many rows
         for period in periods:
             after = [_after(link) for link in links if period_of(link.recorded - LATE) <= period]
             if not after:
                 continue
-            documents = (
-                self.log[period].find({"$or": after}, hint=_PLACED, batch_size=min(limit, AT_ONCE)).sort(_PLACED)
-            )
+            documents = self.log[period].find({"$or": after}, hint=_PLACED, batch_size=at_once).sort(_PLACED)
             for row in (row for each in documents for row in rows_checked(each, period)):
                 if len(found) == limit:
                     return found
