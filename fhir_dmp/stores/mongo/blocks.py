@@ -197,13 +197,13 @@ def row_of(month: Collection[_Document], row_id: str) -> Row | None:
 
 
 def _holding(month: Collection[_Document], row_id: str) -> Iterator[_Document]:
-    """Yield the documents that have a row with this id: of a month without blocks there is no index of theirs."""
-    yield from month.find({"_id": row_id})
+    """Yield the documents that have a row with this id, blocks first: most are, and a month without any has no index of theirs."""
     try:
         yield from month.find({ID: row_id}, hint=_BY_ID)
     except OperationFailure as fault:
         if fault.code != _NO_SUCH_INDEX:
             raise
+    yield from month.find({"_id": row_id})
 
 
 def ids_in(document: Mapping[str, Any]) -> list[str]:
