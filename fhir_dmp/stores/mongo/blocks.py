@@ -148,8 +148,8 @@ def _events_in(parts: Sequence[Mapping[str, Any]]) -> int:
     return sum([part.get("m", 1) for part in parts])
 
 
-def rows_in(document: _Document, period: str) -> list[Row]:
-    """Return the rows that the document of the month holds.
+def rows_in(document: _Document, period: str, only: str | None = None) -> list[Row]:
+    """Return the rows that the document of the month holds, or the ``only`` one with this id.
 
     Fields that somebody took away or made another type are empty, for the verifier to name the row; a block that makes no sense is
     told as one row that nothing was sealed of. Takes the document apart.
@@ -157,7 +157,7 @@ def rows_in(document: _Document, period: str) -> list[Row]:
     if "rows" not in document:
         return [_row_in(document, period)]
     try:
-        return _taken_apart(document, period)
+        return _taken_apart(document, period, only)
     except (LookupError, TypeError, ValueError, AttributeError):
         return [_row_in(document, period)]
 
@@ -188,11 +188,10 @@ def row_of(month: Collection[_Document], row_id: str) -> Row | None:
     """Return the row with this id; of a block that makes no sense the one that it is told as, by the id that is asked for."""
     damaged = None
     for document in _holding(month, row_id):
-        rows = rows_in(document, month.name)
-        for row in rows:
-            if row.id == row_id:
-                return row
-        damaged = rows[0]._replace(id=row_id)
+        rows = rows_in(document, month.name, row_id)
+        if rows and rows[0].id == row_id:
+            return rows[0]
+        damaged = rows[0]._replace(id=row_id) if rows else damaged
     return damaged
 
 
@@ -221,7 +220,7 @@ def _row_in(document: _Document, period: str) -> Row:
     return Row(ident, *place, unpack(body), document, period, secret)
 
 
-def _taken_apart(block: _Document, period: str) -> list[Row]:
+def _taken_apart(block: _Document, period: str, only: str | None = None) -> list[Row]:
     parts, hashes, number = block["rows"], block["h"], int(block["n"])
     chain = [block["p"], *[hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]]
     events = _events_in(parts)
@@ -247,6 +246,7 @@ def _taken_apart(block: _Document, period: str) -> list[Row]:
         for at, (part, recorded, text, (previous, digest)) in enumerate(
             zip(parts, moments, texts, pairwise(chain), strict=True)
         )
+        if only is None or part["i"] == only
     ]
 
 
