@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import is_
 from typing import Any
 
 Each = Callable[[str, str, Mapping[str, Any], str], str]
@@ -16,32 +17,20 @@ def replaced(node: Mapping[str, Any], each: Each, inside: str = "") -> Mapping[s
     """
     made: dict[str, Any] | None = None
     for key, value in node.items():
-        kind = type(value)
-        if kind is dict:
-            new: Any = replaced(value, each, key)
-        elif kind is list:
-            new = _items(value, each, key, node, inside)
-        elif kind is str:
-            new = each(key, value, node, inside)
-        else:
-            continue
+        new = _new(value, each, key, node, inside)
         if new is not value:
             made = dict(node) if made is None else made
             made[key] = new
     return node if made is None else made
 
 
-def _items(items: list[Any], each: Each, key: str, node: Mapping[str, Any], inside: str) -> list[Any]:
-    made = items
-    for place, item in enumerate(items):
-        kind = type(item)
-        if kind is dict:
-            new: Any = replaced(item, each, key)
-        elif kind is str:
-            new = each(key, item, node, inside)
-        else:
-            continue
-        if new is not item:
-            made = list(items) if made is items else made
-            made[place] = new
-    return made
+def _new(value: Any, each: Each, key: str, node: Mapping[str, Any], inside: str) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return replaced(value, each, key)
+    if kind is str:
+        return each(key, value, node, inside)
+    if kind is not list:
+        return value
+    made = [_new(item, each, key, node, inside) for item in value]
+    return value if all(map(is_, made, value)) else made

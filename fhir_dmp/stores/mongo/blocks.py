@@ -1,7 +1,7 @@
 """Rows of the log as documents: a row alone is one, rows that became durable together lie in blocks of many.
 
 A document costs the database a key in each index and a line in its own log, and the writer a document to encode: for 26 rows
-it worked 1.9 ms where each was a document, and 1.1 where they were a block (measured), which takes less than half of the room besides.
+it worked 1.9 ms where each was a document, and 1.1 where they were a block (measured), which takes little more than half of the room besides.
 Neither the chain nor the tree knows of blocks: whoever reads takes them apart, and each row is what it was.
 
 A row alone is what ``store.ledger.Row`` is: ``_id``, ``rec``, ``w``, ``e``, ``n``, ``p``, ``h``, ``b`` (its text, packed), ``s`` (what lies

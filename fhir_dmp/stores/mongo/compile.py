@@ -38,9 +38,8 @@ def compile_query(query: Query) -> Filter:  # noqa: C901, PLR0911 - one line for
         case Between(field, low, high):
             bounds = _bounds(low, high) or {"$exists": True}
             return {field: {"$elemMatch": bounds} if field in _LISTS else bounds}
-        case Like(field, prefix, part, last):
-            end = r"\z" if last else ""
-            return {field: {"$regex": f"^{re.escape(prefix)}.*{re.escape(part)}{end}", "$options": "s"}}
+        case Like(field):
+            return {field: {"$regex": pattern_of(query), "$options": "s"}}
         case Range(key, low, high):
             item: Filter = {"k": key}
             item.update({name: bounds for name, ends in (("lo", low), ("hi", high)) if (bounds := _bounds(*ends))})
@@ -69,6 +68,12 @@ def _and(filters: list[Filter]) -> Filter:
         else:
             merged.update(each)
     return {**merged, "$and": [*merged.get("$and", ()), *rest]} if rest else merged
+
+
+def pattern_of(like: Like) -> str:
+    """Return the regular expression of the texts meant, for the option ``s``."""
+    end = r"\z" if like.last else ""
+    return f"^{re.escape(like.prefix)}.*{re.escape(like.part)}{end}"
 
 
 def _near(near: Near) -> Filter:

@@ -7,12 +7,11 @@ take, and less than rows alone.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, Query, mentions
 from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN
-from fhir_dmp.stores.mongo.compile import compile_query
+from fhir_dmp.stores.mongo.compile import compile_query, pattern_of
 
 _OF_ANY = frozenset((*FOUND_BY, "k", "_id"))
 """What a query may ask of a row that its block tells only of any of them."""
@@ -73,7 +72,7 @@ def each_several(query: Query) -> list[_Stage]:
 
 
 def left_of_damaged(query: Query, *, several: bool) -> list[_Stage]:
-    """Return stages that make documents of rows, at three times the cost, of whatever is left of blocks that somebody damaged.
+    """Return stages that make documents of rows, at several times the cost, of whatever is left of blocks that somebody damaged.
 
     The database can make nothing of such a block by the other stages, and says so. Which rows meet the query is left to who asks.
     """
@@ -173,8 +172,7 @@ def _where(field: str, meets: _Expression) -> _Expression:
 
 
 def _like(like: Like) -> _Expression:
-    pattern = f"^{re.escape(like.prefix)}.*{re.escape(like.part)}" + (r"\z" if like.last else "")
-    return {"$regexMatch": {"input": _TEXT, "regex": {"$literal": pattern}, "options": "s"}}
+    return {"$regexMatch": {"input": _TEXT, "regex": {"$literal": pattern_of(like)}, "options": "s"}}
 
 
 def _within(value: _Expression, low: Any, high: Any) -> _Expression:

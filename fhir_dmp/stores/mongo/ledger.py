@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import pymongo
 from pymongo import MongoClient, ReplaceOne, UpdateOne
@@ -29,18 +29,12 @@ from fhir_dmp.store.ledger import (
     Run,
     Tally,
     TilePlace,
-    period_of,
 )
-from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, row_of, rows_checked
+from fhir_dmp.stores.mongo.blocks import row_of
 from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.faults import answering
-
-BRANCHES = 100
-"""Ranges that one query asks for."""
-
-AT_ONCE = 5000
-"""Documents that the driver fetches in one go; rows are small, and a go is bounded by 16 MB besides."""
+from fhir_dmp.stores.mongo.placed import PLACED, PlacedRows
 
 SOCKET_MILLIS = 300_000
 """How long one answer may take: to count a year's rows is the longest."""
@@ -49,15 +43,10 @@ HANDED = "handed"
 MOST_HANDED = 1000
 """Pieces of leaves that wait to be sealed: some minutes of what several workers write."""
 
-LATE = 3600 * 1_000_000
-"""A row is stored well within an hour (microseconds) of being recorded."""
-
-T = TypeVar("T")
-_PLACED = [("w", 1), ("e", 1), ("n", 1)]
 _Document = dict[str, Any]
 
 
-class MongoLedger:
+class MongoLedger(PlacedRows):
     """``store.ledger.Ledger`` on the databases beside ``name``; made once for each process, after any fork."""
 
     def __init__(self, client: MongoClient[_Document], name: str, uri: str = "") -> None:
@@ -221,41 +210,13 @@ class MongoLedger:
     def handed(self, limit: int) -> list[Leaves]:
         """Return so many of the leaves that were handed in, by epoch and number."""
         with answering():
-            return [_handed(row) for row in self.seals[HANDED].find().sort(_PLACED).limit(limit)]
+            return [_handed(row) for row in self.seals[HANDED].find().sort(PLACED).limit(limit)]
 
     def clear(self, leaves: Sequence[Leaves]) -> None:
         """Take away leaves that were handed in: they are sealed, or their rows are read."""
         if leaves:
             with answering():
                 self.seals[HANDED].delete_many({"_id": {"$in": [_handed_id(each) for each in leaves]}})
-
-    def fresh(self, links: Sequence[Link], limit: int) -> list[Row]:
-        """Return rows after these links, by epoch and number: so many of each hundred epochs, and none after one that is left out."""
-        with answering():
-            periods = months(self.log)
-            found = [row for part in _chunks(links, BRANCHES) for row in self._fresh(part, periods, limit)]
-        found.sort(key=lambda row: (row.writer, row.epoch, row.number))
-        return found
-
-    def _fresh(self, links: Sequence[Link], periods: Sequence[str], limit: int) -> list[Row]:
-        """Return rows of a few epochs, oldest period first: what one leaves out comes before all of the next."""
-        found: list[Row] = []
-        last = {(link.writer, link.epoch): link.number for link in links}
-        taken: set[tuple[str, str, int]] = set()
-        at_once = limit // MOST_ROWS + 1  # a document may have as many rows
-        for period in periods:
-            after = [_after(link) for link in links if period_of(link.recorded - LATE) <= period]
-            if not after:
-                continue
-            documents = self.log[period].find({"$or": after}, hint=_PLACED, batch_size=at_once).sort(_PLACED)
-            for row in (row for each in documents for row in rows_checked(each, period)):
-                if len(found) == limit:
-                    return found
-                place = row.writer, row.epoch, row.number
-                if row.number > last.get(place[:2], 0) and place not in taken:
-                    found.append(row)
-                    taken.add(place)
-        return found
 
     @offloaded
     def place_of(self, event_id: str) -> tuple[Row, int | None] | None:
@@ -290,43 +251,6 @@ class MongoLedger:
             for row in self.seals["runs"].find({"_id": {"$gte": since, "$lt": end}}).sort("_id", 1):
                 yield _cut(_run(row), leaf, end)
 
-    def rows(self, runs: Sequence[Run]) -> Mapping[tuple[str, str, int], Row]:
-        """Return the rows of these runs by writer, epoch and number, from the period that each run names."""
-        found: dict[tuple[str, str, int], Row] = {}
-        seen: set[Any] = set()
-        with answering():
-            for period in dict.fromkeys(run.period for run in runs):
-                ranges = [
-                    {
-                        "w": run.writer,
-                        "e": run.epoch,
-                        "n": {"$gt": run.number - MOST_ROWS, "$lt": run.number + run.size},
-                    }
-                    for run in _joined([run for run in runs if run.period == period])
-                ]
-                for branches in _chunks(ranges, BRANCHES):
-                    for each in self.log[period].find({"$or": branches}, hint=_PLACED, batch_size=AT_ONCE).to_list():
-                        if each["_id"] not in seen:
-                            seen.add(each["_id"])
-                            _add(found, rows_checked(each, period))
-        return found
-
-    def rows_of(self, period: str, writer: str, epoch: str, after: int) -> Iterator[Row]:
-        """Yield the rows of one epoch that the period keeps, after that number, in order."""
-        with answering():
-            place = {"w": writer, "e": epoch, "n": {"$gt": after - MOST_ROWS}}
-            for document in self.log[period].find(place, batch_size=AT_ONCE).sort(_PLACED):
-                yield from (row for row in rows_checked(document, period) if row.number > after)
-
-    def count(self, period: str, writer: str, epoch: str, last: int) -> int:
-        """Return how many rows of the epoch the period keeps, up to that number."""
-        with answering():
-            stages: list[_Document] = [
-                {"$match": {"w": writer, "e": epoch, "n": {"$lte": last}}},
-                {"$group": {"_id": None, "rows": {"$sum": {"$min": [SIZE, {"$subtract": [last + 1, "$n"]}]}}}},
-            ]
-            return sum(int(row["rows"]) for row in self.log[period].aggregate(stages, hint=dict(_PLACED)))
-
     def run_tallies(self) -> Iterator[tuple[str, Tally]]:
         """Yield for each period and epoch how many rows are sealed, and the highest number among them."""
         highest = {"$max": {"$subtract": [{"$add": ["$n", "$size"]}, 1]}}
@@ -342,17 +266,6 @@ class MongoLedger:
         """Return the periods that are kept, oldest first."""
         with answering():
             return months(self.log)
-
-    def tallies(self, period: str) -> Iterator[Tally]:
-        """Yield how many rows of each epoch the period keeps."""
-        last = {"$cond": [{"$isNumber": "$n"}, {"$add": ["$n", {"$subtract": [SIZE, 1]}]}, 0]}
-        stages: list[_Document] = [
-            {"$sort": dict(_PLACED)},
-            {"$group": {"_id": {"w": "$w", "e": "$e"}, "rows": {"$sum": SIZE}, "highest": {"$max": last}}},
-        ]
-        with answering():
-            for row in self.log[period].aggregate(stages, hint=dict(_PLACED), allowDiskUse=True):
-                yield Tally(row["_id"].get("w", ""), row["_id"].get("e", ""), row["rows"], int(row["highest"]))
 
     def openings(self, since: int = 0) -> Iterator[Opening]:
         """Yield the epochs that were registered or closed since then (microseconds)."""
@@ -392,23 +305,6 @@ def _link(writer: str, row: _Document) -> Link:
     return Link(writer, row["e"], int(row["n"]), row["h"], int(row["rec"]))
 
 
-def _add(found: dict[tuple[str, str, int], Row], rows: Iterable[Row]) -> None:
-    """Add rows by their places; one whose place is taken is told to stand there twice: blocks that overlap are nobody's who writes."""
-    for row in rows:
-        place = row.writer, row.epoch, row.number
-        known = found.setdefault(place, row)
-        if known is not row:
-            found[place] = known._replace(terms={**known.terms, "twice": row.id})
-
-
-def _after(link: Link) -> _Document:
-    """Return what documents meet that have rows after this one: a block may begin before it."""
-    within = {"$gt": link.number - MOST_ROWS, "$lte": link.number}
-    reaches = {"$expr": {"$gt": [{"$add": ["$n", SIZE]}, link.number + 1]}}
-    later = [{"n": {"$gt": link.number}}, {"n": within, **BLOCK, **reaches}]
-    return {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number - MOST_ROWS}, "$or": later}
-
-
 def _run(row: _Document) -> Run:
     return Run(int(row["_id"]), int(row["size"]), row["w"], row["e"], int(row["n"]), row["m"])
 
@@ -436,22 +332,5 @@ def _cut(run: Run, leaf: int, end: int) -> Run:
     return run._replace(leaf=first, size=max(last - first, 0), number=run.number + first - run.leaf)
 
 
-def _joined(runs: Sequence[Run]) -> list[Run]:
-    """Return runs of one period with those joined that follow on each other: fewer ranges to ask for."""
-    joined: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        known = joined.setdefault((run.writer, run.epoch), [])
-        if known and known[-1].number + known[-1].size == run.number:
-            known[-1] = known[-1]._replace(size=known[-1].size + run.size)
-        else:
-            known.append(run)
-    return [run for known in joined.values() for run in known]
-
-
 def _tile_id(place: TilePlace) -> str:
     return f"{place[0]}/{place[1]}"
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]

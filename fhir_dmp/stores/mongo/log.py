@@ -186,7 +186,7 @@ def _aggregated(month: Collection[_Row], query: Query, last: list[_Row]) -> Iter
     yield from month.aggregate([*_singles(query), *last], maxTimeMS=QUERY_MILLIS)
     yield from month.aggregate([*_several(query), *last], maxTimeMS=QUERY_MILLIS)
     exact = {"$match": compile_query(query)}
-    one = counting(query) if last is _COUNT else [*each_row(query), *last]
+    one = counting(query) if last == _COUNT else [*each_row(query), *last]
     several = [*each_several(query), *_APART, exact, *last]
     try:
         made = [row for stages in (one, several) for row in month.aggregate(stages, maxTimeMS=QUERY_MILLIS)]
