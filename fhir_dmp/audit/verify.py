@@ -37,6 +37,9 @@ Kind = Literal[
 ]
 MOST_FINDINGS = 20
 
+Chain = tuple[str, str]
+"""Writer and epoch: what a chain is of."""
+
 
 class Finding(Struct, frozen=True):
     """Something that is not as it was signed; ``leaf`` is None for a row that no leaf stands for."""
@@ -70,9 +73,14 @@ class Report(Struct):
     unsure: list[str] = field(default_factory=list)
     halfway: list[str] = field(default_factory=list)
 
+    @property
+    def full(self) -> bool:
+        """Whether what was found is enough: nothing more is noted."""
+        return len(self.findings) >= MOST_FINDINGS
+
     def add(self, kind: Kind, leaf: int | None, text: str) -> None:
         """Note a finding; the first ones are enough."""
-        if len(self.findings) < MOST_FINDINGS:
+        if not self.full:
             self.findings.append(Finding(kind, leaf, text))
 
     def add_all(self, other: Report) -> None:
@@ -94,7 +102,7 @@ class Verifier:
         self.report = Report(first=first, proven=first)
         self._frontier = Frontier(first, edge)
         self._number = first
-        self._chains: dict[tuple[str, str], tuple[int, str | None]] = {}
+        self._chains: dict[Chain, tuple[int, str | None]] = {}
         self._from_start = first == 0
         self._index = index
         self._removals = {period: Removal(told) for period, told in removed.items()}
@@ -126,6 +134,10 @@ class Verifier:
         self._end(head, heads, last())
         return report
 
+    def last(self, key: Chain) -> tuple[int, str | None]:
+        """Return the number and the hash (hex) of the last row of the epoch among the leaves, no hash where that is not known."""
+        return self._chains.get(key) or (0, first_link(*key).hex())
+
     def _follows(self, seen: Seen) -> bool:
         """Tell whether a window in which all is right follows on what came before, each epoch of it too."""
         return seen.first == self._number and all(
@@ -134,7 +146,7 @@ class Verifier:
             for number, last in (self._before(key, before + 1),)
         )
 
-    def _before(self, key: tuple[str, str], number: int) -> tuple[int, str | None]:
+    def _before(self, key: Chain, number: int) -> tuple[int, str | None]:
         """Return the last number and hash of the epoch; of one that is new here, what its row with this number must follow on."""
         known = self._chains.get(key)
         if known is None:

@@ -15,8 +15,9 @@ from fhir_dmp.audit.heads import BrokenHeadError, Head, HeadChain, PublicKey, Si
 from fhir_dmp.audit.look import Looking, here
 from fhir_dmp.audit.lookers import lookers
 from fhir_dmp.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from fhir_dmp.audit.strays import counted, follow
 from fhir_dmp.audit.verify import Report, Verifier
-from fhir_dmp.audit.walk import unaccounted, windows
+from fhir_dmp.audit.walk import windows
 from fhir_dmp.fhir.parameters import Parameters
 from fhir_dmp.store.ledger import Ledger
 
@@ -71,10 +72,11 @@ def verify_database(
     size = checked.last.head.size if checked.last else 0
     end = min(size, ledger.size())
     with ThreadPoolExecutor(1) as beside:
-        without_leaf = beside.submit(unaccounted, ledger)
+        strays = beside.submit(counted, ledger, end)
+        verifier = Verifier(checked.removed, index=index)
         looked = looking(windows(ledger, 0, end, index=index))
-        report = Verifier(checked.removed, index=index).run(looked, published.heads(checked), progress(end))
-        report.add_all(without_leaf.result())
+        report = verifier.run(looked, published.heads(checked), progress(end))
+        follow(ledger, strays.result(), verifier.last, report)
     report.halfway = [period for period in ledger.periods() if period in checked.removed]
     return report
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -131,11 +132,11 @@ class Keeper(Struct, frozen=True):
             )
 
     def _require_sealed(self, period: str) -> None:
-        sealed = {
-            (tally.writer, tally.epoch): tally.rows for name, tally in self.ledger.run_tallies() if name == period
-        }
+        sealed: Counter[tuple[str, str]] = Counter()
+        for run in self._runs(period):
+            sealed[run.writer, run.epoch] += run.size
         for tally in self.ledger.tallies(period):
-            if sealed.get((tally.writer, tally.epoch)) != tally.rows:
+            if sealed[tally.writer, tally.epoch] != tally.rows:
                 raise Conflict(
                     f"Rows of {period} have no leaf (epoch {tally.writer}/{tally.epoch}): see fhir-dmp audit verify."
                 )

@@ -67,6 +67,11 @@ class Run(NamedTuple):
     number: int
     period: str
 
+    @property
+    def is_one(self) -> bool:
+        """Whether this is a run at all: of leaves, and of rows that have a place."""
+        return self.leaf >= 0 and self.size > 0 and self.number > 0 and "" not in (self.writer, self.epoch, self.period)
+
 
 class Leaves(Struct, frozen=True):
     """The leaves of rows that follow on each other: of one epoch and one period, from ``number`` on, ``hashes`` one after the other.
@@ -241,6 +246,10 @@ class Ledger(Protocol):
         """Yield the runs that hold the leaves from ``leaf`` up to, without, ``end``."""
         ...
 
+    def every_run(self) -> Iterator[Run]:
+        """Yield all runs in the order of their leaves; what is no run is told as one that ``is_one`` denies."""
+        ...
+
     def rows(self, runs: Sequence[Run]) -> Mapping[tuple[str, str, int], Row]:
         """Return the rows of these runs by writer, epoch and number, from the period that each run names."""
         ...
@@ -261,12 +270,12 @@ class Ledger(Protocol):
         """Return how many rows of the epoch the period keeps, up to that number."""
         ...
 
-    def run_tallies(self) -> Iterator[tuple[str, Tally]]:
-        """Yield for each period and epoch how many rows are sealed, and the highest number among them."""
+    def tallies(self, period: str) -> Iterator[Tally]:
+        """Yield how many rows of each epoch the period keeps; those that have no place, as rows of an epoch without a name."""
         ...
 
-    def tallies(self, period: str) -> Iterator[Tally]:
-        """Yield how many rows of each epoch the period keeps."""
+    def displaced(self, period: str) -> Iterator[str]:
+        """Yield the ids of the documents whose rows have no place in any chain: their writer, epoch or number is none."""
         ...
 
     def openings(self, since: int = 0) -> Iterator[Opening]:

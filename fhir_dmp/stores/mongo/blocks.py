@@ -52,8 +52,12 @@ _BY_ID, _NO_SUCH_INDEX = f"{ID}_1", 2
 SINGLE: dict[str, Any] = {"rows": {"$exists": False}}
 BLOCK: dict[str, Any] = {"rows": {"$exists": True}}
 
-SIZE: dict[str, Any] = {"$cond": [{"$isNumber": "$size"}, "$size", 1]}
-"""The expression for how many rows a document has."""
+WHOLE = ["int", "long"]
+"""The types of whole numbers."""
+
+_HAS_SIZE = [{"$isArray": ["$rows"]}, {"$in": [{"$type": "$size"}, WHOLE]}, {"$gte": ["$size", 1]}]
+SIZE: dict[str, Any] = {"$cond": [{"$and": _HAS_SIZE}, "$size", 1]}
+"""The expression for how many rows a document has: one, where it is no block, whatever else it says."""
 
 FOUND_BY = ("t", "u", "pt")
 """What rows of a block are found by: each names places in the lists of its block."""

@@ -26,15 +26,15 @@ from fhir_dmp.store.ledger import (
     Link,
     Opening,
     Row,
-    Run,
-    Tally,
     TilePlace,
 )
 from fhir_dmp.stores.mongo.blocks import row_of
 from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
+from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.placed import PLACED, PlacedRows
+from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_row
 
 SOCKET_MILLIS = 300_000
 """How long one answer may take: to count a year's rows is the longest."""
@@ -46,7 +46,7 @@ MOST_HANDED = 1000
 _Document = dict[str, Any]
 
 
-class MongoLedger(PlacedRows):
+class MongoLedger(PlacedRows, Runs):
     """``store.ledger.Ledger`` on the databases beside ``name``; made once for each process, after any fork."""
 
     def __init__(self, client: MongoClient[_Document], name: str, uri: str = "") -> None:
@@ -130,7 +130,7 @@ class MongoLedger(PlacedRows):
             raise Fenced(f"the lease {lease.token} is another's by now")
         self.seals[HEADS].insert_one({"_id": batch.number, "line": batch.line}, session=session)
         if batch.runs:
-            self.seals["runs"].insert_many([_run_row(run) for run in batch.runs], session=session)
+            self.seals[RUNS].insert_many([run_row(run) for run in batch.runs], session=session)
         if batch.tiles:
             tiles = [
                 ReplaceOne({"_id": _tile_id(place)}, {"b": content}, upsert=True)
@@ -183,12 +183,13 @@ class MongoLedger(PlacedRows):
             return {wanted[row["_id"]]: row["b"] for row in rows}
 
     def links(self, keys: Sequence[tuple[str, str]] | None = None) -> Iterator[Link]:
-        """Yield how far each epoch is sealed that is sealed at all: all of them, or these by writer and epoch."""
+        """Yield how far each epoch is sealed that is sealed at all: all of them, or these by writer and epoch. What is no link is left out."""
         wanted = {} if keys is None else {"_id": {"$in": [f"{writer}/{epoch}" for writer, epoch in keys]}}
         with answering():
             for row in self.seals["links"].find(wanted):
-                writer, _, epoch = row["_id"].partition("/")
-                yield Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
+                link = _linked(row)
+                if link is not None:
+                    yield link
 
     def writers(self, periods: Iterable[str]) -> frozenset[str]:
         """Return who wrote rows that these periods keep: the index of places is passed through from each to the next."""
@@ -227,40 +228,6 @@ class MongoLedger(PlacedRows):
                 if row is not None:
                     return row, self.leaf_of(row)
         return None
-
-    def leaf_of(self, row: Row) -> int | None:
-        """Return the number of the leaf that stands for the row, if it has one."""
-        wanted = {"w": row.writer, "e": row.epoch, "n": {"$lte": row.number}}
-        with answering():
-            run = self.seals["runs"].find_one(wanted, sort=[("n", -1)])
-        if run is None or row.number >= run["n"] + run["size"] or run["m"] != row.period:
-            return None
-        return int(run["_id"] + row.number - run["n"])
-
-    def size(self) -> int:
-        """Return how many leaves the runs cover."""
-        with answering():
-            run = self.seals["runs"].find_one({}, sort=[("_id", -1)])
-        return int(run["_id"] + run["size"]) if run else 0
-
-    def runs(self, leaf: int, end: int) -> Iterator[Run]:
-        """Yield the runs that hold the leaves from ``leaf`` up to, without, ``end``."""
-        with answering():
-            first = self.seals["runs"].find_one({"_id": {"$lte": leaf}}, sort=[("_id", -1)])
-            since = first["_id"] if first else leaf
-            for row in self.seals["runs"].find({"_id": {"$gte": since, "$lt": end}}).sort("_id", 1):
-                yield _cut(_run(row), leaf, end)
-
-    def run_tallies(self) -> Iterator[tuple[str, Tally]]:
-        """Yield for each period and epoch how many rows are sealed, and the highest number among them."""
-        highest = {"$max": {"$subtract": [{"$add": ["$n", "$size"]}, 1]}}
-        stages: list[_Document] = [
-            {"$group": {"_id": {"m": "$m", "w": "$w", "e": "$e"}, "rows": {"$sum": "$size"}, "highest": highest}}
-        ]
-        with answering():
-            for row in self.seals["runs"].aggregate(stages, allowDiskUse=True):
-                own = row["_id"]
-                yield own["m"], Tally(own["w"], own["e"], int(row["rows"]), int(row["highest"]))
 
     def periods(self) -> list[str]:
         """Return the periods that are kept, oldest first."""
@@ -305,12 +272,12 @@ def _link(writer: str, row: _Document) -> Link:
     return Link(writer, row["e"], int(row["n"]), row["h"], int(row["rec"]))
 
 
-def _run(row: _Document) -> Run:
-    return Run(int(row["_id"]), int(row["size"]), row["w"], row["e"], int(row["n"]), row["m"])
-
-
-def _run_row(run: Run) -> _Document:
-    return {"_id": run.leaf, "size": run.size, "w": run.writer, "e": run.epoch, "n": run.number, "m": run.period}
+def _linked(row: _Document) -> Link | None:
+    """Return the link that is stored so, None if it is none."""
+    if not (is_text(row["_id"]) and is_bytes(row.get("h")) and is_whole(row.get("n")) and is_whole(row.get("rec"))):
+        return None
+    writer, _, epoch = row["_id"].partition("/")
+    return Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
 
 
 def _handed_id(leaves: Leaves) -> str:
@@ -324,12 +291,6 @@ def _handed_row(leaves: Leaves) -> _Document:
 
 def _handed(row: _Document) -> Leaves:
     return Leaves(row["w"], row["e"], int(row["n"]), row["m"], row["b"], row["p"], row["h"], int(row["rec"]))
-
-
-def _cut(run: Run, leaf: int, end: int) -> Run:
-    """Return the part of the run between the two leaves."""
-    first, last = max(run.leaf, leaf), min(run.leaf + run.size, end)
-    return run._replace(leaf=first, size=max(last - first, 0), number=run.number + first - run.leaf)
 
 
 def _tile_id(place: TilePlace) -> str:

@@ -8,12 +8,22 @@ from typing import Any, TypeVar
 from pymongo.database import Database
 
 from fhir_dmp.store.ledger import Link, Row, Run, Tally, period_of
-from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, rows_checked
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked
 from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.faults import answering
 
 PLACED = [("w", 1), ("e", 1), ("n", 1)]
 """The index of places: writer, epoch, number."""
+
+_HAS_PLACE: dict[str, Any] = {
+    "$and": [
+        {"$eq": [{"$type": "$w"}, "string"]},
+        {"$eq": [{"$type": "$e"}, "string"]},
+        {"$in": [{"$type": "$n"}, WHOLE]},
+        {"$gte": ["$n", 1]},
+    ]
+}
+"""The expression for whether a document is of a chain; queries find others too, a number among several, or a fraction."""
 
 _BRANCHES = 100
 """Ranges that one query asks for."""
@@ -66,7 +76,7 @@ class PlacedRows:
         found: dict[tuple[str, str, int], Row] = {}
         with answering():
             for period in dict.fromkeys(run.period for run in runs):
-                seen: set[Any] = set()
+                seen: set[str] = set()
                 ranges = [
                     {
                         "w": run.writer,
@@ -77,8 +87,8 @@ class PlacedRows:
                 ]
                 for branches in _chunks(ranges, _BRANCHES):
                     for each in self.log[period].find({"$or": branches}, hint=PLACED, batch_size=_AT_ONCE).to_list():
-                        if each["_id"] not in seen:
-                            seen.add(each["_id"])
+                        if (own := repr(each["_id"])) not in seen:
+                            seen.add(own)
                             _add(found, rows_checked(each, period))
         return found
 
@@ -93,21 +103,28 @@ class PlacedRows:
         """Return how many rows of the epoch the period keeps, up to that number."""
         with answering():
             stages: list[_Document] = [
-                {"$match": {"w": writer, "e": epoch, "n": {"$lte": last}}},
+                {"$match": {"w": writer, "e": epoch, "n": {"$lte": last}, "$expr": _HAS_PLACE}},
                 {"$group": {"_id": None, "rows": {"$sum": {"$min": [SIZE, {"$subtract": [last + 1, "$n"]}]}}}},
             ]
             return sum(int(row["rows"]) for row in self.log[period].aggregate(stages, hint=dict(PLACED)))
 
     def tallies(self, period: str) -> Iterator[Tally]:
-        """Yield how many rows of each epoch the period keeps."""
-        last = {"$cond": [{"$isNumber": "$n"}, {"$add": ["$n", {"$subtract": [SIZE, 1]}]}, 0]}
+        """Yield how many rows of each epoch the period keeps; those that have no place, as rows of an epoch without a name."""
+        epoch = {"$cond": [_HAS_PLACE, {"w": "$w", "e": "$e"}, {"w": "", "e": ""}]}
+        last = {"$cond": [_HAS_PLACE, {"$add": ["$n", {"$subtract": [SIZE, 1]}]}, 0]}
         stages: list[_Document] = [
             {"$sort": dict(PLACED)},
-            {"$group": {"_id": {"w": "$w", "e": "$e"}, "rows": {"$sum": SIZE}, "highest": {"$max": last}}},
+            {"$group": {"_id": epoch, "rows": {"$sum": SIZE}, "highest": {"$max": last}}},
         ]
         with answering():
             for row in self.log[period].aggregate(stages, hint=dict(PLACED), allowDiskUse=True):
-                yield Tally(row["_id"].get("w", ""), row["_id"].get("e", ""), row["rows"], int(row["highest"]))
+                yield Tally(row["_id"]["w"], row["_id"]["e"], int(row["rows"]), int(row["highest"]))
+
+    def displaced(self, period: str) -> Iterator[str]:
+        """Yield the ids of the documents whose rows have no place in any chain: their writer, epoch or number is none."""
+        with answering():
+            for row in self.log[period].find({"$expr": {"$not": [_HAS_PLACE]}}, {"_id": 1}):
+                yield str(row["_id"])
 
 
 def _add(found: dict[tuple[str, str, int], Row], rows: Iterable[Row]) -> None:
