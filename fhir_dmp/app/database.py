@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fhir_dmp.settings import Settings
 from fhir_dmp.stores.mongo import embedded, users
-from fhir_dmp.stores.mongo.mongod import DatabaseError
+from fhir_dmp.stores.mongo.data_folder import DatabaseError
 
 __all__ = ["DatabaseError", "uri_of", "users_script"]
 

@@ -9,12 +9,13 @@ import socket
 import threading
 import time
 
+import psutil
 import pymongo
 import pytest
 
 from fhir_dmp.stores.mongo import embedded, mongod
+from fhir_dmp.stores.mongo.data_folder import DatabaseError, Folder
 from fhir_dmp.stores.mongo.embedded import Embedded
-from fhir_dmp.stores.mongo.mongod import DatabaseError, Folder
 
 
 @pytest.fixture
@@ -75,6 +76,29 @@ def test_a_mongod_that_was_killed_comes_back_on_its_port_with_its_data(folder):
 
     assert second.uri == first.uri
     assert _notes(second) == ["before"]
+
+
+def test_a_mongod_shares_our_session_and_hears_nothing_of_our_terminal(folder):
+    """Linux shares the processor among sessions first; a terminal's keys end a whole group of processes, and nobody waits for it as a child."""
+    Embedded.ensure(folder)
+
+    pid = Folder(folder).place().pid
+
+    assert os.getsid(pid) == os.getsid(0)
+    assert os.getpgid(pid) != os.getpgid(0)
+    assert pid not in {child.pid for child in psutil.Process().children()}
+
+
+def test_a_mongod_that_ends_as_it_starts_is_told_with_its_log(folder):
+    """Nobody waits a minute for it; here its key is none."""
+    Folder(folder).prepare()
+    Folder(folder).key_file.write_text("no key: !?")
+
+    with pytest.raises(DatabaseError, match=r"mongod ended again; its log is .*mongod\.log"):
+        Embedded.ensure(folder)
+
+    assert "Unable to acquire security key" in Folder(folder).log.read_text()
+    Folder(folder).key_file.write_text("akey" * 8)
 
 
 def test_what_is_asked_stays_out_of_the_log_of_mongod(folder):

