@@ -19,7 +19,6 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import period_of
 from fhir_dmp.store.query import EVERYTHING, In, Not
 from fhir_dmp.stores.mongo.chain import Chain
-from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.months import Months
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.unit.audit.world import BASE, CALLERS, FAILURES, SUCCESSES, UNPROFILED, context, salt, transaction
@@ -186,18 +185,6 @@ def test_oldest_first_is_the_very_opposite_order_whatever_the_page(log, asked, s
     query = union([compile_clause(name, value, BASE) for name, value in asked], EVERYTHING)
 
     assert ids(store, query, size, oldest_first=True) == ids(store, query, 1000)[::-1]
-
-
-def test_both_orders_read_the_index_from_one_end(log):
-    """No search of the log sorts what it found: a log of years would be sorted for each page."""
-    store, _ = log
-    seen = []
-    for month in (store.log[name] for name in months(store.log)):
-        for sort in ([("rec", -1), ("_id", 1)], [("rec", 1), ("_id", -1)]):
-            plan = str(month.find({"rec": {"$gte": 0}}).sort(sort).explain()["queryPlanner"]["winningPlan"])
-            seen.append(("IXSCAN" in plan, "SORT" in plan, "COLLSCAN" in plan))
-
-    assert set(seen) == {(True, False, False)}
 
 
 def test_an_event_is_found_by_its_id_alone(log):

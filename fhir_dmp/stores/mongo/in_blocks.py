@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fhir_dmp.store.log import loosened
 from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, Query, mentions
 from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN
 from fhir_dmp.stores.mongo.compile import compile_query, pattern_of
@@ -23,6 +24,7 @@ _NOWHERE = -(2**31)
 """No place in a list, from its end."""
 
 _ONE, _SEVERAL = {"rows.m": {"$exists": False}}, {"rows.m": {"$exists": True}}
+_IS_ONE = {"$eq": [{"$type": "$$row.m"}, "missing"]}
 _SOUND = {"$eq": ["$rec", {"$max": "$rows.rec"}]}
 _RECORDED = {"$cond": ["$$sound", "$$row.rec", "$rec"]}
 _TEXT = "$$text"
@@ -51,6 +53,20 @@ def gathered(query: Query) -> Query:  # noqa: PLR0911 - one line for each word o
             return EVERYTHING if mentions(query, _OF_ANY | {"rec"}) else query
         case _:
             return EVERYTHING if mentions(query, frozenset(("k", "_id"))) else query
+
+
+def holding(query: Query) -> _Stage:
+    """Return what blocks meet that have a row which meets the query, or may, if it holds several AuditEvents."""
+    places: dict[str, _Expression] = {}
+    loose = loosened(query)
+    meets = _said(query, places)
+    if loose != query:
+        meets = {"$cond": [_IS_ONE, meets, _said(loose, places)]}
+    some = {"$gt": [{"$size": _filtered(meets, places)}, 0]}
+    return {
+        **BLOCK,
+        "$expr": {"$cond": [{"$isArray": "$rows"}, some, True]},
+    }  # of rows alone the database may ask it first
 
 
 def counting(query: Query) -> list[_Stage]:
@@ -115,8 +131,11 @@ def _named(name: str, *, careful: bool) -> _Expression:
 def _meeting(query: Query) -> _Expression:
     """Return the expression for those rows of a block that hold one AuditEvent and meet the query."""
     places: dict[str, _Expression] = {}
-    one = {"$eq": [{"$type": "$$row.m"}, "missing"]}
-    meets = {"$and": [one, _said(query, places)]}
+    return _filtered({"$and": [_IS_ONE, _said(query, places)]}, places)
+
+
+def _filtered(meets: _Expression, places: dict[str, _Expression]) -> _Expression:
+    """Return the expression for those rows of a block of which this is true; ``places`` are looked up once for the block."""
     return {
         "$let": {
             "vars": {"sound": _SOUND, **places},
@@ -186,6 +205,6 @@ def _any(field: str, places: _Expression) -> _Expression:
 
 def _looked_up(places: dict[str, _Expression], what: _Expression) -> str:
     """Have it looked up once for the block; return what it is called."""
-    name = f"place{len(places)}"
+    name = next((name for name, known in places.items() if known == what), f"place{len(places)}")
     places[name] = what
     return f"$${name}"

@@ -1,0 +1,112 @@
+"""Counts of the log: stages by which the database makes something of the AuditEvents of one month that meet a query.
+
+They are asked for by how they are stored: alone or in blocks, one to a row or several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import ExecutionTimeout, OperationFailure
+
+from fhir_dmp.store.log import loosened
+from fhir_dmp.store.query import Query
+from fhir_dmp.stores.mongo.compile import compile_query
+from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
+from fhir_dmp.stores.mongo.in_blocks import counting, each_row, each_several, left_of_damaged
+from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL
+from fhir_dmp.stores.mongo.log_pages import LATEST
+
+_DAY = 86_400_000_000
+_Row = dict[str, Any]
+
+
+def _listed(field: str) -> _Row:
+    """Return the expression for a list that may not be there, or be none."""
+    return {"$cond": [{"$isArray": [field]}, field, []]}
+
+
+_APART: list[_Row] = [
+    {
+        "$set": {
+            "ev": {"$ifNull": ["$x", {"$map": {"input": _listed("$pt"), "as": "p", "in": {"pt": ["$$p"]}}}]},
+            "t": {"$ifNull": ["$c", "$t"]},
+            "u": {"$ifNull": ["$cu", "$u"]},
+        }
+    },
+    {"$unwind": {"path": "$ev", "includeArrayIndex": "k"}},
+    {
+        "$set": {
+            "pt": "$ev.pt",
+            "k": {"$add": ["$k", 1]},
+            "t": {"$concatArrays": [_listed("$t"), _listed("$ev.t")]},
+            "u": {"$concatArrays": [_listed("$u"), _listed("$ev.u")]},
+        }
+    },
+]
+"""Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does."""
+
+_AGENT = "g="
+_IS_AGENT = {"$eq": [{"$substrCP": ["$$x", 0, 2]}, _AGENT]}
+_ACTORS = {"$filter": {"input": _listed("$t"), "as": "x", "cond": _IS_AGENT}}
+_BY_DAY_AND_ACTOR: list[_Row] = [
+    {"$match": {"rec": {"$gte": 0, "$lte": LATEST}}},
+    {
+        "$group": {
+            "_id": {
+                "d": {"$floor": {"$divide": ["$rec", _DAY]}},
+                "g": {"$ifNull": [{"$arrayElemAt": [_ACTORS, 0]}, _AGENT]},
+            },
+            "n": {"$sum": 1},
+        }
+    },
+]
+_BY_ROW: _Row = {"$group": {"_id": "$_id"}}
+
+
+def count(month: Collection[_Row], query: Query) -> int:
+    """Return how many AuditEvents of the month meet the query."""
+    return sum(row["n"] for row in _made(month, query, [{"$count": "n"}], counting(query)))
+
+
+def ids(month: Collection[_Row], query: Query, limit: int) -> list[str]:
+    """Return the ids of rows of the month that hold an AuditEvent which meets the query: up to ``limit`` for each way they are stored."""
+    stages: list[_Row] = [{"$group": {"_id": "$_id"}}, {"$limit": limit}]
+    return [row["_id"] for row in _made(month, query, stages, [*each_row(query), *stages])]
+
+
+def tallies(month: Collection[_Row], query: Query) -> Iterator[tuple[int, str, int]]:
+    """Yield a day, who acted on it, and how many of the AuditEvents that meet the query: more than once, if they are stored in several ways."""
+    for row in _made(month, query, _BY_DAY_AND_ACTOR, [*each_row(query), *_BY_DAY_AND_ACTOR]):
+        yield int(row["_id"]["d"]), row["_id"]["g"].removeprefix(_AGENT), row["n"]
+
+
+def _made(month: Collection[_Row], query: Query, last: list[_Row], of_blocks: list[_Row]) -> Iterator[_Row]:
+    """Yield what the ``last`` stages make of the AuditEvents that meet the query; ``of_blocks`` make it of rows of blocks that hold one."""
+    exact = {"$match": compile_query(query)}
+    yield from _asked(month, _singles(query), last)
+    yield from _asked(month, _several(query), last)
+    try:
+        made = [*_asked(month, of_blocks), *_asked(month, each_several(query), _APART, [exact], last)]
+    except ExecutionTimeout:
+        raise
+    except OperationFailure:
+        one, several = (left_of_damaged(query, several=each) for each in (False, True))
+        made = [*_asked(month, one, [exact], last), *_asked(month, several, _APART, [exact], last)]
+    yield from made
+
+
+def _asked(month: Collection[_Row], *stages: list[_Row]) -> Iterable[_Row]:
+    return month.aggregate([*chain.from_iterable(stages)], maxTimeMS=QUERY_MILLIS)
+
+
+def _singles(query: Query) -> list[_Row]:
+    return [{"$match": {"$and": [compile_query(query), ONE]}}]
+
+
+def _several(query: Query) -> list[_Row]:
+    wanted = {"$and": [compile_query(loosened(query)), SEVERAL]}
+    return [{"$match": wanted}, {"$unset": "b"}, *_APART, {"$match": compile_query(query)}]

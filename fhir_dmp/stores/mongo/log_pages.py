@@ -1,0 +1,159 @@
+"""Pages of the log: the AuditEvents of one month that meet a query, in the order of time.
+
+A document is fetched if any of its AuditEvents may be meant; those of one that holds several are judged one by one, by ``matches``.
+The database gives documents in the order of their moments alone, as its indexes have them: what is of one moment is put in order here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import ExecutionTimeout, OperationFailure
+
+from fhir_dmp.store.change import Event
+from fhir_dmp.store.ledger import Row
+from fhir_dmp.store.log import indexes_of, loosened
+from fhir_dmp.store.port import EventPart
+from fhir_dmp.store.query import Between, Query, both, matches
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SINGLE, SPAN, rows_in
+from fhir_dmp.stores.mongo.compile import compile_query
+from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
+from fhir_dmp.stores.mongo.in_blocks import gathered, holding
+from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL, event_of
+
+LATEST = 253_402_300_799_999_999
+"""The last moment that a date can tell."""
+
+_MORE_THAN_BLOCKS = 4
+"""Documents that are fetched at first beside those that a page of full blocks takes."""
+
+_Row = dict[str, Any]
+Keys = Sequence[Any]
+"""When an AuditEvent was recorded, the id of its row, and its number there."""
+
+
+class Order:
+    """An order of AuditEvents, newest first or ``back`` from its end, from what comes ``after`` some keys on."""
+
+    def __init__(self, after: Keys | None, *, back: bool) -> None:
+        self.back = back
+        self._after: tuple[Any, ...] | None = _of_time(after) if after else None
+        self._since: int | None = after[0] if after else None
+
+    def reaching(self, query: Query) -> Query:
+        """Return the query for what may come after the keys."""
+        if self._since is None:
+            return query
+        return both(query, Between("rec", self._since) if self.back else Between("rec", None, self._since + 1))
+
+    def comes(self, keys: Keys) -> bool:
+        """Tell whether an AuditEvent comes after the keys."""
+        if self._after is None:
+            return True
+        return _of_time(keys) < self._after if self.back else _of_time(keys) > self._after
+
+
+def page_of(month: Collection[_Row], branches: Sequence[Query], limit: int, order: Order) -> list[EventPart]:
+    """Return up to ``limit`` AuditEvents of the month that meet one of the queries, in the order."""
+    asked = [order.reaching(branch) for branch in branches]
+    try:
+        return _page_of(month, asked, limit, order, judged=True)
+    except ExecutionTimeout:
+        raise
+    except OperationFailure:  # a block that somebody damaged, of which the database can make nothing
+        return _page_of(month, asked, limit, order, judged=False)
+
+
+def _page_of(
+    month: Collection[_Row], branches: Sequence[Query], limit: int, order: Order, *, judged: bool
+) -> list[EventPart]:
+    found = [_events(month, branch, limit, order, judged=judged) for branch in branches]
+    return list(islice(heapq.merge(*found, key=_place, reverse=order.back), limit))
+
+
+def _events(month: Collection[_Row], query: Query, limit: int, order: Order, *, judged: bool) -> Iterator[EventPart]:
+    """Yield the AuditEvents of one branch in the order."""
+    documents = _documents(month, _wanted(query, judged=judged), limit, back=order.back)
+    for row, alone in _in_order(documents, month.name, back=order.back):
+        event = event_of(row)
+        told = alone and "m" not in row.terms
+        for number, index in _numbered(event, back=order.back):
+            if order.comes((event.recorded, event.id, number)) and (
+                told or matches(query, {**index, "_id": event.id, "rec": event.recorded})
+            ):
+                yield EventPart(event, number)
+
+
+def _wanted(query: Query, *, judged: bool) -> _Row:
+    """Return what documents meet that may have an AuditEvent which meets the query: a row alone that holds one does.
+
+    Blocks that have no such row are many where two things are asked of which each is common: the database leaves them out if ``judged``.
+    """
+    exact, loose = compile_query(query), compile_query(loosened(query))
+    kinds = [(exact, SINGLE)] if exact == loose else [(exact, ONE), (loose, SEVERAL)]
+    alone = [{"$and": [meets, kind]} for meets, kind in kinds]
+    return {"$and": [compile_query(gathered(query)), {"$or": [*alone, holding(query) if judged else BLOCK]}]}
+
+
+def _documents(month: Collection[_Row], wanted: _Row, limit: int, *, back: bool) -> Iterator[_Row]:
+    """Yield the documents by their moments: few at first, then twice as many each time, since one may hold many rows or one."""
+    size, left = limit // MOST_ROWS + _MORE_THAN_BLOCKS, 0
+    stages: list[_Row] = [{"$match": wanted}, {"$sort": {"rec": 1 if back else -1}}]
+    documents = month.aggregate(stages, batchSize=size, maxTimeMS=QUERY_MILLIS)
+    for document in documents:
+        if not left:
+            left, size = size, 2 * size
+            documents.batch_size(size)
+        left -= 1
+        yield document
+
+
+def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[tuple[Row, bool]]:
+    """Yield the rows of documents that come in the order of their latest ones, each with whether it is alone, in their own order."""
+    waiting: list[tuple[Row, bool]] = []
+    for document in documents:
+        moment = _moment(document)
+        if moment is None:
+            continue
+        alone = "rows" not in document
+        rows = rows_in(document, month)
+        waiting.sort(key=_moment_and_id, reverse=back)
+        ready = 0
+        while ready < len(waiting) and _precedes(waiting[ready][0].recorded, moment, back=back):
+            ready += 1
+        yield from waiting[:ready]
+        del waiting[:ready]
+        waiting += [(row._replace(recorded=moment) if len(rows) == 1 else row, alone) for row in rows]
+    yield from sorted(waiting, key=_moment_and_id, reverse=back)
+
+
+def _precedes(recorded: int, moment: int, *, back: bool) -> bool:
+    """Tell whether nothing of documents whose latest row is of that moment, or of those that follow them, comes before this row."""
+    return recorded < moment - SPAN if back else recorded > moment
+
+
+def _moment_and_id(row: tuple[Row, bool]) -> tuple[int, str]:
+    return -row[0].recorded, row[0].id
+
+
+def _moment(document: _Row) -> int | None:
+    """Return when the last of its rows was recorded; None for what stands nowhere in the order of time, and so on no page."""
+    recorded = document.get("rec")
+    return int(recorded) if isinstance(recorded, int | float) and 0 <= recorded <= LATEST else None
+
+
+def _numbered(event: Event, *, back: bool) -> Iterable[tuple[int, _Row]]:
+    numbered = list(enumerate(indexes_of(event.index), 1))
+    return reversed(numbered) if back else numbered
+
+
+def _of_time(keys: Keys) -> tuple[Any, ...]:
+    return -keys[0], *keys[1:]
+
+
+def _place(part: EventPart) -> tuple[int, str, int]:
+    return -part.event.recorded, part.event.id, part.number
