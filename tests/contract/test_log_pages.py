@@ -244,3 +244,15 @@ def test_no_search_sorts_what_it_finds(world, asked):
             assert plans
             assert not any(sorts or plan.startswith("COLLSCAN") for plan, _, sorts in plans), plans
             assert sum(examined for _, examined, _ in plans) <= 400, plans
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["x"], 7, None, True])
+@pytest.mark.parametrize("block", [True, False])
+def test_a_token_that_is_no_text_does_not_break_the_count_of_the_others(world, value, block):
+    """One row that somebody damaged: counts by day and actor were refused to all."""
+    document = world.rows.find_one({"rows": {"$exists": block}})
+    whole = sum(tally.count for tally in world.store.tally_events(EVERYTHING))
+    world.rows.update_one({"_id": document["_id"]}, {"$set": {"t.0": value}})
+
+    assert sum(tally.count for tally in world.store.tally_events(EVERYTHING)) == whole
+    assert world.store.count_events(EVERYTHING) == whole

@@ -13,7 +13,7 @@ from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from fhir_dmp.store.log import loosened
-from fhir_dmp.store.query import Query
+from fhir_dmp.store.query import Query, end_of
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.in_blocks import counting, each_row, each_several, left_of_damaged
@@ -50,7 +50,9 @@ _APART: list[_Row] = [
 """Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does."""
 
 _AGENT = "g="
-_IS_AGENT = {"$eq": [{"$substrCP": ["$$x", 0, 2]}, _AGENT]}
+_IS_AGENT = {"$and": [{"$gte": ["$$x", _AGENT]}, {"$lt": ["$$x", end_of(_AGENT)]}]}
+"""Compared, and not taken apart: of what is no text the database would take nothing, and refuse all."""
+
 _ACTORS = {"$filter": {"input": _listed("$t"), "as": "x", "cond": _IS_AGENT}}
 _BY_DAY_AND_ACTOR: list[_Row] = [
     {"$match": {"rec": {"$gte": 0, "$lte": LATEST}}},
