@@ -34,6 +34,7 @@ from pymongo.errors import OperationFailure
 
 from fhir_dmp.store.ledger import HASH_SIZE, Row
 from fhir_dmp.stores.mongo.packing import pack, unpack
+from fhir_dmp.stores.mongo.reading import read_all
 
 MOST_ROWS = 64
 """Rows of a block. Those of a log that exists are no larger: who looks for a row looks so far back for the block that has it."""
@@ -202,11 +203,11 @@ def row_of(month: Collection[_Document], row_id: str) -> Row | None:
 def _holding(month: Collection[_Document], row_id: str) -> Iterator[_Document]:
     """Yield the documents that have a row with this id, blocks first: most are, and a month without any has no index of theirs."""
     try:
-        yield from month.find({ID: row_id}, hint=_BY_ID)
+        yield from read_all(month, {ID: row_id}, hint=_BY_ID)
     except OperationFailure as fault:
         if fault.code != _NO_SUCH_INDEX:
             raise
-    yield from month.find({"_id": row_id})
+    yield from read_all(month, {"_id": row_id})
 
 
 def ids_in(document: Mapping[str, Any]) -> list[str]:

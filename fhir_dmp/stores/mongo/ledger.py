@@ -34,6 +34,7 @@ from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensu
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.placed import PLACED, PlacedRows
+from fhir_dmp.stores.mongo.reading import read_all, read_first, readable
 from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_row
 
 SOCKET_MILLIS = 300_000
@@ -43,6 +44,7 @@ HANDED = "handed"
 MOST_HANDED = 1000
 """Pieces of leaves that wait to be sealed: some minutes of what several workers write."""
 
+_TEXT = {"w": {"$type": "string"}}
 _Document = dict[str, Any]
 
 
@@ -53,9 +55,9 @@ class MongoLedger(PlacedRows, Runs):
         self._client = client
         self._place = (uri, name)
         majority = ReadConcern("majority")
-        self.log: Database[_Document] = client.get_database(f"{name}{LOG_SUFFIX}", read_concern=majority)
-        self.seals: Database[_Document] = client.get_database(
-            f"{name}{SEAL_SUFFIX}", read_concern=majority, write_concern=DURABLE
+        self.log: Database[_Document] = readable(client.get_database(f"{name}{LOG_SUFFIX}", read_concern=majority))
+        self.seals: Database[_Document] = readable(
+            client.get_database(f"{name}{SEAL_SUFFIX}", read_concern=majority, write_concern=DURABLE)
         )
 
     @classmethod
@@ -151,7 +153,7 @@ class MongoLedger(PlacedRows, Runs):
     def heads(self, after: int = 0) -> Iterator[bytes]:
         """Yield the lines of the signed heads after that number, in order."""
         with answering():
-            for row in self.seals[HEADS].find({"_id": {"$gt": after}}).sort("_id", 1):
+            for row in read_all(self.seals[HEADS], {"_id": {"$gt": after}}, sort=[("_id", 1)]):
                 yield row["line"]
 
     @offloaded
@@ -159,7 +161,7 @@ class MongoLedger(PlacedRows, Runs):
         """Return the line of one head, or of the last."""
         with answering():
             wanted = {} if number is None else {"_id": number}
-            row = self.seals[HEADS].find_one(wanted, sort=[("_id", -1)])
+            row = read_first(self.seals[HEADS], wanted, sort=[("_id", -1)])
         return row["line"] if row else None
 
     def acknowledged(self, number: int, witness: str) -> None:
@@ -171,7 +173,7 @@ class MongoLedger(PlacedRows, Runs):
     def witnessed(self, witness: str | None = None) -> int:
         """Return the number of the last head that this witness, or any, has acknowledged; 0 if none has."""
         with answering():
-            row = self.seals["witnesses"].find_one({} if witness is None else {"_id": witness}, sort=[("n", -1)])
+            row = read_first(self.seals["witnesses"], {} if witness is None else {"_id": witness}, sort=[("n", -1)])
         return int(row["n"]) if row else 0
 
     @offloaded
@@ -179,14 +181,14 @@ class MongoLedger(PlacedRows, Runs):
         """Return what these tiles hold, those that exist."""
         wanted = {_tile_id(place): place for place in places}
         with answering():
-            rows = self.seals["tiles"].find({"_id": {"$in": list(wanted)}})
+            rows = read_all(self.seals["tiles"], {"_id": {"$in": list(wanted)}})
             return {wanted[row["_id"]]: row["b"] for row in rows}
 
     def links(self, keys: Sequence[tuple[str, str]] | None = None) -> Iterator[Link]:
         """Yield how far each epoch is sealed that is sealed at all: all of them, or these by writer and epoch. What is no link is left out."""
         wanted = {} if keys is None else {"_id": {"$in": [f"{writer}/{epoch}" for writer, epoch in keys]}}
         with answering():
-            for row in self.seals["links"].find(wanted):
+            for row in read_all(self.seals["links"], wanted):
                 link = _linked(row)
                 if link is not None:
                     yield link
@@ -194,7 +196,7 @@ class MongoLedger(PlacedRows, Runs):
     def writers(self, periods: Iterable[str]) -> frozenset[str]:
         """Return who wrote rows that these periods keep: the index of places is passed through from each to the next."""
         with answering():
-            return frozenset(str(writer) for period in periods for writer in self.log[period].distinct("w"))
+            return frozenset(writer for period in periods for writer in self.log[period].distinct("w", _TEXT))
 
     def hand_in(self, leaves: Sequence[Leaves]) -> None:
         """Lay leaves of durable rows before whoever seals; twice is harmless.
@@ -211,7 +213,7 @@ class MongoLedger(PlacedRows, Runs):
     def handed(self, limit: int) -> list[Leaves]:
         """Return so many of the leaves that were handed in, by epoch and number."""
         with answering():
-            return [_handed(row) for row in self.seals[HANDED].find().sort(PLACED).limit(limit)]
+            return [_handed(row) for row in read_all(self.seals[HANDED], {}, sort=PLACED, limit=limit)]
 
     def clear(self, leaves: Sequence[Leaves]) -> None:
         """Take away leaves that were handed in: they are sealed, or their rows are read."""
@@ -238,7 +240,7 @@ class MongoLedger(PlacedRows, Runs):
         """Yield the epochs that were registered or closed since then (microseconds)."""
         with answering():
             rows: dict[tuple[str, str], _Document] = {}
-            for row in self.log[EPOCHS].find({"at": {"$gte": since}}).sort("at", 1):
+            for row in read_all(self.log[EPOCHS], {"at": {"$gte": since}}, sort=[("at", 1)]):
                 known = rows.setdefault((row["w"], row["e"]), {"at": row["at"], "head": 0})
                 known.update({name: row[name] for name in ("head", "after", "closed") if row.get(name)})
         for (writer, epoch), row in rows.items():

@@ -18,6 +18,7 @@ from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.log_counts import count, ids, tallies
 from fhir_dmp.stores.mongo.log_events import event_of
 from fhir_dmp.stores.mongo.log_pages import Keys, Order, page_of
+from fhir_dmp.stores.mongo.reading import readable
 
 _Row = dict[str, Any]
 
@@ -26,7 +27,7 @@ class MongoLog:
     """The AuditEvents of the log's database, as ``store.port.Store`` tells them; whoever calls waits."""
 
     def __init__(self, database: Database[_Row]) -> None:
-        self._database = database
+        self._database = readable(database)
 
     def find(self, event_id: str) -> Event | None:
         """Return one row."""

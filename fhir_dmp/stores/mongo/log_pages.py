@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from bson.errors import InvalidBSON
 from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
@@ -24,6 +25,7 @@ from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.in_blocks import gathered, holding
 from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL, event_of
+from fhir_dmp.stores.mongo.reading import read_aggregate
 
 LATEST = 253_402_300_799_999_999
 """The last moment that a date can tell."""
@@ -100,9 +102,24 @@ def _wanted(query: Query, *, judged: bool) -> _Row:
 
 
 def _documents(month: Collection[_Row], wanted: _Row, limit: int, *, back: bool) -> Iterator[_Row]:
-    """Yield the documents by their moments: few at first, then twice as many each time, since one may hold many rows or one."""
-    size, left = limit // MOST_ROWS + _MORE_THAN_BLOCKS, 0
+    """Yield the documents by their moments: few at first, then twice as many each time, since one may hold many rows or one.
+
+    Those that the driver refuses to tell, and all beyond, are read as ``reading`` reads them.
+    """
     stages: list[_Row] = [{"$match": wanted}, {"$sort": {"rec": 1 if back else -1}}]
+    told: list[Any] = []
+    try:
+        for document in _more_and_more(month, stages, limit):
+            told.append(document.get("_id"))
+            yield document
+    except InvalidBSON:
+        known = {*map(repr, told)}
+        each = read_aggregate(month, stages, maxTimeMS=QUERY_MILLIS)
+        yield from (document for document in each if repr(document.get("_id")) not in known)
+
+
+def _more_and_more(month: Collection[_Row], stages: list[_Row], limit: int) -> Iterator[_Row]:
+    size, left = limit // MOST_ROWS + _MORE_THAN_BLOCKS, 0
     documents = month.aggregate(stages, batchSize=size, maxTimeMS=QUERY_MILLIS)
     for document in documents:
         if not left:

@@ -11,6 +11,7 @@ from fhir_dmp.store.ledger import Link, Row, Run, Tally, period_of
 from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked
 from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.reading import read_aggregate, read_all, read_list
 
 PLACED = [("w", 1), ("e", 1), ("n", 1)]
 """The index of places: writer, epoch, number."""
@@ -61,7 +62,7 @@ class PlacedRows:
             after = [_after(link) for link in links if period_of(link.recorded - _LATE) <= period]
             if not after:
                 continue
-            documents = self.log[period].find({"$or": after}, hint=PLACED, batch_size=at_once).sort(PLACED)
+            documents = read_all(self.log[period], {"$or": after}, hint=PLACED, sort=PLACED, batch_size=at_once)
             for row in (row for each in documents for row in rows_checked(each, period)):
                 if len(found) == limit:
                     return found
@@ -86,7 +87,7 @@ class PlacedRows:
                     for run in _joined([run for run in runs if run.period == period])
                 ]
                 for branches in _chunks(ranges, _BRANCHES):
-                    for each in self.log[period].find({"$or": branches}, hint=PLACED, batch_size=_AT_ONCE).to_list():
+                    for each in read_list(self.log[period], {"$or": branches}, hint=PLACED, batch_size=_AT_ONCE):
                         if (own := repr(each["_id"])) not in seen:
                             seen.add(own)
                             _add(found, rows_checked(each, period))
@@ -96,7 +97,7 @@ class PlacedRows:
         """Yield the rows of one epoch that the period keeps, after that number, in order."""
         with answering():
             place = {"w": writer, "e": epoch, "n": {"$gt": after - MOST_ROWS}}
-            for document in self.log[period].find(place, batch_size=_AT_ONCE).sort(PLACED):
+            for document in read_all(self.log[period], place, sort=PLACED, batch_size=_AT_ONCE):
                 yield from (row for row in rows_checked(document, period) if row.number > after)
 
     def count(self, period: str, writer: str, epoch: str, last: int) -> int:
@@ -117,13 +118,13 @@ class PlacedRows:
             {"$group": {"_id": epoch, "rows": {"$sum": SIZE}, "highest": {"$max": last}}},
         ]
         with answering():
-            for row in self.log[period].aggregate(stages, hint=dict(PLACED), allowDiskUse=True):
+            for row in read_aggregate(self.log[period], stages, hint=dict(PLACED), allowDiskUse=True):
                 yield Tally(row["_id"]["w"], row["_id"]["e"], int(row["rows"]), int(row["highest"]))
 
     def displaced(self, period: str) -> Iterator[str]:
         """Yield the ids of the documents whose rows have no place in any chain: their writer, epoch or number is none."""
         with answering():
-            for row in self.log[period].find({"$expr": {"$not": [_HAS_PLACE]}}, {"_id": 1}):
+            for row in read_all(self.log[period], {"$expr": {"$not": [_HAS_PLACE]}}, projection=["_id"]):
                 yield str(row["_id"])
 
 

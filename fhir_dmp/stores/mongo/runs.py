@@ -11,6 +11,7 @@ from fhir_dmp.store.ledger import Row, Run
 from fhir_dmp.stores.mongo.blocks import WHOLE
 from fhir_dmp.stores.mongo.exact import is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.reading import read_all, read_first
 
 RUNS = "runs"
 
@@ -26,7 +27,7 @@ class Runs:
         """Return the number of the leaf that stands for the row, if it has one."""
         wanted = {"w": row.writer, "e": row.epoch, "n": {"$lte": row.number}}
         with answering():
-            found = self.seals[RUNS].find_one(wanted, sort=[("n", -1)])
+            found = read_first(self.seals[RUNS], wanted, sort=[("n", -1)])
         run = _run(found) if found else None
         if run is None or not run.is_one or row.number >= run.number + run.size or run.period != row.period:
             return None
@@ -36,15 +37,15 @@ class Runs:
         """Return how many leaves the runs cover."""
         whole = {"$type": WHOLE}
         with answering():
-            last = self.seals[RUNS].find_one({"_id": {"$gte": 0, **whole}, "size": whole}, sort=[("_id", -1)])
+            last = read_first(self.seals[RUNS], {"_id": {"$gte": 0, **whole}, "size": whole}, sort=[("_id", -1)])
         return int(last["_id"] + last["size"]) if last else 0
 
     def runs(self, leaf: int, end: int) -> Iterator[Run]:
         """Yield the runs that hold the leaves from ``leaf`` up to, without, ``end``."""
         with answering():
-            first = self.seals[RUNS].find_one({"_id": {"$lte": leaf, "$type": WHOLE}}, sort=[("_id", -1)])
+            first = read_first(self.seals[RUNS], {"_id": {"$lte": leaf, "$type": WHOLE}}, sort=[("_id", -1)])
             since = first["_id"] if first else leaf
-            for row in self.seals[RUNS].find({"_id": {"$gte": since, "$lt": end}}).sort("_id", 1):
+            for row in read_all(self.seals[RUNS], {"_id": {"$gte": since, "$lt": end}}, sort=[("_id", 1)]):
                 run = _run(row)
                 if run.is_one:
                     yield _cut(run, leaf, end)
@@ -52,7 +53,7 @@ class Runs:
     def every_run(self) -> Iterator[Run]:
         """Yield all there are in the order of their leaves, and what is no run too."""
         with answering():
-            for row in self.seals[RUNS].find().sort("_id", 1):
+            for row in read_all(self.seals[RUNS], {}, sort=[("_id", 1)]):
                 yield _run(row)
 
 
