@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import entry_of
+from fhir_dmp.errors import Unavailable
 from fhir_dmp.service.handing import Handing
 from fhir_dmp.store.query import EVERYTHING, Between, In
 from fhir_dmp.stores.mongo.blocks import MOST_BYTES, MOST_ROWS, SPAN, documents_of, rows_in
@@ -297,12 +298,45 @@ def test_a_row_of_a_block_that_makes_no_sense_is_told_as_damaged_and_not_as_abse
     assert world.store.find_event("nobody") is None
 
 
-def test_a_row_of_a_month_without_blocks_is_found_without_their_index(world):
-    """One that was written before there were blocks: it is asked for by its id, and nothing is looked through."""
+@pytest.fixture
+def unindexed(world):
+    """The log without the index by which rows of blocks are found; it is there again for the next."""
     world.rows.drop_index("rows.i_1")
+    yield world
+    world.rows.drop_indexes()
+
+
+def test_a_row_of_a_month_without_blocks_is_found_without_their_index(unindexed):
+    """One that was written before there were blocks: it is asked for by its id."""
+    world = unindexed
+    world.rows.delete_many({"rows": {"$exists": True}})
 
     assert world.store.find_event(world.ids[1][0]).id == world.ids[1][0]
     assert world.store.find_event("nobody") is None
+    assert world.ledger().place_of("nobody") is None
+
+
+INDEXES = {
+    "none": {},
+    "one that is hidden": {"keys": [("rows.i", 1)], "sparse": True, "hidden": True},
+    "one of its name": {"keys": [("rows.no", 1)], "sparse": True, "name": "rows.i_1"},
+}
+"""What is there in place of the index."""
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_row_that_cannot_be_looked_up_is_not_told_as_absent(unindexed, index):
+    """What can be found is, and of all others nothing is said."""
+    world = unindexed
+    if how := {**INDEXES[index]}:
+        world.rows.create_index(how.pop("keys"), **how)
+
+    for find in (world.store.find_event, world.ledger().place_of):
+        for known in (world.ids[1][0], world.ids[0][0]):
+            assert find(known)
+        for other in (world.ids[0][3], "nobody"):
+            with pytest.raises(Unavailable):
+                find(other)
 
 
 def test_a_block_that_lies_across_another_is_named(world):

@@ -32,9 +32,10 @@ from bson.errors import InvalidDocument
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
+from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.ledger import HASH_SIZE, Row
 from fhir_dmp.stores.mongo.packing import pack, unpack
-from fhir_dmp.stores.mongo.reading import read_all
+from fhir_dmp.stores.mongo.reading import read_all, read_first
 
 MOST_ROWS = 64
 """Rows of a block. Those of a log that exists are no larger: who looks for a row looks so far back for the block that has it."""
@@ -48,7 +49,7 @@ MOST_BYTES = 1_000_000
 ID = "rows.i"
 """Where blocks have the ids of their rows."""
 
-_BY_ID, _NO_SUCH_INDEX = f"{ID}_1", 2
+_BY_ID, _NO_SUCH_INDEX = [(ID, 1)], 2
 
 SINGLE: dict[str, Any] = {"rows": {"$exists": False}}
 BLOCK: dict[str, Any] = {"rows": {"$exists": True}}
@@ -201,13 +202,22 @@ def row_of(month: Collection[_Document], row_id: str) -> Row | None:
 
 
 def _holding(month: Collection[_Document], row_id: str) -> Iterator[_Document]:
-    """Yield the documents that have a row with this id, blocks first: most are, and a month without any has no index of theirs."""
+    """Yield the documents that have a row with this id, blocks first: most are.
+
+    A month without any needs no index of theirs. Raises ``Unavailable`` where one lacks it that has some: what nobody can look up is not
+    absent.
+    """
+    lacking = False
     try:
         yield from read_all(month, {ID: row_id}, hint=_BY_ID)
     except OperationFailure as fault:
         if fault.code != _NO_SUCH_INDEX:
             raise
+        lacking = True
     yield from read_all(month, {"_id": row_id})
+    if lacking and read_first(month, BLOCK, projection=["_id"]):
+        text = "The log cannot be asked for this event now: an index is not there."
+        raise Unavailable(text, reasons=(f"{month.full_name} has no index {ID}_1",))
 
 
 def ids_in(document: Mapping[str, Any]) -> list[str]:
