@@ -20,14 +20,6 @@ from fhir_dmp.store.query import NOTHING, Between, In, Not, Or, Query, both, eit
 
 OURS: Query = Not(Between("at"))
 THEIRS: Query = Between("at")
-_END = 253_402_300_800_000_000
-"""Behind the last moment that a date can tell: the year 9999 is over."""
-
-IN_TIME: Query = Between("rec", 0, _END)
-"""The rows that stand somewhere in the order of time, as all do that nobody damaged: a page tells no others."""
-
-NOWHEN: Query = Or((Not(Between("rec", 0)), Between("rec", _END)))
-"""The others, said so that an index finds them: at its two ends."""
 
 _MOST_VALUES = 100
 

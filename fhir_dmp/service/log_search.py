@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.audit.parts import event_id
-from fhir_dmp.audit.search import IN_TIME, NOWHEN, PARAMS, Words, bounded, compile_clause, union
+from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Damaged, Invalid, Issue, NotSupported, TooCostly
 from fhir_dmp.fhir import codec
@@ -24,7 +24,7 @@ from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
 from fhir_dmp.service.log_views import TYPE, damage, place, rendered, view_of
 from fhir_dmp.store.port import EventPart, Tally
-from fhir_dmp.store.query import EVERYTHING, NOTHING, Query, assuming, both, either
+from fhir_dmp.store.query import NOTHING, Query, assuming, both, either
 
 MOST_FOR_PEOPLE = 100
 """AuditEvents of a page for a person: each item that they name is judged anew."""
@@ -57,15 +57,12 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
 
 def _counted(asked: _Asked, grant: Grant, env: Env) -> tuple[_Asked, int]:
-    """Return the search, with a warning of events that no page tells since their rows stand nowhere in time, and how many all pages tell.
-
-    They are looked for where alone they are, at the ends of the index.
-    """
-    total = env.store.count_events(asked.query(grant, IN_TIME))
-    lost = env.store.count_events(asked.query(grant, NOWHEN))
+    """Return the search, with a warning of events that no page tells since their rows stand nowhere in time, and how many all pages tell."""
+    query = asked.query(grant)
+    total = env.store.count_events(query)
+    lost, ids = env.store.lost_events(query, MOST_NAMED + 1)
     if not lost:
         return asked, total
-    ids = env.store.event_ids(asked.query(grant, NOWHEN), MOST_NAMED + 1)
     named = [place(each, env) for each in ids[:MOST_NAMED]] + ["…"] * (len(ids) > MOST_NAMED)
     told = (
         f"Neither told nor counted: {lost} of the log's events that stand nowhere in time any more, for their rows are "
@@ -114,10 +111,9 @@ class _Asked(Struct, frozen=True):
         total = controls.get("_total") in ("accurate", "estimate")
         return cls(used, clauses, count, subset_of(used, env.definitions), total, not sort.startswith("-"), ignored)
 
-    def query(self, grant: Grant, rows: Query = EVERYTHING) -> Query:
-        """Return what is asked, of what the caller may see, and of these ``rows`` alone."""
-        allowed = assuming(narrow(grant.rules("search")), "ty", TYPE)
-        return union(list(self.clauses), both(allowed, rows))
+    def query(self, grant: Grant) -> Query:
+        """Return what is asked, of what the caller may see."""
+        return union(list(self.clauses), assuming(narrow(grant.rules("search")), "ty", TYPE))
 
 
 def _clause(name: str, value: str, context: Context, grant: Grant, env: Env) -> Words:
@@ -178,8 +174,8 @@ def counts(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return how many AuditEvents each actor made on each day, counted by the database."""
     asked = tuple((each.name, str(each.value)) for each in call.parameters.items)
     clauses = [_clause(name, value, context, grant, env) for name, value in asked]
-    found = env.store.tally_events(union(clauses, assuming(narrow(grant.rules("search")), "ty", TYPE)))
-    if len(found) > MOST_TALLIES:
+    found = env.store.tally_events(union(clauses, assuming(narrow(grant.rules("search")), "ty", TYPE)), MOST_TALLIES)
+    if found is None:
         raise TooCostly(f"There are more than {MOST_TALLIES} days and actors: ask for fewer days.")
     parts = [write(_tally(each))["parameter"] for each in found]
     return Result("ok", codec.dumps(write([("count", "part", part) for part in parts])), query=urlencode(asked))

@@ -199,15 +199,18 @@ class Store(Protocol):
         ...
 
     def count_events(self, query: Query) -> int:
-        """Return how many AuditEvents meet the query, counted by the database."""
+        """Return how many AuditEvents meet the query, counted by the database: as many as all pages tell."""
         ...
 
-    def event_ids(self, query: Query, limit: int) -> tuple[str, ...]:
-        """Return the ids of up to ``limit`` rows of the log that hold an AuditEvent which meets the query, wherever in time they stand."""
+    def lost_events(self, query: Query, limit: int) -> tuple[int, tuple[str, ...]]:
+        """Return how many AuditEvents meet the query that no page tells, and ids of up to ``limit`` of their rows.
+
+        Such a row stands nowhere in time, for it is damaged: its moment is none, or is of another month than that which keeps it.
+        """
         ...
 
-    def tally_events(self, query: Query) -> tuple[Tally, ...]:
-        """Return how many AuditEvents meet the query for each day and actor, newest day first, counted by the database."""
+    def tally_events(self, query: Query, limit: int) -> tuple[Tally, ...] | None:
+        """Return how many AuditEvents meet the query for each day and actor, newest day first; None for more than ``limit`` of these."""
         ...
 
     def has_mark(self, mark: str) -> bool:

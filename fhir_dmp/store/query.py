@@ -33,7 +33,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 from msgspec import Struct
 
@@ -306,6 +306,38 @@ def mentions(query: Query, fields: frozenset[str]) -> bool:
             return not fields.isdisjoint(("r", "ds"))
         case _:
             return query.field in fields
+
+
+_End = int | None
+
+
+def span(query: Query, field: str) -> tuple[_End, _End]:
+    """Return half-open bounds of the whole numbers that the field has in rows which meet the query; None is open."""
+    match query:
+        case And(parts):
+            lows, highs = _ends(parts, field)
+            return max(filter(_is_told, lows), default=None), min(filter(_is_told, highs), default=None)
+        case Or(parts) if parts:
+            lows, highs = _ends(parts, field)
+            return (
+                None if None in lows else min(filter(_is_told, lows)),
+                None if None in highs else max(filter(_is_told, highs)),
+            )
+        case Eq(name, int() as value) if name == field:
+            return value, value + 1
+        case Between(name, low, high) if name == field:
+            return low if isinstance(low, int) else None, high if isinstance(high, int) else None
+        case _:
+            return None, None
+
+
+def _ends(parts: Sequence[Query], field: str) -> tuple[list[_End], list[_End]]:
+    spans = [span(part, field) for part in parts]
+    return [low for low, _ in spans], [high for _, high in spans]
+
+
+def _is_told(end: _End) -> TypeGuard[int]:
+    return end is not None
 
 
 def metres_between(near: Near, item: Mapping[str, Any]) -> float:

@@ -164,7 +164,7 @@ def test_what_is_found_counted_and_paged_is_what_the_resources_say(log, asked):
     assert len(found) == len(set(found))
     assert set(found) == expected
     assert store.count_events(query) == len(expected)
-    assert sum(tally.count for tally in store.tally_events(query)) == len(expected)
+    assert sum(tally.count for tally in store.tally_events(query, 1000)) == len(expected)
 
 
 def test_events_come_newest_first_whatever_the_page(log):
@@ -220,7 +220,7 @@ def test_rules_that_allow_and_refuse_are_part_of_the_query(log):
 def test_a_tally_names_the_day_and_who_acted(log):
     """The person if there is one, the client otherwise."""
     store, events = log
-    tallies = store.tally_events(union([compile_clause("patient", "p2", BASE)], EVERYTHING))
+    tallies = store.tally_events(union([compile_clause("patient", "p2", BASE)], EVERYTHING), 1000)
     days = {event["id"]: event["recorded"][:10] for event in events if judge(event, "patient", "p2")}
     told = {}
     for tally in tallies:

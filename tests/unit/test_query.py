@@ -7,7 +7,22 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_dmp.store.query import NOTHING, Eq, In, Not, both, either, matches, mentions, prefix, together
+from fhir_dmp.store.query import (
+    NOTHING,
+    And,
+    Between,
+    Eq,
+    In,
+    Not,
+    Or,
+    both,
+    either,
+    matches,
+    mentions,
+    prefix,
+    span,
+    together,
+)
 
 TOKENS = ("a", "b", "c")
 SIMPLE = st.one_of(
@@ -64,3 +79,36 @@ def test_to_ask_what_a_query_looks_at_keeps_nothing_of_it():
 
     assert looked == [True, False]
     assert sys.getrefcount(named) == before
+
+
+MOMENT = st.integers(0, 9)
+TIMES = st.recursive(
+    st.one_of(
+        st.builds(Eq, st.just("rec"), MOMENT),
+        st.builds(Between, st.just("rec"), st.none() | MOMENT, st.none() | MOMENT),
+        SIMPLE,
+    ),
+    lambda parts: st.one_of(
+        st.builds(Not, parts),
+        st.builds(lambda found: And(tuple(found)), st.lists(parts, max_size=3)),
+        st.builds(lambda found: Or(tuple(found)), st.lists(parts, max_size=3)),
+    ),
+)
+
+
+@given(TIMES, MOMENT)
+def test_no_row_that_meets_a_query_has_a_number_out_of_its_span(query, moment):
+    """Where rows lie by a number, those of other numbers need not be asked."""
+    low, high = span(query, "rec")
+    if matches(query, {"rec": moment, "t": ["a"], "au": ["b"]}):
+        assert (low is None or low <= moment) and (high is None or moment < high)
+
+
+def test_the_span_of_a_query_is_as_narrow_as_what_it_says():
+    """All that is asked at once narrows it; of alternatives the widest counts."""
+    first, second = Between("rec", 1, 5), Between("rec", 3, 9)
+
+    assert span(And((first, second, In("t", ("a",)))), "rec") == (3, 5)
+    assert span(Or((first, second)), "rec") == (1, 9)
+    assert span(Or((first, In("t", ("a",)))), "rec") == (None, None)
+    assert span(And((Eq("rec", 4), Between("rec", None, 9))), "rec") == (4, 5)

@@ -268,7 +268,7 @@ def _taken_apart(block: _Document, period: str, only: str | None = None) -> list
 def _moments(parts: Sequence[Mapping[str, Any]], latest: int) -> list[int]:
     """Return when each row was recorded: if that does not fit the block, what that is found by."""
     own = [part["rec"] for part in parts]
-    fits = all(isinstance(each, int) for each in own) and max(own) == latest
+    fits = all(isinstance(each, int) for each in own) and max(own) == latest and latest - min(own) <= SPAN
     return [*map(int, own)] if fits else [int(latest)] * len(own)
 
 

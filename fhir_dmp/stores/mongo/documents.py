@@ -25,6 +25,7 @@ from pymongo import IndexModel
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from fhir_dmp.fhir.dates import interval
 from fhir_dmp.store.ledger import PERIOD_PREFIX, period_of
 
 
@@ -288,6 +289,14 @@ def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[
 def months(log: Database[dict[str, Any]]) -> list[str]:
     """Return the names of the months of the log, oldest first."""
     return sorted(log.list_collection_names(filter={"name": {"$regex": f"^{PERIOD_PREFIX}"}}))
+
+
+def span_of(month: str) -> tuple[int, int]:
+    """Return the first moment of a month of the log, and that of the next (microseconds); all of time for what is no month."""
+    try:
+        return interval(month.removeprefix(PERIOD_PREFIX).replace("_", "-"))
+    except ValueError:
+        return interval("0001")[0], interval("9999")[1]
 
 
 def months_of(log: Database[dict[str, Any]], event_id: str) -> Iterator[str]:

@@ -20,12 +20,18 @@ _OF_ANY = frozenset((*FOUND_BY, "k", "_id"))
 _HAVE = frozenset((*FOUND_BY, "rec", "_id"))
 """What rows of a block have; what they lack meets nothing."""
 
+_OF_ROWS_ALONE = frozenset(("at", "ps", "sec"))
+"""What a row has that lies in no block."""
+
 _NOWHERE = -(2**31)
 """No place in a list, from its end."""
 
 _ONE, _SEVERAL = {"rows.m": {"$exists": False}}, {"rows.m": {"$exists": True}}
 _IS_ONE = {"$eq": [{"$type": "$$row.m"}, "missing"]}
-_SOUND = {"$eq": ["$rec", {"$max": "$rows.rec"}]}
+_EARLIEST = {"$cond": [{"$isNumber": "$rec"}, {"$subtract": ["$rec", SPAN]}, "$rec"]}
+_SOUND = {"$and": [{"$eq": ["$rec", {"$max": "$rows.rec"}]}, {"$gte": [{"$min": "$rows.rec"}, _EARLIEST]}]}
+"""Whether the moments of the rows are those of their block: otherwise each stands where that does."""
+
 _RECORDED = {"$cond": ["$$sound", "$$row.rec", "$rec"]}
 _TEXT = "$$text"
 _Expression = Any
@@ -53,6 +59,19 @@ def gathered(query: Query) -> Query:  # noqa: PLR0911 - one line for each word o
             return EVERYTHING if mentions(query, _OF_ANY | {"rec"}) else query
         case _:
             return EVERYTHING if mentions(query, frozenset(("k", "_id"))) else query
+
+
+def alone(query: Query) -> bool:
+    """Tell whether what meets the query stands alone: no row of a block has what it asks for."""
+    match query:
+        case And(parts):
+            return any(alone(part) for part in parts)
+        case Or(parts):
+            return all(alone(part) for part in parts)
+        case Not():
+            return False
+        case _:
+            return mentions(query, _OF_ROWS_ALONE)
 
 
 def holding(query: Query) -> _Stage:

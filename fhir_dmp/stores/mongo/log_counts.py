@@ -16,9 +16,8 @@ from fhir_dmp.store.log import loosened
 from fhir_dmp.store.query import Query, end_of
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
-from fhir_dmp.stores.mongo.in_blocks import counting, each_row, each_several, left_of_damaged
+from fhir_dmp.stores.mongo.in_blocks import alone, counting, each_row, each_several, left_of_damaged
 from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL
-from fhir_dmp.stores.mongo.log_pages import LATEST
 
 _DAY = 86_400_000_000
 _Row = dict[str, Any]
@@ -54,19 +53,15 @@ _IS_AGENT = {"$and": [{"$gte": ["$$x", _AGENT]}, {"$lt": ["$$x", end_of(_AGENT)]
 """Compared, and not taken apart: of what is no text the database would take nothing, and refuse all."""
 
 _ACTORS = {"$filter": {"input": _listed("$t"), "as": "x", "cond": _IS_AGENT}}
-_BY_DAY_AND_ACTOR: list[_Row] = [
-    {"$match": {"rec": {"$gte": 0, "$lte": LATEST}}},
-    {
-        "$group": {
-            "_id": {
-                "d": {"$floor": {"$divide": ["$rec", _DAY]}},
-                "g": {"$ifNull": [{"$arrayElemAt": [_ACTORS, 0]}, _AGENT]},
-            },
-            "n": {"$sum": 1},
-        }
-    },
-]
-_BY_ROW: _Row = {"$group": {"_id": "$_id"}}
+_BY_DAY_AND_ACTOR: _Row = {
+    "$group": {
+        "_id": {
+            "d": {"$floor": {"$divide": ["$rec", _DAY]}},
+            "g": {"$ifNull": [{"$arrayElemAt": [_ACTORS, 0]}, _AGENT]},
+        },
+        "n": {"$sum": 1},
+    }
+}
 
 
 def count(month: Collection[_Row], query: Query) -> int:
@@ -80,17 +75,25 @@ def ids(month: Collection[_Row], query: Query, limit: int) -> list[str]:
     return [row["_id"] for row in _made(month, query, stages, [*each_row(query), *stages])]
 
 
-def tallies(month: Collection[_Row], query: Query) -> Iterator[tuple[int, str, int]]:
-    """Yield a day, who acted on it, and how many of the AuditEvents that meet the query: more than once, if they are stored in several ways."""
-    for row in _made(month, query, _BY_DAY_AND_ACTOR, [*each_row(query), *_BY_DAY_AND_ACTOR]):
+def tallies(month: Collection[_Row], query: Query, limit: int) -> Iterator[tuple[int, str, int]]:
+    """Yield a day, who acted on it, and how many of the AuditEvents that meet the query.
+
+    They come more than once if they are stored in several ways, up to ``limit`` for each way.
+    """
+    stages = [_BY_DAY_AND_ACTOR, {"$limit": limit}]
+    for row in _made(month, query, stages, [*each_row(query), *stages]):
         yield int(row["_id"]["d"]), row["_id"]["g"].removeprefix(_AGENT), row["n"]
 
 
 def _made(month: Collection[_Row], query: Query, last: list[_Row], of_blocks: list[_Row]) -> Iterator[_Row]:
     """Yield what the ``last`` stages make of the AuditEvents that meet the query; ``of_blocks`` make it of rows of blocks that hold one."""
     exact = {"$match": compile_query(query)}
+    if alone(query) and not _any(month, query):
+        return
     yield from _asked(month, _singles(query), last)
     yield from _asked(month, _several(query), last)
+    if alone(query):
+        return
     try:
         made = [*_asked(month, of_blocks), *_asked(month, each_several(query), _APART, [exact], last)]
     except ExecutionTimeout:
@@ -99,6 +102,11 @@ def _made(month: Collection[_Row], query: Query, last: list[_Row], of_blocks: li
         one, several = (left_of_damaged(query, several=each) for each in (False, True))
         made = [*_asked(month, one, [exact], last), *_asked(month, several, _APART, [exact], last)]
     yield from made
+
+
+def _any(month: Collection[_Row], query: Query) -> bool:
+    """Tell whether the month may have what meets the query: of what clients report most have nothing, and one look is enough."""
+    return month.count_documents(compile_query(loosened(query)), limit=1, maxTimeMS=QUERY_MILLIS) > 0
 
 
 def _asked(month: Collection[_Row], *stages: list[_Row]) -> Iterable[_Row]:
@@ -111,4 +119,4 @@ def _singles(query: Query) -> list[_Row]:
 
 def _several(query: Query) -> list[_Row]:
     wanted = {"$and": [compile_query(loosened(query)), SEVERAL]}
-    return [{"$match": wanted}, {"$unset": "b"}, *_APART, {"$match": compile_query(query)}]
+    return [{"$match": wanted}, *_APART, {"$match": compile_query(query)}]

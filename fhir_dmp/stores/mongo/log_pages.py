@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from bson.decimal128 import Decimal128
 from bson.errors import InvalidBSON
 from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, OperationFailure
@@ -19,16 +20,13 @@ from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import Row
 from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.port import EventPart
-from fhir_dmp.store.query import Between, Query, both, matches
+from fhir_dmp.store.query import EVERYTHING, Between, Query, matches
 from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SINGLE, SPAN, rows_in
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
-from fhir_dmp.stores.mongo.in_blocks import gathered, holding
+from fhir_dmp.stores.mongo.in_blocks import alone, gathered, holding
 from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL, event_of
 from fhir_dmp.stores.mongo.reading import read_aggregate
-
-LATEST = 253_402_300_799_999_999
-"""The last moment that a date can tell."""
 
 _MORE_THAN_BLOCKS = 4
 """Documents that are fetched at first beside those that a page of full blocks takes."""
@@ -44,13 +42,8 @@ class Order:
     def __init__(self, after: Keys | None, *, back: bool) -> None:
         self.back = back
         self._after: tuple[Any, ...] | None = _of_time(after) if after else None
-        self._since: int | None = after[0] if after else None
-
-    def reaching(self, query: Query) -> Query:
-        """Return the query for what may come after the keys."""
-        if self._since is None:
-            return query
-        return both(query, Between("rec", self._since) if self.back else Between("rec", None, self._since + 1))
+        self.reach = EVERYTHING if after is None else _reaching(after[0], back=back)
+        """The query for what may come after the keys."""
 
     def comes(self, keys: Keys) -> bool:
         """Tell whether an AuditEvent comes after the keys."""
@@ -61,13 +54,12 @@ class Order:
 
 def page_of(month: Collection[_Row], branches: Sequence[Query], limit: int, order: Order) -> list[EventPart]:
     """Return up to ``limit`` AuditEvents of the month that meet one of the queries, in the order."""
-    asked = [order.reaching(branch) for branch in branches]
     try:
-        return _page_of(month, asked, limit, order, judged=True)
+        return _page_of(month, branches, limit, order, judged=True)
     except ExecutionTimeout:
         raise
     except OperationFailure:  # a block that somebody damaged, of which the database can make nothing
-        return _page_of(month, asked, limit, order, judged=False)
+        return _page_of(month, branches, limit, order, judged=False)
 
 
 def _page_of(
@@ -80,9 +72,9 @@ def _page_of(
 def _events(month: Collection[_Row], query: Query, limit: int, order: Order, *, judged: bool) -> Iterator[EventPart]:
     """Yield the AuditEvents of one branch in the order."""
     documents = _documents(month, _wanted(query, judged=judged), limit, back=order.back)
-    for row, alone in _in_order(documents, month.name, back=order.back):
+    for row, single in _in_order(documents, month.name, back=order.back):
         event = event_of(row)
-        told = alone and "m" not in row.terms
+        told = single and "m" not in row.terms
         for number, index in _numbered(event, back=order.back):
             if order.comes((event.recorded, event.id, number)) and (
                 told or matches(query, {**index, "_id": event.id, "rec": event.recorded})
@@ -97,8 +89,10 @@ def _wanted(query: Query, *, judged: bool) -> _Row:
     """
     exact, loose = compile_query(query), compile_query(loosened(query))
     kinds = [(exact, SINGLE)] if exact == loose else [(exact, ONE), (loose, SEVERAL)]
-    alone = [{"$and": [meets, kind]} for meets, kind in kinds]
-    return {"$and": [compile_query(gathered(query)), {"$or": [*alone, holding(query) if judged else BLOCK]}]}
+    wanted: list[_Row] = [{"$and": [meets, kind]} for meets, kind in kinds]
+    if not alone(query):
+        wanted.append(holding(query) if judged else BLOCK)
+    return {"$and": [compile_query(gathered(query)), {"$or": wanted}]}
 
 
 def _documents(month: Collection[_Row], wanted: _Row, limit: int, *, back: bool) -> Iterator[_Row]:
@@ -130,13 +124,11 @@ def _more_and_more(month: Collection[_Row], stages: list[_Row], limit: int) -> I
 
 
 def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[tuple[Row, bool]]:
-    """Yield the rows of documents that come in the order of their latest ones, each with whether it is alone, in their own order."""
+    """Yield the rows of documents that come in the order of their latest ones, each with whether it stands alone, in their own order."""
     waiting: list[tuple[Row, bool]] = []
     for document in documents:
         moment = _moment(document)
-        if moment is None:
-            continue
-        alone = "rows" not in document
+        single = "rows" not in document
         rows = rows_in(document, month)
         waiting.sort(key=_moment_and_id, reverse=back)
         ready = 0
@@ -144,7 +136,7 @@ def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[
             ready += 1
         yield from waiting[:ready]
         del waiting[:ready]
-        waiting += [(row._replace(recorded=moment) if len(rows) == 1 else row, alone) for row in rows]
+        waiting += [(row._replace(recorded=moment) if len(rows) == 1 else row, single) for row in rows]
     yield from sorted(waiting, key=_moment_and_id, reverse=back)
 
 
@@ -157,15 +149,19 @@ def _moment_and_id(row: tuple[Row, bool]) -> tuple[int, str]:
     return -row[0].recorded, row[0].id
 
 
-def _moment(document: _Row) -> int | None:
-    """Return when the last of its rows was recorded; None for what stands nowhere in the order of time, and so on no page."""
-    recorded = document.get("rec")
-    return int(recorded) if isinstance(recorded, int | float) and 0 <= recorded <= LATEST else None
+def _moment(document: _Row) -> int:
+    """Return when the last of its rows was recorded: a number, since by its bounds it was asked for."""
+    recorded = document["rec"]
+    return int(recorded.to_decimal() if isinstance(recorded, Decimal128) else recorded)
 
 
 def _numbered(event: Event, *, back: bool) -> Iterable[tuple[int, _Row]]:
     numbered = list(enumerate(indexes_of(event.index), 1))
     return reversed(numbered) if back else numbered
+
+
+def _reaching(recorded: int, *, back: bool) -> Query:
+    return Between("rec", recorded) if back else Between("rec", None, recorded + 1)
 
 
 def _of_time(keys: Keys) -> tuple[Any, ...]:

@@ -223,14 +223,14 @@ class MongoStore:
         return self._logged.count(query)
 
     @offloaded
-    def event_ids(self, query: Query, limit: int) -> tuple[str, ...]:
-        """Return the ids of up to ``limit`` rows of the log that hold an AuditEvent which meets the query."""
-        return self._logged.ids(query, limit)
+    def lost_events(self, query: Query, limit: int) -> tuple[int, tuple[str, ...]]:
+        """Return how many AuditEvents meet the query whose rows stand nowhere in time, and ids of up to ``limit`` rows."""
+        return self._logged.lost(query, limit)
 
     @offloaded
-    def tally_events(self, query: Query) -> tuple[Tally, ...]:
-        """Return how many AuditEvents meet the query for each day and actor."""
-        return self._logged.tally(query)
+    def tally_events(self, query: Query, limit: int) -> tuple[Tally, ...] | None:
+        """Return how many AuditEvents meet the query for each day and actor; None for more than ``limit`` of these."""
+        return self._logged.tally(query, limit)
 
     @offloaded
     def has_mark(self, mark: str) -> bool:
