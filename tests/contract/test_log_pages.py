@@ -6,6 +6,7 @@ import random
 from contextlib import contextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_dmp.clock import instant
 from fhir_dmp.fhir import codec
@@ -262,6 +263,50 @@ def test_a_token_that_is_no_text_does_not_break_the_count_of_the_others(world, v
 
     assert sum(tally.count for tally in world.store.tally_events(EVERYTHING, 1000)) == whole
     assert world.store.count_events(EVERYTHING) == whole
+
+
+DAMAGE = {
+    "x": [
+        5,
+        "s",
+        [5],
+        [],
+        [{"t": 5, "pt": 7}],
+        [{"t": 5, "pt": 7}, 5],
+        {"pt": ["Patient/q"]},
+        [{"t": [{"a": 1}], "pt": []}],
+        None,
+    ],
+    "pt": [5, [7], [7, "Patient/b"], ["Patient/a", "Patient/b", "Patient/c"], None],
+    "c": [5, "c", [7], None],
+    "t": [5, [7, "g=x"], None],
+    "u": ["x"],
+    "m": ["x", 0, -1, 3, 2.0, True, None],
+    "rec": [1.7e15, -1, "x", None],
+}
+"""What is done to a row that holds two AuditEvents."""
+
+
+@pytest.mark.parametrize("field", DAMAGE)
+def test_what_is_counted_of_a_damaged_row_is_what_pages_tell(world, field):
+    """Whatever a row that holds several AuditEvents says of them: what the database makes of it is what is made of it here."""
+    event = world.event("several", "Patient/a")
+    world.put([replace(event, index={**event.index, "pt": ["Patient/a", "Patient/b"], "m": 2})])
+    whole = world.rows.find_one({"_id": event.id})
+    for value in DAMAGE[field]:
+        world.rows.update_one({"_id": event.id}, {"$set": {field: value}})
+        for query in (
+            EVERYTHING,
+            Not(In("pt", ("Patient/a",))),
+            In("pt", ("Patient/a", "Patient/b")),
+            In("u", ("o=0",)),
+        ):
+            pages = paged(world.store, query, 3)
+            counted = world.store.count_events(query)
+            tallied = sum(tally.count for tally in world.store.tally_events(query, 1000))
+            assert (value, len(pages), len(pages)) == (value, counted, tallied)
+            assert pages == paged(world.store, query, 100, oldest_first=True)[::-1]
+        world.rows.replace_one({"_id": event.id}, whole)
 
 
 @pytest.mark.parametrize("moment", [-1, 10**15, 2**52, "x"])

@@ -23,30 +23,37 @@ _DAY = 86_400_000_000
 _Row = dict[str, Any]
 
 
-def _listed(field: str) -> _Row:
+def _listed(field: Any) -> _Row:
     """Return the expression for a list that may not be there, or be none."""
     return {"$cond": [{"$isArray": [field]}, field, []]}
 
 
+_EVENTS = {"$ifNull": ["$x", {"$map": {"input": _listed("$pt"), "as": "p", "in": {"pt": ["$$p"]}}}]}
+_WHOLE = {
+    "$and": [
+        {"$in": [{"$type": "$m"}, ["int", "long"]]},
+        {"$isArray": "$ev"},
+        {"$eq": [{"$size": _listed("$ev")}, "$m"]},
+    ]
+}
 _APART: list[_Row] = [
-    {
-        "$set": {
-            "ev": {"$ifNull": ["$x", {"$map": {"input": _listed("$pt"), "as": "p", "in": {"pt": ["$$p"]}}}]},
-            "t": {"$ifNull": ["$c", "$t"]},
-            "u": {"$ifNull": ["$cu", "$u"]},
-        }
-    },
+    {"$set": {"ev": _EVENTS}},
+    {"$set": {"whole": {"$and": [_WHOLE, {"$gt": ["$m", 0]}]}}},
+    {"$set": {"ev": {"$cond": ["$whole", "$ev", [{}]]}}},
     {"$unwind": {"path": "$ev", "includeArrayIndex": "k"}},
     {
         "$set": {
-            "pt": "$ev.pt",
+            "pt": _listed("$ev.pt"),
             "k": {"$add": ["$k", 1]},
-            "t": {"$concatArrays": [_listed("$t"), _listed("$ev.t")]},
-            "u": {"$concatArrays": [_listed("$u"), _listed("$ev.u")]},
+            "t": {"$cond": ["$whole", {"$concatArrays": [_listed({"$ifNull": ["$c", "$t"]}), _listed("$ev.t")]}, []]},
+            "u": {"$cond": ["$whole", {"$concatArrays": [_listed({"$ifNull": ["$cu", "$u"]}), _listed("$ev.u")]}, []]},
         }
     },
 ]
-"""Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does."""
+"""Stages that make one document of each AuditEvent of a row, as ``store.log.indexes_of`` does.
+
+A row that has not as many as it says is one that is found by nothing, as ``log_events`` tells it.
+"""
 
 _AGENT = "g="
 _IS_AGENT = {"$and": [{"$gte": ["$$x", _AGENT]}, {"$lt": ["$$x", end_of(_AGENT)]}]}

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from bson.int64 import Int64
 
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import Row
-from fhir_dmp.store.log import indexes_of
 from fhir_dmp.stores.mongo.blocks import SINGLE
 
 ONE: dict[str, Any] = {"m": {"$exists": False}, **SINGLE}
 SEVERAL: dict[str, Any] = {"m": {"$exists": True}, **SINGLE}
 """What a row that stands alone meets, if it holds one AuditEvent or several."""
 
-_TEXTS, _NUMBERS = ("t", "u", "pt", "sec", "c", "cu"), ("m", "at", "ps")
+_Index = dict[str, Any]
+_LISTS, _MOMENTS = ("t", "u", "pt"), ("at", "ps")
 
 
 def event_of(row: Row) -> Event:
     """Return a row of the log as the port tells it.
 
-    Of one that somebody damaged all that makes no sense is left out: it is told as damaged by whoever cannot read it, and hides no other.
+    What somebody damaged of it makes no sense and is left out: it is told as damaged by whoever cannot read it, and hides no other.
+    What is left is found, and counted by the database, alike (``log_counts``).
     """
     terms = row.terms
-    index = {name: terms[name] for name in _TEXTS if _are_texts(terms.get(name))}
-    index |= {name: terms[name] for name in _NUMBERS if isinstance(terms.get(name), int)}
-    if isinstance(terms.get("x"), list):
-        index["x"] = terms["x"]
-    if "m" in index and not _is_apart(index):
-        index = {}
+    index: _Index = {name: terms[name] for name in _MOMENTS if isinstance(terms.get(name), int)}
+    if "sec" in terms:
+        index["sec"] = _texts(terms["sec"])
+    if "m" in terms:
+        index |= _of_several(terms)
+    else:
+        index |= {name: _texts(terms[name]) for name in _LISTS if isinstance(terms.get(name), list)}
     return Event(row.id, row.recorded, row.body, index, row.secret if isinstance(row.secret, bytes) else None)
 
 
-def _is_apart(index: dict[str, Any]) -> bool:
-    """Tell whether the index is that of as many AuditEvents as it says."""
-    try:
-        events = indexes_of(index)
-        return len(events) == index["m"] and all(_are_texts(each[name]) for each in events for name in ("t", "u", "pt"))
-    except (LookupError, TypeError, AttributeError):
-        return False
+def _of_several(terms: Mapping[str, Any]) -> _Index:
+    """Return what a row that holds several AuditEvents is found by: nothing, if it has not as many as it says."""
+    count, patients, own = terms["m"], _texts(terms.get("pt")), terms.get("x")
+    events: Any = patients if own is None else own
+    if type(count) not in (int, Int64) or not isinstance(events, list) or not len(events) == count > 0:
+        return {}
+    index: _Index = {"t": _texts(terms.get("t")), "u": _texts(terms.get("u")), "pt": patients, "m": int(count)}
+    index |= {name: _texts(terms[name]) for name in ("c", "cu") if terms.get(name) is not None}
+    if own is not None:
+        index["x"] = [
+            {name: _texts(each.get(name)) for name in _LISTS} if isinstance(each, dict) else _NONE for each in own
+        ]
+    return index
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+_NONE: _Index = {name: [] for name in _LISTS}
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a list with its texts, and with none for what is no text: of an empty one nobody asks."""
+    return [each if isinstance(each, str) else "" for each in value] if isinstance(value, list) else []
