@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from bson import decode, encode
+from bson import Code, Decimal128, decode, encode
 from msgspec.structs import replace
 
 from fhir_dmp.audit.asked import digest
@@ -250,6 +250,14 @@ DAMAGE = {
     "a size that is none": change("size", lambda _: "x"),
     "a number": change("n", lambda _: 100),
     "a number that is none": change("n", lambda _: "x"),
+    "a number without end": change("n", lambda _: float("inf")),
+    "a size in decimals": change("size", lambda block: Decimal128(str(block["size"]))),
+    "a moment without end": change("rec", lambda _: float("inf")),
+    "a chain as code": change("w", lambda block: Code(block["w"])),
+    "a token as code": change("t.0", lambda block: Code(block["t"][0])),
+    "an id as code": change("rows.3.i", lambda block: Code(block["rows"][3]["i"])),
+    "an id that is an object": change("rows.3.i", lambda _: {"a": 1}),
+    "beside a row what is no bytes": change("rows.3.s", lambda _: 5),
     "what it follows on": change("p", lambda _: b"x" * 32),
     "what more a row is found by": change("rows.3.m", lambda _: 2),
     "what it does not say": change("rows.3.more", lambda _: 1),

@@ -24,16 +24,17 @@ A row that has anything else (who may not see it, moments of its own) stands alo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from typing import Any
 
-from bson import encode
+from bson import Int64, encode
 from bson.errors import InvalidDocument
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.ledger import HASH_SIZE, Row
+from fhir_dmp.stores.mongo.exact import exact, is_exact, is_whole
 from fhir_dmp.stores.mongo.packing import pack, unpack
 from fhir_dmp.stores.mongo.reading import read_all, read_first
 
@@ -61,6 +62,9 @@ _HAS_SIZE = [{"$isArray": ["$rows"]}, {"$in": [{"$type": "$size"}, WHOLE]}, {"$g
 SIZE: dict[str, Any] = {"$cond": [{"$and": _HAS_SIZE}, "$size", 1]}
 """The expression for how many rows a document has: one, where it is no block, whatever else it says."""
 
+NO_SENSE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What is raised by whoever takes a document apart that somebody damaged."""
+
 FOUND_BY = ("t", "u", "pt")
 """What rows of a block are found by: each names places in the lists of its block."""
 
@@ -69,7 +73,10 @@ _SHARED = frozenset((*FOUND_BY, "m", "x", "c", "cu"))
 """What the index of a row in a block may hold."""
 
 _OWN: dict[str, type] = {"_id": str, "rec": int, "w": str, "e": str, "n": int, "p": bytes, "h": bytes, "b": bytes}
-_NAMES, _KINDS = tuple(_OWN), tuple(_OWN.values())
+_NAMES = tuple(_OWN)
+_KINDS = frozenset(product(*[(int, Int64) if kind is int else (kind,) for kind in _OWN.values()]))
+"""The types that those of a row have, together: numbers may be long."""
+
 _Document = dict[str, Any]
 
 
@@ -164,17 +171,19 @@ def rows_in(document: _Document, period: str, only: str | None = None) -> list[R
         return [_row_in(document, period)]
     try:
         return _taken_apart(document, period, only)
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except NO_SENSE:
         return [_row_in(document, period)]
 
 
 def rows_checked(document: _Document, period: str) -> list[Row]:
-    """Return the rows that the document holds, for whoever verifies: those of a block that is not as its rows make it tell so.
+    """Return the rows that the document holds, for whoever verifies: those of one that is not as its rows make it tell so.
 
-    What a block is found by, and what of it the database reads otherwise than we do, is no row's: it is made anew from the rows.
+    What a block is found by, and what of it the database reads otherwise than we do, is no row's: it is made anew from the rows. A row
+    alone is found by what it says, if that is of the types that it says it in.
     """
     if "rows" not in document:
-        return [_row_in(document, period)]
+        row = _row_in(document, period)
+        return [row if is_exact(row.terms) else row._replace(terms={**exact(row.terms), "type": "altered"})]
     rows = rows_in({**document}, period)
     if _is_of(document, rows):
         return rows
@@ -186,7 +195,7 @@ def _is_of(block: _Document, rows: Sequence[Row]) -> bool:
     try:
         parts = [{name: value for name, value in part.items() if name != "s"} for part in block["rows"]]
         return encode({**block, "b": b"", "rows": parts}) == encode(_block(rows, b""))
-    except (LookupError, TypeError, ValueError, AttributeError, InvalidDocument):
+    except (*NO_SENSE, InvalidDocument):
         return False
 
 
@@ -227,8 +236,11 @@ def ids_in(document: Mapping[str, Any]) -> list[str]:
 
 def _row_in(document: _Document, period: str) -> Row:
     values = [document.pop(name, None) for name in _NAMES]
-    if not all(map(isinstance, values, _KINDS)):
-        values = [value if isinstance(value, kind) else kind() for value, kind in zip(values, _KINDS, strict=True)]
+    if tuple(map(type, values)) not in _KINDS:
+        values = [
+            value if type(value) is kind or (kind is int and is_whole(value)) else kind()
+            for value, kind in zip(values, _OWN.values(), strict=True)
+        ]
     ident, recorded, writer, epoch, number, previous, digest, body = values
     place = int(recorded), writer, epoch, int(number), previous, digest
     secret = _unpacked(document.pop("s", None))

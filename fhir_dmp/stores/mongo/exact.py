@@ -29,8 +29,13 @@ def is_bytes(value: Any) -> bool:
 
 
 def is_exact(terms: Mapping[str, Any]) -> bool:
-    """Tell whether what a row is found by is of the types that entries tell apart: a long number is the one that is a moment."""
-    return all(is_plain(value) or (name in MOMENTS and is_whole(value)) for name, value in terms.items())
+    """Tell whether what a row is found by is of the types that we write, which entries do not tell apart: a long moment is text there."""
+    return all(is_whole(value) if name in MOMENTS else is_plain(value) for name, value in terms.items())
+
+
+def exact(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is of those types."""
+    return {name: value for name, value in terms.items() if is_exact({name: value})}
 
 
 def is_plain(value: Any) -> bool:
