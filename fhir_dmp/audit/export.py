@@ -23,7 +23,7 @@ from msgspec import Struct, field
 
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.look import WINDOW, Leaf, Seen, look
-from fhir_dmp.audit.merkle import in_tile, subtrees, tile_of
+from fhir_dmp.audit.tiles import edge_of
 from fhir_dmp.audit.walk import leaves
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.ledger import Ledger
@@ -35,7 +35,7 @@ PAGE_BYTES = 4 * 1024 * 1024
 def page(ledger: Ledger, first: int, head: SignedHead, most: int) -> bytes:
     """Return the lines of a page from the leaf ``first`` on: ``most`` leaves at most, and none beyond the head.
 
-    Raises ``ValueError`` if it would begin beyond that.
+    Raises ``ValueError`` if it would begin beyond that, ``Damaged`` if the tree lacks what proves its beginning.
     """
     size = head.head.size
     if not 0 <= first <= size:
@@ -50,13 +50,6 @@ def page(ledger: Ledger, first: int, head: SignedHead, most: int) -> bytes:
             break
     lines.append(codec.dumps({"leaf": end, "head": head.head.number, "size": size}) + b"\n")
     return b"".join(lines)
-
-
-def edge_of(ledger: Ledger, size: int) -> list[bytes]:
-    """Return the hashes of the complete subtrees of the first leaves, the largest first."""
-    nodes = subtrees((0, size))
-    tiles = ledger.tiles([tile_of(node) for node in nodes])
-    return [in_tile(node, tiles.get(tile_of(node), b"")) for node in nodes]
 
 
 def line_of(leaf: Leaf) -> bytes:

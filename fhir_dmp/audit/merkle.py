@@ -209,6 +209,11 @@ def tiles_of(ranges: Iterable[Range]) -> set[Tile]:
     return {tile_of(node) for leaves in ranges for node in subtrees(leaves)}
 
 
+def tile_hash(content: bytes) -> bytes:
+    """Return the hash of the subtree that a full tile holds."""
+    return _complete(_hashes(content))
+
+
 class Tree:
     """A tree that grows by batches and says which tiles a batch changes.
 

@@ -15,7 +15,7 @@ from itertools import islice
 from msgspec import Struct, field
 
 from fhir_dmp.audit.entry import link, misfiled, taken
-from fhir_dmp.audit.heads import BrokenHeadError, SignedHead
+from fhir_dmp.audit.tiles import stored_size, wrong_tiles
 from fhir_dmp.audit.verify import Chain, Report
 from fhir_dmp.store.ledger import Ledger, Link, Opening, Row, Run
 
@@ -73,6 +73,10 @@ def counted(ledger: Ledger, end: int) -> Strays:
                 waiting.periods.append(period)
                 waiting.highest = max(waiting.highest, tally.highest)
     _compare_ends(report, openings, highest)
+    for own in ledger.odd_openings():
+        report.add("altered", None, f"{own} is registered as an epoch, and is none")
+    for told in wrong_tiles(ledger, end):
+        report.add("tree altered", None, told)
     return strays
 
 
@@ -124,17 +128,9 @@ def _following(ledger: Ledger, report: Report) -> Iterator[Run]:
         if run.is_one and run.leaf >= leaf:
             yield run
             leaf = run.leaf + run.size
-    size = _size(ledger)
+    size = stored_size(ledger)
     if leaf > size:
         report.add("tree altered", size, f"leaves up to {leaf - 1} are said to be of rows; the last head holds {size}")
-
-
-def _size(ledger: Ledger) -> int:
-    """Return the size of the last head that is stored; none, if that is no head."""
-    try:
-        return SignedHead.from_line(ledger.head() or b"").head.size
-    except BrokenHeadError:
-        return 0
 
 
 def _compare_links(strays: Strays, sealed: _Sealed, later: Mapping[Chain, Link]) -> None:

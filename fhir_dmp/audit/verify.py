@@ -1,4 +1,4 @@
-"""Checking a log against its signed heads, leaf by leaf, in constant memory and with nothing secret.
+"""Checking a log against its signed heads, leaf by leaf, with nothing secret, and in memory that grows with the epochs alone.
 
 A leaf comes with the hash that stands in the tree for it and with its entry. The tree is rebuilt from the hashes and compared with
 each signed head; each entry is compared with its hash, with the entry before it in its writer's chain, and, if asked for, what it is
@@ -208,7 +208,9 @@ class Verifier:
                 self._tell_altered(leaf, leaf.read)
             else:
                 self._check_chain(leaf)
-            told = told or own
+            if told is None:
+                self.report.add("tree altered", leaf.number, f"the tree has no hash of {_name(leaf, leaf.read)}")
+                told = own
             if self._removals and (entry := leaf.read):
                 self._take(period_in(entry), leaf.number, told, there=True)
         if told is None:
@@ -284,6 +286,8 @@ class Verifier:
                 self.report.add("duplicated", leaf.number, f"{_name(leaf, entry)} comes a second time")
             return expected
         for absent in range(expected, min(leaf.number, expected + MOST_FINDINGS)):
+            if self.report.full:
+                break
             self._absent[absent] = absent
             self.report.add("missing", absent, f"leaf {absent} does not stand before {_name(leaf, entry)}")
         if entry is not None:

@@ -122,6 +122,7 @@ def _hashes(tiles: Mapping[tuple[int, int], bytes], leaf: int, size: int) -> Ite
     while leaf < end:
         tile, first = divmod(leaf, TILE_WIDTH)
         content, last = tiles.get((0, tile), b""), min(TILE_WIDTH, first + end - leaf)
+        content = content[: len(content) // HASH_BYTES * HASH_BYTES]
         for at in range(first * HASH_BYTES, last * HASH_BYTES, HASH_BYTES):
             yield content[at : at + HASH_BYTES] or None
         leaf += last - first

@@ -14,14 +14,14 @@ from fhir_dmp.access.model import Action
 from fhir_dmp.audit.entry import entry_of
 from fhir_dmp.audit.export import page
 from fhir_dmp.audit.heads import SignedHead
-from fhir_dmp.audit.merkle import Range, consistency_ranges, inclusion_ranges, leaf_hash, range_hash, tiles_of
+from fhir_dmp.audit.merkle import consistency_ranges, inclusion_ranges, leaf_hash
+from fhir_dmp.audit.tiles import range_hashes
 from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result
-from fhir_dmp.errors import Conflict, Invalid, NotFound, Refused
+from fhir_dmp.errors import Conflict, Damaged, Invalid, NotFound, Refused
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service import audit_log
-from fhir_dmp.store.ledger import Ledger
 
 NDJSON = "application/x-ndjson"
 _SOON = (("Retry-After", "1"),)
@@ -42,12 +42,15 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if leaf is None or leaf >= head.head.size:
         raise Conflict(f"{call.ref} has no leaf under head {head.head.number}.", headers=_SOON)
     entry = entry_of(row)
+    path = range_hashes(env.ledger, [(leaf, leaf + 1), *inclusion_ranges(leaf, head.head.size)])
+    if leaf_hash(entry) != path.pop(0):
+        raise Damaged(f"{call.ref} is not what was sealed: fhir-dmp audit verify tells more.")
     whole = audit_log.sees_all(part.event, context, grant)
     items = [
         ("leaf", "integer", leaf),
         *([("entry", "base64Binary", _base64(entry))] if whole else []),
         ("hash", "base64Binary", _base64(leaf_hash(entry))),
-        *_path(env.ledger, inclusion_ranges(leaf, head.head.size)),
+        *_path(path),
         *_told("head", head),
     ]
     return _result(items, Ref("AuditEvent", call.ref.id))
@@ -68,7 +71,7 @@ def consistency(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if older.head.size > newer.head.size:
         raise Invalid("The head to begin from must be the older one.", expression="from")
     ranges = consistency_ranges(older.head.size, newer.head.size)
-    return _result([*_path(env.ledger, ranges), *_told("from", older), *_told("to", newer)])
+    return _result([*_path(range_hashes(env.ledger, ranges)), *_told("from", older), *_told("to", newer)])
 
 
 def entries(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -93,9 +96,8 @@ def _head(call: Call, name: str, env: Env) -> SignedHead:
     return SignedHead.from_line(line)
 
 
-def _path(ledger: Ledger, ranges: Sequence[Range]) -> list[_Item]:
-    tiles = ledger.tiles(list(tiles_of(ranges)))
-    return [("path", "base64Binary", _base64(range_hash(leaves, tiles.__getitem__))) for leaves in ranges]
+def _path(hashes: Sequence[bytes]) -> list[_Item]:
+    return [("path", "base64Binary", _base64(each)) for each in hashes]
 
 
 def _told(name: str, signed: SignedHead) -> list[_Item]:

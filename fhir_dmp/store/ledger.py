@@ -279,5 +279,9 @@ class Ledger(Protocol):
         ...
 
     def openings(self, since: int = 0) -> Iterator[Opening]:
-        """Yield the epochs that were registered or closed since then (microseconds)."""
+        """Yield the epochs that were registered or closed since then (microseconds). What is none is left out."""
+        ...
+
+    def odd_openings(self) -> Iterator[str]:
+        """Yield the ids of what is registered and is no epoch."""
         ...

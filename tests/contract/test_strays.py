@@ -258,3 +258,39 @@ def test_many_rows_more_than_leaves_are_told_by_the_first(packed):
     findings = packed.verify().findings
     assert len(findings) == 20
     assert {finding.kind for finding in findings} == {"inserted"}
+
+
+NO_EPOCHS = {
+    "without a writer": {"e": "e", "at": 5},
+    "whose writer is a list": {"w": ["7r"], "e": "e", "at": 5},
+    "whose name is an object": {"w": "7r", "e": {"a": 1}, "at": 5},
+    "without a time": {"w": "7r", "e": "e"},
+    "of a time that is none": {"w": "7r", "e": "e", "at": "5"},
+    "of a time without end": {"w": "7r", "e": "e", "at": float("inf")},
+    "of a head that is none": {"w": "7r", "e": "e", "at": 5, "head": "x"},
+    "after what is no place": {"w": "7r", "e": "e", "at": 5, "after": 5},
+    "after a part of a place": {"w": "7r", "e": "e", "at": 5, "after": {"e": "x"}},
+    "closed at what is no place": {"w": "7r", "e": "e", "at": 5, "closed": [1]},
+}
+
+
+@pytest.mark.parametrize("shape", NO_EPOCHS)
+def test_what_is_registered_as_an_epoch_and_is_none_is_named_and_stops_nothing(world, shape):
+    """Neither who verifies nor who seals."""
+    world.database[f"{world.name}_log"]["epochs"].insert_one({"_id": "odd", **NO_EPOCHS[shape]})
+    (finding,) = found(world)
+    assert (finding.kind, "odd" in finding.text) == ("altered", True)
+
+    world.leader.release()
+    world.write(world.stores[0], 3)
+    world.leader = world.sealer()
+    world.leader.tick()
+    assert world.ledger().size() == 43
+
+
+def test_rows_of_an_epoch_that_is_registered_no_more_are_named(world):
+    """What took the place of its registration is named too."""
+    row = last(world)
+    world.database[f"{world.name}_log"]["epochs"].update_one({"w": row["w"]}, {"$set": {"w": [row["w"]]}})
+
+    assert {finding.kind for finding in found(world)} == {"inserted", "altered"}

@@ -204,3 +204,31 @@ def test_a_page_of_the_log_is_no_entry_of_a_bundle(sealed, auditor, kind):
     told = answer.json if kind == "transaction" else answer.json["entry"][0]["response"]["outcome"]
     assert answer.status_code == (400 if kind == "transaction" else 200)
     assert told["issue"][0]["code"] == "not-supported"
+
+
+def test_a_proof_of_what_is_not_what_was_sealed_says_so(sealed, app, auditor):
+    """Of an event that was altered, and out of a tree that lacks hashes: nothing that would not hold is told."""
+    event = last_event(auditor)
+    sealed.sealer.tick()
+    store = app.extensions["fhir_dmp"].store
+    seals, ledger = sealed.sealer._ledger.seals, sealed.sealer._ledger
+    row, _ = ledger.place_of(event)
+    month = store.log[row.period]
+    where = {"$or": [{"_id": event}, {"rows.i": event}]}
+    kept = month.find_one(where)
+    month.update_one(where, {"$set": {"pt": ["Patient/other"]}})
+    altered = auditor.get(f"/AuditEvent/{event}/$proof")
+    month.replace_one({"_id": kept["_id"]}, kept)
+    assert auditor.get(f"/AuditEvent/{event}/$proof").status_code == 200
+    tiles = list(seals["tiles"].find())
+    seals["tiles"].delete_many({})
+    answers = [
+        altered,
+        auditor.get(f"/AuditEvent/{event}/$proof"),
+        auditor.get("/AuditEvent/$consistency?from=2"),
+        auditor.get("/AuditEvent/$entries?from=1"),
+    ]
+    seals["tiles"].insert_many(tiles)
+
+    assert [answer.status_code for answer in answers] == [500] * 4
+    assert all("audit verify" in answer.json["issue"][0]["diagnostics"] for answer in answers)

@@ -24,17 +24,17 @@ from fhir_dmp.store.ledger import (
     Lease,
     Leaves,
     Link,
-    Opening,
     Row,
     TilePlace,
 )
 from fhir_dmp.stores.mongo.blocks import row_of
-from fhir_dmp.stores.mongo.chain import DURABLE, EPOCHS, HEADS
+from fhir_dmp.stores.mongo.chain import DURABLE, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.placed import PLACED, PlacedRows
 from fhir_dmp.stores.mongo.reading import read_all, read_first, readable
+from fhir_dmp.stores.mongo.register import Register
 from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_row
 
 SOCKET_MILLIS = 300_000
@@ -48,7 +48,7 @@ _TEXT = {"w": {"$type": "string"}}
 _Document = dict[str, Any]
 
 
-class MongoLedger(PlacedRows, Runs):
+class MongoLedger(PlacedRows, Runs, Register):
     """``store.ledger.Ledger`` on the databases beside ``name``; made once for each process, after any fork."""
 
     def __init__(self, client: MongoClient[_Document], name: str, uri: str = "") -> None:
@@ -178,11 +178,11 @@ class MongoLedger(PlacedRows, Runs):
 
     @offloaded
     def tiles(self, places: Sequence[TilePlace]) -> Mapping[TilePlace, bytes]:
-        """Return what these tiles hold, those that exist."""
+        """Return what these tiles hold, those that exist; what holds no bytes is none."""
         wanted = {_tile_id(place): place for place in places}
         with answering():
             rows = read_all(self.seals["tiles"], {"_id": {"$in": list(wanted)}})
-            return {wanted[row["_id"]]: row["b"] for row in rows}
+            return {wanted[row["_id"]]: row["b"] for row in rows if is_bytes(row.get("b"))}
 
     def links(self, keys: Sequence[tuple[str, str]] | None = None) -> Iterator[Link]:
         """Yield how far each epoch is sealed that is sealed at all: all of them, or these by writer and epoch. What is no link is left out."""
@@ -236,24 +236,6 @@ class MongoLedger(PlacedRows, Runs):
         with answering():
             return months(self.log)
 
-    def openings(self, since: int = 0) -> Iterator[Opening]:
-        """Yield the epochs that were registered or closed since then (microseconds)."""
-        with answering():
-            rows: dict[tuple[str, str], _Document] = {}
-            for row in read_all(self.log[EPOCHS], {"at": {"$gte": since}}, sort=[("at", 1)]):
-                known = rows.setdefault((row["w"], row["e"]), {"at": row["at"], "head": 0})
-                known.update({name: row[name] for name in ("head", "after", "closed") if row.get(name)})
-        for (writer, epoch), row in rows.items():
-            after, closed = row.get("after"), row.get("closed")
-            yield Opening(
-                writer,
-                epoch,
-                int(row["at"]),
-                int(row["head"]),
-                _link(writer, after) if after else None,
-                _link(writer, closed) if closed else None,
-            )
-
 
 @lru_cache(maxsize=1)
 def _there(uri: str, name: str) -> MongoLedger:
@@ -268,10 +250,6 @@ def remove_month(uri: str, name: str, period: str) -> None:
     """Drop the rows of a period, as somebody who may; raise ``Unavailable`` if that fails."""
     with answering(), MongoClient[_Document](uri, serverSelectionTimeoutMS=5000) as owner:
         owner[f"{name}{LOG_SUFFIX}"].drop_collection(period)
-
-
-def _link(writer: str, row: _Document) -> Link:
-    return Link(writer, row["e"], int(row["n"]), row["h"], int(row["rec"]))
 
 
 def _linked(row: _Document) -> Link | None:
