@@ -68,12 +68,16 @@ class Chains(Struct):
         ]
 
     def following(self, key: Key, rows: Iterable[Row]) -> list[Row]:
-        """Return the rows that follow on the epoch's last one, and on each other."""
+        """Return the rows that follow on the epoch's last one, and on each other.
+
+        One whose moment is not of the month that keeps it is none: where the epoch goes on is looked for from that month on.
+        """
         last = self.links[key]
         number, digest = last.number, last.hash
         taken: list[Row] = []
         for row in rows:
-            if row.number != number + 1 or row.previous != digest or link(digest, row.body) != row.hash:
+            follows = row.number == number + 1 and row.previous == digest and link(digest, row.body) == row.hash
+            if not follows or period_of(row.recorded) != row.period:
                 if self.stuck.get(key) != row.number:
                     self.stuck[key] = row.number
                     _log.error("chain-broken", writer=key[0], epoch=key[1], after=number, found=row.number)

@@ -222,7 +222,7 @@ def test_leaves_of_reads_and_writes_in_turns_are_handed_in_as_two(world):
 
 def test_leaves_do_not_pile_up_while_nobody_seals(world, monkeypatch):
     """Above a bound none are handed in any more, and their rows are read when somebody seals again."""
-    monkeypatch.setattr("fhir_dmp.stores.mongo.ledger.MOST_HANDED", 2)
+    monkeypatch.setattr("fhir_dmp.stores.mongo.handed.MOST_HANDED", 2)
     store, sealer = world.writer(), world.sealer()
     handing = world.handing(store)
     for _ in range(5):
@@ -234,3 +234,37 @@ def test_leaves_do_not_pile_up_while_nobody_seals(world, monkeypatch):
     sealer.tick()
 
     sealed(world, 10)
+
+
+ODD = {
+    "nothing": lambda _: {},
+    "a writer that is a list": lambda row: {**row, "w": ["7r"]},
+    "a number that is text": lambda row: {**row, "n": "1"},
+    "a number before the first": lambda row: {**row, "n": 0},
+    "no hash of the last row": lambda row: {**row, "h": b""},
+    "hashes that are text": lambda row: {**row, "b": "x" * 32},
+    "no hash": lambda row: {**row, "b": b""},
+    "half of a hash": lambda row: {**row, "b": row["b"][:-16]},
+    "what they follow on is a number": lambda row: {**row, "p": 5},
+    "a moment that no date can tell": lambda row: {**row, "rec": 2**62},
+    "a month that is not theirs": lambda row: {**row, "m": "audit_2026_01"},
+    "another id": lambda row: row,
+}
+"""What somebody lays among the leaves that were handed in, made of some that were."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_handed_in_and_is_no_leaves_stops_no_sealing_and_does_not_stay(world, odd):
+    """It lies before all others, where each sealing reads; whoever's rows these were, they are read."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    sealer.tick()
+    world.write(store, 7)
+    handing.tick()
+    [row] = world.seals["handed"].find()
+    world.seals["handed"].delete_many({})
+    world.seals["handed"].insert_many({**ODD[odd](row), "_id": str(number)} for number in range(3))
+    assert sealer.tick()
+
+    assert world.seals["handed"].count_documents({}) == 0
+    sealed(world, 7)

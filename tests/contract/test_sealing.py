@@ -556,3 +556,32 @@ def test_months_are_counted_across_a_year():
     """A row that is stored now is of this month, or of the one before."""
     assert lately(micros_of(datetime(2027, 1, 1, tzinfo=UTC))) == ("audit_2026_12", "audit_2027_01")
     assert lately(micros_of(datetime(2027, 3, 31, 23, tzinfo=UTC))) == ("audit_2027_02", "audit_2027_03")
+
+
+@pytest.mark.parametrize("moment", [2**62, -(2**62), 0])
+def test_a_row_whose_moment_is_not_of_its_month_holds_up_no_others(world, moment):
+    """By the moment of the last row that is sealed of an epoch the next ones are looked for: none is of no month, and of another none is."""
+    one, other, sealer = world.writer(), world.writer(), world.sealer()
+    altered = world.write(one, 3)[1]
+    world.rows.update_one({"_id": altered}, {"$set": {"rec": moment}})
+    for _ in range(2):
+        world.write(other, 5)
+        assert sealer.tick()
+        world.later(seconds=70)
+
+    report = world.verify()
+    assert report.leaves == 11
+    assert any(altered in finding.text for finding in report.findings)
+
+
+def test_an_epoch_that_began_when_no_date_can_tell_stops_no_sealing(world):
+    """Somebody put it into the register."""
+    store, sealer = world.writer(), world.sealer()
+    strange = {"_id": "strange", "w": "7r", "e": "feedfeedfeed", "at": 2**62, "head": 0}
+    world.database[f"{world.name}_log"]["epochs"].insert_one(strange)
+    for _ in range(2):
+        world.write(store, 5)
+        assert sealer.tick()
+        world.later(seconds=70)
+
+    assert world.verify().leaves == 10

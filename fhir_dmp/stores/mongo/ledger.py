@@ -22,7 +22,6 @@ from fhir_dmp.store.ledger import (
     Batch,
     Fenced,
     Lease,
-    Leaves,
     Link,
     Row,
     TilePlace,
@@ -32,7 +31,8 @@ from fhir_dmp.stores.mongo.chain import DURABLE, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.placed import PLACED, PlacedRows
+from fhir_dmp.stores.mongo.handed import Handed
+from fhir_dmp.stores.mongo.placed import PlacedRows
 from fhir_dmp.stores.mongo.reading import read_all, read_first, readable
 from fhir_dmp.stores.mongo.register import Register
 from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_row
@@ -40,15 +40,11 @@ from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_row
 SOCKET_MILLIS = 300_000
 """How long one answer may take: to count a year's rows is the longest."""
 
-HANDED = "handed"
-MOST_HANDED = 1000
-"""Pieces of leaves that wait to be sealed: some minutes of what several workers write."""
-
 _TEXT = {"w": {"$type": "string"}}
 _Document = dict[str, Any]
 
 
-class MongoLedger(PlacedRows, Runs, Register):
+class MongoLedger(PlacedRows, Runs, Register, Handed):
     """``store.ledger.Ledger`` on the databases beside ``name``; made once for each process, after any fork."""
 
     def __init__(self, client: MongoClient[_Document], name: str, uri: str = "") -> None:
@@ -198,29 +194,6 @@ class MongoLedger(PlacedRows, Runs, Register):
         with answering():
             return frozenset(writer for period in periods for writer in self.log[period].distinct("w", _TEXT))
 
-    def hand_in(self, leaves: Sequence[Leaves]) -> None:
-        """Lay leaves of durable rows before whoever seals; twice is harmless.
-
-        Where much lies there already, because nobody seals, they are left out: their rows are read later.
-        """
-        if not leaves:
-            return
-        with answering():
-            if self.seals[HANDED].estimated_document_count() < MOST_HANDED:
-                rows = [ReplaceOne({"_id": _handed_id(each)}, _handed_row(each), upsert=True) for each in leaves]
-                self.seals[HANDED].bulk_write(rows)
-
-    def handed(self, limit: int) -> list[Leaves]:
-        """Return so many of the leaves that were handed in, by epoch and number."""
-        with answering():
-            return [_handed(row) for row in read_all(self.seals[HANDED], {}, sort=PLACED, limit=limit)]
-
-    def clear(self, leaves: Sequence[Leaves]) -> None:
-        """Take away leaves that were handed in: they are sealed, or their rows are read."""
-        if leaves:
-            with answering():
-                self.seals[HANDED].delete_many({"_id": {"$in": [_handed_id(each) for each in leaves]}})
-
     @offloaded
     def place_of(self, event_id: str) -> tuple[Row, int | None] | None:
         """Return the row with this id, and the number of its leaf if it has one yet."""
@@ -258,19 +231,6 @@ def _linked(row: _Document) -> Link | None:
         return None
     writer, _, epoch = row["_id"].partition("/")
     return Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
-
-
-def _handed_id(leaves: Leaves) -> str:
-    return f"{leaves.writer}/{leaves.epoch}/{leaves.number}"
-
-
-def _handed_row(leaves: Leaves) -> _Document:
-    place = {"w": leaves.writer, "e": leaves.epoch, "n": leaves.number, "m": leaves.period}
-    return {**place, "b": leaves.hashes, "p": leaves.previous, "h": leaves.hash, "rec": leaves.recorded}
-
-
-def _handed(row: _Document) -> Leaves:
-    return Leaves(row["w"], row["e"], int(row["n"]), row["m"], row["b"], row["p"], row["h"], int(row["rec"]))
 
 
 def _tile_id(place: TilePlace) -> str:
