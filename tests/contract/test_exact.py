@@ -128,7 +128,11 @@ def test_a_patient_whose_bytes_an_entry_would_tell_as_the_same_text_is_named(wor
 
 
 @pytest.mark.parametrize("name", ["at", "ps"])
-@pytest.mark.parametrize("make", [str, Code, float, Decimal128, lambda value: [Int64(value)]], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [str, Code, float, Decimal128, lambda value: [Int64(value)]],
+    ids=["text", "code", "float", "decimal", "list"],
+)
 def test_a_moment_of_a_clients_own_event_that_is_no_number_is_named(world, name, make):
     """Entries tell a long number as text; a text is not found by date."""
     row = submitted(world)

@@ -92,7 +92,11 @@ def test_a_row_whose_number_is_none_is_named(world, number):
 
 
 @pytest.mark.parametrize("name", ["w", "e"])
-@pytest.mark.parametrize("value", [LACKING, None, 5, ["7r"], {"a": 1}, Code("7r"), ObjectId()], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [LACKING, None, 5, ["7r"], {"a": 1}, Code("7r"), ObjectId(b"twelve bytes")],
+    ids=["lacking", "nothing", "number", "list", "object", "code", "id"],
+)
 def test_a_row_whose_chain_is_none_is_named(world, name, value):
     """Where the name of a chain is no text; what is no text stops nothing."""
     row = forged(world, n=1000, **{name: value})
