@@ -164,6 +164,11 @@ def profiled(world):
         log["system.profile"].drop()
 
 
+def of_its_month(world, told):
+    """Return what was asked of the month that the world writes to: others may be there, left by other tests and without indexes."""
+    return [each for each in told if each["ns"].endswith(f".{world.rows.name}")]
+
+
 def laid(world, groups, index_of, *, alone=False, apart=1000):
     """Lay so many full blocks, or rows alone, so many microseconds ``apart``; ``index_of`` says what the row at a place has besides."""
     events = [world.event(str(at), f"Patient/{at}") for at in range(1 if alone else MOST_ROWS)]
@@ -199,7 +204,8 @@ def test_a_page_of_rows_alone_takes_few_questions(world):
         parts, _ = world.store.search_events(EVERYTHING, 200, None)
 
     assert len(parts) == 200
-    assert len(told) <= 8
+    told = of_its_month(world, told)
+    assert 0 < len(told) <= 8
     assert sum(each["nreturned"] for each in told) <= 500
 
 
@@ -246,6 +252,7 @@ def test_no_search_sorts_what_it_finds(world, asked):
             with profiled(world) as told:
                 parts, after = world.store.search_events(both_kinds(SENT[asked]), 10, after, oldest_first=order)
             assert len(parts) == 10
+            told = of_its_month(world, told)
             plans = [(each.get("planSummary", ""), each["docsExamined"], each.get("hasSortStage")) for each in told]
             plans = [each for each in plans if "at: 1" not in each[0]]
             assert plans
