@@ -94,11 +94,22 @@ def test_a_mongod_that_ends_as_it_starts_is_told_with_its_log(folder):
     Folder(folder).prepare()
     Folder(folder).key_file.write_text("no key: !?")
 
-    with pytest.raises(DatabaseError, match=r"mongod ended again; its log is .*mongod\.log"):
+    with pytest.raises(DatabaseError, match=r"mongod ended as it was started; its log is .*mongod\.log"):
         Embedded.ensure(folder)
 
     assert "Unable to acquire security key" in Folder(folder).log.read_text()
     Folder(folder).key_file.write_text("akey" * 8)
+
+
+def test_another_program_on_the_port_is_not_taken_for_ours(folder, monkeypatch):
+    """Two copies of a folder have one port and one password: who came second would read and write the other's records."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(mongod, "free_port", lambda _: taken)
+
+        with pytest.raises(DatabaseError, match="mongod ended as it was started"):
+            Embedded.ensure(folder)
+    monkeypatch.undo()
 
 
 def test_what_is_asked_stays_out_of_the_log_of_mongod(folder):

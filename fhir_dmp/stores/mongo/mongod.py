@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fhir_dmp.stores.mongo.data_folder import DatabaseError, Folder, Place
-from fhir_dmp.stores.mongo.processes import is_mongod, let_end, start_apart, state_of
+from fhir_dmp.stores.mongo.processes import is_mongod, let_end, listens, start_apart, state_of
 
 START_SECONDS = 60.0
 
@@ -142,9 +142,9 @@ def start(folder: Folder) -> Place:
     ]
     place = Place(start_apart(command), port)
     ends = time.monotonic() + START_SECONDS
-    while not _listens(port):
+    while not listens(place.pid, port):
         if state_of(place.pid)[1] in ("", "Z"):
-            raise DatabaseError(f"mongod ended again; its log is {folder.log}.")
+            raise DatabaseError(f"mongod ended as it was started; its log is {folder.log}.")
         if time.monotonic() > ends:
             raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s; its log is {folder.log}.")
         time.sleep(0.02)

@@ -53,3 +53,19 @@ def let_end(pid: int) -> None:
         if name != "mongod" or state == "Z":
             return
         time.sleep(0.05)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Tell whether this very process listens on the port of 127.0.0.1: another folder's mongod may have taken it meanwhile.
+
+    https://docs.kernel.org/networking/proc_net_tcp.html: the second column is the address, the fourth the state, the tenth the inode.
+    """
+    own, listening = f"0100007F:{port:04X}", "0A"
+    try:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        sockets = {f"socket:[{row[9]}]" for row in rows if (row[1], row[3]) == (own, listening)}
+        return bool(sockets) and any(
+            str(each.readlink()) in sockets for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()
+        )
+    except OSError:
+        return False
