@@ -8,7 +8,7 @@ lie beside the heads and are not signed, is what agrees with the leaves.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from heapq import merge
 from itertools import islice
 
@@ -60,7 +60,7 @@ def counted(ledger: Ledger, end: int) -> Strays:
                 _tell_displaced(ledger, report, period)
                 continue
             highest[key] = max(tally.highest, highest.get(key, 0))
-            if key not in openings:
+            if key not in openings and (report.full or not _is_registered(ledger, key)):
                 told = f"{tally.rows} rows of {period} are of {_epoch(key)}, which nobody registered"
                 report.add("inserted", None, told)
                 continue
@@ -94,6 +94,11 @@ def follow(ledger: Ledger, strays: Strays, last: Last, report: Report) -> None:
 
 
 NOWHERE: Chain = ("", "")
+
+
+def _is_registered(ledger: Ledger, key: Chain) -> bool:
+    """Tell whether the epoch is registered by now: a writer may have begun since the others were read."""
+    return any((opening.writer, opening.epoch) == key for opening in ledger.openings())
 
 
 def _epoch(key: Chain) -> str:
@@ -207,7 +212,7 @@ def _check_waiting(
         if row.number <= number:
             report.add("duplicated", None, f"{_named(row)} stands where another does")
             continue
-        if row.number != number + 1 and not _stands(ledger, report, waiting.periods, key, number + 1):
+        if row.number != number + 1 and not _stands(ledger, report, key, number + 1):
             lacking = f"{row.writer}/{row.epoch}/{number + 1}"
             report.add("missing", None, f"event {lacking} does not stand before {_named(row)}")
         elif _breaks(row, number, digest):
@@ -224,11 +229,11 @@ def _breaks(row: Row, number: int, digest: str | None) -> bool:
     return not follows or link(row.previous, row.body) != row.hash
 
 
-def _stands(ledger: Ledger, report: Report, periods: Sequence[str], key: Chain, number: int) -> bool:
+def _stands(ledger: Ledger, report: Report, key: Chain, number: int) -> bool:
     """Tell whether the row is there by now: around midnight one period was read before another went on."""
     if report.full:
         return False
-    later = (ledger.rows_of(period, *key, after=number - 1) for period in periods)
+    later = (ledger.rows_of(period, *key, after=number - 1) for period in ledger.periods())
     return any(row.number == number for rows in later for row in islice(rows, 1))
 
 

@@ -150,7 +150,7 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
         """Yield the lines of the signed heads after that number, in order."""
         with answering():
             for row in read_all(self.seals[HEADS], {"_id": {"$gt": after}}, sort=[("_id", 1)]):
-                yield row["line"]
+                yield _line(row)
 
     @offloaded
     def head(self, number: int | None = None) -> bytes | None:
@@ -158,7 +158,7 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
         with answering():
             wanted = {} if number is None else {"_id": number}
             row = read_first(self.seals[HEADS], wanted, sort=[("_id", -1)])
-        return row["line"] if row else None
+        return _line(row) if row else None
 
     def acknowledged(self, number: int, witness: str) -> None:
         """Remember that a witness has acknowledged a head."""
@@ -223,6 +223,12 @@ def remove_month(uri: str, name: str, period: str) -> None:
     """Drop the rows of a period, as somebody who may; raise ``Unavailable`` if that fails."""
     with answering(), MongoClient[_Document](uri, serverSelectionTimeoutMS=5000) as owner:
         owner[f"{name}{LOG_SUFFIX}"].drop_collection(period)
+
+
+def _line(row: _Document) -> bytes:
+    """Return the line of a head as it is stored; an empty one, which is no head, if that is none."""
+    line = row.get("line")
+    return line if isinstance(line, bytes) else b""
 
 
 def _linked(row: _Document) -> Link | None:

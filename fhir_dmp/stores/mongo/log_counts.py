@@ -79,7 +79,7 @@ def count(month: Collection[_Row], query: Query) -> int:
 def ids(month: Collection[_Row], query: Query, limit: int) -> list[str]:
     """Return the ids of rows of the month that hold an AuditEvent which meets the query: up to ``limit`` for each way they are stored."""
     stages: list[_Row] = [{"$group": {"_id": "$_id"}}, {"$limit": limit}]
-    return [row["_id"] for row in _made(month, query, stages, [*each_row(query), *stages])]
+    return [str(row["_id"]) for row in _made(month, query, stages, [*each_row(query), *stages])]
 
 
 def tallies(month: Collection[_Row], query: Query, limit: int) -> Iterator[tuple[int, str, int]]:

@@ -128,6 +128,8 @@ def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[
     waiting: list[tuple[Row, bool]] = []
     for document in documents:
         moment = _moment(document)
+        if moment is None:
+            continue
         single = "rows" not in document
         rows = rows_in(document, month)
         waiting.sort(key=_moment_and_id, reverse=back)
@@ -149,9 +151,11 @@ def _moment_and_id(row: tuple[Row, bool]) -> tuple[int, str]:
     return -row[0].recorded, row[0].id
 
 
-def _moment(document: _Row) -> int:
-    """Return when the last of its rows was recorded: a number, since by its bounds it was asked for."""
+def _moment(document: _Row) -> int | None:
+    """Return when the last of its rows was recorded; None where that is a list, which meets bounds by what it holds."""
     recorded = document["rec"]
+    if isinstance(recorded, list):
+        return None
     return int(recorded.to_decimal() if isinstance(recorded, Decimal128) else recorded)
 
 

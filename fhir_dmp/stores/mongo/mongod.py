@@ -140,7 +140,10 @@ def start(folder: Folder) -> Place:
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         *("--slowms", NEVER_SLOW),
     ]
-    place = Place(start_apart(command), port)
+    try:
+        place = Place(start_apart(command), port)
+    except (OSError, subprocess.SubprocessError) as fault:
+        raise DatabaseError(f"mongod cannot be started: {fault}.") from fault
     ends = time.monotonic() + START_SECONDS
     while not listens(place.pid, port):
         if state_of(place.pid)[1] in ("", "Z"):

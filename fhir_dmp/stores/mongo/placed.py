@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pymongo.database import Database
 
 from fhir_dmp.store.ledger import Link, Row, Run, Tally, period_of
-from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked, rows_in
 from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.reading import read_aggregate, read_all, read_list
@@ -53,7 +53,10 @@ class PlacedRows:
         return found
 
     def _fresh(self, links: Sequence[Link], periods: Sequence[str], limit: int) -> list[Row]:
-        """Return rows of a few epochs, oldest period first: what one leaves out comes before all of the next."""
+        """Return rows of a few epochs, oldest period first: what one leaves out comes before all of the next.
+
+        As an honest document would have them: a mark that says how this one differs would be sealed, and nothing would differ any more.
+        """
         found: list[Row] = []
         last = {(link.writer, link.epoch): link.number for link in links}
         taken: set[tuple[str, str, int]] = set()
@@ -63,7 +66,7 @@ class PlacedRows:
             if not after:
                 continue
             documents = read_all(self.log[period], {"$or": after}, hint=PLACED, sort=PLACED, batch_size=at_once)
-            for row in (row for each in documents for row in rows_checked(each, period)):
+            for row in (row for each in documents for row in rows_in(each, period)):
                 if len(found) == limit:
                     return found
                 place = row.writer, row.epoch, row.number
