@@ -5,33 +5,11 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
-from bson import encode
-from bson.raw_bson import RawBSONDocument
 
 from fhir_dmp.store.query import In
+from tests.bson_bytes import document, element, put, scoped, text
 from tests.contract.test_blocks import Log, blocks, found
 from tests.sealed_world import sealed_world
-
-
-def element(kind, value, name=b"more"):
-    """Return a field as BSON has it. https://bsonspec.org/spec.html."""
-    return bytes([kind]) + name + b"\0" + value
-
-
-def text(content):
-    """Return a text as BSON has it."""
-    return pack("<i", len(content) + 1) + content + b"\0"
-
-
-def document(content):
-    """Return a document as BSON has it."""
-    return pack("<i", len(content) + 5) + content + b"\0"
-
-
-def scoped(content):
-    """Return code with its scope as BSON has it."""
-    return pack("<i", len(content) + 4) + content
-
 
 LATE, WRONG_LENGTH = pack("<q", 2**62), pack("<iB", 5, 2) + pack("<i", 77) + b"x"
 EACH_KIND = b"".join(
@@ -84,13 +62,6 @@ def world(mongodb_uri, database_name, tmp_path):
         yield Log(made)
 
 
-def put(world, stored, more=b"", *exchanged):
-    """Store the document in place of the one with its id, with more at its end, or with bytes of it exchanged."""
-    body = encode(stored)[4:-1]
-    world.rows.delete_one({"_id": stored["_id"]})
-    world.rows.insert_one(RawBSONDocument(document((body.replace(*exchanged) if exchanged else body) + more)))
-
-
 @pytest.mark.parametrize("untold", UNTOLD)
 def test_an_event_of_which_something_cannot_be_told_is_named_and_hides_no_other(world, untold):
     """Whatever else lies in its document: it is found by its id and on pages, and so are all that lie beside it."""
@@ -98,22 +69,22 @@ def test_an_event_of_which_something_cannot_be_told_is_named_and_hides_no_other(
     assert world.verify(index=True).findings == []
     alone = world.rows.find_one({"_id": world.ids[1][0]})
     for stored, named in ((alone, 1), (blocks(world)[0], 12)):
-        put(world, stored, UNTOLD[untold])
+        put(world.rows, stored, UNTOLD[untold])
 
         assert [finding.kind for finding in world.verify().findings] == ["altered"] * named
         assert sorted(found(world)) == sorted(each for ids in world.ids for each in ids)
         assert world.store.find_event(stored["_id"]).id == stored["_id"]
         assert world.ledger().place_of(stored["_id"])[0].id == stored["_id"]
-        put(world, stored)
+        put(world.rows, stored)
 
 
 @pytest.mark.parametrize("untold", UNTOLD)
 def test_rows_beside_one_of_which_something_cannot_be_told_are_sealed(world, untold):
     """Behind a gap, where it is looked at in each sweep; of an epoch that nobody registered; and one that waits for its leaf itself."""
     alone = world.rows.find_one({"_id": world.ids[1][0]})
-    put(world, alone, UNTOLD[untold])
-    put(world, {**alone, "_id": "far", "n": 1000}, UNTOLD[untold])
-    put(world, {**alone, "_id": "strange", "e": "feedfeedfeed", "n": 1}, UNTOLD[untold])
+    put(world.rows, alone, UNTOLD[untold])
+    put(world.rows, {**alone, "_id": "far", "n": 1000}, UNTOLD[untold])
+    put(world.rows, {**alone, "_id": "strange", "e": "feedfeedfeed", "n": 1}, UNTOLD[untold])
     assert world.sealer().tick()
 
     assert world.ledger().size() == 25
@@ -131,7 +102,7 @@ def test_a_row_whose_place_cannot_be_told_stops_neither_who_seals_nor_who_verifi
     alone = world.rows.find_one({"_id": world.ids[1][0]})
     kind = 5 if value == WRONG_LENGTH else 2
     put(
-        world,
+        world.rows,
         {**{each: alone[each] for each in alone if each != name}, "_id": "x"},
         element(kind, value, name.encode()),
     )
@@ -152,7 +123,7 @@ def test_no_text_that_was_sealed_is_read_where_there_is_no_text_any_more(world, 
     assert found(world, In("pt", (sent,)))
     assert world.verify(index=True).findings == []
     stored = world.rows.find_one({"pt": sent})
-    put(world, stored, b"", text(sent.encode()), text(b"Patient/" + other))
+    put(world.rows, stored, b"", text(sent.encode()), text(b"Patient/" + other))
 
     assert found(world, In("pt", (sent,))) == []
     [finding] = world.verify().findings

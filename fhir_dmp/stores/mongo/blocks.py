@@ -27,8 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise, product
 from typing import Any
 
-from bson import Int64, encode
-from bson.errors import InvalidDocument
+from bson import Int64
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
@@ -36,7 +35,7 @@ from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.ledger import HASH_SIZE, Row
 from fhir_dmp.stores.mongo.exact import exact, is_exact, is_whole
 from fhir_dmp.stores.mongo.packing import pack, unpack
-from fhir_dmp.stores.mongo.reading import read_all, read_first
+from fhir_dmp.stores.mongo.reading import read_all, read_first, says
 
 MOST_ROWS = 64
 """Rows of a block. Those of a log that exists are no larger: who looks for a row looks so far back for the block that has it."""
@@ -175,28 +174,32 @@ def rows_in(document: _Document, period: str, only: str | None = None) -> list[R
         return [_row_in(document, period)]
 
 
-def rows_checked(document: _Document, period: str) -> list[Row]:
+def rows_checked(document: _Document, stored: bytes, period: str) -> list[Row]:
     """Return the rows that the document holds, for whoever verifies: those of one that is not as its rows make it tell so.
 
     What a block is found by, and what of it the database reads otherwise than we do, is no row's: it is made anew from the rows. A row
-    alone is found by what it says, if that is of the types that it says it in.
+    alone is found by what it says, if that is of the types that it says it in, and says it once. Takes the document apart.
     """
     if "rows" not in document:
+        once = says(document, stored)
         row = _row_in(document, period)
-        return [row if is_exact(row.terms) else row._replace(terms={**exact(row.terms), "type": "altered"})]
+        return [row if once and is_exact(row.terms) else row._replace(terms={**exact(row.terms), "type": "altered"})]
     rows = rows_in({**document}, period)
-    if _is_of(document, rows):
+    if _is_of(document, rows, stored):
         return rows
     return [row._replace(terms={**row.terms, "block": "altered"}) for row in rows]
 
 
-def _is_of(block: _Document, rows: Sequence[Row]) -> bool:
-    """Tell whether the block is the one that the rows make, to the last type; what lies beside a row may have been taken away."""
+def _is_of(block: _Document, rows: Sequence[Row], stored: bytes) -> bool:
+    """Tell whether the stored block is the one that the rows make, to the last byte; what lies beside a row may have been taken away."""
     try:
-        parts = [{name: value for name, value in part.items() if name != "s"} for part in block["rows"]]
-        return encode({**block, "b": b"", "rows": parts}) == encode(_block(rows, b""))
-    except (*NO_SENSE, InvalidDocument):
+        made = _block(rows, block["b"])
+        for part, known in zip(made["rows"], block["rows"], strict=True):
+            if "s" in known:
+                part["s"] = known["s"]
+    except NO_SENSE:
         return False
+    return says(made, stored)
 
 
 def row_of(month: Collection[_Document], row_id: str) -> Row | None:

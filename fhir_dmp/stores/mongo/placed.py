@@ -11,7 +11,7 @@ from fhir_dmp.store.ledger import Link, Row, Run, Tally, period_of
 from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked, rows_in
 from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.reading import read_aggregate, read_all, read_list
+from fhir_dmp.stores.mongo.reading import read_aggregate, read_all, read_with_bytes
 
 PLACED = [("w", 1), ("e", 1), ("n", 1)]
 """The index of places: writer, epoch, number."""
@@ -90,18 +90,19 @@ class PlacedRows:
                     for run in _joined([run for run in runs if run.period == period])
                 ]
                 for branches in _chunks(ranges, _BRANCHES):
-                    for each in read_list(self.log[period], {"$or": branches}, hint=PLACED, batch_size=_AT_ONCE):
+                    wanted = {"$or": branches}
+                    for each, stored in read_with_bytes(self.log[period], wanted, hint=PLACED, batch_size=_AT_ONCE):
                         if (own := repr(each["_id"])) not in seen:
                             seen.add(own)
-                            _add(found, rows_checked(each, period))
+                            _add(found, rows_checked(each, stored, period))
         return found
 
     def rows_of(self, period: str, writer: str, epoch: str, after: int) -> Iterator[Row]:
         """Yield the rows of one epoch that the period keeps, after that number, in order."""
         with answering():
             place = {"w": writer, "e": epoch, "n": {"$gt": after - MOST_ROWS}}
-            for document in read_all(self.log[period], place, sort=PLACED, batch_size=_AT_ONCE):
-                yield from (row for row in rows_checked(document, period) if row.number > after)
+            for document, stored in read_with_bytes(self.log[period], place, sort=PLACED, batch_size=_AT_ONCE):
+                yield from (row for row in rows_checked(document, stored, period) if row.number > after)
 
     def count(self, period: str, writer: str, epoch: str, last: int) -> int:
         """Return how many rows of the epoch the period keeps, up to that number."""

@@ -2,7 +2,8 @@
 
 MongoDB takes and keeps what its driver for Python refuses to tell (``bson.errors.InvalidBSON``): text that is no UTF-8, moments beyond the
 year 9999, bytes of the deprecated subtype 2 with a wrong length. Such a document is told as one that nobody sealed, so that the verifier
-names its rows. https://bsonspec.org/spec.html.
+names its rows. Other documents say two things at once: of a field that stands there twice the database finds the first and the driver tells
+the last. Who verifies holds what was read to the bytes that are stored. https://bsonspec.org/spec.html.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
-from bson import decode, decode_all
+from bson import decode, decode_all, encode
 from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.errors import InvalidBSON
+from bson.errors import BSONError, InvalidBSON
 from pymongo.collection import Collection
 from pymongo.database import Database
 
@@ -79,6 +80,22 @@ def read_list(collection: Collection[_Document], wanted: Mapping[str, Any], **ho
 def _each_of(collection: Collection[_Document], wanted: Mapping[str, Any], how: _Document) -> Iterator[_Document]:
     for batch in cast("Iterable[bytes]", collection.find_raw_batches(wanted, **how)):
         yield from _told(batch)
+
+
+def read_with_bytes(
+    collection: Collection[_Document], wanted: Mapping[str, Any], **how: Any
+) -> Iterator[tuple[_Document, bytes]]:
+    """Yield the documents that are wanted, each with the bytes that are stored of it."""
+    for batch in cast("Iterable[bytes]", collection.find_raw_batches(wanted, **how)):
+        yield from zip(_told(batch), _split(batch), strict=True)
+
+
+def says(document: Mapping[str, Any], stored: bytes) -> bool:
+    """Tell whether the bytes say this and nothing else, in this order."""
+    try:
+        return encode(document) == stored
+    except (BSONError, ValueError, TypeError, OverflowError):
+        return False
 
 
 def read_first(collection: Collection[_Document], wanted: Mapping[str, Any], **how: Any) -> _Document | None:

@@ -11,7 +11,7 @@ from fhir_dmp.store.ledger import Link, Opening
 from fhir_dmp.stores.mongo.chain import EPOCHS
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.reading import read_all
+from fhir_dmp.stores.mongo.reading import read_all, read_with_bytes, says
 
 _Document = dict[str, Any]
 
@@ -43,8 +43,8 @@ class Register:
     def odd_openings(self) -> Iterator[str]:
         """Yield the ids of what is registered and is no epoch."""
         with answering():
-            for row in read_all(self.log[EPOCHS], {}):
-                if not _is_one(row):
+            for row, stored in read_with_bytes(self.log[EPOCHS], {}):
+                if not (_is_one(row) and says(row, stored)):
                     yield str(row["_id"])
 
 

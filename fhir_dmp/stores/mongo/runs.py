@@ -11,7 +11,7 @@ from fhir_dmp.store.ledger import Row, Run
 from fhir_dmp.stores.mongo.blocks import WHOLE
 from fhir_dmp.stores.mongo.exact import is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.reading import read_all, read_first
+from fhir_dmp.stores.mongo.reading import read_all, read_first, read_with_bytes, says
 
 RUNS = "runs"
 
@@ -53,8 +53,8 @@ class Runs:
     def every_run(self) -> Iterator[Run]:
         """Yield all there are in the order of their leaves, and what is no run too."""
         with answering():
-            for row in read_all(self.seals[RUNS], {}, sort=[("_id", 1)]):
-                yield _run(row)
+            for row, stored in read_with_bytes(self.seals[RUNS], {}, sort=[("_id", 1)]):
+                yield _run(row if says(row, stored) else {})
 
 
 def run_row(run: Run) -> _Document:
