@@ -15,8 +15,8 @@ from itertools import islice
 from msgspec import Struct, field
 
 from fhir_dmp.audit.entry import link, misfiled, taken
+from fhir_dmp.audit.findings import Chain, Report
 from fhir_dmp.audit.tiles import stored_size, wrong_tiles
-from fhir_dmp.audit.verify import Chain, Report
 from fhir_dmp.store.ledger import Ledger, Link, Opening, Row, Run
 
 Last = Callable[[Chain], tuple[int, str | None]]

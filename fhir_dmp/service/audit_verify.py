@@ -11,12 +11,13 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_dmp.audit.export import Exported
+from fhir_dmp.audit.findings import Report
 from fhir_dmp.audit.heads import BrokenHeadError, Head, HeadChain, PublicKey, SignedHead
 from fhir_dmp.audit.look import Looking, here
 from fhir_dmp.audit.lookers import lookers
 from fhir_dmp.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from fhir_dmp.audit.strays import counted, follow
-from fhir_dmp.audit.verify import Report, Verifier
+from fhir_dmp.audit.verify import Verifier
 from fhir_dmp.audit.walk import windows
 from fhir_dmp.fhir.parameters import Parameters
 from fhir_dmp.store.ledger import Ledger
