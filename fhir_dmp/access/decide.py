@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fhir_dmp.access.model import Decision, Rule
-from fhir_dmp.store.query import Row, matches
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import Row
 
 NO_RULE = "no rule permits it"
 

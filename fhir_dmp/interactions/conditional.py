@@ -30,7 +30,8 @@ from fhir_dmp.interactions.write import author
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
-from fhir_dmp.store.query import Eq, In, Query, assuming, both
+from fhir_dmp.store.matching import assuming
+from fhir_dmp.store.query import Eq, In, Query, both
 
 _OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"})
 """Parameters that say how an answer looks, and nothing of what is matched."""

@@ -16,7 +16,8 @@ from fhir_dmp.interactions.patch import applied
 from fhir_dmp.interactions.patch_links import as_tree, patch_of, setting
 from fhir_dmp.interactions.sheet import RENEWING, Item, Sheet
 from fhir_dmp.interactions.write import indexed, require_valid
-from fhir_dmp.store.query import In, Not, both, matches
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import In, Not, both
 
 _MAKING = ("POST", "PUT", "PATCH")
 """Methods of entries that say what a resource shall be."""

@@ -20,8 +20,9 @@ from fhir_dmp.search.include import included
 from fhir_dmp.search.model import Request
 from fhir_dmp.search.order import beside, orders
 from fhir_dmp.search.parse import parse
+from fhir_dmp.store.matching import assuming
 from fhir_dmp.store.port import Found, Page
-from fhir_dmp.store.query import And, Eq, In, Query, Scalar, assuming, both, either
+from fhir_dmp.store.query import And, Eq, In, Query, Scalar, both, either
 
 MOST_MIXED = 20
 """Types that a search may have whose criteria do not come to one question for all of them."""

@@ -31,7 +31,8 @@ from fhir_dmp.search.model import (
 )
 from fhir_dmp.search.pairs import paired
 from fhir_dmp.search.types import date, string
-from fhir_dmp.store.query import NOTHING, And, Eq, In, Not, Query, assuming, both, either
+from fhir_dmp.store.matching import assuming
+from fhir_dmp.store.query import NOTHING, And, Eq, In, Not, Query, both, either
 
 _MERGED = 200
 """Values whose rows a database merges in the order of creation; of more it would have to fetch and sort all rows."""

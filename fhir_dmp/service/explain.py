@@ -22,7 +22,8 @@ from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.store.accounts import Account, Accounts
 from fhir_dmp.store.grants import Client, Grants
-from fhir_dmp.store.query import Row, matches
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import Row
 
 
 class Asked(Struct, frozen=True):

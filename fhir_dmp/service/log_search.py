@@ -23,8 +23,9 @@ from fhir_dmp.fhir.reference import local
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
 from fhir_dmp.service.log_views import TYPE, damage, place, rendered, view_of
+from fhir_dmp.store.matching import assuming
 from fhir_dmp.store.port import EventPart, Tally
-from fhir_dmp.store.query import NOTHING, Query, assuming, both, either
+from fhir_dmp.store.query import NOTHING, Query, both, either
 
 MOST_FOR_PEOPLE = 100
 """AuditEvents of a page for a person: each item that they name is judged anew."""

@@ -12,7 +12,8 @@ from fhir_dmp.clock import instant
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of, numbered
-from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, matches
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or
 from fhir_dmp.stores.mongo.blocks import MOST_ROWS, SPAN, documents_of
 from tests.contract.test_blocks import Log
 from tests.sealed_world import sealed_world

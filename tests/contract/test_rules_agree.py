@@ -22,7 +22,7 @@ from fhir_dmp.access.decide import NO_RULE, decide
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.access.policy import Entry, Provision
 from fhir_dmp.access.rules import KEPT
-from fhir_dmp.store.query import matches
+from fhir_dmp.store.matching import matches
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from tests.contract.situations import PATIENTS, situation
 

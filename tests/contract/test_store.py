@@ -20,8 +20,9 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.fibres import pause
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import STAMP, Change, Commit, Event, Lock, PolicyChange
+from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import HistoryPage, Order, Page, Scope
-from fhir_dmp.store.query import And, Between, Eq, In, Lasts, Like, Near, Not, Or, Range, matches
+from fhir_dmp.store.query import And, Between, Eq, In, Lasts, Like, Near, Not, Or, Range
 from fhir_dmp.stores.mongo import connect, mongod, transaction, walk
 from fhir_dmp.stores.mongo.compile import compile_query, to_row
 from fhir_dmp.stores.mongo.data_folder import DatabaseError

@@ -7,6 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fhir_dmp.store.matching import matches
 from fhir_dmp.store.query import (
     NOTHING,
     And,
@@ -17,7 +18,6 @@ from fhir_dmp.store.query import (
     Or,
     both,
     either,
-    matches,
     mentions,
     prefix,
     span,

@@ -77,7 +77,7 @@ def pattern_of(like: Like) -> str:
 
 
 def _near(near: Near) -> Filter:
-    """Return the haversine formula of ``store.query.metres_between``, said to the database."""
+    """Return the haversine formula of ``store.matching.metres_between``, said to the database."""
     south = math.radians(near.latitude)
     north = {"$degreesToRadians": {"$toDouble": "$$x.lo"}}
     east = {"$degreesToRadians": {"$subtract": [{"$toDouble": "$$x.hi"}, near.longitude]}}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from fhir_dmp.store.query import Eq, Not, Query, both, matches, together
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import Eq, Not, Query, both, together
 from fhir_dmp.stores.mongo.compile import compile_query, from_row
 
 TOGETHER = 100

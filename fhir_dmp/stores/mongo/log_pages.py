@@ -19,8 +19,9 @@ from pymongo.errors import ExecutionTimeout, OperationFailure
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import Row
 from fhir_dmp.store.log import indexes_of, loosened
+from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import EventPart
-from fhir_dmp.store.query import EVERYTHING, Between, Query, matches
+from fhir_dmp.store.query import EVERYTHING, Between, Query
 from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SINGLE, SPAN, rows_in
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS

@@ -16,8 +16,9 @@ from fhir_dmp.app.server import create_server
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.fhir import codec
 from fhir_dmp.search.order import beside, orders
+from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import Page
-from fhir_dmp.store.query import In, both, matches
+from fhir_dmp.store.query import In, both
 from fhir_dmp.stores.mongo import walk
 from fhir_dmp.stores.mongo.compile import compile_query, from_row, to_row
 from fhir_dmp.stores.mongo.documents import Current, Version

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fhir_dmp.access.policy import Entry, Policy, Provision, decode, encode
 from fhir_dmp.access.provisions import ended_rules
-from fhir_dmp.store.query import NOTHING, assuming, matches
+from fhir_dmp.store.matching import assuming, matches
+from fhir_dmp.store.query import NOTHING
 
 MANY = [Entry(f"Consent/{number}", 2, untold=True) for number in range(100)]
 IN_FORCE = Entry("Consent/in-force", 2, provision=Provision(permit=True), untold=True)

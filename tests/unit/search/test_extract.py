@@ -15,7 +15,7 @@ from fhir_dmp.search.extract import MAIN_DATES, build_extract, main_date
 from fhir_dmp.search.form import FORM
 from fhir_dmp.search.names import names_of, same_reading
 from fhir_dmp.settings import Limits
-from fhir_dmp.store.query import matches
+from fhir_dmp.store.matching import matches
 from tests.unit.search.world import BASE, extract, finds, query_of, row_of
 
 EXAMPLES = Path(__file__).parents[2] / "data" / "all-examples.tar.xz"

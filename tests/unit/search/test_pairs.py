@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_dmp.store.query import And, Eq, In, Not, kept, matches
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import And, Eq, In, Not, kept
 from tests.unit.search.world import query_of, row_of
 
 GLUCOSE = {

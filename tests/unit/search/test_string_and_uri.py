@@ -13,7 +13,8 @@ from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir.fold import fold
 from fhir_dmp.search.form import FORM
 from fhir_dmp.search.types.string import LENGTHS
-from fhir_dmp.store.query import And, Eq, matches
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import And, Eq
 from tests.unit.search.world import finds, finds_value, query_of, row_of
 
 letters = st.text(st.sampled_from("aAàÀéÉeçnN oO-'.9"), min_size=1, max_size=8)

@@ -14,7 +14,8 @@ from fhir_dmp.search.form import FORM
 from fhir_dmp.search.model import Setting
 from fhir_dmp.search.parse import parse
 from fhir_dmp.settings import Limits
-from fhir_dmp.store.query import EVERYTHING, matches
+from fhir_dmp.store.matching import matches
+from fhir_dmp.store.query import EVERYTHING
 
 BASE = "http://127.0.0.1:8000/fhir"
 NOON = datetime(2024, 6, 15, 12, tzinfo=UTC)
