@@ -21,7 +21,8 @@ from fhir_dmp.oauth.oidc import Asked, OpenIdClient
 from fhir_dmp.oauth.people import require_account
 from fhir_dmp.oauth.providers import Identity, Provider, identify
 from fhir_dmp.seal import BrokenSealError, Seal
-from fhir_dmp.service.sign_in import SECOND, Provided, SignIn, Step
+from fhir_dmp.service.sign_in import Provided, SignIn, Step
+from fhir_dmp.service.turns import SECOND
 from fhir_dmp.store.accounts import Account
 
 FLOW_SECONDS = 600

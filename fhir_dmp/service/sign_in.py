@@ -7,7 +7,6 @@ hashed; it is replaced at each step. https://cheatsheetseries.owasp.org/cheatshe
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
@@ -18,28 +17,21 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.clock import Clock
-from fhir_dmp.errors import FhirError, Invalid, Refused, TooMany, Unauthenticated
+from fhir_dmp.errors import FhirError, Invalid, Refused, Unauthenticated
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.people import compared_login, is_minor
 from fhir_dmp.oauth.totp import hash_recovery_code, matching_step
-from fhir_dmp.seal import BrokenSealError, Seal
+from fhir_dmp.seal import Seal
+from fhir_dmp.service.turns import SECOND, Turns
 from fhir_dmp.store.accounts import Account, Accounts, Session, Situation, Stage
 
 T = TypeVar("T")
-SECOND = 1_000_000
 PENDING = 600 * SECOND
 """How long a second factor and a situation may take."""
 
 SEEN_EVERY = 60 * SECOND
 """How much older than a minute the last sight of a session may be."""
 
-DEVICE_KEPT = 365 * 86_400 * SECOND
-ACCOUNT_WAITS = tuple(wait * SECOND for wait in (0, 0, 0, 0, 15, 30, 60, 120, 240, 480, 900))
-ADDRESS_WAITS = tuple(wait * SECOND for wait in (*([0] * 30), 15, 30, 60, 120, 300))
-"""How long each failure keeps the next attempt waiting: never for good, and never longer than the last."""
-
-ACCOUNT_FORGETS = 86_400 * SECOND
-ADDRESS_FORGETS = 3_600 * SECOND
 _TOKEN_LENGTH = 43
 
 
@@ -93,9 +85,6 @@ class SignIn(Struct, frozen=True):
 
     Raises ``Unauthenticated`` for who is not who they say, ``TooMany`` for who tried too often, ``Refused`` for who may not sign in
     this way, ``Invalid`` for a step out of turn.
-
-    A known device has attempts of its own: whoever fails on purpose, from however many addresses, keeps no owner out who
-    has signed in there before. https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
     """
 
     accounts: Accounts
@@ -122,10 +111,11 @@ class SignIn(Struct, frozen=True):
         """Take a login and a password; the same is said, and as much is done, of unknown logins and wrong passwords."""
         login = compared_login(attempt.login)
         told = _Told("password")
-        device = self._device(attempt.device, login)
+        turns = self._turns
+        device = turns.device(attempt.device, login)
 
         def check() -> Account:
-            keys = self._take_turns(login, attempt.address, device)
+            keys = turns.take(login, attempt.address, device)
             account = self.accounts.find_account_by_login(login)
             if account is not None:
                 told.account = account
@@ -133,7 +123,7 @@ class SignIn(Struct, frozen=True):
             if account is None or not right or account.disabled:
                 why = "unknown login" if account is None else "disabled" if right else "wrong password"
                 raise Unauthenticated("The login or the password is not right.", reasons=(why,))
-            self._clear(keys)
+            turns.give_back(keys)
             if account.kind == "professional" and account.totp is None:
                 raise Refused("This account has no second factor yet.", reasons=("no second factor",))
             return account
@@ -152,13 +142,11 @@ class SignIn(Struct, frozen=True):
         told = _Told("password+totp", account)
 
         def check() -> str:
-            known = self._device(device, account.login or "")
-            key = f"second:{known or account.id}"
-            self._take_turn(key, ACCOUNT_WAITS, ACCOUNT_FORGETS)
+            key = self._turns.take_second(account, device)
             method = self._second_factor(account, code)
             if method is None:
                 raise Unauthenticated("The code is not right, or was used before.", reasons=("wrong code",))
-            self.accounts.forget_turns(key)
+            self._turns.give_back([key])
             return method
 
         method = self._judged(told, context, check)
@@ -195,6 +183,10 @@ class SignIn(Struct, frozen=True):
             return
         self.accounts.remove_session(found.session.id)
         self.announce(_act("logout", found.account, found.session.method), context)
+
+    @property
+    def _turns(self) -> Turns:
+        return Turns(self.accounts, self.devices, self.clock)
 
     def _find(self, token: str | None) -> SignedIn | None:
         if token is None or len(token) != _TOKEN_LENGTH:
@@ -251,7 +243,7 @@ class SignIn(Struct, frozen=True):
         except FhirError:
             self.accounts.remove_session(_digest(step.token))
             raise
-        return replace(step, device=self._new_device(account))
+        return replace(step, device=self._turns.new_device(account))
 
     def _next(self, session: Session, stage: Stage) -> Step:
         token = secrets.token_urlsafe(32)
@@ -267,52 +259,6 @@ class SignIn(Struct, frozen=True):
             why = "; ".join(error.reasons) or str(error)
             self.announce(_act("login", told.account, told.method, error.code, why), context)
             raise
-
-    def _take_turns(self, login: str, address: str, device: str) -> Sequence[str]:
-        """Count the attempt against the known device, or against the login and the address; return the keys."""
-        if device:
-            keys = {f"device:{device}": (ACCOUNT_WAITS, ACCOUNT_FORGETS)}
-        else:
-            keys = {
-                f"address:{address}": (ADDRESS_WAITS, ADDRESS_FORGETS),
-                f"login:{login}": (ACCOUNT_WAITS, ACCOUNT_FORGETS),
-            }
-        for key, (waits, forgets) in keys.items():
-            self._take_turn(key, waits, forgets)
-        return tuple(keys)
-
-    def _take_turn(self, key: str, waits: Sequence[int], forgets: int) -> None:
-        wait = self.accounts.take_turn(key, self.clock.micros(), waits, forgets)
-        if wait:
-            seconds = str(-(-wait // SECOND))
-            raise TooMany(
-                f"Too many attempts: try again in {seconds} seconds.",
-                reasons=(f"too many attempts by {key.partition(':')[0]}",),
-                headers=(("Retry-After", seconds),),
-            )
-
-    def _clear(self, keys: Sequence[str]) -> None:
-        """Forget the failures of whom the attempt proved right; an address has others behind it, and keeps theirs."""
-        for key in keys:
-            if key.startswith("address:"):
-                self.accounts.give_turn_back(key)
-            else:
-                self.accounts.forget_turns(key)
-
-    def _new_device(self, account: Account) -> str:
-        if account.login is None:
-            return ""
-        known = {"login": account.login, "id": secrets.token_urlsafe(9), "at": self.clock.micros()}
-        return self.devices.seal(json.dumps(known).encode())
-
-    def _device(self, sealed: str, login: str) -> str:
-        """Return the id of a device where the owner of the login has signed in before; empty for all others."""
-        try:
-            known = json.loads(self.devices.open(sealed))
-        except (BrokenSealError, ValueError):
-            return ""
-        fresh = self.clock.micros() - known["at"] < DEVICE_KEPT
-        return str(known["id"]) if fresh and known["login"] == login else ""
 
 
 class _Told(Struct):
