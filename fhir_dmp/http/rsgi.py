@@ -7,53 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import io
-import sys
 from asyncio import AbstractEventLoop, Future
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import structlog
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # it is named in its documentation, and re-exported without saying so
 from msgspec import Struct
-from werkzeug.exceptions import ClientDisconnected
 
 from fhir_dmp.errors import TooMany
 from fhir_dmp.fibres import Fibre, Threads, on_loop
-from fhir_dmp.http.middleware import LOST, Environ
-from fhir_dmp.stopping import GRACE_SECONDS
+from fhir_dmp.http.arriving import Patience, Sent, is_short, read_ahead
+from fhir_dmp.http.environ import Scope, environ_of
+from fhir_dmp.http.middleware import Environ
 
 T = TypeVar("T")
 Headers = list[tuple[str, str]]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-READ_AHEAD = 131_072
-"""Bytes of a body that is read before its call begins: a fibre must not wait for a sender. Longer ones are read by threads."""
-
-PATIENCE_SECONDS = 20.0
-"""How long the sender of such a body may take; what has not come by then counts as cut."""
-
-SLOWEST = 4096
-"""Bytes each second that the sender of a longer one sends after that time: who reads it is wanted by others."""
-
-_UNREAD = frozenset({"user-agent", "referer", "from"})
 _FAULT = (500, [("Content-Type", "text/plain")], b"The server met a fault.")
 _BUSY = (503, [("Content-Type", "text/plain"), ("Retry-After", "1")], b"The server is busy; try again in a moment.")
 _log = structlog.get_logger(__name__)
-
-
-class Scope(Protocol):
-    """What RSGI tells of a request."""
-
-    http_version: str
-    server: str
-    client: str
-    scheme: str
-    method: str
-    path: str
-    query_string: str
-    authority: str | None
-    headers: Any
 
 
 class Answer(Struct):
@@ -87,7 +62,7 @@ class Front:
         self._takes = takes
         self._turned_away = turned_away
         self._threads = Threads(threads, "call")
-        self._patience = _Patience()
+        self._patience = Patience()
         self._ends = False
         self.under_way = 0
         """Requests that have no answer yet."""
@@ -113,9 +88,9 @@ class Front:
         environ = environ_of(scope)
         short = is_short(environ)
         environ["wsgi.input"] = (
-            io.BytesIO(await _read_ahead(environ, proto, self._patience))
+            io.BytesIO(await read_ahead(environ, proto, self._patience))
             if short
-            else io.BufferedReader(_Sent(proto, loop, self._patience))
+            else io.BufferedReader(Sent(proto, loop, self._patience))
         )
         if self._ends:
             self._turn_away(environ, proto)
@@ -179,148 +154,3 @@ def _close(chunks: Iterable[bytes]) -> None:
 
 def _on(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-
-
-def lost_headers(scope: Scope) -> bool:
-    """Tell whether a header that somebody here reads has a value that is no ASCII: RSGI passes it over, and it would not be heard."""
-    names = {name for name, _ in scope.headers.items()}
-    return any(name not in names and name not in _UNREAD for name in scope.headers.keys())  # noqa: SIM118 - it is no mapping
-
-
-def environ_of(scope: Scope) -> Environ:
-    """Return the WSGI environment of a request, without its body. Names with an underscore could pose as others and are left out."""
-    host, _, port = scope.server.rpartition(":")
-    environ: Environ = {
-        "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path if scope.path.isascii() else scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
-        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
-        "SERVER_NAME": host,
-        "SERVER_PORT": port,
-        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    for name, value in scope.headers.items():
-        if "_" in name:
-            continue
-        key = _NAMES.get(name) or f"HTTP_{name.replace('-', '_').upper()}"
-        environ[key] = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}" if key in environ else value
-    if scope.authority and "HTTP_HOST" not in environ:
-        environ["HTTP_HOST"] = scope.authority
-    if "HTTP_TRANSFER_ENCODING" in environ:
-        environ["wsgi.input_terminated"] = True
-    environ[LOST] = lost_headers(scope)
-    return environ
-
-
-_NAMES = {
-    "content-type": "CONTENT_TYPE",
-    "content-length": "CONTENT_LENGTH",
-    "authorization": "HTTP_AUTHORIZATION",
-    "host": "HTTP_HOST",
-    "accept": "HTTP_ACCEPT",
-    "user-agent": "HTTP_USER_AGENT",
-}
-
-
-def is_short(environ: Environ) -> bool:
-    """Tell whether a request has no body, or a short one: one that says how long it is."""
-    if "HTTP_TRANSFER_ENCODING" in environ:  # whatever length is told beside it
-        return False
-    length: str = environ.get("CONTENT_LENGTH", "0")
-    return length.isdecimal() and int(length) <= READ_AHEAD
-
-
-class _Patience:
-    """How long senders are waited for: until a moment for each of them, and a short while for all of them once the server stops."""
-
-    def __init__(self) -> None:
-        self._waits: set[asyncio.Timeout] = set()
-        self._over = False
-
-    @asynccontextmanager
-    async def until(self, moment: float) -> AsyncIterator[None]:
-        """Raise ``TimeoutError`` if what is done here is not done by that moment of the loop's clock."""
-        async with asyncio.timeout_at(min(moment, _soon()) if self._over else moment) as wait:
-            self._waits.add(wait)
-            try:
-                yield
-            finally:
-                self._waits.discard(wait)
-
-    def end(self) -> None:
-        """Wait for what is on the way, and no longer; on the loop's thread."""
-        self._over = True
-        soon = _soon()
-        for wait in self._waits:
-            when = wait.when()
-            if not wait.expired() and when is not None and when > soon:  # who is too late cannot be told so twice
-                wait.reschedule(soon)
-
-
-def _soon() -> float:
-    return asyncio.get_running_loop().time() + GRACE_SECONDS
-
-
-async def _read_ahead(environ: Environ, proto: Any, patience: _Patience) -> bytes:
-    """Return a short body, or nothing if it does not come in time, or not to its end."""
-    if environ.get("CONTENT_LENGTH", "0") == "0":
-        return b""
-    try:
-        async with patience.until(asyncio.get_running_loop().time() + PATIENCE_SECONDS):
-            return bytes(await proto())
-    except (TimeoutError, ProtocolClosed):
-        return b""
-
-
-class _Sent(io.RawIOBase):
-    """The body of a request as a thread reads it, piece by piece as its sender sends them."""
-
-    def __init__(self, proto: Any, loop: AbstractEventLoop, patience: _Patience) -> None:
-        super().__init__()
-        self._patience = patience
-        self._pieces = aiter(proto)
-        self._loop = loop
-        self._left = b""
-        self._ends = loop.time() + PATIENCE_SECONDS
-        self._cut = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with what has come; raise ``ClientDisconnected`` if the body is cut, or comes too slowly."""
-        if not self._left:
-            self._left = _on(self._loop, self._next())
-            self._ends += len(self._left) / SLOWEST
-        piece, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-    async def _next(self) -> bytes:
-        """Return the next piece, or nothing at the end.
-
-        The server tells the end by an empty piece, and what it could not read by one as well: after the end, nothing follows.
-        """
-        if self._cut:
-            raise ClientDisconnected
-        self._cut = True
-        with suppress(TimeoutError):
-            async with self._patience.until(self._ends):
-                piece = await self._piece()
-                if piece or await self._piece() is None:
-                    self._cut = False
-                    return piece or b""
-        raise ClientDisconnected
-
-    async def _piece(self) -> bytes | None:
-        try:
-            return bytes(await anext(self._pieces))
-        except StopAsyncIteration:
-            return None

@@ -15,8 +15,10 @@ from pymongo.synchronous.pool import Connection
 
 from fhir_dmp.errors import TooMany, Unavailable
 from fhir_dmp.fibres import Fibre, own
-from fhir_dmp.http import bodies, rsgi
-from fhir_dmp.http.rsgi import READ_AHEAD, Front, environ_of
+from fhir_dmp.http import arriving, bodies
+from fhir_dmp.http.arriving import READ_AHEAD
+from fhir_dmp.http.environ import environ_of
+from fhir_dmp.http.rsgi import Front
 from fhir_dmp.store.port import Store
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.bundles import without_its_own
@@ -221,7 +223,7 @@ def test_a_body_that_is_cut_changes_nothing(front, ehr):
 @pytest.mark.parametrize("then", [[b"", b""], [None]], ids=["cut", "too slow"])
 def test_a_body_whose_end_never_comes_is_not_taken_as_whole(front, ehr, monkeypatch, then):
     """In chunks, so that nothing but its end says that it is whole; however often it is read."""
-    monkeypatch.setattr(rsgi, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(arriving, "PATIENCE_SECONDS", 0.2)
     headers = bearer(ehr, **{"content-type": "application/fhir+json", "transfer-encoding": "chunked"})
     whole = json.dumps({"resourceType": "Patient", "id": "cut"}).encode()
 
@@ -258,7 +260,7 @@ def test_who_comes_while_the_worker_ends_is_told_to_come_again_and_nothing_is_do
 
 def test_who_sends_too_slowly_is_let_go_and_keeps_nobody(front, ehr, monkeypatch):
     """The body is waited for by nobody but its own request."""
-    monkeypatch.setattr(rsgi, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(arriving, "PATIENCE_SECONDS", 0.1)
     headers, pieces = with_body(ehr, {"resourceType": "Patient"})
 
     slow, quick = ask(
@@ -297,7 +299,7 @@ def test_a_stop_comes_between_the_end_of_a_wait_and_its_word():
     """The sender's time is over and nobody has been told yet: whoever else is waited for is let go all the same."""
 
     async def told():
-        patience, late = rsgi._Patience(), asyncio.Event()
+        patience, late = arriving.Patience(), asyncio.Event()
         loop = asyncio.get_running_loop()
 
         async def wait(seconds):
@@ -317,10 +319,10 @@ def test_a_stop_comes_between_the_end_of_a_wait_and_its_word():
 
 def test_what_is_on_the_way_when_the_server_stops_is_heard(monkeypatch):
     """Who was waited for, and who comes a moment later: what they sent whole is taken whole."""
-    monkeypatch.setattr(rsgi, "GRACE_SECONDS", 30.0)
+    monkeypatch.setattr(arriving, "GRACE_SECONDS", 30.0)
 
     async def heard():
-        patience, loop = rsgi._Patience(), asyncio.get_running_loop()
+        patience, loop = arriving.Patience(), asyncio.get_running_loop()
         sent = loop.create_future()
 
         async def wait():
