@@ -54,6 +54,8 @@ def counted(ledger: Ledger, end: int) -> Strays:
     openings = {(opening.writer, opening.epoch): opening for opening in ledger.openings()}
     highest = dict(sealed.known)
     for period in ledger.periods():
+        for told in ledger.odd_indexes(period):
+            report.add("misfiled", None, told)
         for tally in ledger.tallies(period):
             key = (tally.writer, tally.epoch)
             if key == NOWHERE:

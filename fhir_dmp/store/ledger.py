@@ -280,6 +280,10 @@ class Ledger(Protocol):
         """Yield the ids of the documents whose rows have no place in any chain: their writer, epoch or number is none."""
         ...
 
+    def odd_indexes(self, period: str) -> Iterator[str]:
+        """Yield in words what the period's rows are looked up by and is not as it should be: some of them may not be found."""
+        ...
+
     def openings(self, since: int = 0) -> Iterator[Opening]:
         """Yield the epochs that were registered or closed since then (microseconds). What is none is left out."""
         ...

@@ -256,6 +256,7 @@ def test_many_rows_more_than_leaves_are_told_by_the_first(packed):
     """Each of a copied block stands where another does; enough is enough."""
     month = packed.database[f"{packed.name}_log"]["audit_2026_01"]
     month.create_index([("w", 1), ("e", 1), ("n", 1)], unique=True)
+    month.create_index([("rows.i", 1)], sparse=True)
     for block in blocks(packed):
         month.insert_one(block)
 

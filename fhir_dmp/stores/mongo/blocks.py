@@ -34,6 +34,7 @@ from pymongo.errors import OperationFailure
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.ledger import HASH_SIZE, Row
 from fhir_dmp.stores.mongo.exact import exact, is_exact, is_whole
+from fhir_dmp.stores.mongo.month_indexes import fit_indexes
 from fhir_dmp.stores.mongo.packing import pack, unpack
 from fhir_dmp.stores.mongo.reading import read_all, read_first, says
 
@@ -49,7 +50,8 @@ MOST_BYTES = 1_000_000
 ID = "rows.i"
 """Where blocks have the ids of their rows."""
 
-_BY_ID, _NO_SUCH_INDEX = [(ID, 1)], 2
+BY_ID, _NO_SUCH_INDEX = f"{ID}_1", 2
+"""The index of these ids; what the database answers who names one that is not there."""
 
 SINGLE: dict[str, Any] = {"rows": {"$exists": False}}
 BLOCK: dict[str, Any] = {"rows": {"$exists": True}}
@@ -216,20 +218,21 @@ def row_of(month: Collection[_Document], row_id: str) -> Row | None:
 def _holding(month: Collection[_Document], row_id: str) -> Iterator[_Document]:
     """Yield the documents that have a row with this id, blocks first: most are.
 
-    A month without any needs no index of theirs. Raises ``Unavailable`` where one lacks it that has some: what nobody can look up is not
-    absent.
+    A month without any needs no index of theirs. Where one has some, and that index has some of them alone or is not there, nothing is told
+    as absent: another that is as ours is asked, or ``Unavailable`` raised. Whoever finds what they ask for is not kept by it.
     """
-    lacking = False
     try:
-        yield from read_all(month, {ID: row_id}, hint=_BY_ID)
+        yield from read_all(month, {ID: row_id}, hint=BY_ID)
     except OperationFailure as fault:
         if fault.code != _NO_SUCH_INDEX:
             raise
-        lacking = True
     yield from read_all(month, {"_id": row_id})
-    if lacking and read_first(month, BLOCK, projection=["_id"]):
+    own = fit_indexes(month).get(BY_ID)
+    if own not in (None, BY_ID):
+        yield from read_all(month, {ID: row_id}, hint=own)
+    elif own is None and read_first(month, BLOCK, projection=["_id"]):
         text = "The log cannot be asked for this event now: an index is not there."
-        raise Unavailable(text, reasons=(f"{month.full_name} has no index {ID}_1",))
+        raise Unavailable(text, reasons=(f"{month.full_name} has no index {BY_ID} that is the log's own",))
 
 
 def ids_in(document: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from pymongo import IndexModel
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.store.ledger import PERIOD_PREFIX, period_of
 
@@ -273,6 +274,9 @@ POLICY = "policy/"
 """Begins the ids of policies among the grants."""
 
 _EXISTS = 48
+NOT_MADE = frozenset({67, 85, 86, 171, 11000})
+"""Codes of an index that cannot be made of what stands there: there are too many, or one of its name or key; a document has two lists that
+it would pair, or two documents have one key."""
 
 
 RECORDS = (Current, Version, Lock, Mark, Writer)
@@ -314,15 +318,27 @@ def months_of(log: Database[dict[str, Any]], event_id: str) -> Iterator[str]:
 
 
 def prepare_collection(database: Database[dict[str, Any]], document: type[Row], name: str) -> None:
-    """Make one collection with the indexes of its document: in one command, which makes the collection where it makes an index."""
-    if indexes := [_index(spec) for spec in document._meta["index_specs"]]:  # noqa: SLF001 - the declared schema
-        database[name].create_indexes(indexes)
-        return
+    """Make one collection with the indexes of its document: in one command, which makes the collection where it makes an index.
+
+    Raises ``Unavailable`` where one cannot be made of what stands there, naming it and the way out.
+    """
     try:
-        database.create_collection(name, check_exists=False)
+        if indexes := indexes_of(document):
+            database[name].create_indexes(indexes)
+        else:
+            database.create_collection(name, check_exists=False)
     except OperationFailure as refusal:
+        if refusal.code in NOT_MADE:
+            told = (refusal.details or {}).get("errmsg", "")
+            text = f"An index of {database.name}.{name} cannot be made: drop what stands in its place, and start again. MongoDB says: {told}"
+            raise Unavailable(text, reasons=(f"code {refusal.code}",)) from refusal
         if refusal.code != _EXISTS:
             raise
+
+
+def indexes_of(document: type[Row]) -> list[IndexModel]:
+    """Return the indexes that are declared of a collection."""
+    return [_index(spec) for spec in document._meta["index_specs"]]  # noqa: SLF001 - the declared schema
 
 
 def _index(spec: Mapping[str, Any]) -> IndexModel:

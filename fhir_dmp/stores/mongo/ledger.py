@@ -26,12 +26,13 @@ from fhir_dmp.store.ledger import (
     Row,
     TilePlace,
 )
-from fhir_dmp.stores.mongo.blocks import row_of
+from fhir_dmp.stores.mongo.blocks import BLOCK, BY_ID, row_of
 from fhir_dmp.stores.mongo.chain import DURABLE, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.handed import Handed
+from fhir_dmp.stores.mongo.month_indexes import odd_indexes
 from fhir_dmp.stores.mongo.placed import PlacedRows
 from fhir_dmp.stores.mongo.reading import read_all, read_first, readable
 from fhir_dmp.stores.mongo.register import Register
@@ -208,6 +209,16 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
         """Return the periods that are kept, oldest first."""
         with answering():
             return months(self.log)
+
+    def odd_indexes(self, period: str) -> Iterator[str]:
+        """Yield in words the indexes of the period by which events may not be found that are there: others' under the log's own names.
+
+        One that lacks makes what it is for slower, but for that of blocks: nobody is answered without it.
+        """
+        with answering():
+            for odd in odd_indexes(self.log[period]):
+                if odd.differs or (odd.name == BY_ID and read_first(self.log[period], BLOCK, projection=["_id"])):
+                    yield str(odd)
 
 
 @lru_cache(maxsize=1)

@@ -18,8 +18,8 @@ from fhir_dmp.store.change import Event
 from fhir_dmp.store.ledger import Row
 from fhir_dmp.stores.mongo.blocks import ID, documents_of, ids_in
 from fhir_dmp.stores.mongo.chain import DURABLE
-from fhir_dmp.stores.mongo.documents import AuditRow, prepare_collection
 from fhir_dmp.stores.mongo.lines import Lines
+from fhir_dmp.stores.mongo.month_indexes import make_month
 from fhir_dmp.stores.mongo.transaction import Transaction
 
 _Document = dict[str, Any]
@@ -55,7 +55,7 @@ class Months:
     def prepare(self, periods: set[str]) -> None:
         """Make the collections of these months."""
         for name in periods - self._ready:
-            offload(partial(prepare_collection, self._database, AuditRow, name))
+            offload(partial(make_month, self._database, name))
             self._ready.add(name)
 
     @offloaded

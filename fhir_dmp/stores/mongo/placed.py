@@ -14,7 +14,7 @@ from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.reading import read_aggregate, read_all, read_with_bytes
 
 PLACED = [("w", 1), ("e", 1), ("n", 1)]
-"""The index of places: writer, epoch, number."""
+"""The index of places: writer, epoch, number. No question names it: the database plans by it if it has all rows (``month_indexes``)."""
 
 _HAS_PLACE: dict[str, Any] = {
     "$and": [
@@ -65,7 +65,7 @@ class PlacedRows:
             after = [_after(link) for link in links if period_of(link.recorded - _LATE) <= period]
             if not after:
                 continue
-            documents = read_all(self.log[period], {"$or": after}, hint=PLACED, sort=PLACED, batch_size=at_once)
+            documents = read_all(self.log[period], {"$or": after}, sort=PLACED, batch_size=at_once)
             for row in (row for each in documents for row in rows_in(each, period)):
                 if len(found) == limit:
                     return found
@@ -91,7 +91,7 @@ class PlacedRows:
                 ]
                 for branches in _chunks(ranges, _BRANCHES):
                     wanted = {"$or": branches}
-                    for each, stored in read_with_bytes(self.log[period], wanted, hint=PLACED, batch_size=_AT_ONCE):
+                    for each, stored in read_with_bytes(self.log[period], wanted, batch_size=_AT_ONCE):
                         if (own := repr(each["_id"])) not in seen:
                             seen.add(own)
                             _add(found, rows_checked(each, stored, period))
@@ -111,18 +111,17 @@ class PlacedRows:
                 {"$match": {"w": writer, "e": epoch, "n": {"$lte": last}, "$expr": _HAS_PLACE}},
                 {"$group": {"_id": None, "rows": {"$sum": {"$min": [SIZE, {"$subtract": [last + 1, "$n"]}]}}}},
             ]
-            return sum(int(row["rows"]) for row in self.log[period].aggregate(stages, hint=dict(PLACED)))
+            return sum(int(row["rows"]) for row in self.log[period].aggregate(stages))
 
     def tallies(self, period: str) -> Iterator[Tally]:
         """Yield how many rows of each epoch the period keeps; those that have no place, as rows of an epoch without a name."""
         epoch = {"$cond": [_HAS_PLACE, {"w": "$w", "e": "$e"}, {"w": "", "e": ""}]}
         last = {"$cond": [_HAS_PLACE, {"$add": ["$n", {"$subtract": [SIZE, 1]}]}, 0]}
         stages: list[_Document] = [
-            {"$sort": dict(PLACED)},
             {"$group": {"_id": epoch, "rows": {"$sum": SIZE}, "highest": {"$max": last}}},
         ]
         with answering():
-            for row in read_aggregate(self.log[period], stages, hint=dict(PLACED), allowDiskUse=True):
+            for row in read_aggregate(self.log[period], stages, allowDiskUse=True):
                 yield Tally(row["_id"]["w"], row["_id"]["e"], int(row["rows"]), int(row["highest"]))
 
     def displaced(self, period: str) -> Iterator[str]:
