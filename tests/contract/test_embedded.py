@@ -8,12 +8,13 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pymongo
 import pytest
 
-from fhir_dmp.stores.mongo import embedded, mongod
+from fhir_dmp.stores.mongo import embedded, mongod, processes
 from fhir_dmp.stores.mongo.data_folder import DatabaseError, Folder
 from fhir_dmp.stores.mongo.embedded import Embedded
 
@@ -94,11 +95,63 @@ def test_a_mongod_that_ends_as_it_starts_is_told_with_its_log(folder):
     Folder(folder).prepare()
     Folder(folder).key_file.write_text("no key: !?")
 
-    with pytest.raises(DatabaseError, match=r"mongod ended as it was started; its log is .*mongod\.log"):
+    with pytest.raises(DatabaseError, match=r"mongod ended as it was started\. Its log is .*mongod\.log"):
         Embedded.ensure(folder)
 
     assert "Unable to acquire security key" in Folder(folder).log.read_text()
     Folder(folder).key_file.write_text("akey" * 8)
+
+
+FOREIGN = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\xf3\0\x01\0\0\0" + bytes(40)
+"""The beginning of a program for a processor that is not ours."""
+
+UNSTARTABLE = {
+    "is not there": (None, r"It said: .*/mongod: not found\."),
+    "may not be executed": (b"#!/bin/sh\n", r"It said: .*/mongod: Permission denied\."),
+    "is for another machine": (FOREIGN, r"It said: .*/mongod: "),
+    "lacks what it needs": (
+        b"#!/bin/sh\necho 1\necho one two three >&2\necho no libcurl.so.4 >&2\n",
+        "three no libcurl.so.4\\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNSTARTABLE)
+def test_a_mongod_that_cannot_be_executed_is_told_with_what_was_said(folder, tmp_path, monkeypatch, case):
+    """It wrote no log that somebody could look into: its last words, or the shell's, are told, and no log is named that is not there."""
+    content, told = UNSTARTABLE[case]
+    program = tmp_path / "mongod"
+    if content is not None:
+        program.write_bytes(content)
+        program.chmod(0o600 if case == "may not be executed" else 0o700)
+    monkeypatch.setattr(mongod, "find_mongod", lambda: program)
+
+    with pytest.raises(DatabaseError, match=told) as refused:
+        Embedded.ensure(folder)
+
+    assert str(refused.value).startswith("mongod ended as it was started.")
+    assert "log" not in str(refused.value)
+
+
+@pytest.mark.parametrize("shell", ["/bin/nobody", "/bin/false", "/bin/true"])
+def test_a_shell_that_cannot_start_a_mongod_is_told(folder, monkeypatch, shell):
+    """One that is not there, one that fails, one that says no process: the way to no database is no fault of ours."""
+    monkeypatch.setattr(processes, "SHELL", shell)
+
+    with pytest.raises(DatabaseError, match=r"mongod cannot be started: ."):
+        Embedded.ensure(folder)
+
+
+def test_what_a_mongod_says_goes_to_a_file_and_to_nobody_who_may_be_gone(folder):
+    """Whoever started it ends before it does."""
+    Embedded.ensure(folder)
+    place = Folder(folder)
+
+    assert [str(Path(f"/proc/{place.place().pid}/fd/{number}").readlink()) for number in range(3)] == [
+        "/dev/null",
+        "/dev/null",
+        str(place.said),
+    ]
 
 
 def test_another_program_on_the_port_is_not_taken_for_ours(folder, monkeypatch):

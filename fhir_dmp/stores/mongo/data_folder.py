@@ -19,6 +19,9 @@ from fhir_dmp.stores.mongo.processes import is_mongod
 OWNER = "fhir_dmp"
 """The user who may do everything, and makes the others."""
 
+_LINES, _MOST_WORDS = 3, 600
+"""Lines, and characters, of what a mongod said that are told again."""
+
 
 class DatabaseError(Exception):
     """The embedded database cannot be started; the message names the way out."""
@@ -38,6 +41,7 @@ class Folder:
         self.root = (data_dir / "mongodb").absolute()
         self.data = self.root / "data"
         self.log = self.root / "mongod.log"
+        self.said = self.root / "mongod.said"
         self.key_file = self.root / "keyfile"
         self.password_file = self.root / "password"
         self.pid_file = self.root / "mongod.pid"
@@ -65,6 +69,13 @@ class Folder:
     def record(self, place: Place) -> None:
         """Write down where the mongod is."""
         write(self.place_file, json.dumps({"pid": place.pid, "port": place.port}))
+
+    def words(self) -> str:
+        """Return where to look for why the mongod that was started last ended: its last words, and its log, as far as there are any."""
+        said = self.said.read_text(errors="replace").strip()[-_MOST_WORDS:] if self.said.exists() else ""
+        last = " ".join(said.splitlines()[-_LINES:])
+        told = f" It said: {last.rstrip('.')}." if last else ""
+        return told + (f" Its log is {self.log}." if self.log.exists() else "")
 
     def uri(self, port: int) -> str:
         """Return the address with the password in it; not for logs."""

@@ -159,7 +159,7 @@ def _becomes_primary(folder: Folder, place: Place, ends: float) -> bool:
                 if not is_mongod(place.pid, folder.data):
                     return False
             time.sleep(0.02)
-    raise DatabaseError(f"mongod did not become ready within {START_SECONDS:.0f} s; its log is {folder.log}.")
+    raise DatabaseError(f"mongod did not become ready within {START_SECONDS:.0f} s.{folder.words()}")
 
 
 def _initiate(place: Place, open_door: MongoClient[dict[str, Any]]) -> bool:

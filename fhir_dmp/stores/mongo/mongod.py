@@ -141,15 +141,15 @@ def start(folder: Folder) -> Place:
         *("--slowms", NEVER_SLOW),
     ]
     try:
-        place = Place(start_apart(command), port)
-    except (OSError, subprocess.SubprocessError) as fault:
+        place = Place(start_apart(command, folder.said), port)
+    except (OSError, subprocess.SubprocessError, ValueError) as fault:
         raise DatabaseError(f"mongod cannot be started: {fault}.") from fault
     ends = time.monotonic() + START_SECONDS
     while not listens(place.pid, port):
         if state_of(place.pid)[1] in ("", "Z"):
-            raise DatabaseError(f"mongod ended as it was started; its log is {folder.log}.")
+            raise DatabaseError(f"mongod ended as it was started.{folder.words()}")
         if time.monotonic() > ends:
-            raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s; its log is {folder.log}.")
+            raise DatabaseError(f"mongod did not start within {START_SECONDS:.0f} s.{folder.words()}")
         time.sleep(0.02)
     folder.record(place)
     return place

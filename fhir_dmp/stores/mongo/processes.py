@@ -10,18 +10,23 @@ from pathlib import Path
 END_SECONDS = 20.0
 """How long a mongod that was told to end, or was killed, may take for it."""
 
-_APART = '"$@" </dev/null >/dev/null 2>&1 & echo $!'
+SHELL = "/bin/sh"
+_APART = 'said=$1; shift; "$@" </dev/null >/dev/null 2>"$said" & echo $!'
 
 
-def start_apart(command: Sequence[object]) -> int:
+def start_apart(command: Sequence[object], said: Path) -> int:
     """Start a program that outlives us and is told nothing of our terminal's keys; return its pid.
+
+    The file ``said`` takes what it says on standard error, or what the shell says that cannot execute it: it is no pipe, since nobody
+    would read that for as long as the program lives. Raises ``OSError``, ``subprocess.SubprocessError`` or ``ValueError`` where no shell
+    starts it.
 
     It stays in our session, as a group of processes of its own. Linux shares the processor among sessions before it does among their
     threads (sched(7), autogroup): a database in a session of its own was woken beside us in time of its own, and both worked longer
     for each answer. In turns with one that was (``mongod --fork``), 64 callers: searches and patient pages 1.03 to 1.12 times the rate,
     reads 1.03. A service of systemd and a container have one share for all that is in them anyway.
     """
-    words = ["/bin/sh", "-c", _APART, "sh", *map(str, command)]
+    words = [SHELL, "-c", _APART, "sh", *map(str, (said, *command))]
     started = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=True, process_group=0)  # noqa: S603 - a program that we found
     return int(started.stdout)
 
