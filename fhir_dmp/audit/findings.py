@@ -62,6 +62,11 @@ class Report(Struct):
         """Whether what was found is enough: nothing more is noted."""
         return len(self.findings) >= MOST_FINDINGS
 
+    @property
+    def cut(self) -> bool:
+        """Whether the log ends before its heads do."""
+        return any(finding.kind == "tail cut" for finding in self.findings)
+
     def add(self, kind: Kind, leaf: int | None, text: str) -> None:
         """Note a finding; the first ones are enough."""
         if not self.full:

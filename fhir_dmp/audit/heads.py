@@ -217,11 +217,12 @@ class HeadChain(Struct):
     """Reads heads one by one, and refuses one that does not follow on the last.
 
     ``pinned`` is the key that the reader has from elsewhere. A signature is checked where a key is introduced and at the end
-    (``finish``): all other notes are held by the hashes from there.
+    (``finish``): all other notes are held by the hashes from there. ``count`` heads were read, the ``last`` is the latest.
     """
 
     pinned: PublicKey
     last: SignedHead | None = None
+    count: int = 0
     removed: dict[str, Removed] = field(default_factory=dict)
     _keys: dict[str, PublicKey] = field(default_factory=dict)
     _key: str | None = None
@@ -274,6 +275,7 @@ class HeadChain(Struct):
             self.removed[head.removed.period] = head.removed
         self._key = head.adds.id if head.adds else head.key
         self.last = signed
+        self.count += 1
 
     def _check(self, signed: SignedHead) -> None:
         """Check the signature, unless it is of a time before the pinned key of whose keys nothing is known."""

@@ -68,7 +68,7 @@ def counted(ledger: Ledger, end: int) -> Strays:
                 continue
             last = sealed.highest.get(key, 0)
             rows = tally.rows if tally.highest <= last else ledger.count(period, *key, last)
-            if rows > sealed.rows[period, key]:
+            if rows > sealed.rows[period, key] and not report.full:
                 _Extra(ledger, report, period, key, last).tell(end, rows - sealed.rows[period, key])
             if tally.highest > last:
                 waiting = strays.waiting.setdefault(key, Waiting())

@@ -1,12 +1,14 @@
-"""The tree as it is stored: its hashes for exports and proofs, and whether they are there at all.
+"""The tree as it is stored: its hashes and its heads for exports and proofs, and whether they are there at all.
 
 Tiles are not signed. Those of the leaves are compared with the entries, one by one (``audit.verify``); those above are made of them, and
-whoever exports from a leaf on, proves an event or seals the next ones goes by them.
+whoever exports from a leaf on, proves an event or seals the next ones goes by them. Heads are signed, and published: what ``$head`` and
+proofs answer with are those that are stored beside the tiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from fhir_dmp.audit.heads import BrokenHeadError, SignedHead
 from fhir_dmp.audit.merkle import (
@@ -53,6 +55,20 @@ def stored_size(ledger: Ledger) -> int:
         return SignedHead.from_line(ledger.head() or b"").head.size
     except BrokenHeadError:
         return 0
+
+
+def wrong_head(ledger: Ledger, published: Iterable[bytes]) -> str | None:
+    """Return which is the first of the published heads (lines, in order) that is not stored as it was published."""
+    lines = iter(published)
+    first = next(lines, None)
+    if first is None:
+        return None
+    since = SignedHead.from_line(first).head.number
+    stored = ledger.heads(since - 1)
+    for number, line in enumerate(chain((first,), lines), since):
+        if next(stored, None) != line:
+            return f"head {number} is not stored as it was published"
+    return None
 
 
 def wrong_tiles(ledger: Ledger, size: int) -> Iterator[str]:

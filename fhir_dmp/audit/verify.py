@@ -262,7 +262,7 @@ class Verifier:
                 part.add(later.removed.period)
             if claimed is not None and later.number > claimed:
                 self.report.later += 1
-            elif not any(finding.kind == "tail cut" for finding in self.report.findings):
+            elif not self.report.cut:
                 told = f"the log ends at leaf {end - 1}; head {later.number} of {later.time} holds {later.size}"
                 self.report.add("tail cut", end, told)
         for period, removal in self._removals.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import takewhile
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from fhir_dmp.audit.look import Looking, here
 from fhir_dmp.audit.lookers import lookers
 from fhir_dmp.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from fhir_dmp.audit.strays import counted, follow
+from fhir_dmp.audit.tiles import wrong_head
 from fhir_dmp.audit.verify import Verifier
 from fhir_dmp.audit.walk import windows
 from fhir_dmp.fhir.parameters import Parameters
@@ -51,9 +52,11 @@ class Published(Struct, frozen=True):
 
     def heads(self, checked: HeadChain) -> Iterator[Head]:
         """Yield the heads that a survey has checked: those that are published meanwhile tell of a log that is longer than what is looked at."""
-        last = checked.last.head.number if checked.last else 0
-        heads = (SignedHead.from_line(line).head for line in self.lines())
-        return takewhile(lambda head: head.number <= last, heads)
+        return (SignedHead.from_line(line).head for line in self.checked(checked))
+
+    def checked(self, checked: HeadChain) -> Iterator[bytes]:
+        """Yield the lines of those heads."""
+        return islice(self.lines(), checked.count)
 
 
 def verify_database(
@@ -78,6 +81,8 @@ def verify_database(
         looked = looking(windows(ledger, 0, end, index=index))
         report = verifier.run(looked, published.heads(checked), progress(end))
         follow(ledger, strays.result(), verifier.last, report)
+    if not report.cut and (told := wrong_head(ledger, published.checked(checked))):
+        report.add("tree altered", None, told)
     report.halfway = [period for period in ledger.periods() if period in checked.removed]
     return report
 

@@ -273,6 +273,36 @@ def test_a_tail_cut_with_all_its_seals_is_found_by_the_published_heads(world):
     assert "head 5" in found.text
 
 
+def exchange(seals):
+    """Have a head tell what another does."""
+    seals["heads"].update_one({"_id": 2}, {"$set": {"line": seals["heads"].find_one({"_id": 3})["line"]}})
+
+
+OTHER_HEADS = {
+    "another's line": (2, exchange),
+    "another signature": (
+        3,
+        lambda seals: seals["heads"].update_one(
+            {"_id": 3}, [{"$set": {"line": seals["heads"].find_one({"_id": 3})["line"].replace(b'e":"', b'e":"AA')}}]
+        ),
+    ),
+    "no line": (1, lambda seals: seals["heads"].update_one({"_id": 1}, {"$set": {"line": b""}})),
+    "no head": (2, lambda seals: seals["heads"].delete_one({"_id": 2})),
+    "no head at the end": (5, lambda seals: seals["heads"].delete_one({"_id": 5})),
+    "one between": (2, lambda seals: seals["heads"].insert_one({"_id": 1.5, "line": b"x"})),
+}
+"""The number of the first head that is not stored as it was published, and how that came."""
+
+
+@pytest.mark.parametrize("case", OTHER_HEADS)
+def test_a_head_that_is_not_stored_as_it_was_published_is_named(world, case):
+    """Proofs and ``$head`` answer with what is stored."""
+    number, tamper = OTHER_HEADS[case]
+    tamper(world.seals)
+
+    assert f"tree altered: head {number} is not stored as it was published" in map(str, world.verify().findings)
+
+
 def test_a_tree_made_to_fit_an_edited_event_is_found_between_two_heads(world):
     """Whoever alters the row's leaf in the tiles as well meets the signed heads: the row is one of ten."""
     edited = row(world, 7)
