@@ -60,16 +60,15 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 def _counted(asked: _Asked, grant: Grant, env: Env) -> tuple[_Asked, int]:
     """Return the search, with a warning of events that no page tells since their rows stand nowhere in time, and how many all pages tell."""
     query = asked.query(grant)
-    total = env.store.count_events(query)
-    lost, ids = env.store.lost_events(query, MOST_NAMED + 1)
-    if not lost:
-        return asked, total
-    named = [place(each, env) for each in ids[:MOST_NAMED]] + ["…"] * (len(ids) > MOST_NAMED)
+    counted = env.store.count_events(query, MOST_NAMED + 1)
+    if not counted.lost:
+        return asked, counted.told
+    named = [place(each, env) for each in counted.rows[:MOST_NAMED]] + ["…"] * (len(counted.rows) > MOST_NAMED)
     told = (
-        f"Neither told nor counted: {lost} of the log's events that stand nowhere in time any more, for their rows are "
+        f"Neither told nor counted: {counted.lost} of the log's events that stand nowhere in time any more, for their rows are "
         f"damaged: {'; '.join(named)}. fhir-dmp audit verify names each."
     )
-    return replace(asked, issues=(*asked.issues, _warning(told))), total
+    return replace(asked, issues=(*asked.issues, _warning(told))), counted.told
 
 
 class _Asked(Struct, frozen=True):

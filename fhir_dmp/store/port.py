@@ -67,6 +67,17 @@ class Tally(Struct, frozen=True):
     count: int
 
 
+class Counted(Struct, frozen=True):
+    """How many AuditEvents pages tell, and how many are ``lost``, with the ids of a few of their ``rows``.
+
+    Such a row stands nowhere in time, for it is damaged: its moment is none, or is of another month than that which keeps it.
+    """
+
+    told: int
+    lost: int
+    rows: tuple[str, ...]
+
+
 class Scope(Struct, frozen=True):
     """Whose history: of one resource, of a type, or of all (both None). ``allowed`` narrows by the rules.
 
@@ -198,15 +209,8 @@ class Store(Protocol):
         """
         ...
 
-    def count_events(self, query: Query) -> int:
-        """Return how many AuditEvents meet the query, counted by the database: as many as all pages tell."""
-        ...
-
-    def lost_events(self, query: Query, limit: int) -> tuple[int, tuple[str, ...]]:
-        """Return how many AuditEvents meet the query that no page tells, and ids of up to ``limit`` of their rows.
-
-        Such a row stands nowhere in time, for it is damaged: its moment is none, or is of another month than that which keeps it.
-        """
+    def count_events(self, query: Query, limit: int = 0) -> Counted:
+        """Return how many AuditEvents meet the query, counted by the database, and ids of up to ``limit`` rows of those that are lost."""
         ...
 
     def tally_events(self, query: Query, limit: int) -> tuple[Tally, ...] | None:

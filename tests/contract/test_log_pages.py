@@ -13,6 +13,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of, numbered
 from fhir_dmp.store.matching import matches
+from fhir_dmp.store.port import Counted
 from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or
 from fhir_dmp.stores.mongo.blocks import MOST_ROWS, SPAN, documents_of
 from tests.contract.test_blocks import Log
@@ -138,7 +139,7 @@ def test_pages_and_counts_are_what_the_query_means(world, seed):
     for row_id, moment in zip(damaged, (-1, "x", 10**15), strict=True):
         world.rows.update_one({"_id": row_id}, {"$set": {"rec": moment}})
     told, window = told_of([event for event in events if event.id not in damaged]), Between("rec", chance.base - 5)
-    assert {*damaged} == {*world.store.lost_events(EVERYTHING, 10)[1]}
+    assert {*damaged} == {*world.store.count_events(EVERYTHING, 10).rows}
     for number in range(90):
         asked = And((window, chance.query() if number % 10 else numbered(*chance.random.choice(told)[0][1:])))
         expected = [keys for keys, index in told if matches(asked, index)]
@@ -146,7 +147,7 @@ def test_pages_and_counts_are_what_the_query_means(world, seed):
 
         assert paged(world.store, query, size) == expected, asked
         assert paged(world.store, query, size, oldest_first=True) == expected[::-1], asked
-        assert world.store.count_events(query) == len(expected), asked
+        assert world.store.count_events(query).told == len(expected), asked
         assert sum(tally.count for tally in world.store.tally_events(query, 1000)) == len(expected), asked
 
 
@@ -270,7 +271,7 @@ def test_a_token_that_is_no_text_does_not_break_the_count_of_the_others(world, v
     world.rows.update_one({"_id": document["_id"]}, {"$set": {"t.0": value}})
 
     assert sum(tally.count for tally in world.store.tally_events(EVERYTHING, 1000)) == whole
-    assert world.store.count_events(EVERYTHING) == whole
+    assert world.store.count_events(EVERYTHING).told == whole
 
 
 DAMAGE = {
@@ -310,7 +311,7 @@ def test_what_is_counted_of_a_damaged_row_is_what_pages_tell(world, field):
             In("u", ("o=0",)),
         ):
             pages = paged(world.store, query, 3)
-            counted = world.store.count_events(query)
+            counted = world.store.count_events(query).told
             tallied = sum(tally.count for tally in world.store.tally_events(query, 1000))
             assert (value, len(pages), len(pages)) == (value, counted, tallied)
             assert pages == paged(world.store, query, 100, oldest_first=True)[::-1]
@@ -331,11 +332,11 @@ def test_a_moment_of_another_month_hides_nothing_and_ends_no_page(world, moment,
 
     for order in (False, True):
         told = paged(world.store, EVERYTHING, 4, oldest_first=order)
-        assert len(told) == len(set(told)) == world.store.count_events(EVERYTHING)
+        assert len(told) == len(set(told)) == world.store.count_events(EVERYTHING).told
         assert len(told) >= 28 - len(ids)
     if where != "a row of a block":
-        number, named = world.store.lost_events(EVERYTHING, 100)
-        assert number == len(named) == 28 - len(told)
+        counted = world.store.count_events(EVERYTHING, 100)
+        assert counted.lost == len(counted.rows) == 28 - len(told)
 
 
 def test_no_month_is_asked_for_rows_of_another_time(world):
@@ -346,13 +347,12 @@ def test_no_month_is_asked_for_rows_of_another_time(world):
     query = Or((And((Not(Between("at")), Between("rec", recorded - 1000, recorded + 1))), Between("at", 1, 2)))
 
     with profiled(world) as told:
-        assert world.store.count_events(query) == 25
+        assert world.store.count_events(query, 10) == Counted(25, 0, ())
         assert len(paged(world.store, query, 100)) == 25
-        assert world.store.lost_events(query, 10) == (0, ())
     asked = [name for each in told if (name := each["ns"].partition(".")[2]) in others]
     for name in others:
         world.store.log.drop_collection(name)
-    looks = 3  # for what clients reported, for a page of it, for rows that stand nowhere in time
+    looks = 3  # for what clients reported, for a page of it, for rows that are of a time that is asked for and lie elsewhere
     assert {asked.count(name) for name in others} == {looks}
 
 

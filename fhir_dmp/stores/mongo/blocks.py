@@ -260,7 +260,7 @@ def _taken_apart(block: _Document, period: str, only: str | None = None) -> list
     if not len(parts) == block["size"] == len(chain) - 1 or events != block.get("m", len(parts)):
         raise ValueError
     writer, epoch = str(block["w"]), str(block["e"])
-    moments = _moments(parts, block["rec"])
+    moments = moments_in(parts, block.get("rec"))
     texts = _texts(parts, unpack(block["b"]))
     return [
         Row(
@@ -283,10 +283,12 @@ def _taken_apart(block: _Document, period: str, only: str | None = None) -> list
     ]
 
 
-def _moments(parts: Sequence[Mapping[str, Any]], latest: int) -> list[int]:
-    """Return when each row was recorded: if that does not fit the block, what that is found by."""
-    own = [part["rec"] for part in parts]
-    fits = all(isinstance(each, int) for each in own) and max(own) == latest and latest - min(own) <= SPAN
+def moments_in(parts: Sequence[Mapping[str, Any]], latest: Any) -> list[int]:
+    """Return when each row was recorded: if that does not fit the block, what that is found by; 0 for what is no moment (``moments``)."""
+    if not is_whole(latest):
+        return [0] * len(parts)
+    own: list[Any] = [part.get("rec") for part in parts]
+    fits = all(map(is_whole, own)) and max(own) == latest and latest - min(own) <= SPAN
     return [*map(int, own)] if fits else [int(latest)] * len(own)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from fhir_dmp.store.log import loosened
 from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, Query, mentions
-from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN
+from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN, WHOLE
 from fhir_dmp.stores.mongo.compile import compile_query, pattern_of
+from fhir_dmp.stores.mongo.moments import Month
 
 _OF_ANY = frozenset((*FOUND_BY, "k", "_id"))
 """What a query may ask of a row that its block tells only of any of them."""
@@ -29,10 +30,18 @@ _NOWHERE = -(2**31)
 _ONE, _SEVERAL = {"rows.m": {"$exists": False}}, {"rows.m": {"$exists": True}}
 _IS_ONE = {"$eq": [{"$type": "$$row.m"}, "missing"]}
 _EARLIEST = {"$cond": [{"$isNumber": "$rec"}, {"$subtract": ["$rec", SPAN]}, "$rec"]}
-_SOUND = {"$and": [{"$eq": ["$rec", {"$max": "$rows.rec"}]}, {"$gte": [{"$min": "$rows.rec"}, _EARLIEST]}]}
-"""Whether the moments of the rows are those of their block: otherwise each stands where that does."""
+_TYPES = {"$map": {"input": "$$own", "as": "each", "in": {"$type": "$$each"}}}
+_FIT = [
+    {"$eq": ["$rec", {"$max": "$$own"}]},
+    {"$gte": [{"$min": "$$own"}, _EARLIEST]},
+    {"$eq": [{"$size": "$$own"}, {"$size": "$rows"}]},
+    {"$setIsSubset": [_TYPES, WHOLE]},
+]
+SOUND = {"$let": {"vars": {"own": "$rows.rec"}, "in": {"$and": _FIT}}}
+"""The expression for whether the moments of the rows are those of their block, as ``blocks.moments_in`` judges it: otherwise each stands
+where that does.
+"""
 
-_RECORDED = {"$cond": ["$$sound", "$$row.rec", "$rec"]}
 _TEXT = "$$text"
 _Expression = Any
 _Stage = dict[str, Any]
@@ -88,22 +97,31 @@ def holding(query: Query) -> _Stage:
     }  # of rows alone the database may ask it first
 
 
-def counting(query: Query) -> list[_Stage]:
-    """Return stages that count, as ``n``, the rows of blocks that hold one AuditEvent and meet the query."""
-    return [_blocks(query), {"$group": {"_id": None, "n": {"$sum": {"$size": _meeting(query)}}}}]
+def counting(query: Query, month: Month) -> list[_Stage]:
+    """Return stages that count, as ``n``, rows of blocks that hold one AuditEvent and meet the query, and how many of these are ``lost``.
+
+    ``several`` blocks have rows that hold several, and are left to ``each_several``.
+    """
+    lost = {
+        "$cond": [month.has_all, 0, {"$subtract": [{"$size": _meeting(query)}, {"$size": _standing(query, month)}]}]
+    }
+    several = {"$cond": [{"$eq": [{"$type": "$m"}, "missing"]}, 0, 1]}
+    counts = {"n": {"$size": _meeting(query)}, "lost": lost, "several": several}
+    return [_blocks(query), {"$group": {"_id": None, **{name: {"$sum": each} for name, each in counts.items()}}}]
 
 
-def each_row(query: Query) -> list[_Stage]:
-    """Return stages that make one document of each row of a block that holds one AuditEvent and meets the query."""
+def each_row(query: Query, month: Month | None = None) -> list[_Stage]:
+    """Return stages that make one document of each row of a block that holds one AuditEvent and meets the query; that stands in the month."""
     fields = dict.fromkeys(("rec", *FOUND_BY), 1)
-    return [_blocks(query), {"$project": {**fields, "sound": _SOUND, "rows": _meeting(query)}}, *_apart(careful=False)]
+    rows = {"$cond": [month.has_all, _meeting(query), _standing(query, month)]} if month else _meeting(query)
+    return [_blocks(query), {"$project": {**fields, "sound": SOUND, "rows": rows}}, *_apart(careful=False)]
 
 
 def each_several(query: Query) -> list[_Stage]:
     """Return stages that make one document of each row that holds several AuditEvents, of blocks that may have some which meet the query."""
     fields = dict.fromkeys(("rec", "rows", *FOUND_BY), 1)
     several = {"$and": [_blocks(query)["$match"], {"m": {"$exists": True}}]}
-    return [{"$match": several}, {"$project": {**fields, "sound": _SOUND}}, *_apart(_SEVERAL, careful=False)]
+    return [{"$match": several}, {"$project": {**fields, "sound": SOUND}}, *_apart(_SEVERAL, careful=False)]
 
 
 def left_of_damaged(query: Query, *, several: bool) -> list[_Stage]:
@@ -114,7 +132,7 @@ def left_of_damaged(query: Query, *, several: bool) -> list[_Stage]:
     fields = dict.fromkeys(("rec", "rows", *FOUND_BY), 1)
     lists = {name: {"$type": "array"} for name in (*FOUND_BY, "rows")}
     stages = _apart(_SEVERAL if several else _ONE, careful=True)
-    return [_blocks(query), {"$match": lists}, {"$project": {**fields, "sound": _SOUND}}, *stages]
+    return [_blocks(query), {"$match": lists}, {"$project": {**fields, "sound": SOUND}}, *stages]
 
 
 def _blocks(query: Query) -> _Stage:
@@ -153,11 +171,17 @@ def _meeting(query: Query) -> _Expression:
     return _filtered({"$and": [_IS_ONE, _said(query, places)]}, places)
 
 
+def _standing(query: Query, month: Month) -> _Expression:
+    """Return the expression for those of these rows that stand in the month."""
+    places: dict[str, _Expression] = {}
+    return _filtered({"$and": [_IS_ONE, _said(query, places), month.has(_recorded(places))]}, places)
+
+
 def _filtered(meets: _Expression, places: dict[str, _Expression]) -> _Expression:
     """Return the expression for those rows of a block of which this is true; ``places`` are looked up once for the block."""
     return {
         "$let": {
-            "vars": {"sound": _SOUND, **places},
+            "vars": places,
             "in": {"$filter": {"input": "$rows", "as": "row", "cond": meets}},
         }
     }
@@ -190,13 +214,17 @@ def _said(query: Query, places: dict[str, _Expression]) -> _Expression:  # noqa:
         case In("_id", values):
             return {"$in": ["$$row.i", {"$literal": [*values]}]}
         case Eq("rec", value):
-            return {"$eq": [_RECORDED, value]}
+            return {"$eq": [_recorded(places), value]}
         case Between("rec", low, high):
-            return _within(_RECORDED, low, high)
+            return _within(_recorded(places), low, high)
         case _ if mentions(query, _HAVE):
             raise ValueError(f"a row of a block is not asked for by {query}")
         case _:
             return {"$literal": False}
+
+
+def _recorded(places: dict[str, _Expression]) -> _Expression:
+    return {"$cond": [_looked_up(places, SOUND), "$$row.rec", "$rec"]}
 
 
 def _index_of(field: str, value: Any) -> _Expression:

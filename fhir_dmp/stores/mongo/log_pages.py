@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from bson.decimal128 import Decimal128
 from bson.errors import InvalidBSON
 from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, OperationFailure
@@ -27,6 +26,7 @@ from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.in_blocks import alone, gathered, holding
 from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL, event_of
+from fhir_dmp.stores.mongo.moments import moment_of
 from fhir_dmp.stores.mongo.reading import read_aggregate
 
 _MORE_THAN_BLOCKS = 4
@@ -128,7 +128,7 @@ def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[
     """Yield the rows of documents that come in the order of their latest ones, each with whether it stands alone, in their own order."""
     waiting: list[tuple[Row, bool]] = []
     for document in documents:
-        moment = _moment(document)
+        moment = moment_of(document)
         if moment is None:
             continue
         single = "rows" not in document
@@ -150,14 +150,6 @@ def _precedes(recorded: int, moment: int, *, back: bool) -> bool:
 
 def _moment_and_id(row: tuple[Row, bool]) -> tuple[int, str]:
     return -row[0].recorded, row[0].id
-
-
-def _moment(document: _Row) -> int | None:
-    """Return when the last of its rows was recorded; None where that is a list, which meets bounds by what it holds."""
-    recorded = document["rec"]
-    if isinstance(recorded, list):
-        return None
-    return int(recorded.to_decimal() if isinstance(recorded, Decimal128) else recorded)
 
 
 def _numbered(event: Event, *, back: bool) -> Iterable[tuple[int, _Row]]:

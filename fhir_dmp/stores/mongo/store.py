@@ -22,7 +22,7 @@ from fhir_dmp.fibres import offloaded
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Commit, Event, Stored
 from fhir_dmp.store.grants import PolicyRow
-from fhir_dmp.store.port import EventPart, Found, HistoryPage, Page, Scope, Tally
+from fhir_dmp.store.port import Counted, EventPart, Found, HistoryPage, Page, Scope, Tally
 from fhir_dmp.store.query import Query, end_of
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
@@ -218,14 +218,9 @@ class MongoStore:
         return self._logged.search(query, limit, after, oldest_first=oldest_first)
 
     @offloaded
-    def count_events(self, query: Query) -> int:
-        """Return how many AuditEvents meet the query."""
-        return self._logged.count(query)
-
-    @offloaded
-    def lost_events(self, query: Query, limit: int) -> tuple[int, tuple[str, ...]]:
-        """Return how many AuditEvents meet the query whose rows stand nowhere in time, and ids of up to ``limit`` rows."""
-        return self._logged.lost(query, limit)
+    def count_events(self, query: Query, limit: int = 0) -> Counted:
+        """Return how many AuditEvents meet the query, told and lost, and ids of up to ``limit`` rows of those that are lost."""
+        return self._logged.count(query, limit)
 
     @offloaded
     def tally_events(self, query: Query, limit: int) -> tuple[Tally, ...] | None:
