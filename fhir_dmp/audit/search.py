@@ -29,19 +29,26 @@ Words = tuple[Query, Query]
 
 def compile_clause(name: str, value: str, base_url: str) -> Words:
     """Return what one parameter asks of our rows and of those of clients."""
+    name, value = with_type(name, value)
     code, _, modifier = name.partition(":")
     compile_value = PARAMS.get(code)
     if compile_value is None:
         raise NotSupported(
             f"AuditEvent is searched by {', '.join(sorted(PARAMS))}; not by {name[:64]!r}.", expression=name[:64]
         )
-    if modifier[:1].isupper() and code in _REFERENCES:
-        modifier, value = "", ",".join(f"{modifier}/{each}" for each in value.split(","))
     if modifier and (code, modifier) not in _MODIFIERS:
         raise NotSupported(f"The modifier of {name[:64]!r} is not supported for AuditEvents.", expression=name[:64])
     if value.count(",") >= _MOST_VALUES:
         raise Invalid(f"{code} has more than {_MOST_VALUES} values.", expression=code)
     return compile_value(f"{code}:{modifier}" if modifier else code, value, base_url)
+
+
+def with_type(name: str, value: str) -> tuple[str, str]:
+    """Return a parameter whose name says the type (``entity:Observation=x``) as the one whose values do (``entity=Observation/x``)."""
+    code, _, modifier = name.partition(":")
+    if not modifier[:1].isupper() or code not in _REFERENCES:
+        return name, value
+    return code, ",".join(f"{modifier}/{each}" for each in value.split(","))
 
 
 def union(clauses: list[Words], allowed: Query) -> Query:
@@ -180,13 +187,16 @@ def _texts(name: str, value: str, base_url: str) -> Words:
 
 def _policies(name: str, value: str, base_url: str) -> Words:
     """Return the query for a policy by its URL; a Consent of this server is found with and without its version."""
-    values = []
-    for each in value.split(","):
-        literal = parse_here(each, base_url)
-        ours = literal is not None and literal.base is None
-        values.append(f"{literal.ref}{f'/{literal.version}' if literal.version else ''}" if literal and ours else each)
-    query = _having(name, values)
+    query = _having(name, [policy_named(each, base_url) for each in value.split(",")])
     return query, query
+
+
+def policy_named(value: str, base_url: str) -> str:
+    """Return a policy as rows name it: one of this server by its reference, and by its version where the value names that."""
+    literal = parse_here(value, base_url)
+    if literal is None or literal.base is not None:
+        return value
+    return f"{literal.ref}/{literal.version}" if literal.version else str(literal.ref)
 
 
 def _subtype_systems(code: str) -> frozenset[str]:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Invalid, TooCostly
+from fhir_dmp.interactions.compartment import path_of, within
 from fhir_dmp.interactions.criteria import setting_of
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import filled, sieve_of
@@ -35,14 +36,14 @@ _SHARED_ORDERS = ("_id", "_lastUpdated")
 
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one page of a searchset."""
-    listing = Listing.of(call, _path(call), context, env)
+    listing = Listing.of(call, path_of(call), context, env)
     request = parse(call.resource_type, listing.params, env.definitions, env.limits, strict=call.strict)
     return _page(listing, request, compile_query(request, context, grant, env), grant)
 
 
 def search_system(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one page of a searchset over several types (``_type``), or over all; criteria are those that all of them have."""
-    listing = Listing.of(call, _path(call), context, env)
+    listing = Listing.of(call, path_of(call), context, env)
     params = listing.params
     types = _types(params, call, env)
     named, own = (tuple(each for each in params if (each[0] == "_type") is of_type) for of_type in (True, False))
@@ -60,7 +61,7 @@ def _types(params: Params, call: Call, env: Env) -> tuple[str, ...]:
     named = [name for key, value in params if key == "_type" for name in value.split(",") if name]
     known = env.definitions.search_params
     if call.compartment is not None:
-        _within(call, env)
+        within(call, env)
         members = env.definitions.compartments[call.compartment.type].members
         return tuple(
             dict.fromkeys(name for name in named or sorted(members) if name in members and name != "AuditEvent")
@@ -116,7 +117,7 @@ def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> 
     call, env = listing.call, listing.env
     sieve = sieve_of(grant, "search")
     allowed = assuming(sieve.allowed, "ty", call.type) if call.type else sieve.allowed
-    query = both(criteria, *_within(call, env), allowed)
+    query = both(criteria, *within(call, env), allowed)
     part = subset_of(request.used, env.definitions)
     if request.count_only or request.total == "accurate":
         sieve.require_exact()
@@ -140,23 +141,7 @@ def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> 
     return listing.searchset(request.used, found, part, included=extra, total=total, ignored=request.ignored)
 
 
-def _within(call: Call, env: Env) -> tuple[Query, ...]:
-    """Return what holds a search to a compartment; raise ``Invalid`` where there is none. https://hl7.org/fhir/R4/compartmentdefinition.html."""
-    record = call.compartment
-    if record is None:
-        return ()
-    compartment = env.definitions.compartments.get(record.type)
-    if compartment is None or (call.type is not None and call.type not in compartment.members):
-        raise Invalid(f"There is no compartment {record.type[:64]} with {call.type or 'members'}.")
-    return (Eq("t", f"@{record}"),)
-
-
 def compile_query(request: Request, context: Context, grant: Grant, env: Env) -> Query:
     """Return the query of the request's criteria, without the caller's rules for the type itself."""
     setting = setting_of(context, grant, env)
     return compile_criteria(request.type, request.criteria, setting)
-
-
-def _path(call: Call) -> str:
-    kind = call.type or ("*" if call.compartment else "")
-    return f"{call.compartment}/{kind}" if call.compartment else kind

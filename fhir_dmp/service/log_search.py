@@ -12,14 +12,15 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.audit.parts import event_id
-from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, union
+from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, policy_named, union, with_type
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Damaged, Invalid, Issue, NotSupported, TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.parameters import write
-from fhir_dmp.fhir.reference import local
+from fhir_dmp.fhir.reference import ID, Ref, local
+from fhir_dmp.interactions.compartment import members_by, path_of
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
 from fhir_dmp.service.log_views import TYPE, damage, place, rendered, view_of
@@ -42,7 +43,7 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
     It counts what the pages tell, and what they name as damaged.
     """
-    listing = Listing.of(call, TYPE, context, env)
+    listing = Listing.of(call, path_of(call), context, env)
     asked = _Asked.parse(listing.params, call, context, grant, env)
     query = asked.query(grant)
     if asked.count == 0:
@@ -88,7 +89,8 @@ class _Asked(Struct, frozen=True):
         unknown = [name for name, _ in params if name not in _CONTROLS and name.partition(":")[0] not in PARAMS]
         _require_known(unknown, strict=call.strict)
         used = tuple((name, value) for name, value in params if name not in unknown)
-        clauses = tuple(_clause(*each, context, grant, env) for each in used if each[0] not in _CONTROLS)
+        named = (_clause(*each, context, grant, env) for each in used if each[0] not in _CONTROLS)
+        clauses = (*named, *_within(call, context, env))
         if context.subject is not None and context.subject.role == "auditor" and not bounded(used):
             raise Invalid(
                 "Say when: an auditor's search names date (or period-start, _lastUpdated, _id), such as date=ge2026-11-01.",
@@ -116,22 +118,44 @@ class _Asked(Struct, frozen=True):
         return union(list(self.clauses), assuming(narrow(grant.rules("search")), "ty", TYPE))
 
 
+def _within(call: Call, context: Context, env: Env) -> tuple[Words, ...]:
+    """Return what holds a search of the log to a compartment: any of the parameters by which an AuditEvent is in it."""
+    if call.compartment is None:
+        return ()
+    codes, named = members_by(call, env), str(call.compartment)
+    if not ID.match(call.compartment.id):
+        raise Invalid(f"{named[:100]!r} names no resource here.")
+    ours, theirs = zip(*(compile_clause(code, named, context.base_url) for code in codes), strict=True)
+    return ((either(list(ours)), either(list(theirs))),)
+
+
 def _clause(name: str, value: str, context: Context, grant: Grant, env: Env) -> Words:
-    """Return what a parameter asks; of items that a person does not see, what they themselves have asked about them in vain."""
+    """Return what a parameter asks; of items that a person does not see, what they themselves have asked about them in vain.
+
+    By a Consent that they do not see nothing is found, as by one that is absent: of what it decided, their own acts among it, it is not told.
+    """
     person = context.subject.person if context.subject else None
-    if name != "entity" or person is None:
+    name, value = with_type(name, value)
+    if name not in ("entity", "policy") or person is None:
         return compile_clause(name, value, context.base_url)
     named = value.split(",")
-    refs = {each: ref for each in named if (ref := local(each, context.base_url))}
+    refs = {each: ref for each in named if (ref := _ref(each, context.base_url))}
     view = view_of(map(str, refs.values()), context, grant, env)
     hidden = [each for each, ref in refs.items() if not view.sees(str(ref))]
     if not hidden:
         return compile_clause(name, value, context.base_url)
-    mine, _ = compile_clause("agent", ",".join(filter(None, (person.resource, person.identifier))), context.base_url)
-    about, _ = compile_clause(name, ",".join(hidden), context.base_url)
     seen = [each for each in named if each not in hidden]
     ours, theirs = compile_clause(name, ",".join(seen), context.base_url) if seen else (NOTHING, NOTHING)
+    if name == "policy":
+        return ours, theirs
+    mine, _ = compile_clause("agent", ",".join(filter(None, (person.resource, person.identifier))), context.base_url)
+    about, _ = compile_clause(name, ",".join(hidden), context.base_url)
     return either([ours, both(about, mine)]), theirs
+
+
+def _ref(value: str, base_url: str) -> Ref | None:
+    """Return what of this server a value names, with or without a version, as rows name it or as FHIR does."""
+    return local("/".join(policy_named(value, base_url).split("/")[:2]), base_url)
 
 
 _CONTROLS = ("_count", "_total", "_summary", "_elements", "_format", "_pretty", "_page", "_sort")
@@ -155,9 +179,9 @@ def _page(
     last: tuple[Any, ...] | None,
     listing: Listing,
 ) -> Result:
-    base = f"{listing.context.base_url}/{TYPE}"
+    base = listing.context.base_url
     entries = [
-        Entry(f"{base}/{event_id(part.event.id, part.number)}", asked.part(body), search_mode="match")
+        Entry(f"{base}/{TYPE}/{event_id(part.event.id, part.number)}", asked.part(body), search_mode="match")
         for part, body in told
     ]
     if asked.issues:

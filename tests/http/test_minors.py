@@ -105,6 +105,24 @@ def test_the_traces_of_a_doctor_tell_parents_of_no_consent_that_was_said_in_secr
 
 
 @pytest.mark.rule("L14", "F11")
+@pytest.mark.parametrize("form", ["{}", "{}/_history/1", "{}/1", "https://dmp.example/fhir/{}", "Consent/absent,{}"])
+def test_no_trace_is_found_by_a_consent_that_was_said_in_secret(world, item, minor, father, form):
+    """As by one that is absent, however it is named and whoever it kept out; the minor finds them, and parents those of what they said."""
+    made = told(say(minor, "authorize", actor=by("7")), "consent")["reference"]
+    against = told(say(minor, "block", actor=by("8")), "consent")["reference"]
+    own = told(say(father, "authorize", actor=by("9")), "consent")["reference"]
+    for number in "789":
+        world.professional(number).read(item)
+    form = form.replace("https://dmp.example/fhir", world.server.base_url)
+
+    def found(who, consent):
+        return who.search("AuditEvent", f"policy={form.format(consent)}&_total=accurate").body["total"]
+
+    assert [found(father, each) for each in (made, against, own)] == [0, 0, 1]
+    assert [found(world.holder(), each) for each in (made, own)] == [1, 1]
+
+
+@pytest.mark.rule("L14", "F11")
 def test_the_trace_of_what_is_hidden_from_parents_is_hidden_from_them(world, minor, father):
     """Who deposited it, and who read it, would tell where the minor was; what is told of other items stays, and all of it to the minor."""
     hidden = document(world.patient, "INVISIBLE_REPRESENTANTS_LEGAUX")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from datetime import timedelta
+from urllib.parse import parse_qsl
 
 import pytest
 
 from fhir_dmp.call import Call
 from fhir_dmp.definitions.loader import load
+from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.about import ELEMENTS
 from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
 from tests.balp import claimed
@@ -152,6 +154,15 @@ def test_traces_tell_no_more_than_the_answers_whether_something_is_there(world, 
     assert seen[hidden] == seen[absent]
     assert len(seen[hidden]) == 4
     assert bool(traces(world.holder(patient), "subtype=read&outcome=4")) or not elsewhere
+
+
+def test_what_is_hidden_is_found_by_no_name_that_says_its_type_apart(world):
+    """``entity:DocumentReference=d`` asks what ``entity=DocumentReference/d`` does."""
+    hidden = world.ehr.made(document(world.patient, "INVISIBLE_PATIENT"))["id"]
+    plain = world.ehr.made(document(world.patient))["id"]
+    found = {own: len(traces(world.holder(), f"entity:DocumentReference={own}")) for own in (hidden, plain)}
+
+    assert found == {hidden: 0, plain: 1}
 
 
 @pytest.mark.rule("L13")
@@ -453,6 +464,44 @@ def test_what_the_log_is_not_searched_by_is_passed_over_and_told(auditor):
     modes = [entry["search"]["mode"] for entry in answer.body["entry"]]
     assert modes == ["match", "outcome"]
     assert "altid" in json.dumps(answer.body["entry"][1])
+
+
+def in_compartment(actor, record, query=""):
+    """Return how many AuditEvents somebody finds in a compartment, and the answer."""
+    kept = Ref(*record.split("/"))
+    asked = tuple(parse_qsl(f"date=ge2020&_total=accurate&{query}"))
+    answer = actor.ask(Call("search-type", "AuditEvent", params=asked, compartment=kept))
+    return answer.body.get("total"), answer
+
+
+def test_a_search_of_the_log_within_a_compartment_is_held_to_it(world, auditor):
+    """By what R4 has it be a member by: of a patient ``patient``, of who acted ``agent``; its links stay in it."""
+    world.ehr.made(observation(world.patient))
+    other = world.new_patient()
+    world.professional("7").read(world.patient)
+    found, answer = in_compartment(auditor, world.patient, "_count=1")
+    base = f"{world.server.base_url}/{world.patient}/AuditEvent?"
+    links = {link["relation"]: link["url"] for link in answer.body["link"]}
+    token = tuple(parse_qsl(links["next"].partition("?")[2]))
+    at = {"compartment": Ref(*world.patient.split("/")), "params": token}
+    following = auditor.ask(Call("search-type", "AuditEvent", **at))
+    elsewhere = auditor.ask(Call("search-type", "AuditEvent", params=token))
+
+    assert found == 3
+    assert in_compartment(auditor, other)[0] == 1
+    assert in_compartment(auditor, "Practitioner/p7")[0] == 1
+    assert in_compartment(auditor, "Device/absent")[0] == 0
+    assert in_compartment(world.holder(), "Practitioner/p7")[0] == 1
+    assert in_compartment(world.holder(other), "Practitioner/p7")[0] == 0
+    assert [url.startswith(base) for url in links.values()] == [True, True]
+    assert (following.status, len(following.body["entry"])) == (200, 1)
+    assert elsewhere.status == 400
+
+
+@pytest.mark.parametrize("record", ["Encounter/e", "RelatedPerson/r", "Observation/o", "Practitioner/p7,ehr-one"])
+def test_the_log_is_in_no_compartment_that_does_not_have_it(auditor, record):
+    """By R4 AuditEvents are in those of patients, practitioners and devices; what is no id names none of them."""
+    assert in_compartment(auditor, record)[1].status == 400
 
 
 def test_counts_by_day_and_actor_are_told_without_an_event(world, auditor):
