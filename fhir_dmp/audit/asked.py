@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -99,7 +100,11 @@ def asked(call: Call, context: Context, understood: str | None) -> tuple[str, st
 
 def seal(sent: str | None, reason: str | None, salt: str) -> bytes:
     """Return what is kept beside a row: 16 bytes of salt, then JSON with the ``request`` and the ``reason``."""
-    said = {name: value for name, value in (("request", sent), ("reason", reason)) if value}
+    return enclose({name: value for name, value in (("request", sent), ("reason", reason)) if value}, salt)
+
+
+def enclose(said: Mapping[str, Any], salt: str) -> bytes:
+    """Return what is kept beside a row: salt, so that nobody finds it by trying, and JSON."""
     return hashlib.sha256(salt.encode()).digest()[:_SALT] + codec.dumps(said)
 
 

@@ -6,7 +6,7 @@ compact JSON in UTF-8, without what is empty, its keys in the order below. ``aud
 row can check what was made of it. The store chains rows when it writes them.
 
 =============  =======================================================================================================
-``v``          the format of the row: 2; one of format 1 holds in ``touched`` a list of whole names for each patient
+``v``          the format of the row: 3; one of format 1 holds in ``touched`` a list of whole names for each patient
 ``id``         the row's id, chosen before it is sent
 ``recorded``   FHIR instant, microseconds, UTC
 ``act``        code of http://hl7.org/fhir/restful-interaction, ``$name`` of an operation, or a name of the table ``audit.kinds``
@@ -22,7 +22,8 @@ row can check what was made of it. The store chains rows when it writes them.
                (TRE_R01), ``secret`` (true under a *connexion secrète*)
 ``from``       network address of the client; behind proxies that are trusted, the one they name
 ``request``    method and URL, clinical values cut out; what a body or a header asked on lines of its own; 2,000 characters at most
-``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``)
+``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``), or what
+               was cut out of a submitted AuditEvent
 ``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason; absent where nobody known asked
 ``requestId``  X-Request-Id
 ``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing of theirs
@@ -33,7 +34,7 @@ row can check what was made of it. The store chains rows when it writes them.
 ``scopes``     what a token was asked or issued for
 ``hidden``     true where all that was touched, or was asked for and is gone, is hidden from representatives by its label: so is the event
 ``base``       of a submitted AuditEvent: the URL of this endpoint, below which references name what is here; without it all are taken for ours
-``resource``   of a submitted AuditEvent: as the client sent it
+``resource``   of a submitted AuditEvent: as the client sent it, without what may be clinical (``audit.cut``); whole in formats 1 and 2
 =============  =======================================================================================================
 """
 
@@ -46,7 +47,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, seal
+from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, seal
+from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.call import Act, Call, Context, Entity, Result, TokenAct
 from fhir_dmp.clock import instant
@@ -55,7 +57,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import ID, parse_literal
 from fhir_dmp.store.change import Event
 
-FORMAT = 2
+FORMAT = 3
 SUBMITTED = "submitted"
 """The act of rows that hold an AuditEvent of a client's own."""
 
@@ -134,14 +136,24 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
     return _event(event_id, recorded, row, secret)
 
 
-def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: int) -> Event:
+def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: int, salt: Salt) -> Event:
     """Return the row for an AuditEvent that a client sends (ITI-20): its words, under our id and with its sender.
 
-    https://profiles.ihe.net/ITI/TF/Volume2/ITI-20.html.
+    https://profiles.ihe.net/ITI/TF/Volume2/ITI-20.html. Members that hold something clinical lie sealed beside it, as they were sent.
     """
+    shown = cut(tree)
+    sent = {name: value for name, value in tree.items() if shown.get(name) != value}
+    secret = enclose({"resource": sent}, salt()) if sent else None
     row = _head(event_id, recorded, SUBMITTED)
-    _put(row, **_who(context), requestId=context.request_id, base=context.base_url, resource=tree)
-    return _event(event_id, recorded, row, None)
+    _put(
+        row,
+        **_who(context),
+        sealed=digest(secret) if secret else None,
+        requestId=context.request_id,
+        base=context.base_url,
+        resource=shown,
+    )
+    return _event(event_id, recorded, row, secret)
 
 
 def _head(event_id: str, recorded: int, act: str) -> dict[str, Any]:

@@ -56,10 +56,10 @@ def render(event: Event | Opened, number: int, base_url: str, view: View | None 
     view = view or View()
     opened = event if isinstance(event, Opened) else Opened.of(event)
     row, part = opened.row, opened.parts[number - 1]
-    if row["act"] == SUBMITTED:
-        return submitted(row, part, view)
-    kind = kind_of(part.act, of_log=row.get("on", "").partition("/")[0] == "AuditEvent")
     said = unseal(opened.secret, row.get("sealed")) if view.sealed or view.reason else {}
+    if row["act"] == SUBMITTED:
+        return submitted(row, part, view, said)
+    kind = kind_of(part.act, of_log=row.get("on", "").partition("/")[0] == "AuditEvent")
     if not view.sealed:
         said = {name: said[name] for name in ("reason",) if name in said}
     scene = Scene(row, part, kind, base_url, view, said)

@@ -28,8 +28,8 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     require_valid(TYPE, sent, env)
     _require_own(sent, context)
     tree = with_relative(TYPE, sent, context.base_url)
-    event = submit(tree, context, env.ids.new(), env.clock.micros())
-    if len(event.body) > MOST_BYTES:
+    event = submit(tree, context, env.ids.new(), env.clock.micros(), env.ids.new)
+    if len(event.body) + len(event.secret or b"") > MOST_BYTES:
         raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
     _require_record(event.index["pt"], context, grant)
     _require_seen(tree, context, grant, env)

@@ -74,7 +74,7 @@ def test_an_event_of_a_clients_own_is_sealed_as_it_is_read(world, handed, record
     handing = world.handing(store)
     period = {"start": "2026-10-19T08:00:00Z"}
     tree = {"resourceType": "AuditEvent", "recorded": recorded, "period": period, "source": {}}
-    store.record(submit(tree, context(), IDS.new(), world.clock.micros()))
+    store.record(submit(tree, context(), IDS.new(), world.clock.micros(), IDS.new))
     world.write(store, 2)
     if handed:
         handing.tick()

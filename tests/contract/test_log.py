@@ -66,7 +66,7 @@ def log(request, mongodb_uri):
         rows.append(describe(act, context(subject), IDS.new(), recorded, salt))
     secret = replace(CALLERS["holder"], person=replace(CALLERS["holder"].person, secret=True))
     rows.append(describe(SUCCESSES["read"], context(secret), IDS.new(), NOW, salt))
-    rows.append(submit(REPORTED, context(), IDS.new(), NOW - 3))
+    rows.append(submit(REPORTED, context(), IDS.new(), NOW - 3, IDS.new))
     if request.param == "together":
         lay_together(store, rows)
     for row in rows if request.param == "alone" else ():

@@ -12,16 +12,20 @@ from unittest.mock import Mock
 import pytest
 from msgspec.structs import replace
 
+from fhir_dmp.audit.event import submit
 from fhir_dmp.audit.export import page
 from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.audit.index import index_of
 from fhir_dmp.audit.merkle import consistency_ranges, range_hash, tiles_of, verify_consistency
 from fhir_dmp.errors import Conflict, NotFound, Unavailable
+from fhir_dmp.fhir import codec
 from fhir_dmp.service.audit_verify import lookers, verify_database, verify_export
 from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.sealer import Sealer
 from fhir_dmp.stores.mongo.ledger import remove_month
 from tests.contract.test_export import exported, stranger
 from tests.sealed_world import IDS, sealed_world
+from tests.unit.audit.world import context
 
 OCTOBER, NOVEMBER = "audit_2026_10", "audit_2026_11"
 WHY = "a trial"
@@ -102,6 +106,40 @@ def test_a_period_that_is_over_is_removed_and_the_log_verifies(world):
     assert world.announced == [("audit-retire-start", None, why), ("audit-retire", None, why)]
     assert report.findings == []
     assert (report.leaves, report.removed) == (16, 12)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_clients_own_events_verify_leave_as_lines_and_go_with_their_month(world, exchanged):
+    """Those of format 2, which hold all that was sent, and those of now, beside which the clinical part lies: it leaves in no line."""
+    tree = {
+        "resourceType": "AuditEvent",
+        "recorded": "2026-11-20T10:00:00Z",
+        "agent": [],
+        "source": {},
+        "outcomeDesc": "VIH",
+    }
+    now = submit(tree, context(), IDS.new(), world.clock.micros(), IDS.new)
+    whole = submit(tree, context(), IDS.new(), world.clock.micros(), IDS.new)
+    row = codec.loads_object(whole.body) | {"v": 2, "resource": tree}
+    del row["sealed"]
+    before = replace(whole, body=codec.dumps(row), index=index_of(row), secret=None)
+    for event in (before, now):
+        world.store.record(event)
+    world.leader.tick()
+    assert world.store.find_event(now.id) == now
+    if exchanged:
+        world.rows.update_one({"_id": now.id}, {"$set": {"s": b"other"}})
+    lines = exported(world)
+    world.leader.release()
+    bare = [line.rstrip(b"\n") for line in lines]
+
+    assert [line.count(b"VIH") for line in lines if b"submitted" in line] == [1, 0]
+    assert verify_export(bare, world.published(), lambda _: lambda _: None, index=True).findings == []
+    assert [each.kind for each in world.verify(index=True).findings] == ["altered"] * exchanged
+    if not exchanged:
+        retire(world, OCTOBER, NOVEMBER)
+        assert world.verify(index=True).findings == []
+        assert world.ledger().periods() == []
 
 
 def test_proofs_across_a_removal_hold(world):

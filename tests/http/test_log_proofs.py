@@ -13,6 +13,7 @@ from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.parameters import read
 from fhir_dmp.service.audit_verify import verify_proof
 from tests.http.test_interactions import PATIENT
+from tests.http.test_reported_events import SENT
 
 
 @pytest.fixture
@@ -165,6 +166,23 @@ def test_lines_are_sent_to_who_takes_lines_alone(sealed, auditor, ehr, accept):
     assert (refused.status_code, refused.json["resourceType"]) == (403, "OperationOutcome")
     assert auditor.get("/AuditEvent/$head", headers={"Accept": accept}).status_code == 406
     assert auditor.get("/AuditEvent/$entries", headers={"Accept": f"{accept.partition(',')[0]};q=0"}).status_code == 406
+
+
+def test_what_a_client_reports_leaves_without_what_is_clinical(sealed, ehr, auditor):
+    """In a proof, in lines and in what is shown: the proof of what is left holds."""
+    query = base64.b64encode(b"GET /Observation?patient=p7&code=hiv-secret").decode()
+    words = {"name": "hiv-secret", "description": "hiv-secret", "what": {"display": "hiv-secret"}}
+    sent = {**SENT, "outcomeDesc": "hiv-secret", "entity": [*SENT["entity"], words, {"query": query}]}
+    made = ehr.post("/AuditEvent", sent)
+    sealed.sealer.tick()
+    proof = auditor.get(f"/AuditEvent/{made.json['id']}/$proof")
+    [entry] = [each["valueBase64Binary"] for each in proof.json["parameter"] if each["name"] == "entry"]
+    told = [base64.b64decode(entry), auditor.get("/AuditEvent/$entries").data]
+    told.append(auditor.get(f"/AuditEvent/{made.json['id']}").data)
+
+    assert made.json["outcomeDesc"] == "hiv-secret"
+    assert [(b"hiv-secret" in each, query.encode() in each) for each in told] == [(False, False)] * 3
+    assert made.json["id"] in verify_proof(read(proof.json), sealed.keys.public())
 
 
 def test_the_log_goes_on_from_a_leaf(sealed, auditor):

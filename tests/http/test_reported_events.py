@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from fhir_dmp.audit.scene import MASKED
 from fhir_dmp.call import Call
 from fhir_dmp.oauth.clients import ROLES
 from tests.access_world import changed, consent, document, observation
@@ -95,6 +96,17 @@ def test_clinical_values_of_a_reported_query_are_cut_out_for_an_auditor(ehr, aud
     assert base64.b64decode(event["entity"][1]["query"]).decode() == "GET /Observation?patient=p7&code=…"
     assert "E11" not in json.dumps(event)
     assert [label["code"] for label in event["meta"]["security"]] == ["REDACTED"]
+
+
+def test_who_is_named_as_the_one_who_acted_is_told_all_that_was_reported(world):
+    """As of events of ours; the patient is told what stands in the open."""
+    entity = [{"what": {"reference": world.patient}}, {"description": "code=E11"}]
+    agent = [{"requestor": True, "who": {"reference": world.patient}}]
+    mine = world.ehr.made({**SENT, "entity": entity, "agent": agent})["id"]
+    theirs = world.ehr.made({**SENT, "entity": entity})["id"]
+
+    assert world.holder().read(f"AuditEvent/{mine}").body["entity"] == entity
+    assert world.holder().read(f"AuditEvent/{theirs}").body["entity"] == [entity[0], MASKED]
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_a_row_is_canonical_and_says_its_format():
     first, second = (row(SUCCESSES["search"], CALLERS["doctor"]).body for _ in range(2))
 
     assert first == second
-    assert first.startswith(b'{"v":2,"id":"')
+    assert first.startswith(b'{"v":3,"id":"')
     assert b": " not in first
     assert list(codec.loads_object(first)) == [
         *("v", "id", "recorded", "act", "on", "outcome", "agent", "person", "from", "request", "sealed", "purpose"),
