@@ -6,9 +6,11 @@ from struct import pack
 
 import pytest
 
-from fhir_dmp.store.query import In
+from fhir_dmp.store.query import EVERYTHING, In
+from fhir_dmp.stores.mongo import log_pages
 from tests.bson_bytes import document, element, put, scoped, text
 from tests.contract.test_blocks import Log, blocks, found
+from tests.contract.test_log_pages import paged
 from tests.sealed_world import sealed_world
 
 LATE, WRONG_LENGTH = pack("<q", 2**62), pack("<iB", 5, 2) + pack("<i", 77) + b"x"
@@ -128,3 +130,32 @@ def test_no_text_that_was_sealed_is_read_where_there_is_no_text_any_more(world, 
     assert found(world, In("pt", (sent,))) == []
     [finding] = world.verify().findings
     assert (finding.kind, stored["_id"] in finding.text) == ("altered", True)
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("size", [13, 34])
+def test_what_is_recorded_while_a_page_is_read_anew_repeats_none_of_it(world, monkeypatch, oldest_first, size):
+    """A page that meets what cannot be told asks again: it went on with what had come meanwhile before its beginning, and the next with that."""
+    for _ in range(20):
+        world.later(seconds=1)
+        world.write(1)
+    known = paged(world.store, EVERYTHING, 100, oldest_first=oldest_first)
+    alone = [row["_id"] for row in world.rows.find({"rows": {"$exists": False}})]
+    untold = [each[1] for each in known if each[1] in alone][14]
+    put(world.rows, world.rows.find_one({"_id": untold}), UNTOLD["bytes of a wrong length"])
+    ask, asked = log_pages.read_aggregate, []
+
+    def meanwhile(*stages, **how):
+        """Have others record after all that was told, and before."""
+        for hour in (world.clock.now().hour, 1, 23):
+            world.clock.set(world.clock.now().replace(hour=hour))
+            world.write(1)
+        asked.append(stages)
+        return ask(*stages, **how)
+
+    monkeypatch.setattr(log_pages, "read_aggregate", meanwhile)
+    told = paged(world.store, EVERYTHING, size, oldest_first=oldest_first)
+
+    assert asked
+    assert told == sorted(set(told), reverse=oldest_first)
+    assert {*known} <= {*told}

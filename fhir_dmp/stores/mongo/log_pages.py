@@ -99,17 +99,21 @@ def _wanted(query: Query, *, judged: bool) -> _Row:
 def _documents(month: Collection[_Row], wanted: _Row, limit: int, *, back: bool) -> Iterator[_Row]:
     """Yield the documents by their moments: few at first, then twice as many each time, since one may hold many rows or one.
 
-    Those that the driver refuses to tell, and all beyond, are read as ``reading`` reads them.
+    Those that the driver refuses to tell, and all beyond, are read as ``reading`` reads them: from where the others ended, since whatever
+    was recorded meanwhile before that would come too late.
     """
     stages: list[_Row] = [{"$match": wanted}, {"$sort": {"rec": 1 if back else -1}}]
     told: list[Any] = []
+    last: int | None = None
     try:
         for document in _more_and_more(month, stages, limit):
             told.append(document.get("_id"))
+            last = moment_of(document) or last
             yield document
     except InvalidBSON:
         known = {*map(repr, told)}
-        each = read_aggregate(month, stages, maxTimeMS=QUERY_MILLIS)
+        beyond: list[_Row] = [] if last is None else [{"$match": {"rec": {"$gte" if back else "$lte": last}}}]
+        each = read_aggregate(month, [*beyond, *stages], maxTimeMS=QUERY_MILLIS)
         yield from (document for document in each if repr(document.get("_id")) not in known)
 
 
