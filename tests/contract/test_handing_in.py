@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from bson import encode
+from bson.raw_bson import RawBSONDocument
 
 from fhir_dmp.audit.event import submit
 from fhir_dmp.service.audit_verify import verify_export
@@ -12,6 +14,7 @@ from fhir_dmp.store.change import Commit
 from fhir_dmp.store.ledger import HASH_SIZE
 from fhir_dmp.stores.mongo.packing import unpack
 from tests.contract.test_export import exported, stranger
+from tests.contract.test_reading import WRONG_LENGTH, document, element, text
 from tests.sealed_world import IDS, sealed_world
 from tests.unit.audit.world import context
 
@@ -265,6 +268,36 @@ def test_what_is_handed_in_and_is_no_leaves_stops_no_sealing_and_does_not_stay(w
     world.seals["handed"].delete_many({})
     world.seals["handed"].insert_many({**ODD[odd](row), "_id": str(number)} for number in range(3))
     assert sealer.tick()
+
+    assert world.seals["handed"].count_documents({}) == 0
+    sealed(world, 7)
+
+
+UNTOLD = {
+    "no UTF-8": element(2, text(b"7r/e\xff/1"), b"_id"),
+    "bytes of a wrong length": element(3, document(element(5, WRONG_LENGTH, b"a")), b"_id"),
+    "a pointer": element(12, text(b"x") + bytes(12), b"_id"),
+}
+"""Ids that the driver tells otherwise than they are."""
+
+
+@pytest.mark.parametrize("untold", UNTOLD)
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_handed_in_under_an_id_that_cannot_be_told_does_not_stay(world, untold, named):
+    """By its id nobody takes it away; ``named`` has the writer and the epoch that are told of it, as leaves have."""
+    store, sealer = world.writer(), world.sealer()
+    handing = world.handing(store)
+    sealer.tick()
+    world.write(store, 7)
+    handing.tick()
+    [row] = world.seals["handed"].find()
+    place = {"w": row["w"], "e": row["e"]}
+    kept = {name: value for name, value in row.items() if name not in ("_id", *(place if named else ()))}
+    own = element(2, text(b"7r"), b"w") + element(2, text(b"e\xff"), b"e") if named else b""
+    world.seals["handed"].insert_one(RawBSONDocument(document(UNTOLD[untold] + own + encode(kept)[4:-1])))
+    for _ in range(2):
+        assert sealer.tick()
+        world.later(seconds=5)
 
     assert world.seals["handed"].count_documents({}) == 0
     sealed(world, 7)

@@ -13,7 +13,7 @@ from fhir_dmp.store.ledger import HASH_SIZE, Leaves, period_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.placed import PLACED
-from fhir_dmp.stores.mongo.reading import read_list
+from fhir_dmp.stores.mongo.reading import NO_TEXT, read_list
 
 HANDED = "handed"
 MOST_HANDED = 1000
@@ -42,14 +42,18 @@ class Handed:
                 self.seals[HANDED].bulk_write(rows)
 
     def handed(self, limit: int) -> list[Leaves]:
-        """Return the leaves among so many of the rows that were handed in, by epoch and number; what is none is told, and taken away."""
+        """Return the leaves among so many of the rows that were handed in, by epoch and number; what is none is told, and taken away.
+
+        All but the leaves goes with it: under which id it lies the driver cannot always say, and whoever's rows these were, they are read.
+        """
         with answering():
             rows = read_list(self.seals[HANDED], {}, sort=PLACED, limit=limit)
             found = [(row["_id"], _leaves_of(row)) for row in rows]
-            if odd := [own for own, leaves in found if leaves is None]:
-                _log.error("handed-in-no-leaves", rows=[repr(own) for own in odd])
-                self.seals[HANDED].delete_many({"_id": {"$in": odd}})
-        return [leaves for _, leaves in found if leaves is not None]
+            leaves = [each for _, each in found if each is not None]
+            if odd := [repr(own) for own, each in found if each is None]:
+                _log.error("handed-in-no-leaves", rows=odd)
+                self.seals[HANDED].delete_many({"_id": {"$nin": [_id_of(each) for each in leaves]}})
+        return leaves
 
     def clear(self, leaves: Sequence[Leaves]) -> None:
         """Take away leaves that were handed in: they are sealed, or their rows are read."""
@@ -76,4 +80,4 @@ def _leaves_of(row: _Document) -> Leaves | None:
     whole = leaves.size and len(leaves.hashes) == leaves.size * HASH_SIZE
     linked = len(leaves.previous) == len(leaves.hash) == HASH_SIZE and leaves.number > 0
     stands = leaves.period == period_of(leaves.recorded) and row["_id"] == _id_of(leaves)
-    return leaves if whole and linked and stands else None
+    return leaves if whole and linked and stands and NO_TEXT not in row["_id"] else None
