@@ -31,6 +31,9 @@ LOG_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 WAITING = Gauge("dmp_waiting", "Answers that wait for a group to be written.", ["of"], multiprocess_mode="livesum")
+SEAL_FAULTS = Counter(
+    "dmp_log_seal_faults", "Times that what is stored of the log's seals did not fit: see fhir-dmp audit verify."
+)
 TURNED_AWAY = Counter("dmp_turned_away", "Requests that were turned away because too many waited.", ["of"])
 
 _log = structlog.get_logger(__name__)

@@ -43,7 +43,13 @@ class Chains(Struct):
         return cls(ledger, {(each.writer, each.epoch): each for each in ledger.links()})
 
     def fitting(self, handed: Sequence[Leaves], now: int) -> list[Leaves]:
-        """Return the leaves that fit, and note whose do: their rows are left alone for a while."""
+        """Return the leaves that fit, and note whose do: their rows are left alone for a while.
+
+        Of an epoch that is not known, since its registration came late, it is looked whether it is registered.
+        """
+        keys = {(each.writer, each.epoch) for each in handed}
+        if unknown := keys - self.links.keys() - self.ended.keys():
+            self.notice(self.ledger.openings_of(unknown))
         found: list[Leaves] = []
         for key, leaves in fitting(handed, self.links):
             if leaves is None:
@@ -54,9 +60,10 @@ class Chains(Struct):
         return found
 
     def due(self, handed: Container[Key], now: int, *, sweep: bool) -> list[Link]:
-        """Return the epochs whose rows are to be read: all in a sweep, and else those that may well bring something.
+        """Return the epochs whose rows are to be read: in a sweep all that may go on, and else those that may well bring something.
 
-        Not those whose writers hand in their leaves: one that has not for some seconds may have ended without a word.
+        Not those whose writers hand in their leaves: one that has not for some seconds may have ended without a word. Nor those that stand
+        still: what lies behind a gap is not read again and again, and leaves others their room.
         """
         return [
             each
@@ -65,7 +72,13 @@ class Chains(Struct):
             and key not in handed
             and (key in self.closed or now - self.handing.get(key, 0) >= PATIENCE)
             and (sweep or (key not in self.stuck and each.recorded > now - QUIET))
+            and (key not in self.stuck or self._goes_on(each))
         ]
+
+    def _goes_on(self, after: Link) -> bool:
+        """Tell whether the row is there that an epoch has waited for."""
+        row = self.ledger.next_row(after)
+        return row is not None and _follows(row, after.number, after.hash)
 
     def following(self, key: Key, rows: Iterable[Row]) -> list[Row]:
         """Return the rows that follow on the epoch's last one, and on each other.
@@ -76,8 +89,7 @@ class Chains(Struct):
         number, digest = last.number, last.hash
         taken: list[Row] = []
         for row in rows:
-            follows = row.number == number + 1 and row.previous == digest and link(digest, row.body) == row.hash
-            if not follows or period_of(row.recorded) != row.period:
+            if not _follows(row, number, digest):
                 if self.stuck.get(key) != row.number:
                     self.stuck[key] = row.number
                     _log.error("chain-broken", writer=key[0], epoch=key[1], after=number, found=row.number)
@@ -122,6 +134,12 @@ class Chains(Struct):
                 self.handing.pop(key, None)
                 self.ended[key] = each.recorded
         self.ended = {key: recorded for key, recorded in self.ended.items() if period_of(recorded) >= since}
+
+
+def _follows(row: Row, number: int, digest: bytes) -> bool:
+    """Tell whether the row follows on the one of this number and hash, and is of the month that keeps it."""
+    follows = row.number == number + 1 and row.previous == digest and link(digest, row.body) == row.hash
+    return follows and period_of(row.recorded) == row.period
 
 
 def lately(now: int) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
+import structlog
 from msgspec import Struct
 
 from fhir_dmp.audit.heads import NOTHING_BEFORE, BrokenHeadError, Head, Removed, SignedHead, SigningKey
@@ -19,8 +20,9 @@ from fhir_dmp.audit.leaves import leaves_of
 from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.clock import Clock, Ids, instant
+from fhir_dmp.metrics import SEAL_FAULTS
 from fhir_dmp.service.chains import Chains, lately
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Run
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Occupied, Run
 
 LEASE_SECONDS = 3.0
 SECONDS = 1.0
@@ -36,8 +38,13 @@ SWEEP = 60 * 1_000_000
 HANDED_AT_ONCE = 100
 """Pieces of leaves that one sealing takes; a worker hands in two at a time."""
 
-OVERLAP = 600 * 1_000_000
-"""How much later than its time an epoch's registration may be seen."""
+OVERLAP, OVERLAP_OF_SWEEPS = 600 * 1_000_000, 24 * 3600 * 1_000_000
+"""How much later than its time an epoch's registration may be seen: by each sealing, and by those that ask epochs that have been quiet.
+
+One that comes later still, by a clock that stands still, is looked for by its name as soon as its writer hands in leaves.
+"""
+
+_log = structlog.get_logger(__name__)
 
 
 class SealError(ValueError):
@@ -82,9 +89,12 @@ class Sealer:
         except Fenced:
             self._state = None
             return False
-        except BrokenHeadError as fault:
+        except (SealError, BrokenHeadError) as fault:
             self._state = None
-            raise SealError(str(fault)) from None
+            SEAL_FAULTS.inc()
+            if isinstance(fault, SealError):
+                raise
+            raise SealError(f"{fault}: see fhir-dmp audit verify.") from None
         except BaseException:
             self._state = None
             raise
@@ -140,6 +150,7 @@ class Sealer:
         if head is not None and tree.root() != head.head.root:
             raise SealError(f"The stored tree is not that of head {head.head.number}: see fhir-dmp audit verify.")
         self._catch_up(head)
+        self._forget_runs(lease, head)
         state = _State(lease, head, tree, Chains.of(self._ledger), seen=0)
         self._notice_epochs(state)
         state.chains.forget("")
@@ -162,6 +173,21 @@ class Sealer:
         if head is not None and last < head.head.number:
             self._sink.append([SignedHead.from_line(line) for line in self._ledger.heads(last)])
 
+    def _forget_runs(self, lease: Lease, head: SignedHead | None) -> None:
+        """Take away runs that no head holds: they are nobody's, and the next ones could not be stored beside them.
+
+        A head and the runs of its leaves are written together or not at all, and who holds the lease knows the last one. Where there is no
+        head, whatever had some is gone: nothing is taken away of that.
+        """
+        if head is None:
+            if self._ledger.size():
+                raise SealError("There are runs of leaves, and no head holds any: see fhir-dmp audit verify.")
+        elif odd := self._ledger.forget_runs(lease, head.head.size):
+            SEAL_FAULTS.inc()
+            _log.error(
+                "runs-of-no-head", size=head.head.size, runs=[str(run) for run in odd], see="fhir-dmp audit verify"
+            )
+
     def _begin(self, state: _State) -> None:
         key = self._keys.current()
         origin = f"fhir-dmp log {self._ids.new()}"
@@ -183,11 +209,11 @@ class Sealer:
 
     def _seal_rows(self, state: _State) -> bool:
         """Seal what is new: leaves that writers have handed in, and rows of those who hand in none; tell whether there is more."""
-        now, chains = self._clock.micros(), state.chains
-        self._notice_epochs(state)
+        now, chains, stuck = self._clock.micros(), state.chains, len(state.chains.stuck)
+        sweep = now - state.swept >= SWEEP
+        self._notice_epochs(state, OVERLAP_OF_SWEEPS if sweep else OVERLAP)
         handed = self._ledger.handed(HANDED_AT_ONCE)
         leaves = chains.fitting(handed, now)
-        sweep = now - state.swept >= SWEEP
         if sweep:
             chains.notice_idle(now)
         due = chains.due({(each.writer, each.epoch) for each in leaves}, now, sweep=sweep)
@@ -198,7 +224,7 @@ class Sealer:
         if leaves:
             self._seal(state, leaves)
         self._ledger.clear(handed)
-        more = bool(leaves) and full
+        more = full and (bool(leaves) or len(chains.stuck) > stuck)
         if sweep and not more:
             state.swept = now
             chains.forget("" if full else lately(now)[0])  # what was full may have left some unread
@@ -211,10 +237,10 @@ class Sealer:
         self._publish(state, self._next(state), batch=Batch(0, b"", runs, tiles, tuple(links.values())))
         state.chains.links.update(links)
 
-    def _notice_epochs(self, state: _State) -> None:
+    def _notice_epochs(self, state: _State, overlap: int = OVERLAP) -> None:
         now = self._clock.micros()
-        state.chains.notice(self._ledger.openings(state.seen))
-        state.seen = now - OVERLAP
+        state.chains.notice(self._ledger.openings(max(state.seen - overlap, 0)))
+        state.seen = now
 
     def _next(self, state: _State, *, adds: SigningKey | None = None, removed: Removed | None = None) -> Head:
         """Return the head of the tree as it is now, to be signed."""
@@ -242,7 +268,11 @@ class Sealer:
             raise SealError(f"The log is signed by the key {head.key}, and {self._keys.path} holds {key.public.id}.")
         signed = SignedHead.sign(head, key)
         batch = batch or Batch(0, b"")
-        self._ledger.seal(state.lease, Batch(head.number, signed.line(), batch.runs, batch.tiles, batch.links))
+        try:
+            self._ledger.seal(state.lease, Batch(head.number, signed.line(), batch.runs, batch.tiles, batch.links))
+        except Occupied as fault:
+            self._state = None  # whoever takes over, this one too, looks at what is there
+            raise SealError(f"{fault}: see fhir-dmp audit verify.") from None
         state.head = signed
         self._sink.append([signed])
         return signed

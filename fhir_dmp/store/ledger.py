@@ -165,6 +165,10 @@ class Fenced(Exception):
     """Another holds the lease: nothing was written."""
 
 
+class Occupied(Exception):
+    """What is to be written stands there already, put there by somebody who did not hold the lease: nothing was written."""
+
+
 class Recent(Protocol):
     """The rows that this process has made durable lately, for who hands in their leaves."""
 
@@ -189,7 +193,11 @@ class Ledger(Protocol):
         ...
 
     def seal(self, lease: Lease, batch: Batch) -> None:
-        """Write all of the batch or nothing; raise ``Fenced`` if the lease is another's by now."""
+        """Write all of the batch or nothing; raise ``Fenced`` if the lease is another's by now, ``Occupied`` if some of it is there."""
+        ...
+
+    def forget_runs(self, lease: Lease, leaf: int) -> Sequence[Run]:
+        """Take away and return the runs from this leaf on, which no head holds; raise ``Fenced`` if the lease is another's by now."""
         ...
 
     def heads(self, after: int = 0) -> Iterator[bytes]:
@@ -234,6 +242,10 @@ class Ledger(Protocol):
 
     def fresh(self, links: Sequence[Link], limit: int) -> list[Row]:
         """Return rows after these links, by epoch and number."""
+        ...
+
+    def next_row(self, link: Link) -> Row | None:
+        """Return the row with the number after this link's, if it is there."""
         ...
 
     def place_of(self, event_id: str) -> tuple[Row, int | None] | None:
@@ -286,6 +298,10 @@ class Ledger(Protocol):
 
     def openings(self, since: int = 0) -> Iterator[Opening]:
         """Yield the epochs that were registered or closed since then (microseconds). What is none is left out."""
+        ...
+
+    def openings_of(self, keys: Iterable[tuple[str, str]]) -> Iterator[Opening]:
+        """Yield those of these epochs, by writer and epoch, that are registered."""
         ...
 
     def odd_openings(self) -> Iterator[str]:

@@ -176,6 +176,7 @@ class Lease(Row):
     wanted = StringField()
     wanted_until = DynamicField()
     head = LongField()
+    cleared = LongField()
 
 
 class Head(Row):

@@ -14,7 +14,7 @@ from typing import Any
 import pymongo
 from pymongo import MongoClient, ReplaceOne, UpdateOne
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.fibres import offloaded
@@ -23,7 +23,9 @@ from fhir_dmp.store.ledger import (
     Fenced,
     Lease,
     Link,
+    Occupied,
     Row,
+    Run,
     TilePlace,
 )
 from fhir_dmp.stores.mongo.blocks import BLOCK, BY_ID, row_of
@@ -36,11 +38,12 @@ from fhir_dmp.stores.mongo.month_indexes import odd_indexes
 from fhir_dmp.stores.mongo.placed import PlacedRows
 from fhir_dmp.stores.mongo.reading import read_all, read_first, readable
 from fhir_dmp.stores.mongo.register import Register
-from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_row
+from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_of, run_row
 
 SOCKET_MILLIS = 300_000
 """How long one answer may take: to count a year's rows is the longest."""
 
+_DUPLICATE = 11000
 _TEXT = {"w": {"$type": "string"}}
 _Document = dict[str, Any]
 
@@ -115,18 +118,38 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
             )
 
     def seal(self, lease: Lease, batch: Batch) -> None:
-        """Write all of the batch or nothing; raise ``Fenced`` if the lease is another's by now."""
+        """Write all of the batch or nothing; raise ``Fenced`` if the lease is another's by now, ``Occupied`` if some of it is there."""
         with answering(), self._client.start_session() as session:
             try:
                 with session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=DURABLE):
                     self._write(lease, batch, session)
-            except DuplicateKeyError:
-                raise Fenced(f"head {batch.number} is there already") from None
+            except (DuplicateKeyError, BulkWriteError) as fault:
+                if not _is_of_a_key(fault):
+                    raise
+                raise Occupied(
+                    f"Head {batch.number}, or a run of its leaves, stands in the database and was not put there by who seals"
+                ) from None
+
+    def forget_runs(self, lease: Lease, leaf: int) -> Sequence[Run]:
+        """Take away and return the runs from this leaf on, which no head holds; raise ``Fenced`` if the lease is another's by now."""
+        beyond = {"_id": {"$gte": leaf}}
+        with answering(), self._client.start_session() as session:
+            if not read_first(self.seals[RUNS], beyond):
+                return ()
+            with session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=DURABLE):
+                self._hold(lease, {"$inc": {"cleared": 1}}, session)
+                found = [run_of(row) for row in read_all(self.seals[RUNS], beyond, session=session)]
+                self.seals[RUNS].delete_many(beyond, session=session)
+        return found
+
+    def _hold(self, lease: Lease, change: _Document, session: Any) -> None:
+        """Change the lease's row within the transaction, so that nobody else takes it meanwhile."""
+        held = {"_id": "lease", "holder": lease.holder, "token": lease.token}
+        if not self.seals["lease"].update_one(held, change, session=session).matched_count:
+            raise Fenced(f"the lease {lease.token} is another's by now")
 
     def _write(self, lease: Lease, batch: Batch, session: Any) -> None:
-        held = {"_id": "lease", "holder": lease.holder, "token": lease.token}
-        if not self.seals["lease"].update_one(held, {"$set": {"head": batch.number}}, session=session).matched_count:
-            raise Fenced(f"the lease {lease.token} is another's by now")
+        self._hold(lease, {"$set": {"head": batch.number}}, session)
         self.seals[HEADS].insert_one({"_id": batch.number, "line": batch.line}, session=session)
         if batch.runs:
             self.seals[RUNS].insert_many([run_row(run) for run in batch.runs], session=session)
@@ -248,6 +271,12 @@ def _linked(row: _Document) -> Link | None:
         return None
     writer, _, epoch = row["_id"].partition("/")
     return Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
+
+
+def _is_of_a_key(fault: OperationFailure) -> bool:
+    """Tell whether a write was refused for a key that is there."""
+    errors = (fault.details or {}).get("writeErrors") or [{"code": fault.code}]
+    return all(each.get("code") == _DUPLICATE for each in errors)
 
 
 def _tile_id(place: TilePlace) -> str:

@@ -70,10 +70,22 @@ class PlacedRows:
                 if len(found) == limit:
                     return found
                 place = row.writer, row.epoch, row.number
-                if row.number > last.get(place[:2], 0) and place not in taken:
+                if row.number > last.get(place[:2], row.number) and place not in taken:
                     found.append(row)
                     taken.add(place)
         return found
+
+    def next_row(self, link: Link) -> Row | None:
+        """Return the row with the number after this link's, if it is there: the first that ``fresh`` would tell."""
+        wanted = {"w": link.writer, "e": link.epoch, "n": {"$gt": link.number - MOST_ROWS, "$lte": link.number + 1}}
+        with answering():
+            for period in (each for each in months(self.log) if period_of(link.recorded - _LATE) <= each):
+                for row in (
+                    row for each in read_all(self.log[period], wanted, sort=PLACED) for row in rows_in(each, period)
+                ):
+                    if (row.writer, row.epoch, row.number) == (link.writer, link.epoch, link.number + 1):
+                        return row
+        return None
 
     def rows(self, runs: Sequence[Run]) -> Mapping[tuple[str, str, int], Row]:
         """Return the rows of these runs by writer, epoch and number, from the period that each run names."""

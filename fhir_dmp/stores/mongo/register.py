@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pymongo.database import Database
@@ -23,9 +23,17 @@ class Register:
 
     def openings(self, since: int = 0) -> Iterator[Opening]:
         """Yield the epochs that were registered or closed since then (microseconds). What is none is left out."""
+        return self._openings({"at": {"$gte": since}})
+
+    def openings_of(self, keys: Iterable[tuple[str, str]]) -> Iterator[Opening]:
+        """Yield those of these epochs, by writer and epoch, that are registered."""
+        names = [f"{writer}/{epoch}" for writer, epoch in keys]
+        return self._openings({"_id": {"$in": [own for name in names for own in (name, f"{name}/closed")]}})
+
+    def _openings(self, wanted: _Document) -> Iterator[Opening]:
         with answering():
             rows: dict[tuple[str, str], _Document] = {}
-            for row in read_all(self.log[EPOCHS], {"at": {"$gte": since}}, sort=[("at", 1)]):
+            for row in read_all(self.log[EPOCHS], wanted, sort=[("at", 1)]):
                 if _is_one(row):
                     known = rows.setdefault((row["w"], row["e"]), {"at": row["at"], "head": 0})
                     known.update({name: row[name] for name in ("head", "after", "closed") if row.get(name)})

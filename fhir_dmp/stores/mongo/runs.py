@@ -28,7 +28,7 @@ class Runs:
         wanted = {"w": row.writer, "e": row.epoch, "n": {"$lte": row.number}}
         with answering():
             found = read_first(self.seals[RUNS], wanted, sort=[("n", -1)])
-        run = _run(found) if found else None
+        run = run_of(found) if found else None
         if run is None or not run.is_one or row.number >= run.number + run.size or run.period != row.period:
             return None
         return run.leaf + row.number - run.number
@@ -46,7 +46,7 @@ class Runs:
             first = read_first(self.seals[RUNS], {"_id": {"$lte": leaf, "$type": WHOLE}}, sort=[("_id", -1)])
             since = first["_id"] if first else leaf
             for row in read_all(self.seals[RUNS], {"_id": {"$gte": since, "$lt": end}}, sort=[("_id", 1)]):
-                run = _run(row)
+                run = run_of(row)
                 if run.is_one:
                     yield _cut(run, leaf, end)
 
@@ -54,7 +54,7 @@ class Runs:
         """Yield all there are in the order of their leaves, and what is no run too."""
         with answering():
             for row, stored in read_with_bytes(self.seals[RUNS], {}, sort=[("_id", 1)]):
-                yield _run(row if says(row, stored) else {})
+                yield run_of(row if says(row, stored) else {})
 
 
 def run_row(run: Run) -> _Document:
@@ -62,7 +62,7 @@ def run_row(run: Run) -> _Document:
     return {"_id": run.leaf, "size": run.size, "w": run.writer, "e": run.epoch, "n": run.number, "m": run.period}
 
 
-def _run(row: _Document) -> Run:
+def run_of(row: _Document) -> Run:
     """Return the run of a stored one; what is of another type than ours is nothing in it."""
     leaf, size, number = (int(row[name]) if is_whole(row.get(name)) else -1 for name in ("_id", "size", "n"))
     writer, epoch, period = (row[name] if is_text(row.get(name)) else "" for name in ("w", "e", "m"))
