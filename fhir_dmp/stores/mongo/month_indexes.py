@@ -7,7 +7,8 @@ nothing. https://www.mongodb.com/docs/manual/core/index-partial/.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -57,18 +58,22 @@ def make_month(log: Database[_Document], name: str) -> None:
 
 def fit_indexes(month: Collection[_Document]) -> dict[str, str]:
     """Return the names of indexes that are as the log's own, by the name that each of those is made with."""
-    standing = list(month.list_indexes())
+    return _fit(list(month.list_indexes()))
+
+
+def _fit(standing: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {
         own.document["name"]: each["name"]
         for own in indexes_of(AuditRow)
-        for each in reversed(standing)
+        for each in standing
         if not _differences(own, each)
     }
 
 
 def odd_indexes(month: Collection[_Document]) -> list[Odd]:
     """Return what is odd: names of the log's own that are another's, and those of which there is none under any name."""
-    standing, fit = {each["name"]: each for each in month.list_indexes()}, fit_indexes(month)
+    listed = list(month.list_indexes())
+    standing, fit = {each["name"]: each for each in listed}, _fit(listed)
     odd = []
     for own in indexes_of(AuditRow):
         name = own.document["name"]
@@ -100,7 +105,8 @@ def _tell_operator(month: Collection[_Document]) -> None:
     """Say what of the month's indexes is not as it should be, and what mends it."""
     place, own = f'db.getSiblingDB("{month.database.name}").{month.name}', {}
     for each in indexes_of(AuditRow):
-        own[each.document["name"]] = f"createIndex({dict(each.document['key'])}, {_options(each.document)})"
+        how = json.dumps(each.document["key"]), json.dumps(_options(each.document))
+        own[each.document["name"]] = f"createIndex({', '.join(how)})"
     for odd in odd_indexes(month):
         first = f'{place}.dropIndex("{odd.name}"); ' if odd.differs else ""
         _log.error("log-index", what=str(odd), mend=f"{first}{place}.{own[odd.name]}")
