@@ -64,11 +64,30 @@ _DID: Mapping[str, tuple[str, str]] = {
     "audit-rotate-key": ("a changé la clé qui signe les traces", "changed the key that signs the log"),
     "audit-verify": ("a vérifié les traces", "verified the log"),
     "record-erase": ("a cherché les dossiers à effacer", "looked for records to be erased"),
+    "$explain": ("a demandé qui peut accéder à quoi, et pourquoi", "asked who may reach what, and why"),
     "authorize": ("a autorisé une application", "authorised an application"),
     "token": ("a obtenu un accès", "obtained access"),
+    "operator-token": ("a obtenu un accès en ligne de commande", "obtained access at the command line"),
     "login": ("s'est connecté", "signed in"),
     "logout": ("s'est déconnecté", "signed out"),
     "revoke": ("a mis fin à un accès", "ended an access"),
+    "introspect": ("a vérifié ce que vaut un accès", "asked what an access is worth"),
+    "userinfo": ("a demandé au nom de qui est son accès", "asked in whose name its access is"),
+    "launch": ("a lancé une application", "launched an application"),
+    "client-add": ("a enregistré une application ou un système", "registered an application or a system"),
+    "client-list": (
+        "a consulté la liste des applications et des systèmes",
+        "read the list of applications and systems",
+    ),
+    "client-remove": ("a retiré une application ou un système", "removed an application or a system"),
+    "account-add": ("a ouvert un compte", "opened an account"),
+    "account-list": ("a consulté la liste des comptes", "read the list of accounts"),
+    "account-disable": ("a désactivé un compte", "disabled an account"),
+    "account-enable": ("a réactivé un compte", "enabled an account"),
+    "account-remove": ("a supprimé un compte", "removed an account"),
+    "account-password": ("a changé le mot de passe d'un compte", "changed the password of an account"),
+    "account-totp": ("a changé le second facteur d'un compte", "changed the second factor of an account"),
+    "account-represent": ("a rattaché un compte au dossier d'autrui", "tied an account to another's record"),
     "break-glass-start": ("a ouvert le dossier en bris de glace", "broke the glass to open the record"),
     "break-glass-end": ("a terminé l'accès en bris de glace", "ended the access by breaking the glass"),
     "break-glass-expiry": (
@@ -157,9 +176,9 @@ def narrative(row: Row, part: Part, language: Language, names: Sequence[str], re
 def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], reason: str | None) -> Iterable[str]:
     place = ("fr", "en").index(language)
     did = (_LEFT if _is_left(row, part) else _DID.get(part.act, _OTHER))[place]
-    what = _what(names, place)
+    what = _what(names, place) or _whose(row, part, place)
     why = _WHY.get(row.get("purpose", ""), ("", ""))[place]
-    yield f"{_when(row['recorded'], language)}{_COLON[place]}{_who(row, place)} {did}{what}{f', {why}' if why else ''}."
+    yield f"{_when(row['recorded'], language)}{_COLON[place]}{_who(row, part, place)} {did}{what}{f', {why}' if why else ''}."
     if "from" in row:
         yield f"{('Depuis', 'From')[place]} {row['from']}."
     if part.outcome in _HOW:
@@ -195,10 +214,12 @@ def _when(recorded: str, language: Language) -> str:
     return f"{moment.day} {_ENGLISH_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M:%S} (Paris)"
 
 
-def _who(row: Row, place: int) -> str:
+def _who(row: Row, part: Part, place: int) -> str:
     person: Mapping[str, Any] = row.get("person", {})
     agent: Mapping[str, str] = row.get("agent", {})
     client = agent.get("client")
+    if _proves_itself(row, part):
+        return f"{('le titulaire du compte', 'the owner of the account')[place]} {_account(row)}"
     if not person:
         by = f" ({agent['operator']})" if "operator" in agent else ""
         where = _structure(agent, place)
@@ -215,6 +236,24 @@ def _who(row: Row, place: int) -> str:
     told = _PROFESSION.get(person.get("profession", ""), kinds.get(person.get("kind", ""), ("", "")))[place]
     by = f" {('par', 'by')[place]} {client}" if client else ""
     return f"{name}{f' ({told})' if told else ''}{_structure(agent, place)}{by}"
+
+
+def _proves_itself(row: Row, part: Part) -> bool:
+    """Tell whether it is the account alone that says who acted: somebody signed in by it, or out; who failed to is unknown."""
+    return part.act in ("login", "logout") and part.outcome == "0" and "person" not in row and bool(_account(row))
+
+
+def _account(row: Row) -> str:
+    """Return what people call the account that was used or changed, or else its number."""
+    account: Mapping[str, str] = row.get("account", {})
+    return account.get("name") or account.get("identifier", "").rpartition("|")[2] or account.get("id", "")
+
+
+def _whose(row: Row, part: Part, place: int) -> str:
+    """Return which client it was about, or which account, where that is not who acted."""
+    own = _proves_itself(row, part) or row.get("person", {}).get("id") == row.get("account", {}).get("identifier")
+    about = row.get("client") or ("" if own else _account(row))
+    return f"{_COLON[place]}{about}" if about else ""
 
 
 def _structure(agent: Mapping[str, str], place: int) -> str:
