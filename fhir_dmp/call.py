@@ -28,6 +28,9 @@ from fhir_dmp.store.turns import Turns
 
 Params = tuple[tuple[str, str], ...]
 
+MOST_ASKED = 128 * 1024
+"""Characters of what one call may ask beside its URL, in a form or in Parameters, and of an entry's URL: the log holds it whole."""
+
 
 class Call(Struct, frozen=True):
     """One FHIR interaction as it was asked. https://hl7.org/fhir/R4/http.html#3.1.0.

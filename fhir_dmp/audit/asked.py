@@ -3,6 +3,9 @@
 A query names diseases, and the reason for breaking the glass describes a person. The row holds the request with such values cut out
 and the digest of what was sent; what was sent lies beside the row. So a row can be proven to somebody who may not read it all, and
 to somebody who may, both parts at once.
+
+What was asked stands in the URL, and all of it where the method is not POST. A form, ``Parameters``, ``If-None-Exist`` and the entries of a
+bundle come by POST, whatever the URL asks itself: each is told on a line of its own, after the request line.
 """
 
 from __future__ import annotations
@@ -10,21 +13,30 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+import string
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from fhir_dmp.call import Call, Context, Params
+from msgspec import Struct
+
+from fhir_dmp.call import MOST_ASKED, Call, Context, Params
 from fhir_dmp.fhir import codec
 
 LENGTH = 2000
-"""Characters of a request that are kept."""
+"""Characters of a request that are kept in the open, and of what a stranger sent: nobody unknown can fill the log."""
+
+SEALED = 4 * MOST_ASKED
+"""Characters of a request that are sealed: more than this server takes of any (a URL of 64 kB and a form, percent-encoded), so that
+nothing that is asked can push something else out. Of what another front lets through, the digest of the whole is sealed too.
+"""
 
 REASON_LENGTH = 500
 CUT = "…"
 _SALT = 16
 _PLAIN = "/:|,"
 _VALUE = re.compile(r"(?<==)[^&\n]*")
+_IN_ITS_URL = ("GET ", "HEAD ", "PUT ", "PATCH ", "DELETE ")
 _OPEN = frozenset(
     (
         *(
@@ -48,15 +60,13 @@ _OPEN = frozenset(
 def cleaned(text: str, *, of_log: bool = False) -> str:
     """Return a request line with the values of clinical parameters cut out."""
     head, mark, query = text.partition("?")
-    if not mark:
-        return text[:LENGTH]
-    return f"{head}?{clean_query(parse_qsl(query, keep_blank_values=True), of_log=of_log)}"[:LENGTH]
+    return _shown(f"{head}?{clean_query(_parsed(query), of_log=of_log)}" if mark else head)
 
 
 def clean_query(params: Params | list[tuple[str, str]], *, of_log: bool = False) -> str:
-    """Return the parameters as a query, the values of clinical ones cut out; those of the log are about acts."""
+    """Return the parameters as a query, the values of clinical ones cut out, and all that are JSON; those of the log are about acts."""
     return "&".join(
-        f"{quote(name, _PLAIN)}={quote(value, _PLAIN) if _is_open(name, of_log=of_log) else CUT}"
+        f"{quote(name, _PLAIN)}={quote(value, _PLAIN) if _is_open(name, of_log=of_log) and value[:1] != '{' else CUT}"
         for name, value in params
     )
 
@@ -73,29 +83,82 @@ def _is_open(name: str, *, of_log: bool) -> bool:
     return name.partition(":")[0] in _OPEN and "." not in name and not name.endswith(":identifier")
 
 
+class _Line(Struct, frozen=True):
+    """What was asked beside the URL: parameters, what stands before them, and both as they were sent where that was a text."""
+
+    head: str
+    params: Params
+    sent: str | None = None
+
+
 def asked(call: Call, context: Context, understood: str | None) -> tuple[str, str]:
     """Return what was asked, in the open and as it was sent.
 
-    What a body or a header carried is put after the request line; of a further page, what it goes on with.
+    What a body, a header or an entry carried is put after the request line; of a further page, what it goes on with.
     """
-    sent = context.url
-    of_log = call.type == "AuditEvent"
-    if not call.params and not call.criteria and understood is None:
-        return cleaned(sent, of_log=of_log), sent[:LENGTH]
-    parts, shown = [sent], [cleaned(sent, of_log=of_log)]
-    paged = any(name == "_page" for name, _ in call.params)
-    if call.params and not paged and "?" not in sent:
-        name = "/".join(part for part in (call.type, call.id, call.act if call.operation else None) if part)
-        head = "" if sent.endswith("/_search") else f"{name}?"
-        parts.append(head + urlencode(call.params))
-        shown.append(head + clean_query(call.params, of_log=of_log))
-    elif paged and understood:
-        parts.append(understood)
-        shown.append(clean_query(parse_qsl(understood, keep_blank_values=True), of_log=of_log))
-    if call.criteria and "?" not in sent:
-        parts.append(f"If-None-Exist: {call.criteria}")
-        shown.append(cleaned(f"If-None-Exist: ?{call.criteria.partition('?')[2] or call.criteria}", of_log=of_log))
-    return "\n".join(shown)[:LENGTH], "\n".join(parts)[:LENGTH]
+    sent, of_log = context.url, call.type == "AuditEvent"
+    shown = cleaned(sent, of_log=of_log)
+    if call.params or call.criteria or call.parameters.items:
+        for line in _beside(call, sent, understood):
+            shown += f"\n{line.head}{clean_query(line.params, of_log=of_log)}"
+            sent += f"\n{_on_one_line(line.sent) if line.sent else line.head + urlencode(line.params)}"
+    return _shown(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
+
+
+def _beside(call: Call, sent: str, understood: str | None) -> Iterator[_Line]:
+    """Yield what was asked elsewhere than in the URL."""
+    if not sent.startswith(_IN_ITS_URL):
+        path = _path(call)
+        yield from _by_parameters(call, sent, f"{path}?")
+        criteria = call.criteria
+        if criteria and call.name in ("update", "patch", "delete"):
+            yield _Line(f"{path}?", _parsed(criteria), f"{path}?{criteria}")
+        elif criteria:
+            yield _Line(
+                "If-None-Exist: ?", _parsed(criteria.partition("?")[2] or criteria), f"If-None-Exist: {criteria}"
+            )
+    if understood and any(name == "_page" for name, _ in call.params):
+        yield _Line("", _parsed(understood), understood)
+
+
+def _by_parameters(call: Call, sent: str, entry: str) -> Iterator[_Line]:
+    """Yield what a form, an entry's URL and Parameters asked; before an entry's stands what it names."""
+    path, _, query = sent.partition("?")
+    own = path.endswith("/_search") or (call.operation is not None and path.endswith(f"/${call.operation}"))
+    before = _parsed(query) if own else ()
+    params = call.params[len(before) :] if call.params[: len(before)] == before else call.params
+    if params:
+        yield _Line("" if own else entry, params)
+    if call.parameters.in_body:
+        yield _Line("" if own or params else entry, call.parameters.in_body)
+
+
+def _path(call: Call) -> str:
+    """Return what a call names below the base URL."""
+    listed = "_history" if call.name.startswith("history") or call.version else None
+    named = (call.type, call.id, listed, call.version, call.act if call.operation else None)
+    within = (call.compartment.type, call.compartment.id) if call.compartment else ()
+    return "/".join(quote(part, "$") for part in (*within, *named) if part)
+
+
+def _parsed(query: str) -> Params:
+    return tuple(parse_qsl(query, keep_blank_values=True))
+
+
+def _on_one_line(text: str) -> str:
+    """Return what was sent, so that it cannot pose as a line that was not."""
+    return text if text.isprintable() else quote(text, f" {string.punctuation}")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LENGTH else text[: LENGTH - 1] + CUT
+
+
+def _bounded(text: str, most: int) -> str:
+    """Return the beginning of a text, and the digest of the whole where it is longer."""
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}{CUT}\nsha256: {digest(text.encode(errors='replace'))} of {len(text)} characters"
 
 
 def seal(sent: str | None, reason: str | None, salt: str) -> bytes:

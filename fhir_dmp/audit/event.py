@@ -21,7 +21,8 @@ row can check what was made of it. The store chains rows when it writes them.
 ``person``     who asked by it: ``kind``, ``id`` (``system|value``), ``resource``, ``name``, ``profession`` (TRE_G15), ``specialty``
                (TRE_R01), ``secret`` (true under a *connexion secrète*)
 ``from``       network address of the client; behind proxies that are trusted, the one they name
-``request``    method and URL, clinical values cut out; what a body or a header asked on lines of its own; 2,000 characters at most
+``request``    method and URL, clinical values cut out; what a body, a header or a bundle's entry asked, on
+               lines of its own; 2,000 characters at most, with a mark at the end (``…``) of what was longer
 ``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``), or what
                was cut out of a submitted AuditEvent
 ``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason; absent where nobody known asked
@@ -269,7 +270,8 @@ def _about(act: Act, context: Context) -> list[str] | None:
         return [subject.record]
     if record is not None and record.type == "Patient" and ID.match(record.id):
         return [str(record)]
-    named = [ref for name, value in call.params if name in ("patient", "subject") for ref in _patients(value)]
+    asked_for = (*call.params, *call.parameters.query)
+    named = [ref for name, value in asked_for if name in ("patient", "subject") for ref in _patients(value)]
     return list(dict.fromkeys(named))[:MOST_PATIENTS]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_dmp.errors import Invalid
+from fhir_dmp.fhir import codec
 
 
 class Parameter(Struct, frozen=True):
@@ -22,11 +23,29 @@ class Parameter(Struct, frozen=True):
     resource: Mapping[str, Any] | None = None
     parts: Parameters | None = None
 
+    @property
+    def text(self) -> str:
+        """The value as a query would have it: JSON where it is no primitive, nothing where it is a resource or parts."""
+        if self.value is None or isinstance(self.value, str):
+            return self.value or ""
+        return codec.dumps(self.value).decode()
+
 
 class Parameters(Struct, frozen=True):
-    """The parameters of one call, in their order; a name may stand several times."""
+    """The parameters of one call, in their order; a name may stand several times. The first ``by_url`` came in a URL or a form."""
 
     items: tuple[Parameter, ...] = ()
+    by_url: int = 0
+
+    @property
+    def query(self) -> tuple[tuple[str, str], ...]:
+        """Names and values as a query would have them."""
+        return tuple((item.name, item.text) for item in self.items)
+
+    @property
+    def in_body(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of those that came as Parameters, as a query would have them."""
+        return self.query[self.by_url :]
 
     def all(self, name: str) -> tuple[Parameter, ...]:
         """Return the parameters of that name."""

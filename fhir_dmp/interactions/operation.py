@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from fhir_dmp.call import Call, Env, Params
+from fhir_dmp.call import MOST_ASKED, Call, Env, Params
 from fhir_dmp.definitions.model import Definitions, OperationDef, ParameterDef
-from fhir_dmp.errors import Invalid, MethodNotAllowed, NotSupported
+from fhir_dmp.errors import Invalid, MethodNotAllowed, NotSupported, TooLong
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import Parameter, Parameters, read
 from fhir_dmp.validation.primitives import CHECKS
@@ -33,13 +33,14 @@ def given(call: Call, env: Env) -> Call:
     """Return the call with its parameters read and held to the operation's definition.
 
     Raises ``NotSupported`` where no such operation is called, ``MethodNotAllowed`` for a GET that would change something or
-    could not carry what is needed, ``Invalid`` for parameters that are not as defined.
+    could not carry what is needed, ``Invalid`` for parameters that are not as defined, ``TooLong`` for more than one may ask.
     """
     operation = find(call, env.definitions)
     if call.body is None and operation.affects_state:
         raise MethodNotAllowed(f"${operation.code} changes something: call it by POST.", headers=(("Allow", "POST"),))
     wanted = [each for each in operation.parameters if each.use == "in"]
-    sent = [*_of_url(call.params, wanted), *_of_body(call, wanted, env)]
+    by_url = _of_url(call.params, wanted)
+    sent = [*by_url, *_of_body(call, wanted, env)]
     known = {each.name: each for each in wanted}
     unknown = next((each.name for each in sent if each.name not in known), None)
     if unknown is not None:
@@ -48,7 +49,10 @@ def given(call: Call, env: Env) -> Call:
     read_items = tuple(_typed(each, known[each.name]) for each in sent)
     for each in wanted:
         _require_times(each, sum(item.name == each.name for item in read_items))
-    return replace(call, parameters=Parameters(read_items))
+    parameters = Parameters(read_items, len(by_url))
+    if sum(len(value) for _, value in parameters.in_body) > MOST_ASKED:
+        raise TooLong(f"The values of Parameters may have {MOST_ASKED} characters.", expression="Parameters")
+    return replace(call, parameters=parameters)
 
 
 def find(call: Call, definitions: Definitions) -> OperationDef:

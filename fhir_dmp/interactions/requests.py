@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, unquote
 
 from msgspec.structs import replace
 
-from fhir_dmp.call import Call, Params
-from fhir_dmp.errors import Invalid
+from fhir_dmp.call import MOST_ASKED, Call, Params
+from fhir_dmp.errors import Invalid, TooLong
 from fhir_dmp.fhir.dates import http_date, interval
 from fhir_dmp.fhir.reference import Ref
 
@@ -35,10 +35,14 @@ def conditions_of(request: Mapping[str, Any], method: str) -> Mapping[str, str]:
 
 
 def text_of(request: Mapping[str, Any], name: str) -> str | None:
-    """Return what a request has under the name; raise ``Invalid`` for what is no text."""
+    """Return what a request has under the name; raise ``Invalid`` for what is no text, ``TooLong`` for what is more than one may ask."""
     value = request.get(name)
-    if value is not None and not isinstance(value, str):
+    if value is None:
+        return None
+    if not isinstance(value, str):
         raise Invalid(f"request.{name} must be a string.", expression=f"Bundle.request.{name}")
+    if len(value) > MOST_ASKED:
+        raise TooLong(f"request.{name} may have {MOST_ASKED} characters.", expression=f"Bundle.request.{name}")
     return value
 
 

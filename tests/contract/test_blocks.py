@@ -123,6 +123,7 @@ def test_a_block_is_bounded_by_rows_time_and_bytes(world):
     assert laid([one] * (MOST_ROWS + 1)) == [MOST_ROWS, 1]
     assert laid(apart) == [2, 2]
     assert laid([large, large, one]) == [2, 1]
+    assert laid([replace(one, secret=b"x" * MOST_BYTES), one]) == [1, 1]
 
 
 def test_rows_of_two_months_lie_in_two(world):

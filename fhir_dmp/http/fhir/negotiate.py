@@ -12,7 +12,7 @@ from flask import Request
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.call import Env
+from fhir_dmp.call import MOST_ASKED, Env
 from fhir_dmp.errors import Invalid, NotAcceptable, TooLong, UnsupportedMedia
 from fhir_dmp.fhir import xml
 
@@ -26,7 +26,7 @@ _XML = ("application/fhir+xml", "application/xml", "text/xml", "xml", "applicati
 _COMMON = ("*/*", "application/fhir+json", "application/json")
 _FORM = "application/x-www-form-urlencoded"
 _VERSIONS = ("4.0", "4.0.1")
-MOST_FORM_BYTES = 1024 * 1024
+MOST_FORM_BYTES = MOST_ASKED
 """Bytes of a search by POST."""
 
 _ZIPPED = ("gzip", "x-gzip")

@@ -45,7 +45,7 @@ SPAN = 250_000
 """Microseconds that rows of a block may lie apart: whoever pages looks so far beyond the page."""
 
 MOST_BYTES = 1_000_000
-"""Bytes of the texts of a block: whoever wants one row unpacks them all."""
+"""Bytes of the texts of a block, and of what lies beside them: whoever wants one row unpacks them all."""
 
 ID = "rows.i"
 """Where blocks have the ids of their rows."""
@@ -103,15 +103,19 @@ def _stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     for row in rows:
         joined, joins, moment = joins, _ALWAYS <= row.terms.keys() <= _SHARED, row.recorded
         if joined and joins and len(stretch) < MOST_ROWS:
-            size, earliest, latest = size + len(row.body), min(earliest, moment), max(latest, moment)
+            size, earliest, latest = size + _length(row), min(earliest, moment), max(latest, moment)
             if size <= MOST_BYTES and latest - earliest <= SPAN:
                 stretch.append(row)
                 continue
         if stretch:
             yield stretch
-        stretch, size, earliest, latest = [row], len(row.body), moment, moment
+        stretch, size, earliest, latest = [row], _length(row), moment, moment
     if stretch:
         yield stretch
+
+
+def _length(row: Row) -> int:
+    return len(row.body) + (len(row.secret) if row.secret else 0)
 
 
 def _single(row: Row, body: bytes) -> _Document:

@@ -21,7 +21,7 @@ from fhir_dmp.stores.mongo.months import Months, count_durable
 _PAUSE = 0.005
 _HEAVIEST = 1000
 _BYTES = 8_000
-"""Of a row, count as one more: a command of the heaviest group stays below the 16 MB that the database takes."""
+"""Of a row and what lies beside it, count as one more: a command of the heaviest group stays below the 16 MB that the database takes."""
 
 
 class EventCommitter:
@@ -41,7 +41,8 @@ class EventCommitter:
     def record(self, event: Event) -> None:
         """Return when the event is durable; raise ``Unrecorded`` if it is not in time, or nobody can tell, ``Crowded`` if too many wait."""
         try:
-            self._flights.join(event, weight=1 + len(event.body) // _BYTES)
+            size = len(event.body) + (len(event.secret) if event.secret else 0)
+            self._flights.join(event, weight=1 + size // _BYTES)
         except TooMany as full:
             raise Crowded(str(full), reasons=("too many events wait",), headers=full.headers) from full
         except Unavailable as fault:

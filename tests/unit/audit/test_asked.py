@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fhir_dmp.audit.asked import cleaned
+from fhir_dmp.audit.asked import SEALED, asked, cleaned
+from fhir_dmp.call import Call
+from tests.unit.audit.world import context
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,24 @@ def test_what_leads_on_from_an_id_is_cut_out(query):
 def test_ids_moments_and_the_look_of_an_answer_are_shown(query):
     """They tell nothing of a disease, and who checks the log needs them."""
     assert cleaned(f"GET /fhir/Observation?{query}") == f"GET /fhir/Observation?{query}"
+
+
+def test_what_is_sent_poses_as_no_line_of_its_own():
+    """A bundle's entry may have any text as its criteria; what is told of them stays on one line, in the open and sealed."""
+    call = Call("create", "Observation", criteria="_id=x\nIf-None-Exist: _id=y")
+    shown, sent = asked(call, context(url="POST /fhir"), None)
+
+    assert shown == "POST /fhir\nIf-None-Exist: ?_id=x%0AIf-None-Exist:%20_id%3Dy"
+    assert sent == "POST /fhir\nIf-None-Exist: _id=x%0AIf-None-Exist: _id=y"
+
+
+def test_of_more_than_this_server_takes_the_digest_is_sealed():
+    """Another front may let it through: what was asked can still be proven by who has it."""
+    url = f"GET /fhir/Observation?code={'x' * SEALED}"
+    shown, sent = asked(Call("search-type", "Observation"), context(url=url), None)
+    other = asked(Call("search-type", "Observation"), context(url=f"{url}y"), None)[1]
+
+    assert shown == "GET /fhir/Observation?code=…"
+    assert len(sent) < SEALED + 100
+    assert sent[:SEALED] == other[:SEALED]
+    assert sent != other

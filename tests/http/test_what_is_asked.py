@@ -1,0 +1,236 @@
+"""What was asked stands in the event of each act, however it came: in the open without clinical values, and whole in what is sealed beside it."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+import pytest
+
+from fhir_dmp.audit.asked import LENGTH, unseal
+from fhir_dmp.call import MOST_ASKED
+from fhir_dmp.store.query import EVERYTHING
+from tests.access_world import observation
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def told(app, act):
+    """Return the newest row of an act, and the request that is sealed beside it."""
+    parts, _ = app.extensions["fhir_dmp"].store.search_events(EVERYTHING, 50, None)
+    rows = ((json.loads(part.event.body), part.event.secret) for part in parts)
+    row, secret = next((row, secret) for row, secret in rows if row["act"] == act)
+    return row, unseal(secret, row.get("sealed")).get("request")
+
+
+def asking(method, url, resource=None, kind="batch", **more):
+    """Return a bundle of one entry."""
+    entry = {"request": {"method": method, "url": url, **more}, **({"resource": resource} if resource else {})}
+    return {"resourceType": "Bundle", "type": kind, "entry": [entry]}
+
+
+def parameters(**values):
+    """Return Parameters; a value is one of the datatype that its key names (``valueString`` for a text)."""
+    given = [
+        {"name": name, **(value if isinstance(value, dict) else {"valueString": value})}
+        for name, value in values.items()
+    ]
+    return {"resourceType": "Parameters", "parameter": given}
+
+
+@pytest.fixture
+def patient(ehr):
+    """The id of a record with one observation."""
+    made = ehr.post("/Patient", {"resourceType": "Patient"}).json["id"]
+    ehr.post("/Observation", observation(f"Patient/{made}"))
+    return made
+
+
+WAYS = {
+    "a form at a URL that asks": (
+        "search-type",
+        lambda ehr, p: ehr.post("/Observation/_search?_summary=count", f"patient={p}&code=VIH".encode(), headers=FORM),
+        "POST /fhir/Observation/_search?_summary=count\npatient={p}&code=…",
+    ),
+    "a form at a URL that asks the same first": (
+        "search-type",
+        lambda ehr, p: ehr.post("/Observation/_search?_total=none", b"_total=none&code=VIH", headers=FORM),
+        "POST /fhir/Observation/_search?_total=none\n_total=none&code=…",
+    ),
+    "an entry of a batch at a URL that asks": (
+        "search-type",
+        lambda ehr, p: ehr.post("?_pretty=true", asking("GET", f"Observation?patient={p}&code=VIH")),
+        "POST /fhir?_pretty=true\nObservation?patient={p}&code=…",
+    ),
+    "an entry within a record": (
+        "search-type",
+        lambda ehr, p: ehr.post("", asking("GET", f"Patient/{p}/Observation?code=VIH")),
+        "POST /fhir\nPatient/{p}/Observation?code=…",
+    ),
+    "the history of an entry": (
+        "history-type",
+        lambda ehr, p: ehr.post("", asking("GET", "Observation/_history?_count=1&_tag=VIH")),
+        "POST /fhir\nObservation/_history?_count=1&_tag=…",
+    ),
+    "If-None-Exist at a URL that asks": (
+        "create",
+        lambda ehr, p: ehr.post(
+            "/Observation?_format=json", observation(f"Patient/{p}"), headers={"If-None-Exist": "_id=nobody&code=VIH"}
+        ),
+        "POST /fhir/Observation?_format=json\nIf-None-Exist: ?_id=nobody&code=…",
+    ),
+    "ifNoneExist of an entry": (
+        "create",
+        lambda ehr, p: ehr.post(
+            "?_pretty=true",
+            asking("POST", "Observation", observation(f"Patient/{p}"), ifNoneExist="_id=nobody&code=VIH"),
+        ),
+        "POST /fhir?_pretty=true\nIf-None-Exist: ?_id=nobody&code=…",
+    ),
+    "a conditional update in a batch": (
+        "update",
+        lambda ehr, p: ehr.post(
+            "?_pretty=true", asking("PUT", "Observation?_id=nobody&code=VIH", observation(f"Patient/{p}"))
+        ),
+        "POST /fhir?_pretty=true\nObservation?_id=nobody&code=…",
+    ),
+    "a conditional deletion in a batch": (
+        "delete",
+        lambda ehr, p: ehr.post("", asking("DELETE", "Observation?_id=nobody&code=VIH")),
+        "POST /fhir\nObservation?_id=nobody&code=…",
+    ),
+    "Parameters": (
+        "$lastn",
+        lambda ehr, p: ehr.post("/Observation/$lastn", parameters(patient=p, code="VIH", max={"valuePositiveInt": 2})),
+        "POST /fhir/Observation/$lastn\npatient={p}&code=…&max=…",
+    ),
+    "Parameters at a URL that asks": (
+        "$lastn",
+        lambda ehr, p: ehr.post("/Observation/$lastn?_summary=count&category=VIH", parameters(patient=p)),
+        "POST /fhir/Observation/$lastn?_summary=count&category=…\npatient={p}",
+    ),
+    "Parameters of a record": (
+        "$everything",
+        lambda ehr, p: ehr.post(
+            f"/Patient/{p}/$everything", parameters(_type="Condition", start={"valueDate": "2026"})
+        ),
+        "POST /fhir/Patient/{p}/$everything\n_type=Condition&start=…",
+    ),
+    "a form at an operation": (
+        "$lastn",
+        lambda ehr, p: ehr.post("/Observation/$lastn", f"patient={p}&code=VIH".encode(), headers=FORM),
+        "POST /fhir/Observation/$lastn\npatient={p}&code=…",
+    ),
+    "an operation of an entry": (
+        "$lastn",
+        lambda ehr, p: ehr.post("", asking("POST", "Observation/$lastn?category=VIH", parameters(patient=p))),
+        "POST /fhir\nObservation/$lastn?category=…\npatient={p}",
+    ),
+}
+"""The act of the row, the question, and what is told in the open; each asks for ``VIH`` or for dates, which are sealed."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_asked_is_told_however_it_came(app, ehr, patient, way):
+    """In the URL, a form, a header, an entry or Parameters, whatever else the URL asks; with its values it lies beside the row."""
+    act, ask, shown = WAYS[way]
+    assert ask(ehr, patient).status_code in (200, 201)
+    row, sealed = told(app, act)
+
+    assert row["request"] == shown.format(p=patient)
+    assert ("start=2026" if act == "$everything" else "VIH") in sealed
+    assert sealed.count("\n") == shown.count("\n")
+
+
+@pytest.mark.parametrize("name", ["patient", "subject"])
+def test_whom_parameters_ask_about_has_it_in_their_journal(app, ehr, patient, name):
+    """As with the same operation by GET, where nothing is found: that somebody asked is told."""
+    value = {"patient": patient, "subject": f"Patient/{patient}"}[name]
+    rows = []
+    for ask in (
+        lambda: ehr.post("/Observation/$lastn", parameters(**{name: value, "code": "http://x|VIH"})),
+        lambda: ehr.get(f"/Observation/$lastn?{urlencode({name: value, 'code': 'http://x|VIH'})}"),
+    ):
+        assert ask().json["total"] == 0
+        rows.append(told(app, "$lastn")[0])
+
+    assert [row.get("for") for row in rows] == [[f"Patient/{patient}"]] * 2
+
+
+def test_a_resource_among_parameters_is_told_by_its_name_alone(app, ehr, patient):
+    """What is validated is content, and stands in no log."""
+    sent = {
+        "resource": {"resource": {"resourceType": "Patient", "name": [{"family": "Durand"}]}},
+        "mode": {"valueCode": "create"},
+    }
+    assert ehr.post("/Patient/$validate", parameters(**sent)).status_code == 200
+    row, sealed = told(app, "$validate")
+
+    assert row["request"] == "POST /fhir/Patient/$validate\nresource=…&mode=…"
+    assert sealed == "POST /fhir/Patient/$validate\nresource=&mode=create"
+
+
+def test_a_value_with_parts_is_sealed_as_json(app, ehr, patient):
+    """What the patient's record is tagged with may be a disease."""
+    meta = {"valueMeta": {"tag": [{"system": "urn:x", "code": "VIH"}]}}
+    assert ehr.post(f"/Patient/{patient}/$meta-add", parameters(meta=meta)).status_code == 200
+    row, sealed = told(app, "$meta-add")
+
+    assert row["request"] == f"POST /fhir/Patient/{patient}/$meta-add\nmeta=…"
+    assert "VIH" in sealed
+
+
+LONG = "x" * 60_000
+
+
+@pytest.mark.parametrize(
+    ("act", "ask"),
+    [
+        ("search-type", lambda ehr: ehr.get(f"/Observation?_format=json&unheard={LONG}&code=VIH")),
+        (
+            "search-type",
+            lambda ehr: ehr.post("/Observation/_search", f"unheard={LONG}&code=VIH".encode(), headers=FORM),
+        ),
+        ("search-type", lambda ehr: ehr.post("", asking("GET", f"Observation?unheard={LONG}&code=VIH"))),
+        ("$lastn", lambda ehr: ehr.post("/Observation/$lastn", parameters(category=LONG, code="VIH"))),
+    ],
+    ids=["URL", "form", "entry", "Parameters"],
+)
+def test_nothing_that_is_asked_pushes_something_else_out(app, ehr, patient, act, ask):
+    """What is sealed is whole; in the open a mark tells that there was more."""
+    assert ask(ehr).status_code == 200
+    row, sealed = told(app, act)
+
+    assert sealed.endswith("code=VIH")
+    assert len(sealed) > len(LONG)
+    assert len(row["request"]) <= LENGTH
+    assert row["request"].endswith("…")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda ehr, long: ehr.post("/Observation/_search", f"code={long}".encode(), headers=FORM),
+        lambda ehr, long: ehr.post("", asking("GET", f"Observation?code={long}")),
+        lambda ehr, long: ehr.post("", asking("PUT", f"Observation?code={long}", observation("Patient/p"))),
+        lambda ehr, long: ehr.post("", asking("POST", "Observation", observation("Patient/p"), ifNoneExist=long)),
+        lambda ehr, long: ehr.post("/Observation/$lastn", parameters(patient="p", code=long)),
+    ],
+    ids=["form", "entry", "criteria", "ifNoneExist", "Parameters"],
+)
+def test_more_than_the_log_holds_is_not_asked(ehr, ask):
+    """413: nothing is answered that the event could not tell whole."""
+    answer = ask(ehr, "x" * (MOST_ASKED + 1))
+    status = answer.status_code if answer.status_code != 200 else int(answer.json["entry"][0]["response"]["status"][:3])
+
+    assert status == 413
+
+
+def test_a_stranger_fills_no_log(app, anonymous):
+    """Nothing is answered to them: the beginning is kept, and the digest of the whole."""
+    assert anonymous.get(f"/fhir/Observation?unheard={LONG}&code=VIH").status_code == 401
+    row, sealed = told(app, "get")
+
+    assert len(row["request"]) <= LENGTH
+    assert len(sealed) < LENGTH + 100
+    assert sealed.splitlines()[1].startswith("sha256: ")
