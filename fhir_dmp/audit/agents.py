@@ -47,7 +47,7 @@ def _client(scene: Scene, role: Coding, *, requestor: bool) -> dict[str, Any]:
 
 
 def _token(jti: str) -> str:
-    return f"urn:ietf:params:oauth:jti:{jti}"
+    return f"{codes.JTI}{jti}"
 
 
 def _host(scene: Scene) -> dict[str, Any]:

@@ -25,6 +25,8 @@ ACT = "urn:fhir-dmp:act"
 """Acts that no other code system names: what an operator does, an operation's name, a request that was never understood."""
 CLIENT_ROLE = "urn:fhir-dmp:client-role"
 OPERATOR = "urn:fhir-dmp:operator"
+JTI = "urn:ietf:params:oauth:jti:"
+"""Before the ``jti`` of the token that somebody acted by, as IHE names it among the policies of an agent."""
 CLIENT_EVENT = "urn:fhir-dmp:client:"
 """``meta.source`` of what a client reports: never that of an event of ours."""
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fhir_dmp.access.numbers import NATIONAL, RPPS
 from fhir_dmp.audit import codes
-from fhir_dmp.audit.index import LETTERS, field_of
+from fhir_dmp.audit.index import JTI, LETTERS, field_of
 from fhir_dmp.audit.kinds import KINDS
 from fhir_dmp.audit.parts import row_of
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.dates import interval
+from fhir_dmp.fhir.ins import INS_SYSTEMS
 from fhir_dmp.fhir.reference import local, parse_here
 from fhir_dmp.store.log import numbered
 from fhir_dmp.store.query import NOTHING, Between, In, Not, Or, Query, both, either
@@ -130,14 +132,27 @@ def _having(name: str, values: list[str]) -> Query:
     return either([In(field, tuple(found)) for field, found in fields.items()]) if fields else NOTHING
 
 
+_NUMBERED_BY = (
+    codes.OPERATOR,
+    "urn:oid:1.2.250.1.71.4.2.2",
+    "https://finess.esante.gouv.fr",
+    "https://sirene.fr",
+    *(system[:-1] for system in (NATIONAL, RPPS)),
+    *INS_SYSTEMS,
+)
+"""Systems by which our rows name operators, structures, professionals and people: of most the number stands in no row without its system."""
+
+
 def _agents(name: str, value: str, base_url: str) -> Words:
-    """Return the query for agents: a reference, the id of a client, or an identifier (``system|value``)."""
-    values = []
+    """Return the queries for agents: a reference, the id of a client, or an identifier (``system|value``, or a value of any system)."""
+    ours, theirs = [], []
     for each in value.split(","):
         ref = None if name == "agent:identifier" else local(each, base_url)
-        values.append(str(ref) if ref else each.removeprefix("|"))
-    query = _having("agent", values)
-    return query, query
+        theirs.append(str(ref) if ref else each.removeprefix("|"))
+        ours.append(theirs[-1])
+        if ref is None and "|" not in each:
+            ours.extend([f"{system}|{each}" for system in _NUMBERED_BY])
+    return _having("agent", ours), _having("agent", theirs)
 
 
 def _patients(name: str, value: str, base_url: str) -> Words:
@@ -186,9 +201,11 @@ def _texts(name: str, value: str, base_url: str) -> Words:
 
 
 def _policies(name: str, value: str, base_url: str) -> Words:
-    """Return the query for a policy by its URL; a Consent of this server is found with and without its version."""
-    query = _having(name, [policy_named(each, base_url) for each in value.split(",")])
-    return query, query
+    """Return the queries for a policy by its URL, or for a token; a Consent of this server is found with and without its version."""
+    named = [policy_named(each, base_url) for each in value.split(",")]
+    query = _having(name, named)
+    tokens = tuple(f"{JTI}={each.removeprefix(codes.JTI)}" for each in named if each.startswith(codes.JTI))
+    return (either([query, In("u", tokens)]) if tokens else query), query
 
 
 def policy_named(value: str, base_url: str) -> str:

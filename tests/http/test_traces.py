@@ -13,9 +13,11 @@ from fhir_dmp.call import Call
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.about import ELEMENTS
+from fhir_dmp.service.clients import NewClient
 from tests.access_world import INS, NOON, RPPS, changed, consent, document, observation
 from tests.balp import claimed
 from tests.balp_facts import FACTS
+from tests.http.test_reported_events import SENT
 
 ACCESS_MODE = "https://mos.esante.gouv.fr/NOS/TRE_R248-ModeAcces/FHIR/TRE-R248-ModeAcces"
 
@@ -24,6 +26,9 @@ ACCESS_MODE = "https://mos.esante.gouv.fr/NOS/TRE_R248-ModeAcces/FHIR/TRE-R248-M
 def auditor(world):
     """An auditor."""
     return world.system("auditor-one", "auditor")
+
+
+STRUCTURES = "urn:oid:1.2.250.1.71.4.2.2"
 
 
 def traces(actor, query=""):
@@ -381,6 +386,49 @@ def test_the_consent_and_its_version_that_decided_stand_in_the_event(world, audi
     assert claimed(decision, FACTS) == []
     assert decision["meta"]["profile"][0].endswith("AuthZconsent")
     assert [event["id"] for event in traces(auditor, f"date=ge2026&policy=Consent/{permit['id']}")] == [permitted["id"]]
+
+
+def test_what_was_done_by_a_token_is_found_by_it(world, auditor):
+    """As one asks what a stolen one did: ours and what clients report, and nothing that another token did."""
+    item = world.ehr.made(observation(world.patient))
+    world.holder().made(consent(world.patient, "permit"))
+    doctors = [world.professional(number) for number in ("1", "2")]
+    for doctor in doctors:
+        doctor.read(f"Observation/{item['id']}")
+    [first, second] = [f"urn:ietf:params:oauth:jti:{doctor.subject.token_id}" for doctor in doctors]
+    agent = [{"requestor": True, "who": {"display": "x"}, "policy": [first]}]
+    reported = world.ehr.made({**SENT, "recorded": "2026-11-01T10:00:00Z", "agent": agent})["id"]
+    found = {
+        asked: {
+            event["agent"][2]["who"]["identifier"]["value"] if len(event["agent"]) > 1 else event["id"]
+            for event in traces(auditor, f"date=ge2026&policy={asked}")
+        }
+        for asked in (first, second, f"{first},{second}", "urn:ietf:params:oauth:jti:nobodys")
+    }
+
+    assert list(found.values()) == [{"1", reported}, {"2"}, {"1", "2", reported}, set()]
+
+
+@pytest.mark.parametrize(
+    ("number", "system"),
+    [("tester", "urn:fhir-dmp:operator"), ("1750000001", STRUCTURES), ("899700218896", RPPS), ("nobody", None)],
+)
+def test_an_agent_is_found_by_their_number_alone(world, auditor, number, system):
+    """Operators, structures and professionals, as by the number with its system; by neither where the system is said to be none."""
+    world.system("ehr-two", "ehr", f"{STRUCTURES}|1750000001").search("Observation")
+    world.professional("899700218896").search("Observation")
+    context = world.server.operator_context("tester", "test")
+    world.server.clients.add(
+        NewClient("phone", "public", "app", ("patient/*.rs",), redirect_uris=("https://x.example/",)), context
+    )
+
+    def found(asked):
+        return [event["id"] for event in traces(auditor, f"date=ge2026&{asked}")]
+
+    for name in ("agent:identifier", "agent"):
+        assert found(f"{name}={number}") == (found(f"{name}={system}|{number}") if system else [])
+        assert bool(found(f"{name}={number}")) == bool(system)
+    assert found(f"agent:identifier=|{number}") == (found(f"agent:identifier={number}") if system == RPPS else [])
 
 
 EHDS = {
