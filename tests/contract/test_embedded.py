@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import psutil
 import pymongo
 import pytest
 
+from fhir_dmp import log
 from fhir_dmp.stores.mongo import embedded, mongod, processes
 from fhir_dmp.stores.mongo.data_folder import DatabaseError, Folder
 from fhir_dmp.stores.mongo.embedded import Embedded
@@ -131,6 +133,32 @@ def test_a_mongod_that_cannot_be_executed_is_told_with_what_was_said(folder, tmp
 
     assert str(refused.value).startswith("mongod ended as it was started.")
     assert "log" not in str(refused.value)
+
+
+def test_a_server_whose_mongod_cannot_be_started_again_says_so_and_goes_on_trying(
+    folder, tmp_path, monkeypatch, capsys
+):
+    """Once, however often it tries; the database is back as soon as it can be."""
+    log.configure("error")
+    database = Embedded.ensure(folder, own=True)
+    _note(database, "before")
+    database.supervise()
+    tries = []
+    with monkeypatch.context() as gone:
+        gone.setattr(mongod, "find_mongod", lambda: tries.append(1) or tmp_path / "mongod")
+        os.kill(Folder(folder).place().pid, signal.SIGKILL)
+        ends = time.monotonic() + 60
+        while len(tries) < 3:
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+    while Folder(folder).place() is None:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+    assert _notes(database) == ["before"]
+    [line] = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["event"], "mongod: not found" in line["reason"]) == ("database-not-started", True)
+    database.stop()
 
 
 @pytest.mark.parametrize("shell", ["/bin/nobody", "/bin/false", "/bin/true"])

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -26,6 +27,8 @@ from fhir_dmp.stores.mongo.data_folder import OWNER, DatabaseError, Folder, Plac
 from fhir_dmp.stores.mongo.mongod import START_SECONDS
 from fhir_dmp.stores.mongo.processes import END_SECONDS, is_mongod
 from fhir_dmp.stores.mongo.users import make_users, roles
+
+_log = structlog.get_logger(__name__)
 
 NOTICE = "The embedded MongoDB is for trying and for one machine; set DMP_MONGODB_URI for more."
 
@@ -98,13 +101,26 @@ class Embedded:
             time.sleep(0.02)
 
     def _watch(self) -> None:
+        told = ""
         while not self._stopping.wait(0.5):
             if not is_mongod(self._place.pid, self._folder.data) and not self._stopping.is_set():
-                last = self._folder.last()
-                with contextlib.suppress(DatabaseError, PyMongoError):
-                    self._place, _ = mongod.ensure(self._folder)
-                    if last is not None and last.port != self._place.port:
-                        _move(self._folder, self._place)
+                wrong = self._start_again()
+                if wrong and wrong != told:
+                    _log.error("database-not-started", reason=wrong)
+                told = wrong
+
+    def _start_again(self) -> str:
+        """Start the mongod, and return what kept it from starting."""
+        last = self._folder.last()
+        try:
+            self._place, _ = mongod.ensure(self._folder)
+            if last is not None and last.port != self._place.port:
+                _move(self._folder, self._place)
+        except DatabaseError as fault:
+            return str(fault)
+        except PyMongoError as fault:
+            return type(fault).__name__
+        return ""
 
 
 def uri(data_dir: Path, user: str | None = None, name: str = "") -> str:
