@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, Protocol
@@ -30,6 +31,8 @@ Params = tuple[tuple[str, str], ...]
 
 MOST_ASKED = 128 * 1024
 """Characters of what one call may ask beside its URL, in a form or in Parameters, and of an entry's URL: the log holds it whole."""
+
+_CODE = re.compile(r"[A-Za-z0-9\-]{1,64}\Z")
 
 
 class Call(Struct, frozen=True):
@@ -63,8 +66,8 @@ class Call(Struct, frozen=True):
 
     @property
     def act(self) -> str:
-        """The name that the log knows it by: the interaction, or the operation as ``$name``."""
-        return f"${self.operation[:64]}" if self.operation else self.name
+        """The name that the log knows it by: the interaction, or the operation as ``$name`` if it is one that could be."""
+        return f"${self.operation}" if self.operation and _CODE.match(self.operation) else self.name
 
     @property
     def resource_type(self) -> str:

@@ -36,6 +36,9 @@ CUT = "…"
 _SALT = 16
 _PLAIN = "/:|,"
 _VALUE = re.compile(r"(?<==)[^&\n]*")
+_ODD = re.compile(r"[^/ \n]*%[^/ \n]*")
+"""A part of a path that is no id, no type and no operation."""
+
 _IN_ITS_URL = ("GET ", "HEAD ", "PUT ", "PATCH ", "DELETE ")
 _OPEN = frozenset(
     (
@@ -58,8 +61,10 @@ _OPEN = frozenset(
 
 
 def cleaned(text: str, *, of_log: bool = False) -> str:
-    """Return a request line with the values of clinical parameters cut out."""
+    """Return a request line with the values of clinical parameters cut out, and what of a path is nothing that a path may name."""
     head, mark, query = text.partition("?")
+    if "%" in head:
+        head = _ODD.sub(CUT, head)
     return _shown(f"{head}?{clean_query(_parsed(query), of_log=of_log)}" if mark else head)
 
 
@@ -100,7 +105,7 @@ def asked(call: Call, context: Context, understood: str | None) -> tuple[str, st
     shown = cleaned(sent, of_log=of_log)
     if call.params or call.criteria or call.parameters.items:
         for line in _beside(call, sent, understood):
-            shown += f"\n{line.head}{clean_query(line.params, of_log=of_log)}"
+            shown += f"\n{_ODD.sub(CUT, line.head)}{clean_query(line.params, of_log=of_log)}"
             sent += f"\n{_on_one_line(line.sent) if line.sent else line.head + urlencode(line.params)}"
     return _shown(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
 

@@ -11,7 +11,7 @@ row can check what was made of it. The store chains rows when it writes them.
 ``recorded``   FHIR instant, microseconds, UTC
 ``act``        code of http://hl7.org/fhir/restful-interaction, ``$name`` of an operation, or a name of the table ``audit.kinds``
                (``token``); ``submitted`` for an AuditEvent of a client's own
-``on``         ``Type``, ``Type/id`` or ``Type/id/version``; absent for the whole system
+``on``         ``Type``, ``Type/id`` or ``Type/id/version``, as far as these are a type and ids; absent for the whole system
 ``outcome``    code of http://terminology.hl7.org/CodeSystem/audit-event-outcome: 0, 4, 8 or 12
 ``error``      ``code`` of the issue (or of OAuth) and HTTP ``status`` of what went wrong
 ``why``        reasons of the decision: never sent to the caller
@@ -21,7 +21,7 @@ row can check what was made of it. The store chains rows when it writes them.
 ``person``     who asked by it: ``kind``, ``id`` (``system|value``), ``resource``, ``name``, ``profession`` (TRE_G15), ``specialty``
                (TRE_R01), ``secret`` (true under a *connexion secrète*)
 ``from``       network address of the client; behind proxies that are trusted, the one they name
-``request``    method and URL, clinical values cut out; what a body, a header or a bundle's entry asked, on
+``request``    method and URL, clinical values cut out, and what of a path is no id; what a body, a header or a bundle's entry asked, on
                lines of its own; 2,000 characters at most, with a mark at the end (``…``) of what was longer
 ``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``), or what
                was cut out of a submitted AuditEvent
@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from msgspec.structs import replace
@@ -189,10 +190,8 @@ def _given(**values: Any) -> dict[str, Any]:
 def _target(call: Call, result: Result | None) -> str | None:
     if result is not None and result.ref is not None:
         return f"{result.ref}/{result.version}" if result.version else str(result.ref)
-    if call.type is None:
-        return None
-    parts = [call.type, call.id, call.version]
-    return "/".join(part[:64] for part in parts if part)
+    named = takewhile(lambda part: part is not None and ID.match(part), (call.type, call.id, call.version))
+    return "/".join(filter(None, named)) or None
 
 
 def _error(error: FhirError | None) -> Mapping[str, Any] | None:

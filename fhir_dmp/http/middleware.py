@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -29,6 +30,10 @@ Language = Literal["fr", "en"]
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
 """What people are spoken to in."""
 
+_PATH = "/$*"
+_QUOTED = re.compile(r"[^A-Za-z0-9\-._~$*/]")
+"""What no path of this server is made of; it is written percent-encoded."""
+
 _TOKEN = re.compile(r"[!-~]+\Z")
 
 
@@ -49,7 +54,7 @@ class Reception(Struct, frozen=True):
             request_id=self._request_id(environ),
             base_url=self.base_url,
             address=self._address(environ),
-            url=f"{environ['REQUEST_METHOD']} {path_of(environ)}{'?' if query else ''}{query}",
+            url=f"{environ['REQUEST_METHOD']} {written_path(path_of(environ))}{'?' if query else ''}{query}",
             language=language_of(environ.get("HTTP_ACCEPT_LANGUAGE", "")),
         )
 
@@ -88,6 +93,11 @@ def path_of(environ: Environ) -> str:
     """Return the path as text: WSGI hands its bytes on as Latin-1. https://peps.python.org/pep-3333/#unicode-issues."""
     raw: str = environ["PATH_INFO"]
     return raw if raw.isascii() else raw.encode("latin-1").decode(errors="replace")
+
+
+def written_path(path: str) -> str:
+    """Return a path as a URL writes it: a question mark or a line's end within one of its parts can pose as nothing else."""
+    return quote(path, _PATH) if _QUOTED.search(path) else path
 
 
 def raw_bearer(environ: Environ) -> str:

@@ -234,3 +234,40 @@ def test_a_stranger_fills_no_log(app, anonymous):
     assert len(row["request"]) <= LENGTH
     assert len(sealed) < LENGTH + 100
     assert sealed.splitlines()[1].startswith("sha256: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "on", "shown", "sealed"),
+    [
+        ("/Observation/o1%3Fcode=hiv", "Observation", "/Observation/…", "/Observation/o1%3Fcode%3Dhiv"),
+        (
+            "/Observation/o1%0AIf-None-Exist:%20x%3Fcode=hiv",
+            "Observation",
+            "/Observation/…",
+            "/Observation/o1%0AIf-None-Exist%3A%20x%3Fcode%3Dhiv",
+        ),
+        ("/Observation/o1/_history/1%3Fcode=hiv", "Observation/o1", "/Observation/o1/_history/…", None),
+        ("/Observation/o1&code=hiv", "Observation", "/Observation/…", None),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "entry"])
+def test_a_path_tells_nothing_but_types_and_ids(app, ehr, path, on, shown, sealed, alone):
+    """What is percent-encoded in it is no question, and no line that was not sent; it is told to those who may read what is sealed."""
+    ask = (lambda: ehr.get(path)) if alone else (lambda: ehr.post("", asking("GET", path[1:])))
+    assert ask().status_code in (200, 404)
+    row, beside = told(app, "vread" if "_history" in path else "read")
+
+    assert row["on"] == on
+    assert row["request"] == (f"GET /fhir{shown}" if alone else "POST /fhir")
+    assert "hiv" not in json.dumps(row)
+    if sealed and alone:
+        assert beside == f"GET /fhir{sealed}"
+
+
+def test_an_operation_that_could_not_be_is_not_named(app, ehr):
+    """Its name is the caller's own words."""
+    assert ehr.get("/Observation/$lastn%3Fcode=hiv").status_code == 400
+    row, sealed = told(app, "operation")
+
+    assert "hiv" not in json.dumps(row)
+    assert sealed == "GET /fhir/Observation/$lastn%3Fcode%3Dhiv"
