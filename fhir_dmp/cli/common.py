@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import getpass
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # most of the program, which whoever only starts workers does
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_REASON = "--reason"
 out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False)
 
@@ -101,9 +102,21 @@ def settings_of(data_dir: Path | None) -> Settings:
 @contextmanager
 def parts(data_dir: Path | None, operator: str) -> Iterator[tuple[Server, Callable[[], Context]]]:
     """Yield the server's parts, joined to the database that is up or on one started for the command, and the operator's Context."""
-    act = " ".join(sys.argv[1:])[:200]
+    act = " ".join(shown(sys.argv[1:]))[:200]
     with open_server(settings_of(data_dir)) as server:
         yield server, lambda: server.operator_context(operator, act)
+
+
+def shown(words: Iterable[str]) -> Iterator[str]:
+    """Yield a command's words as the log shows them: a reason describes a person, and stands there sealed alone."""
+    before = ""
+    for word in words:
+        name, mark, _ = word.partition("=")
+        if before == _REASON:
+            yield "…"
+        else:
+            yield f"{name}=…" if mark and name == _REASON else word
+        before = word
 
 
 def advance(bar: Progress, task: TaskID, outcome: Outcome) -> None:

@@ -18,6 +18,7 @@ from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError, Invalid, NotFound
+from fhir_dmp.fhir.parameters import NONE_GIVEN, Parameter, Parameters
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.store.accounts import Account, Accounts
@@ -106,7 +107,7 @@ class Explainer(Struct, frozen=True):
             asked = self._asked(who, record, resource, action, supposed)
         except FhirError as error:
             error.reasons, error.patients = (str(error),), (record,)
-            _record(Act(_call(record), error=error), context, self.env)
+            _record(Act(_call(record, supposed.reason), error=error), context, self.env)
             raise
         return explain(asked, context, self.env)
 
@@ -142,8 +143,10 @@ def _one_of_several(account: Account, supposed: Supposed) -> str | None:
     return f"Judged in situation {supposed.situation} of {several}: {named}."
 
 
-def _call(record: str) -> Call:
-    return Call("operation", "Patient", record.partition("/")[2], operation="explain")
+def _call(record: str, reason: str | None) -> Call:
+    """Return what the log is told: that it was asked, and under which reason, which is shown to nobody who may not read it."""
+    given = Parameters((Parameter("reason", reason, "string"),)) if reason else NONE_GIVEN
+    return Call("operation", "Patient", record.partition("/")[2], operation="explain", parameters=given)
 
 
 def explain(asked: Asked, context: Context, env: Env) -> tuple[str, ...]:
@@ -152,8 +155,9 @@ def explain(asked: Asked, context: Context, env: Env) -> tuple[str, ...]:
     Raises ``NotFound`` for a resource that is not there.
     """
     within = replace(context, subject=asked.subject, purpose=asked.subject.purpose)
-    told = _call(asked.patient)
-    call = replace(told, name="read", operation=None)
+    person = asked.subject.person
+    told = _call(asked.patient, person.reason if person else None)
+    call = replace(told, name="read", operation=None, parameters=NONE_GIVEN)
     try:
         row = _row(asked, env)
     except NotFound as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 from click.testing import CliRunner
 
+from fhir_dmp.audit.asked import unseal
 from fhir_dmp.cli import main
 from fhir_dmp.errors import Invalid, NotFound
 from fhir_dmp.fhir.reference import Ref
@@ -62,6 +64,42 @@ def test_a_path_that_leads_to_nothing_was_asked_for_all_the_same(world):
     assert event["outcome"] == "4"
     assert event["for"] == [world.patient]
     assert event["why"] == ["Observation/none is not there."]
+
+
+@pytest.mark.parametrize(
+    "words", [("--reason", "VIH, inconsciente"), ("--reason=VIH, inconsciente",)], ids=["after", "within"]
+)
+@pytest.mark.parametrize("who", ["x.y", "nobody"])
+def test_a_reason_that_is_supposed_is_sealed(world, mongodb_uri, database_name, tmp_path, monkeypatch, words, who):
+    """It describes a person: neither the command nor what it asked shows it, and lines of exports hold the row alone."""
+    one = (Situation("10", None, "urn:s|1"),)
+    new = NewAccount("professional", "X", "Practitioner/x", f"{RPPS}|7", "x.y", "cheval agrafe pile", situations=one)
+    world.server.accounts.add(new, world.server.operator_context("tester", "account add"))
+    environ = {"DMP_MONGODB_URI": mongodb_uri, "DMP_MONGODB_DATABASE": database_name, "DMP_DATA_DIR": str(tmp_path)}
+    given = [
+        "access",
+        "explain",
+        "--as",
+        who,
+        "--patient",
+        world.patient,
+        "--purpose",
+        "BTG",
+        *words,
+        "--operator",
+        "alice",
+    ]
+    monkeypatch.setattr(sys, "argv", ["fhir-dmp", *given])
+    CliRunner().invoke(main, given, env=environ)
+    parts, _ = world.server.store.search_events(EVERYTHING, 1, None)
+    event = parts[0].event
+    row = json.loads(event.body)
+    shown = f"fhir-dmp {' '.join(given)}".replace("VIH, inconsciente", "…")
+
+    assert row["act"] == "$explain"
+    assert row["request"] == f"{shown}\nPatient/{world.patient.partition('/')[2]}/$explain?reason=…"
+    assert b"VIH" not in event.body
+    assert "reason=VIH" in unseal(event.secret, row["sealed"])["request"]
 
 
 @pytest.mark.parametrize(
