@@ -259,8 +259,9 @@ class TokenAct(Struct, frozen=True):
     ``client_id`` is what the caller said, proven only if ``error`` is None. ``error`` is the OAuth code of a
     refusal and ``why`` its description. ``subject`` is whom a token was made for; its ``token_id`` is the
     token's ``jti``. ``account`` is the id of the account that was changed, or by which somebody signed in or tried to (empty if nobody
-    has that login), ``identifier`` its owner's national one, and ``method`` how they signed in: ``password``, ``password+totp``,
-    ``password+recovery`` or the name of a provider. ``family`` is the authorization that a person gave, or whose token was given back.
+    has that login), ``identifier`` its owner's national one and ``name`` theirs, and ``method`` how they signed in: ``password``,
+    ``password+totp``, ``password+recovery`` or the name of a provider. ``family`` is the authorization that a person gave, or whose token
+    was given back. ``patients`` (``Patient/p``) are the records concerned beside that of the subject.
     """
 
     kind: TokenKind
@@ -271,8 +272,10 @@ class TokenAct(Struct, frozen=True):
     subject: Subject | None = None
     account: str = ""
     identifier: str = ""
+    name: str = ""
     method: str = ""
     family: str = ""
+    patients: tuple[str, ...] = ()
 
 
 Announce = Callable[[TokenAct, Context], None]

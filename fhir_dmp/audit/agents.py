@@ -1,6 +1,7 @@
 """Who took part in an act, as the agents of its AuditEvent. https://profiles.ihe.net/ITI/BALP/content.html.
 
-The client that asked, this server, the human being behind the client, the structure it acts for, and once more the client by its token.
+The client that asked, this server, the human being behind the client, the structure it acts for, and once more the client by its token;
+of an act about another client (its registration) that one, too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def agents(scene: Scene) -> Iterator[dict[str, Any]]:
         yield {**structure, "requestor": False}
     if kind.type == codes.REST and "jti" in agent and kind.client != codes.APPLICATION:
         yield _client(scene, codes.APPLICATION, requestor=False)
+    if "client" in scene.row:
+        concerned = {"type": {"coding": [codes.APPLICATION]}, "who": {"identifier": {"value": scene.row["client"]}}}
+        yield {**concerned, "requestor": False}
 
 
 def _client(scene: Scene, role: Coding, *, requestor: bool) -> dict[str, Any]:

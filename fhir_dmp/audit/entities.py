@@ -46,7 +46,9 @@ def _told(scene: Scene) -> Iterator[dict[str, Any]]:
     """Yield what an act of an operator or a sign-in was about."""
     account = scene.account
     if account:
-        what = {"identifier": identifier(account.get("identifier") or account.get("id") or "unknown")}
+        what: dict[str, Any] = {"identifier": identifier(account.get("identifier") or account.get("id") or "unknown")}
+        if "name" in account:
+            what["display"] = account["name"]
         detail = [{"type": name, "valueString": account[name]} for name in ("id", "method") if name in account]
         entity = {"what": what, "type": codes.PERSON, "role": codes.USER}
         yield {**entity, "detail": detail} if detail else entity

@@ -30,7 +30,8 @@ row can check what was made of it. The store chains rows when it writes them.
 ``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing of theirs
 ``touched``    by patient (``Patient/p``; empty for nobody's), then by type: the versions disclosed or changed (``id/version``)
 ``stayed``     of what was to be changed the versions (``Type/id/version``) in which nothing differed: each is still the present one
-``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` of its owner, ``method``
+``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` and ``name`` of its owner, ``method``
+``client``     of an OAuth act the client that it was about, where another asked: who was registered or removed by an operator
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
 ``hidden``     true where all that was touched, or was asked for and is gone, is hidden from representatives by its label: so is the event
@@ -116,7 +117,7 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
     subject = act.subject
     who = _who(context, subject or context.subject)
     secret = _secret(replace(context, subject=subject), "", "", salt) if subject else None
-    who["agent"] = {**({"client": act.client_id[:64]} if act.client_id else {}), **who["agent"]}
+    who["agent"] = _given(client=act.client_id[:64]) | who["agent"]
     person = subject.person if subject else None
     emergency = person is not None and person.purpose in EMERGENCIES and not act.error
     row = _head(event_id, recorded, _OVERRIDES.get(act.kind, act.kind) if emergency else act.kind)
@@ -131,8 +132,9 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
         sealed=digest(secret) if secret else None,
         purpose=_purpose(subject, subject.purpose if subject else None),
         requestId=context.request_id,
-        **{"for": [subject.record] if subject and subject.record else None},
-        account=_given(id=act.account, identifier=act.identifier, method=act.method),
+        **{"for": list(dict.fromkeys((*([subject.record] if subject and subject.record else ()), *act.patients)))},
+        account=_given(id=act.account, identifier=act.identifier, name=act.name[:200], method=act.method),
+        client=act.client_id[:64] if subject is None and context.subject else None,
         scopes=list(act.scopes),
     )
     return _event(event_id, recorded, row, secret)

@@ -124,6 +124,7 @@ def _shared(row: Row) -> _Sorted:
             account.get("identifier"),
             account.get("id"),
             agent.get("client"),
+            row.get("client"),
             agent.get("organization"),
         ),
         (agent.get("role"), person.get("profession")),

@@ -61,7 +61,8 @@ class Scene(Struct, frozen=True):
         """Return who asked; of a sign-in, whose account was named."""
         account = self.account
         if account and "person" not in self.row and self.part.act in ("login", "logout"):
-            return {"id": account.get("identifier") or account.get("id") or "unknown"}
+            named = {"name": account["name"]} if "name" in account else {}
+            return {"id": account.get("identifier") or account.get("id") or "unknown", **named}
         found: Mapping[str, Any] = self.row.get("person", {})
         return found
 

@@ -5,8 +5,8 @@ Nobody opens an account over the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound
+from fhir_dmp.fhir.reference import parse_literal
 from fhir_dmp.oauth.passwords import Passwords, require_good
 from fhir_dmp.oauth.people import compared_login, require_account, require_represents
 from fhir_dmp.oauth.totp import enrolment_uri, hash_recovery_code, new_recovery_codes, new_secret
@@ -66,11 +67,11 @@ class Accounts(Struct, frozen=True):
 
         Raise ``Invalid`` if it may not be, ``Conflict`` if its login, its person or its subject is taken.
         """
-        return self._announced("account-add", "", context, lambda: self._add(new), told=lambda made: made.id)
+        return self._announced("account-add", None, context, lambda: self._add(new), told=lambda made: made)
 
     def list(self, context: Context) -> tuple[Account, ...]:
         """Return all accounts by age."""
-        return self._announced("account-list", "", context, self.accounts.list_accounts)
+        return self._announced("account-list", None, context, self.accounts.list_accounts)
 
     def disable(self, which: str, context: Context) -> Account:
         """Let nobody sign in by the account; its sessions and tokens do not hold from then on, on any worker."""
@@ -103,7 +104,7 @@ class Accounts(Struct, frozen=True):
             require_represents(account.kind, (*others, represented))
             return self.accounts.set_represents(account.id, (*others, represented))
 
-        return self._changed("account-represent", which, context, change)
+        return self._changed("account-represent", which, context, change, represented.patient)
 
     def new_totp(self, which: str, context: Context, secret: str | None = None) -> Enrolment:
         """Replace the second factor and end all sessions; return what its owner needs, which is told this once.
@@ -137,7 +138,14 @@ class Accounts(Struct, frozen=True):
     def _set_disabled(self, account: Account, *, to: bool) -> bool:
         return self.accounts.set_disabled(account.id, self.clock.micros(), disabled=to)
 
-    def _changed(self, kind: TokenKind, which: str, context: Context, change: Callable[[Account], bool]) -> Account:
+    def _changed(
+        self,
+        kind: TokenKind,
+        which: str,
+        context: Context,
+        change: Callable[[Account], bool],
+        record: str | None = None,
+    ) -> Account:
         account = self.accounts.find_account(which) or self.accounts.find_account_by_login(compared_login(which))
 
         def do() -> Account:
@@ -145,20 +153,45 @@ class Accounts(Struct, frozen=True):
                 raise NotFound(f"There is no account {which[:64]!r}.")
             return account
 
-        return self._announced(kind, account.id if account else "", context, do)
+        return self._announced(kind, account, context, do, record=record)
 
     def _announced(
         self,
         kind: TokenKind,
-        account: str,
+        account: Account | None,
         context: Context,
         do: Callable[[], T],
-        told: Callable[[T], str] | None = None,
+        told: Callable[[T], Account] | None = None,
+        record: str | None = None,
     ) -> T:
         try:
             done = do()
         except FhirError as error:
-            self.announce(TokenAct(kind, account=account, error=error.code, why=str(error)), context)
+            self.announce(act_on(kind, account, record, error=error.code, why=str(error)), context)
             raise
-        self.announce(TokenAct(kind, account=told(done) if told else account), context)
+        self.announce(act_on(kind, told(done) if told else account, record), context)
         return done
+
+
+def act_on(kind: TokenKind, account: Account | None, record: str | None = None, **more: Any) -> TokenAct:
+    """Return the act on an account, which names whose it is and whose records: ``record`` alone, or else those that it stands in.
+
+    Those of others only where the account itself comes or goes: a new password concerns its owner.
+    """
+    if account is None:
+        return TokenAct(kind, patients=_patients((record,)), **more)
+    others = [each.patient for each in account.represents] if kind in ("account-add", "account-remove") else []
+    return TokenAct(
+        kind,
+        account=account.id,
+        identifier=account.identifier,
+        name=account.name,
+        patients=_patients((record,) if record else (account.resource, *others)),
+        **more,
+    )
+
+
+def _patients(named: Iterable[str | None]) -> tuple[str, ...]:
+    """Return those that are records: a professional has none, and an operator may have typed anything."""
+    found = [parse_literal(each) for each in named if each]
+    return tuple(str(each.ref) for each in found if each and each.base is None and each.ref.type == "Patient")

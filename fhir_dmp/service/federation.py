@@ -21,6 +21,7 @@ from fhir_dmp.oauth.oidc import Asked, OpenIdClient
 from fhir_dmp.oauth.people import require_account
 from fhir_dmp.oauth.providers import Identity, Provider, identify
 from fhir_dmp.seal import BrokenSealError, Seal
+from fhir_dmp.service.accounts import act_on
 from fhir_dmp.service.sign_in import Provided, SignIn, Step
 from fhir_dmp.service.turns import SECOND
 from fhir_dmp.store.accounts import Account
@@ -151,5 +152,5 @@ class Federation(Struct, frozen=True):
         require_account(account)
         if not self.sign_in.accounts.add_account(account):
             raise Conflict("The account was opened just now: sign in again.")
-        self.sign_in.announce(TokenAct("account-add", account=account.id, method=provider.name), context)
+        self.sign_in.announce(act_on("account-add", account, method=provider.name), context)
         return account

@@ -275,6 +275,7 @@ def _act(kind: TokenKind, account: Account | None, method: str, error: str | Non
         why=why,
         account=account.id if account else "",
         identifier=account.identifier if account else "",
+        name=account.name if account else "",
         method=method,
     )
 

@@ -18,7 +18,7 @@ import pytest
 
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
-from tests.http.oauth.test_authorize import ask, back, fill, redeem
+from tests.http.oauth.people import ask, back, fill, redeem
 from tests.journeys.test_consents_hold_at_once import WORKERS, Workers
 from tests.oauth_world import APP_SCOPES, CALLBACK, post, refresh
 from tests.sign_in_world import PASSWORD, Visitor
