@@ -104,17 +104,16 @@ def _turn_away(app: Flask, endpoint: Endpoint) -> None:
 
     @app.errorhandler(HTTPException)
     def no_route(fault: HTTPException) -> Response | HTTPException:
-        if not request.path.startswith(FHIR_PATH):
-            return fault
-        return endpoint.failed() if isinstance(fault, InternalServerError) else endpoint.turn_away(from_werkzeug(fault))
+        if isinstance(fault, InternalServerError):
+            return endpoint.failed(request.environ)
+        return endpoint.turn_away(from_werkzeug(fault)) if request.path.startswith(FHIR_PATH) else fault
 
 
 class _App(Flask):
     """Flask, whose own log lines would quote what a fault was about."""
 
     def log_exception(self, exc_info: Any) -> None:
-        """Tell where a fault happened that no door caught, and of what kind."""
-        _log.error("fault", exc_info=exc_info, method=request.method)
+        """Leave it to the endpoint, which knows the request's id."""
 
 
 def _sign_in_pages(server: Server, endpoint: Endpoint) -> SignInPages:

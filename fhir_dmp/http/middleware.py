@@ -24,7 +24,9 @@ Environ = dict[str, Any]
 LOST = "fhir_dmp.lost"
 """Where the environment says that a header was sent which could not be read: it is not passed over in silence."""
 
-_OWN_ID = "fhir_dmp.request_id"
+REQUEST_ID = "fhir_dmp.request_id"
+"""Where the environment has the request's id, once somebody asked for it."""
+
 _WEIGHT = re.compile(r"[01](\.\d{0,3})?\Z")
 Language = Literal["fr", "en"]
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
@@ -60,10 +62,10 @@ class Reception(Struct, frozen=True):
 
     def _request_id(self, environ: Environ) -> str:
         """Return the id that the caller gave the request, or one of ours: the same, however often it is asked for."""
-        known: str | None = environ.get(_OWN_ID)
+        known: str | None = environ.get(REQUEST_ID)
         if known is None:
             sent = environ.get("HTTP_X_REQUEST_ID", "")
-            known = environ[_OWN_ID] = sent if _REQUEST_ID.match(sent) else self.ids.new()
+            known = environ[REQUEST_ID] = sent if _REQUEST_ID.match(sent) else self.ids.new()
         return known
 
     def _address(self, environ: Environ) -> str:

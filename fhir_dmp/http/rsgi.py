@@ -20,7 +20,7 @@ from fhir_dmp.errors import TooMany
 from fhir_dmp.fibres import Fibre, Threads, on_loop
 from fhir_dmp.http.arriving import Patience, Sent, is_short, read_ahead
 from fhir_dmp.http.environ import Scope, environ_of
-from fhir_dmp.http.middleware import Environ
+from fhir_dmp.http.middleware import REQUEST_ID, Environ
 
 T = TypeVar("T")
 Headers = list[tuple[str, str]]
@@ -131,7 +131,7 @@ class Front:
             finally:
                 _close(chunks)
         except BaseException:  # noqa: BLE001 - what was not foreseen says nothing outside and everything in the log
-            _log.exception("fault", method=environ["REQUEST_METHOD"])
+            _log.exception("fault", request_id=environ.get(REQUEST_ID), method=environ["REQUEST_METHOD"])
             return Answer(*_FAULT)
         return answer
 

@@ -18,6 +18,7 @@ from typing import Any
 from fhir_dmp.definitions.bindings import bound_param
 from fhir_dmp.definitions.compiler import COMMON, Compiler, Element, UnsupportedError
 from fhir_dmp.definitions.model import Definitions, SearchParam
+from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
 from fhir_dmp.fibres import offload
 from fhir_dmp.search.model import Params
@@ -65,6 +66,8 @@ class Added:
         self._known: tuple[AddedParam, ...] | None = None
         self._until = float("-inf")
         self._changes = 0
+        self._fault: FhirError | None = None
+        self._looks = 0
         self._served = self._indexed = definitions.search_params
         self.tabled = _tabled(definitions)
         """Those that stand in the tables, by URL."""
@@ -102,9 +105,23 @@ class Added:
         return self._served, self._indexed
 
     def _look_again(self) -> None:
+        """Look at the database now, unless somebody has meanwhile; whoever waited while it did not answer is not kept waiting for it again."""
+        asked = self._looks
         with self._lock:
+            if self._fault is not None and self._looks > asked:
+                raise self._fault.with_traceback(None)
             if self._ticks() >= self._until:
-                self._load()
+                self._try()
+
+    def _try(self) -> None:
+        self._fault = None
+        try:
+            self._load()
+        except FhirError as fault:
+            self._fault = fault
+            raise
+        finally:
+            self._looks += 1
 
     def _load(self) -> None:
         until = self._ticks() + POLL_SECONDS

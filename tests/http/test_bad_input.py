@@ -7,7 +7,9 @@ import json
 
 import pytest
 
+from fhir_dmp.errors import Unavailable
 from fhir_dmp.service.tokens import Tokens
+from fhir_dmp.stores.mongo.store import MongoStore
 from tests.http.conftest import register
 
 PATIENT = {"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "1"}]}
@@ -187,20 +189,72 @@ def test_a_fault_before_the_door_says_nothing_and_leaves_its_event(ehr, auditor,
     assert auditor.get("/AuditEvent?date=ge2020&outcome=8&_count=1").json["entry"]
 
 
-def test_a_fault_behind_the_door_says_nothing_either(ehr, monkeypatch, capsys):
-    """A fault in the rendering of an answer is a 500 in an OperationOutcome; its words stay out of the log."""
+def fall(*_, **__):
+    """Fail as nobody foresaw."""
+    raise RuntimeError("Zoé Durand has a secret")
 
-    def fail(*_, **__):
-        raise RuntimeError("Zoé Durand has a secret")
 
-    monkeypatch.setattr("fhir_dmp.http.fhir.endpoint.render", fail)
-    answer = ehr.post("/Patient", PATIENT, headers={"Prefer": "return=minimal"})
+FAULTS = {
+    "metadata": ("/fhir/metadata", "fhir_dmp.search.added.Added.changes", property(fall)),
+    "keys": ("/oauth/jwks", "fhir_dmp.service.tokens.Tokens.jwks", fall),
+    "rendering": ("/fhir/Patient?_pretty=true", "fhir_dmp.http.fhir.endpoint.render", fall),
+    "rendering of a plain call": ("/fhir/Patient?name=x", "fhir_dmp.http.fhir.plain.status_and_headers", fall),
+    "knowing a plain call": ("/fhir/Patient?name=x", "fhir_dmp.http.fhir.plain._asks_for_no_more", fall),
+}
+"""Faults that no door catches: what is asked, and what fails."""
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_fault_beside_the_doors_says_nothing_and_leaves_its_event(ehr, auditor, monkeypatch, capsys, what):
+    """A 500 with the id of the request, by which the operator finds the line in the log, and the auditor the event."""
+    path, place, fails = FAULTS[what]
+    with monkeypatch.context() as broken:
+        broken.setattr(place, fails)
+        answer = ehr.fresh()._http.get(
+            path, headers={"Authorization": f"Bearer {ehr._token}", "X-Request-Id": "fault-1"}
+        )
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    faults = [line for line in lines if line["event"] == "fault"]
+    events = [entry["resource"] for entry in auditor.get("/AuditEvent?date=ge2020&subtype=get&_count=5").json["entry"]]
+    [event] = [each for each in events if "fault-1" in json.dumps(each)]
 
     assert answer.status_code == 500
-    assert answer.json["issue"][0]["code"] == "exception"
-    told = capsys.readouterr().err
-    assert "RuntimeError" in told
-    assert "Durand" not in told
+    assert "fault-1" in answer.json["issue"][0]["diagnostics"]
+    assert [(line["request_id"], line["fault"]) for line in faults] == [("fault-1", "RuntimeError")]
+    assert event["outcomeDesc"] == "exception 500"
+    assert "Durand" not in json.dumps([lines, event, answer.json], ensure_ascii=False)
+
+
+def test_a_fault_whose_event_cannot_be_written_says_so(anonymous, monkeypatch, capsys):
+    """503, and the line of the fault."""
+
+    def full(*_):
+        raise Unavailable("The log cannot be written.")
+
+    monkeypatch.setattr("fhir_dmp.service.tokens.Tokens.jwks", fall)
+    monkeypatch.setattr(MongoStore, "record", full)
+    answer = anonymous.get("/oauth/jwks", headers={"X-Request-Id": "fault-1"})
+
+    assert answer.status_code == 503
+    assert answer.json["issue"][0]["diagnostics"] == "The log cannot be written."
+    assert '"request_id": "fault-1"' in capsys.readouterr().err
+
+
+def test_without_its_database_the_server_does_not_say_what_it_can_do(anonymous, monkeypatch):
+    """503, as for any other question, in the form that was asked for."""
+
+    def away(*_):
+        raise Unavailable("The database does not answer.")
+
+    monkeypatch.setattr("fhir_dmp.search.added.Added.changes", property(away))
+    answers = [
+        anonymous.get("/fhir/metadata", headers={"Accept": form})
+        for form in ("application/json", "application/fhir+xml")
+    ]
+
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert answers[0].json["issue"][0]["diagnostics"] == "The database does not answer."
+    assert b"<OperationOutcome" in answers[1].data
 
 
 def test_the_openapi_page_runs_nothing_but_its_files(anonymous):

@@ -61,11 +61,13 @@ class Endpoint(Struct, frozen=True):
 
     def capabilities(self) -> Response:
         """FHIR capabilities: what this server does. https://hl7.org/fhir/R4/http.html#capabilities."""
+        form = AS_STORED
         try:
             form = wanted(request)
+            answer = Response(self.documents["capabilities"](), content_type=JSON)
         except FhirError as error:
-            return render_error(error, self.reception.stranger(request.environ).request_id)
-        return self.represent(Response(self.documents["capabilities"](), content_type=JSON), form)
+            answer = render_error(error, self.reception.stranger(request.environ).request_id)
+        return self.represent(answer, form)
 
     def smart_configuration(self) -> Response:
         """SMART configuration: where tokens come from. https://hl7.org/fhir/smart-app-launch/STU2.2/conformance.html."""
@@ -102,10 +104,14 @@ class Endpoint(Struct, frozen=True):
         ids = [parts[name] for name in ("resource_id", "record_id") if name in parts]
         return all(each in self.env.definitions.search_params for each in types) and all(map(ID.match, ids))
 
-    def failed(self) -> Response:
-        """Answer a fault behind the door, whose event is told already."""
-        request_id = self.reception.stranger(request.environ).request_id
-        return render_error(failed(request_id), request_id)
+    def failed(self, environ: Environ) -> Response:
+        """Answer a fault that nobody foresaw and no door has caught, once it has its event, and its line that says where it was.
+
+        Where a door has told of the call already, this event says that no answer came of it.
+        """
+        context = self.reception.stranger(environ)
+        _log.exception("fault", request_id=context.request_id, method=environ["REQUEST_METHOD"])
+        return self.refuse(Call(environ["REQUEST_METHOD"].lower()), failed(context.request_id), context)
 
     def _known(self, call: Call) -> Call:
         for named in (call.type, call.compartment.type if call.compartment else None):

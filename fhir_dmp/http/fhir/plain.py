@@ -80,6 +80,12 @@ class PlainCalls(Struct, frozen=True):
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a plain call; hand everything else on."""
+        try:
+            return self._called(environ, start_response)
+        except Exception:  # noqa: BLE001 - what was not foreseen says nothing outside, and has its event like any fault
+            return self.endpoint.failed(environ)(environ, start_response)
+
+    def _called(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         endpoint = self.endpoint
         call = environ[_CALL] if _CALL in environ else self._call(environ)
         if call is None:

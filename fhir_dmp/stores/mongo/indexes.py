@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pymongo
 from mongoengine.fields import BinaryField, BooleanField, IntField, LongField, StringField
 from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.database import Database
@@ -14,7 +15,7 @@ from fhir_dmp.store.change import Index, Stored
 from fhir_dmp.store.indexes import AddedParam
 from fhir_dmp.stores.mongo.compile import to_row
 from fhir_dmp.stores.mongo.documents import Row, prepare_collection
-from fhir_dmp.stores.mongo.faults import answering
+from fhir_dmp.stores.mongo.faults import answering, promptly
 from fhir_dmp.stores.mongo.stored import stored_of
 
 _RUN = "run"
@@ -22,6 +23,9 @@ _FORM = "form"
 _PARAM = "param|"
 _DERIVED = ("r", "w", "ds")
 """Index fields that a row lacks where it has no value for them."""
+
+SECONDS = 2.0
+"""How long the added parameters are waited for: they are few, and found by their ids."""
 
 _Row = dict[str, Any]
 
@@ -53,8 +57,8 @@ class MongoIndexes:
         self._current = database.get_collection("current", read_concern=majority)
 
     def added(self) -> tuple[AddedParam, ...]:
-        """Return all added parameters, by URL."""
-        with answering():
+        """Return all added parameters, by URL; every call waits for them, so that they are not waited for as long as the driver would."""
+        with promptly(), pymongo.timeout(SECONDS):
             rows = list(self._params.find({"_id": {"$gte": _PARAM, "$lt": "param}"}}).sort("_id"))
         return tuple(_param(row) for row in rows)
 

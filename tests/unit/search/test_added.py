@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
+
 import pytest
 from msgspec.structs import replace
 
@@ -114,3 +118,43 @@ def test_one_that_the_tables_have_taken_since_is_passed_over():
         worker.added.compile(
             {"code": "gender", "base": ["Patient"], "expression": "Patient.gender", "type": "token", "url": "urn:x"}
         )
+
+
+def test_who_waited_while_the_database_did_not_answer_is_not_kept_waiting_again():
+    """One asks, and what becomes of it is told to all who waited for that; whoever comes later asks anew."""
+    worker, begun, go = Worker(load()), threading.Event(), threading.Event()
+    told = []
+
+    def read():
+        worker.reads += 1
+        begun.set()
+        go.wait(60)
+        raise Unavailable("The database does not answer.")
+
+    worker.added._read = read
+
+    def ask():
+        try:
+            worker.added.changes  # noqa: B018 - it looks
+        except Unavailable as fault:
+            told.append(str(fault))
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    askers[0].start()
+    assert begun.wait(60)
+    for each in askers[1:]:
+        each.start()
+    while not all(waits_for_a_lock(each) for each in askers[1:]):
+        time.sleep(0.001)
+    go.set()
+    for each in askers:
+        each.join()
+    assert (told, worker.reads) == (["The database does not answer."] * 4, 1)
+    ask()
+    assert worker.reads == 2
+
+
+def waits_for_a_lock(thread):
+    """Tell whether the thread has come to the lock that is held."""
+    frame = sys._current_frames().get(thread.ident)
+    return frame is not None and frame.f_code.co_name == "_look_again"
