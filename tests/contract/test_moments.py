@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import inf, nan
+from struct import pack
 
 import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, encode
@@ -12,6 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from fhir_dmp.store.query import EVERYTHING, Between, In, Not
 from fhir_dmp.stores.mongo.blocks import SPAN
 from fhir_dmp.stores.mongo.documents import span_of
+from tests.bson_bytes import element, put, text
 from tests.contract.test_blocks import Log, found
 from tests.contract.test_log_pages import both_kinds
 from tests.sealed_world import sealed_world
@@ -75,6 +77,16 @@ RAW = {"undefined": (None, 0x0A, 0x06), "symbol": (str(NOON), 0x02, 0x0E)}
 """Kinds that it does not write any more: what is written in their place, its type, and theirs."""
 
 ALL = [*MOMENTS, *OTHERS, *RAW, "missing"]
+
+
+LIES = {
+    "text": element(2, text(b"x"), b"rec"),
+    "double": element(1, pack("<d", float(NOON)), b"rec"),
+    "early": element(18, pack("<q", SINCE + 5), b"rec"),
+    "late": element(18, pack("<q", UNTIL - 5), b"rec"),
+    "of another month": element(18, pack("<q", 5), b"rec"),
+}
+"""Moments that a document says beside its own."""
 
 
 @pytest.fixture
@@ -161,3 +173,21 @@ def test_of_a_block_that_begins_before_its_month_the_rows_before_it_are_lost(wor
         assert sum(each.count for each in world.store.tally_events(EVERYTHING, 100)) == len(told)
         assert lost.isdisjoint(told)
         assert (counted.lost, {*counted.rows}) == (len(lost), lost)
+
+
+@pytest.mark.parametrize(("place", "first"), [("a row alone", False), ("a row alone", True), ("a block", False)])
+def test_a_row_that_says_two_moments_stands_where_the_database_finds_it(world, place, first):
+    """It finds the first, and the driver tells the last: pages told another row than totals, and went on from where it did not stand."""
+    document = world.rows.find_one({"rows": {"$exists": place != "a row alone"}})
+    own = element(18, pack("<q", document["rec"]), b"rec")
+    for lie in LIES.values():
+        put(world.rows, document, *((b"", own, lie + own, 1) if first else (lie,)))
+        counted = world.store.count_events(EVERYTHING, 100)
+        whole = found(world, size=100)
+
+        assert counted.told + counted.lost == ROWS
+        assert (len(whole), {*whole, *counted.rows}) == (counted.told, {each for group in world.ids for each in group})
+        assert sum(each.count for each in world.store.tally_events(EVERYTHING, 100)) == counted.told
+        assert [found(world, size=size) for size in (1, 4)] == [whole] * 2
+        assert [found(world, size=size, oldest_first=True) for size in (1, 4)] == [whole[::-1]] * 2
+        assert {finding.kind for finding in world.verify().findings} == {"altered"}

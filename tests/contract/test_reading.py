@@ -143,7 +143,7 @@ def test_what_is_recorded_while_a_page_is_read_anew_repeats_none_of_it(world, mo
     alone = [row["_id"] for row in world.rows.find({"rows": {"$exists": False}})]
     untold = [each[1] for each in known if each[1] in alone][14]
     put(world.rows, world.rows.find_one({"_id": untold}), UNTOLD["bytes of a wrong length"])
-    ask, asked = log_pages.read_aggregate, []
+    ask, asked = log_pages.read_as_found, []
 
     def meanwhile(*stages, **how):
         """Have others record after all that was told, and before."""
@@ -153,7 +153,7 @@ def test_what_is_recorded_while_a_page_is_read_anew_repeats_none_of_it(world, mo
         asked.append(stages)
         return ask(*stages, **how)
 
-    monkeypatch.setattr(log_pages, "read_aggregate", meanwhile)
+    monkeypatch.setattr(log_pages, "read_as_found", meanwhile)
     told = paged(world.store, EVERYTHING, size, oldest_first=oldest_first)
 
     assert asked

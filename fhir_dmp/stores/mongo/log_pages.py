@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson.errors import InvalidBSON
 from pymongo.collection import Collection
@@ -20,14 +20,14 @@ from fhir_dmp.store.ledger import Row
 from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import EventPart
-from fhir_dmp.store.query import EVERYTHING, Between, Query
-from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SINGLE, SPAN, rows_in
+from fhir_dmp.store.query import EVERYTHING, Between, Query, span
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, NO_SENSE, SINGLE, SPAN, rows_in
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.in_blocks import alone, gathered, holding
 from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL, event_of
-from fhir_dmp.stores.mongo.moments import moment_of
-from fhir_dmp.stores.mongo.reading import read_aggregate
+from fhir_dmp.stores.mongo.moments import IS_MOMENT, moment_of
+from fhir_dmp.stores.mongo.reading import read_as_found
 
 _MORE_THAN_BLOCKS = 4
 """Documents that are fetched at first beside those that a page of full blocks takes."""
@@ -53,26 +53,46 @@ class Order:
         return _of_time(keys) < self._after if self.back else _of_time(keys) > self._after
 
 
+class _Way(NamedTuple):
+    """How documents are asked for: whether the database judges their rows, and whether they are read as it finds them, which costs more."""
+
+    judged: bool
+    as_found: bool
+
+
+_WAYS = (_Way(judged=True, as_found=False), _Way(judged=True, as_found=True), _Way(judged=False, as_found=True))
+
+
+class _Contradicted(Exception):
+    """A document says that it is of another moment than that by which the database found it: it says two."""
+
+
 def page_of(month: Collection[_Row], branches: Sequence[Query], limit: int, order: Order) -> list[EventPart]:
-    """Return up to ``limit`` AuditEvents of the month that meet one of the queries, in the order."""
-    try:
-        return _page_of(month, branches, limit, order, judged=True)
-    except ExecutionTimeout:
-        raise
-    except OperationFailure:  # a block that somebody damaged, of which the database can make nothing
-        return _page_of(month, branches, limit, order, judged=False)
+    """Return up to ``limit`` AuditEvents of the month that meet one of the queries, in the order.
+
+    What somebody damaged is asked for anew in another way, and the page begun again: what was recorded meanwhile has its turn.
+    """
+    for way in _WAYS[:-1]:
+        try:
+            return _page_of(month, branches, limit, order, way)
+        except ExecutionTimeout:
+            raise
+        except (InvalidBSON, _Contradicted, OperationFailure):
+            continue
+    return _page_of(month, branches, limit, order, _WAYS[-1])
 
 
 def _page_of(
-    month: Collection[_Row], branches: Sequence[Query], limit: int, order: Order, *, judged: bool
+    month: Collection[_Row], branches: Sequence[Query], limit: int, order: Order, way: _Way
 ) -> list[EventPart]:
-    found = [_events(month, branch, limit, order, judged=judged) for branch in branches]
+    found = [_events(month, branch, limit, order, way) for branch in branches]
     return list(islice(heapq.merge(*found, key=_place, reverse=order.back), limit))
 
 
-def _events(month: Collection[_Row], query: Query, limit: int, order: Order, *, judged: bool) -> Iterator[EventPart]:
+def _events(month: Collection[_Row], query: Query, limit: int, order: Order, way: _Way) -> Iterator[EventPart]:
     """Yield the AuditEvents of one branch in the order."""
-    documents = _documents(month, _wanted(query, judged=judged), limit, back=order.back)
+    found = _documents(month, _wanted(query, judged=way.judged), limit, way, back=order.back)
+    documents = _timed(found, query, way, back=order.back)
     for row, single in _in_order(documents, month.name, back=order.back):
         event = event_of(row)
         told = single and "m" not in row.terms
@@ -93,31 +113,19 @@ def _wanted(query: Query, *, judged: bool) -> _Row:
     wanted: list[_Row] = [{"$and": [meets, kind]} for meets, kind in kinds]
     if not alone(query):
         wanted.append(holding(query) if judged else BLOCK)
-    return {"$and": [compile_query(gathered(query)), {"$or": wanted}]}
+    return {"$and": [compile_query(gathered(query)), IS_MOMENT, {"$or": wanted}]}
 
 
-def _documents(month: Collection[_Row], wanted: _Row, limit: int, *, back: bool) -> Iterator[_Row]:
-    """Yield the documents by their moments: few at first, then twice as many each time, since one may hold many rows or one.
-
-    Those that the driver refuses to tell, and all beyond, are read as ``reading`` reads them: from where the others ended, since whatever
-    was recorded meanwhile before that would come too late.
-    """
+def _documents(month: Collection[_Row], wanted: _Row, limit: int, way: _Way, *, back: bool) -> Iterator[_Row]:
+    """Yield the documents by their moments."""
     stages: list[_Row] = [{"$match": wanted}, {"$sort": {"rec": 1 if back else -1}}]
-    told: list[Any] = []
-    last: int | None = None
-    try:
-        for document in _more_and_more(month, stages, limit):
-            told.append(document.get("_id"))
-            last = moment_of(document) or last
-            yield document
-    except InvalidBSON:
-        known = {*map(repr, told)}
-        beyond: list[_Row] = [] if last is None else [{"$match": {"rec": {"$gte" if back else "$lte": last}}}]
-        each = read_aggregate(month, [*beyond, *stages], maxTimeMS=QUERY_MILLIS)
-        yield from (document for document in each if repr(document.get("_id")) not in known)
+    if way.as_found:
+        return read_as_found(month, stages, maxTimeMS=QUERY_MILLIS)
+    return _more_and_more(month, stages, limit)
 
 
 def _more_and_more(month: Collection[_Row], stages: list[_Row], limit: int) -> Iterator[_Row]:
+    """Yield the documents: few at first, then twice as many each time, since one may hold many rows or one."""
     size, left = limit // MOST_ROWS + _MORE_THAN_BLOCKS, 0
     documents = month.aggregate(stages, batchSize=size, maxTimeMS=QUERY_MILLIS)
     for document in documents:
@@ -128,13 +136,37 @@ def _more_and_more(month: Collection[_Row], stages: list[_Row], limit: int) -> I
         yield document
 
 
-def _in_order(documents: Iterable[_Row], month: str, *, back: bool) -> Iterator[tuple[Row, bool]]:
-    """Yield the rows of documents that come in the order of their latest ones, each with whether it stands alone, in their own order."""
-    waiting: list[tuple[Row, bool]] = []
+def _timed(documents: Iterable[_Row], query: Query, way: _Way, *, back: bool) -> Iterator[tuple[_Row, int]]:
+    """Yield the documents that the database found, in its order, with their moments. Raises ``_Contradicted`` for one that says another."""
+    since, until = span(query, "rec")
+    last: int | None = None
     for document in documents:
         moment = moment_of(document)
-        if moment is None:
-            continue
+        if moment is not None and (way.as_found or _fits(document, moment, since, until, last, back=back)):
+            last = moment
+            yield document, moment
+        elif not way.as_found:
+            raise _Contradicted
+
+
+def _fits(document: _Row, moment: int, since: int | None, until: int | None, last: int | None, *, back: bool) -> bool:
+    block = "rows" in document
+    within = (since is None or since <= moment) and (until is None or moment < until + (SPAN if block else 0))
+    in_turn = last is None or (last <= moment if back else moment <= last)
+    return within and in_turn and (not block or _is_latest(moment, document["rows"]))
+
+
+def _is_latest(moment: int, parts: Any) -> bool:
+    try:
+        return bool(max([part["rec"] for part in parts]) == moment)
+    except NO_SENSE:
+        return False
+
+
+def _in_order(documents: Iterable[tuple[_Row, int]], month: str, *, back: bool) -> Iterator[tuple[Row, bool]]:
+    """Yield the rows of documents that come in the order of their latest ones, each with whether it stands alone, in their own order."""
+    waiting: list[tuple[Row, bool]] = []
+    for document, moment in documents:
         single = "rows" not in document
         rows = rows_in(document, month)
         waiting.sort(key=_moment_and_id, reverse=back)

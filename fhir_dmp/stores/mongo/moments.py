@@ -20,6 +20,10 @@ _Row = dict[str, Any]
 _Expression = Any
 
 
+IS_MOMENT: _Row = {"rec": {"$not": {"$type": ["double", "decimal", "array"]}}}
+"""What documents meet that have a moment, of those that lie within bounds: nothing else does."""
+
+
 class Month(NamedTuple):
     """The rows of a month, from its first moment until, without, that of the next."""
 

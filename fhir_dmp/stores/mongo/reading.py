@@ -109,12 +109,28 @@ def read_aggregate(collection: Collection[_Document], stages: Sequence[_Document
         yield from _told(batch)
 
 
-def _told(batch: bytes) -> Sequence[_Document]:
+class _First(dict[str, Any]):
+    """A document that says of each field what stands first."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.setdefault(name, value)
+
+
+_AS_FOUND = OPTIONS.with_options(document_class=_First)
+
+
+def read_as_found(collection: Collection[_Document], stages: Sequence[_Document], **how: Any) -> Iterator[_Document]:
+    """Yield what the stages make of the collection as the database finds it: of a field that stands there twice, what stands first."""
+    for batch in cast("Iterable[bytes]", collection.aggregate_raw_batches(stages, **how)):
+        yield from _told(batch, _AS_FOUND)
+
+
+def _told(batch: bytes, options: CodecOptions[_Document] = OPTIONS) -> Sequence[_Document]:
     """Return the documents of a batch, which follow on each other: if one cannot be told, each by itself."""
     try:
-        return decode_all(batch, OPTIONS)
+        return decode_all(batch, options)
     except InvalidBSON:
-        return [_one(raw) for raw in _split(batch)]
+        return [_one(raw, options) for raw in _split(batch)]
 
 
 def _split(batch: bytes) -> Iterator[bytes]:
@@ -125,12 +141,12 @@ def _split(batch: bytes) -> Iterator[bytes]:
         at += size
 
 
-def _one(raw: bytes) -> _Document:
+def _one(raw: bytes, options: CodecOptions[_Document]) -> _Document:
     """Return the document, with bytes of the deprecated subtype as some of a user's own, which say no second length."""
     changed = bytearray(raw)
     for place in _old_bytes(raw, 0):
         changed[place] = _OF_USER
-    return decode(changed, OPTIONS)
+    return decode(changed, options)
 
 
 def _old_bytes(raw: bytes, at: int) -> Iterator[int]:
