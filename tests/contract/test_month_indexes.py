@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -193,6 +194,23 @@ def test_an_index_whose_name_is_anothers_is_made_beside_it(world):
     assert told(world) == []
     world.world.write(world.writer(), 1)
     assert told(world) == []
+
+
+def test_what_an_operator_is_told_to_do_mends_it(world, operator):
+    """Ours that was made beside the other goes as well, since one of its key and kind cannot be made twice."""
+    exchange(world, IDS, **NONE_OF_THEM)
+    world.world.write(world.writer(), 1)
+    (line,) = operator()
+    dropped, made = re.findall(r'dropIndex\("(.*?)"\)', line["mend"]), re.findall(r"createIndex\((.*)\)", line["mend"])
+    for name in dropped:
+        world.rows.drop_index(name)
+    key, options = json.loads(f"[{made[0]}]")
+    world.rows.create_index(list(key.items()), **options)
+
+    world.world.write(world.writer(), 1)
+    assert operator() == []
+    assert (dropped, told(world)) == ([IDS, f"dmp_{IDS}"], [])
+    assert IDS in world.rows.index_information()
 
 
 def test_a_process_that_begins_writes_to_a_month_where_two_rows_have_one_place(world, operator):

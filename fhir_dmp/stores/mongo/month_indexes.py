@@ -107,9 +107,11 @@ def _tell_operator(month: Collection[_Document]) -> None:
     for each in indexes_of(AuditRow):
         how = json.dumps(each.document["key"]), json.dumps(_options(each.document))
         own[each.document["name"]] = f"createIndex({', '.join(how)})"
+    fit = fit_indexes(month)
     for odd in odd_indexes(month):
-        first = f'{place}.dropIndex("{odd.name}"); ' if odd.differs else ""
-        _log.error("log-index", what=str(odd), mend=f"{first}{place}.{own[odd.name]}")
+        away = [odd.name, *([fit[odd.name]] if odd.name in fit else [])] if odd.differs else []
+        steps = [*(f'dropIndex("{name}")' for name in away), own[odd.name]]
+        _log.error("log-index", what=str(odd), mend="; ".join(f"{place}.{step}" for step in steps))
 
 
 def _differences(own: IndexModel, standing: Mapping[str, Any]) -> list[str]:
