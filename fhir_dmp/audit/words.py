@@ -13,7 +13,9 @@ from html import escape
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from fhir_dmp.audit.nouns import NOUNS
 from fhir_dmp.audit.parts import Part, Row
+from fhir_dmp.audit.verbs import ASKED, LEFT, OF_NOBODY, OTHER, VERBS
 
 Language = Literal["fr", "en"]
 
@@ -21,87 +23,7 @@ _PARIS = ZoneInfo("Europe/Paris")
 _MONTHS = "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split()
 _ENGLISH_MONTHS = "January February March April May June July August September October November December".split()
 
-_DID: Mapping[str, tuple[str, str]] = {
-    "read": ("a consulté", "read"),
-    "vread": ("a consulté une version de", "read a version of"),
-    "search-type": ("a recherché dans le dossier", "searched the record"),
-    "search-system": ("a recherché dans le dossier", "searched the record"),
-    "history-instance": ("a consulté l'historique de", "read the history of"),
-    "history-type": ("a consulté l'historique", "read the history"),
-    "history-system": ("a consulté l'historique", "read the history"),
-    "create": ("a ajouté", "added"),
-    "update": ("a modifié", "changed"),
-    "patch": ("a modifié", "changed"),
-    "delete": ("a supprimé", "deleted"),
-    "batch": ("a envoyé un lot de demandes", "sent a batch of requests"),
-    "transaction": ("a enregistré ensemble plusieurs éléments", "recorded several items together"),
-    "$everything": ("a extrait tout le dossier", "took out the whole record"),
-    "$validate": ("a fait contrôler un élément", "had an item checked"),
-    "$meta": ("a consulté les étiquettes de", "read the labels of"),
-    "$meta-add": ("a ajouté des étiquettes à", "added labels to"),
-    "$meta-delete": ("a retiré des étiquettes de", "took labels from"),
-    "$lastn": ("a recherché dans le dossier", "searched the record"),
-    "$access-list": ("a consulté la liste de ceux qui ont accès", "read the list of who has access"),
-    "$attending-doctor": ("a désigné le médecin traitant", "named the attending doctor"),
-    "$authorize": ("a autorisé un accès", "authorised an access"),
-    "$revoke": ("a retiré une autorisation", "ended an authorisation"),
-    "$block": ("a bloqué un professionnel ou une structure", "blocked a professional or an organization"),
-    "$unblock": ("a débloqué un professionnel ou une structure", "unblocked a professional or an organization"),
-    "$mask": ("a masqué ou démasqué", "masked or unmasked"),
-    "$oppose": ("a changé l'opposition aux accès en urgence", "changed the opposition to emergency access"),
-    "$close": ("a fermé le dossier", "closed the record"),
-    "$reopen": ("a rouvert le dossier", "reopened the record"),
-    "$due-notices": ("a envoyé les avis arrivés à échéance", "sent the notices that had fallen due"),
-    "$twins": ("a cherché les dossiers d'une même identité", "looked for records of one identity"),
-    "$erase": ("a effacé le dossier", "erased the record"),
-    "$counts": ("a compté les traces", "counted the events"),
-    "$proof": ("a demandé la preuve d'une trace", "asked for the proof of an event"),
-    "$head": ("a consulté le sceau des traces", "read the seal of the log"),
-    "$consistency": ("a vérifié que les traces n'ont fait que s'ajouter", "checked that the log only grew"),
-    "$entries": ("a extrait des traces", "took out a part of the log"),
-    "audit-retire-start": ("a commencé à retirer un mois des traces", "began to remove a month of the log"),
-    "audit-retire": ("a retiré un mois des traces", "removed a month of the log"),
-    "audit-rotate-key": ("a changé la clé qui signe les traces", "changed the key that signs the log"),
-    "audit-verify": ("a vérifié les traces", "verified the log"),
-    "record-erase": ("a cherché les dossiers à effacer", "looked for records to be erased"),
-    "$explain": ("a demandé qui peut accéder à quoi, et pourquoi", "asked who may reach what, and why"),
-    "authorize": ("a autorisé une application", "authorised an application"),
-    "token": ("a obtenu un accès", "obtained access"),
-    "operator-token": ("a obtenu un accès en ligne de commande", "obtained access at the command line"),
-    "login": ("s'est connecté", "signed in"),
-    "logout": ("s'est déconnecté", "signed out"),
-    "revoke": ("a mis fin à un accès", "ended an access"),
-    "introspect": ("a vérifié ce que vaut un accès", "asked what an access is worth"),
-    "userinfo": ("a demandé au nom de qui est son accès", "asked in whose name its access is"),
-    "launch": ("a lancé une application", "launched an application"),
-    "client-add": ("a enregistré une application ou un système", "registered an application or a system"),
-    "client-list": (
-        "a consulté la liste des applications et des systèmes",
-        "read the list of applications and systems",
-    ),
-    "client-remove": ("a retiré une application ou un système", "removed an application or a system"),
-    "account-add": ("a ouvert un compte", "opened an account"),
-    "account-list": ("a consulté la liste des comptes", "read the list of accounts"),
-    "account-disable": ("a désactivé un compte", "disabled an account"),
-    "account-enable": ("a réactivé un compte", "enabled an account"),
-    "account-remove": ("a supprimé un compte", "removed an account"),
-    "account-password": ("a changé le mot de passe d'un compte", "changed the password of an account"),
-    "account-totp": ("a changé le second facteur d'un compte", "changed the second factor of an account"),
-    "account-represent": ("a rattaché un compte au dossier d'autrui", "tied an account to another's record"),
-    "break-glass-start": ("a ouvert le dossier en bris de glace", "broke the glass to open the record"),
-    "break-glass-end": ("a terminé l'accès en bris de glace", "ended the access by breaking the glass"),
-    "break-glass-expiry": (
-        "n'a plus l'accès ouvert en bris de glace",
-        "no longer has the access that broke the glass",
-    ),
-    "busy": ("n'a pas été servi, faute de place", "was turned away for want of room"),
-    "flood": ("a été refusé sans cesse", "was refused again and again"),
-    "decision": ("a été refusé par un consentement", "was refused by a consent"),
-    "submitted": ("a transmis une trace de son propre système", "reported an event of its own system"),
-}
 _COLON = (" : ", ": ")
-_LEFT = ("n'a rien changé", "changed nothing")
-_OTHER = ("a fait une demande", "made a request")
 
 _WHY: Mapping[str, tuple[str, str]] = {
     "TREAT": ("pour des soins", "for care"),
@@ -128,30 +50,6 @@ _UPKEEP = ("audit-retire", "audit-rotate-key", "audit-verify")
 
 _UNSOUND = ("Les traces ne sont pas ce qui a été signé.", "The log is not what was signed.")
 
-_ON: Mapping[str, tuple[str, str]] = {
-    "AllergyIntolerance": ("allergie", "allergy"),
-    "AuditEvent": ("traces d'accès", "access log"),
-    "CarePlan": ("plan de soins", "care plan"),
-    "CareTeam": ("équipe de soins", "care team"),
-    "Condition": ("problème de santé", "condition"),
-    "Consent": ("choix du patient", "patient's choice"),
-    "DiagnosticReport": ("compte rendu d'examen", "report"),
-    "DocumentReference": ("document", "document"),
-    "Encounter": ("venue", "encounter"),
-    "ExplanationOfBenefit": ("remboursement", "reimbursement"),
-    "ImagingStudy": ("imagerie", "imaging"),
-    "Immunization": ("vaccination", "vaccination"),
-    "MedicationAdministration": ("traitement administré", "administered treatment"),
-    "MedicationDispense": ("dispensation", "dispensed medication"),
-    "MedicationRequest": ("prescription", "prescription"),
-    "MedicationStatement": ("traitement en cours", "medication"),
-    "Observation": ("mesure ou résultat", "measurement or result"),
-    "Patient": ("identité", "identity"),
-    "Procedure": ("acte", "procedure"),
-    "RelatedPerson": ("proche", "related person"),
-}
-"""Words for what an item is; another type is called by its name in the standard."""
-
 _PROFESSION: Mapping[str, tuple[str, str]] = {
     "10": ("médecin", "physician"),
     "21": ("pharmacien", "pharmacist"),
@@ -175,7 +73,7 @@ def narrative(row: Row, part: Part, language: Language, names: Sequence[str], re
 
 def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], reason: str | None) -> Iterable[str]:
     place = ("fr", "en").index(language)
-    did = (_LEFT if _is_left(row, part) else _DID.get(part.act, _OTHER))[place]
+    did = _did(row, part, place)
     what = _what(names, place) or _whose(row, part, place)
     why = _WHY.get(row.get("purpose", ""), ("", ""))[place]
     yield f"{_when(row['recorded'], language)}{_COLON[place]}{_who(row, part, place)} {did}{what}{f', {why}' if why else ''}."
@@ -190,6 +88,13 @@ def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], r
             "Cette trace est celle de ce système ; le serveur ne l'a pas constatée lui-même.",
             "This event is that system's word; the server did not see it itself.",
         )[place]
+
+
+def _did(row: Row, part: Part, place: int) -> str:
+    """Return what somebody did, or what they asked to do where nothing came of it."""
+    verb = LEFT if _is_left(row, part) else (not part.patient and OF_NOBODY.get(part.act)) or VERBS.get(part.act, OTHER)
+    in_vain = verb.to is not None and part.outcome != "0" and _how(row, part) is not _UNSOUND
+    return f"{ASKED[place]} {verb.to[place]}" if verb.to and in_vain else verb.did[place]
 
 
 def _how(row: Row, part: Part) -> tuple[str, str]:
@@ -268,7 +173,7 @@ def _what(names: Sequence[str], place: int) -> str:
     if not counted:
         return ""
     words = [
-        f"{_ON.get(kind, (kind, kind))[place]}{f' ({number})' if number > 1 else ''}"
+        f"{NOUNS.get(kind, (kind, kind))[place]}{f' ({number})' if number > 1 else ''}"
         for kind, number in counted.items()
     ]
     return f"{_COLON[place]}{', '.join(words)}"

@@ -118,10 +118,10 @@ def test_every_operation_is_told_in_words_of_its_own(language):
     ("act", "error", "words"),
     [
         ("audit-verify", None, ("a vérifié les traces",)),
-        ("audit-verify", "conflict", ("Les traces ne sont pas ce qui a été signé.",)),
+        ("audit-verify", "conflict", ("a vérifié les traces", "Les traces ne sont pas ce qui a été signé.")),
         ("audit-verify", "transient", ("La demande n'a pas abouti.",)),
         ("audit-retire-start", None, ("a commencé à retirer un mois des traces",)),
-        ("audit-retire", "conflict", ("a retiré un mois des traces", "La demande n'a pas abouti.")),
+        ("audit-retire", "conflict", ("a demandé à retirer un mois des traces", "La demande n'a pas abouti.")),
         ("audit-rotate-key", "exception", ("La demande n'a pas abouti.",)),
         ("client-add", "conflict", ("L'accès a été refusé.",)),
     ],

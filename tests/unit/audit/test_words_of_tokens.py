@@ -51,7 +51,7 @@ def test_who_failed_to_sign_in_is_unknown_and_the_account_is_named():
     """Whoever typed a wrong password has not shown whose it is."""
     row = {"act": "login", "outcome": "8", "recorded": "2026-11-25T12:00:00Z", "account": {"identifier": "urn:x|279"}}
 
-    assert "un inconnu s'est connecté : 279." in words(row)
+    assert "un inconnu a demandé à se connecter : 279." in words(row)
 
 
 def test_an_account_that_an_operator_changed_is_named():
