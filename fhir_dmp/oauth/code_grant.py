@@ -101,8 +101,13 @@ def read_authorization(params: Mapping[str, str], client: Client, audience: str)
     )
 
 
+def claimed_purpose(params: Mapping[str, str]) -> str:
+    """Return the code of the purpose that the client asks for, whatever it is worth."""
+    return params.get("purpose_of_use", "").rpartition("|")[2]
+
+
 def _purpose(params: Mapping[str, str]) -> str | None:
-    purpose = params.get("purpose_of_use", "").rpartition("|")[2]
+    purpose = claimed_purpose(params)
     if purpose in ("", "TREAT", "PATRQT", "FAMRQT"):
         return None
     if purpose not in EMERGENCIES:

@@ -45,17 +45,30 @@ class Answers:
         self._questions = questions
         self._records = questions.records
 
-    def judged(
-        self, request: AuthorizationRequest, choice: Choice, signed: SignedIn, context: Context
-    ) -> tuple[Person, tuple[str, ...]]:
-        """Return the person as the token will know them, and the scopes that are left.
+    def offered(self, signed: SignedIn) -> tuple[Record, ...]:
+        """Return the records that the person may choose without naming them; nobody looks into one."""
+        return self._records.of_account(signed.account)
 
-        Raises ``ProblemError`` if the answer is not whole, ``AccessDenied`` for what this person may not claim.
-        """
+    def scopes(self, request: AuthorizationRequest, choice: Choice) -> tuple[str, ...]:
+        """Return the scopes that the person left; raise ``ProblemError`` if they left none."""
         scopes = within([text for text in request.asked.scopes if _kept(text, choice)], request.asked.scopes)
         if not any(parse_scope(text) for text in scopes) and not {"openid", "launch"} & set(scopes):
             raise ProblemError("nothing-left")
-        record = self._chosen(request, choice, signed, context)
+        return scopes
+
+    def judged(
+        self,
+        request: AuthorizationRequest,
+        choice: Choice,
+        signed: SignedIn,
+        record: Record | None,
+        scopes: tuple[str, ...],
+        context: Context,
+    ) -> tuple[Person, tuple[str, ...]]:
+        """Return the person as the token for the record will know them, and the scopes that are left.
+
+        Raises ``ProblemError`` if the answer is not whole, ``AccessDenied`` for what this person may not claim.
+        """
         emergency = self._claimed(request, choice, signed, record)
         if emergency:
             scopes = tuple(text for text in scopes if text not in ("offline_access", "online_access"))
@@ -64,10 +77,13 @@ class Answers:
             person = replace(person, purpose=emergency, reason=choice.reason.strip())
         return replace(person, encounter=self._encounter(request, choice, signed, record, context)), scopes
 
-    def _chosen(
+    def chosen(
         self, request: AuthorizationRequest, choice: Choice, signed: SignedIn, context: Context
     ) -> Record | None:
-        """Return the record that was chosen: one of those that were offered, or one that a professional found by its INS."""
+        """Return the record that was chosen: one of those that were offered, or one that a professional found by its INS.
+
+        Raises ``ProblemError`` if the answer names none and needs one.
+        """
         settled = self._questions.launched(request, signed, context)
         if settled is not None:
             return settled

@@ -6,7 +6,6 @@ event for each decision and each refusal, durable before the answer leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -27,11 +26,12 @@ from fhir_dmp.oauth.form import read_parameters
 from fhir_dmp.oauth.handles import digest
 from fhir_dmp.oauth.lifetimes import CODE_SECONDS
 from fhir_dmp.service.answers import Answers, Choice, ProblemError
+from fhir_dmp.service.attempts import Attempt
 from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
 from fhir_dmp.service.questions import AuthorizationRequest, Question, Questions, organization_of
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.sign_in import SignedIn
-from fhir_dmp.service.telling import Told, foreseen
+from fhir_dmp.service.telling import foreseen
 from fhir_dmp.store.families import Family
 from fhir_dmp.store.grants import Client
 
@@ -67,67 +67,68 @@ class Authorizations:
 
     def ask(self, query: bytes, signed: SignedIn | None, context: Context) -> Answer:
         """Return the question of an authorization request, or where the browser goes instead."""
-        told = Told()
+        attempt = Attempt(signed)
         try:
-            params = read_parameters(query)
-            client, redirect = self._destination(params, told)
+            attempt.params = read_parameters(query)
+            client, redirect = self._destination(attempt)
         except (OAuthError, FhirError) as error:
-            return self._sorry(error, told, context)
+            return self._sorry(error, attempt, context)
         try:
-            request = foreseen(context, "authorize", lambda: self._questions.read(params, client))
+            request = foreseen(context, "authorize", lambda: self._read(client, attempt))
             if signed is None and request.asked.prompt != "none":
                 return SignInFirst()
             if signed is None:
                 raise LoginRequired("Nobody is signed in.")
             if request.asked.prompt == "none":
                 raise ConsentRequired("This server always asks the person.")
-            ticket = self._questions.ticket(params, signed)
+            ticket = self._questions.ticket(attempt.params, signed)
             return foreseen(context, "authorize", lambda: self._questions.question(request, signed, context, ticket))
         except (OAuthError, FhirError) as error:
-            return self._refused(error, redirect, params, told, context)
+            return self._refused(error, redirect, attempt, context)
 
     def decide(self, ticket: str, choice: Choice, signed: SignedIn | None, context: Context) -> Answer:
         """Take the person's answer: a code for the client, or their refusal, or the question once more."""
-        told = Told()
+        attempt = Attempt(signed, choice, self._answers.offered(signed) if signed else ())
         params = self._questions.opened(ticket, signed) if signed else None
         if signed is None or params is None:
             expired = InvalidRequest("The question has expired, or was put to somebody else: begin again in the app.")
-            return self._sorry(expired, told, context)
+            return self._sorry(expired, attempt, context)
         try:
-            client, redirect = self._destination(params, told)
+            attempt.params = params
+            client, redirect = self._destination(attempt)
         except (OAuthError, FhirError) as error:
-            return self._sorry(error, told, context)
+            return self._sorry(error, attempt, context)
         try:
             return foreseen(
-                context, "authorize", lambda: self._answered(params, client, ticket, choice, signed, told, context)
+                context, "authorize", lambda: self._answered(client, ticket, choice, signed, attempt, context)
             )
         except (OAuthError, FhirError) as error:
-            return self._refused(error, redirect, params, told, context)
+            return self._refused(error, redirect, attempt, context)
+
+    def _read(self, client: Client, attempt: Attempt) -> AuthorizationRequest:
+        request = self._questions.read(attempt.params, client)
+        attempt.launched = request.launch.patient if request.launch else None
+        return request
 
     def _answered(
-        self,
-        params: Mapping[str, str],
-        client: Client,
-        ticket: str,
-        choice: Choice,
-        signed: SignedIn,
-        told: Told,
-        context: Context,
+        self, client: Client, ticket: str, choice: Choice, signed: SignedIn, attempt: Attempt, context: Context
     ) -> Answer:
-        request = self._questions.read(params, client)
+        request = self._read(client, attempt)
         if not choice.allow:
             raise AccessDenied("The person said no.")
         try:
-            person, scopes = self._answers.judged(request, choice, signed, context)
+            scopes = self._answers.scopes(request, choice)
+            attempt.record = record = self._answers.chosen(request, choice, signed, context)
+            person, scopes = self._answers.judged(request, choice, signed, record, scopes, context)
         except ProblemError as again:
             question = self._questions.question(request, signed, context, ticket, again.patient)
             return replace(question, problem=again.problem)
-        return self._allowed(request, person, scopes, signed, told, context)
+        return self._allowed(request, person, scopes, signed, attempt, context)
 
-    def _destination(self, params: Mapping[str, str], told: Told) -> tuple[Client, str]:
-        told.claim(params.get("client_id", ""))
-        client = self._env.clients.find(params.get("client_id", ""))
-        return client, require_redirect(params, client)
+    def _destination(self, attempt: Attempt) -> tuple[Client, str]:
+        attempt.client_id = attempt.params.get("client_id", "")
+        attempt.client = client = self._env.clients.find(attempt.client_id)
+        return client, require_redirect(attempt.params, client)
 
     def _allowed(
         self,
@@ -135,14 +136,14 @@ class Authorizations:
         person: Person,
         scopes: tuple[str, ...],
         signed: SignedIn,
-        told: Told,
+        attempt: Attempt,
         context: Context,
     ) -> Go:
         now, organization = self._env.clock.micros(), organization_of(request.client, signed)
         family_id = f"{signed.account.id}.{self._env.ids.new()}"
         code = self._env.opaque.codes.make(f=family_id)
-        told.scopes = scopes
-        told.subject = Subject(request.client.id, request.client.role, scopes, organization, family_id, person=person)
+        attempt.scopes = scopes
+        subject = Subject(request.client.id, request.client.role, scopes, organization, family_id, person=person)
         family = Family(
             id=family_id,
             client=request.client.id,
@@ -163,7 +164,7 @@ class Authorizations:
 
         self._spend(request)
         self._env.families.add_family(family)
-        act = TokenAct("authorize", request.client.id, scopes=scopes, subject=told.subject, family=family_id)
+        act = TokenAct("authorize", request.client.id, scopes=scopes, subject=subject, family=family_id)
         self._env.announce(act, context)
         return Go(self._back(request.asked.redirect_uri, code=code, state=request.asked.state))
 
@@ -171,29 +172,27 @@ class Authorizations:
         self,
         error: OAuthError | FhirError,
         redirect: str,
-        params: Mapping[str, str],
-        told: Told,
+        attempt: Attempt,
         context: Context,
     ) -> Answer:
         """Tell the client by way of its redirect URI, once the refusal's event is durable."""
         code, text = _code(error)
-        failed = self._tell(error, told, context)
+        failed = self._tell(error, attempt, context)
         if failed is not None:
             return failed
-        state = {"state": params["state"]} if "state" in params else {}
+        state = {name: value for name, value in attempt.params.items() if name == "state"}
         return Go(self._back(redirect, error=code, error_description=text, **state))
 
-    def _sorry(self, error: OAuthError | FhirError, told: Told, context: Context) -> Sorry:
-        failed = self._tell(error, told, context)
+    def _sorry(self, error: OAuthError | FhirError, attempt: Attempt, context: Context) -> Sorry:
+        failed = self._tell(error, attempt, context)
         if failed is not None:
             return failed
         return Sorry(error.status, *_code(error))
 
-    def _tell(self, error: OAuthError | FhirError, told: Told, context: Context) -> Sorry | None:
+    def _tell(self, error: OAuthError | FhirError, attempt: Attempt, context: Context) -> Sorry | None:
         """Leave the event of a refusal; return what to say instead if that cannot be had."""
-        code, text = _code(error)
         try:
-            self._env.announce(TokenAct("authorize", told.client_id, code, text, told.scopes), context)
+            self._env.announce(attempt.refused(*_code(error)), attempt.known(context))
         except FhirError as failed:
             return Sorry(failed.status, *_code(failed))
         return None

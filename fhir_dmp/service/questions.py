@@ -188,10 +188,10 @@ def person_of(signed: SignedIn, record: Record | None) -> Person:
     )
 
 
-def organization_of(client: Client, signed: SignedIn) -> str | None:
+def organization_of(client: Client | None, signed: SignedIn) -> str | None:
     """Return the structure that the person acts for, or else the client's."""
     situation = signed.session.situation
-    return (situation.organization if situation else None) or client.organization
+    return (situation.organization if situation else None) or (client.organization if client else None)
 
 
 def emergency_of(client: Client, signed: SignedIn, readings: Readings) -> str | None:

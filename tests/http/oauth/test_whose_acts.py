@@ -9,9 +9,11 @@ import pytest
 from fhir_dmp.errors import NotFound
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.accounts import Represented
-from tests.http.oauth.people import INS, NUMBER
+from tests.http.conftest import register
+from tests.http.oauth.people import INS, NUMBER, ask, back, fill
 from tests.log_rows import rows_of
-from tests.oauth_world import APP_SCOPES, CALLBACK
+from tests.oauth_world import APP_SCOPES, CALLBACK, authorize, post
+from tests.sign_in_world import HOSPITAL
 
 
 @pytest.fixture
@@ -83,3 +85,96 @@ def test_who_signs_in_is_named_as_people_call_them(holder, auditor):
     for event in found(auditor, "subtype=login,logout"):
         assert "le titulaire du compte Zoé Petit s'est" in event["text"]["div"]
         assert [agent["name"] for agent in event["agent"] if agent["requestor"]] == ["Zoé Petit"]
+
+
+def asked_by(event):
+    """Return who asked for what the event tells."""
+    [person] = [agent for agent in event["agent"] if agent["requestor"]]
+    return person
+
+
+def test_an_emergency_that_a_doctor_may_not_claim_stands_in_the_record(doctor, phone, patient, auditor, server):
+    """Who it was, for which structure, why they said, in whose record; the written reason lies sealed beside it."""
+    ask(doctor, scope="launch/patient patient/Patient.rs", purpose_of_use="ETREAT")
+    fill(doctor, ins=NUMBER, emergency="1", reason="Patient inconscient, allergies ?")
+    assert back(doctor)["error"] == "access_denied"
+
+    [event] = found(auditor, f"patient={patient}&subtype=authorize")
+    assert (event["outcome"], event["purposeOfEvent"][0]["coding"][0]["code"]) == ("8", "ETREAT")
+    assert (asked_by(event)["who"]["reference"], asked_by(event)["name"]) == ("Practitioner/p1", "Dr Anne Martin")
+    assert HOSPITAL.organization.endswith(event["agent"][3]["who"]["identifier"]["value"])
+    assert found(auditor, "agent=Practitioner/p1&purpose=ETREAT&outcome=8") == [event]
+    assert "inconscient" not in json.dumps(event)
+    [sealed] = [row for row in rows_of(server.store.log) if json.loads(row.body)["id"] == event["id"]]
+    assert (b"inconscient" in sealed.body, b"inconscient" in sealed.secret) == (False, True)
+
+
+def test_an_emergency_that_a_patient_claims_names_them(holder, phone, patient, auditor):
+    """By the app, or by a form that they made up."""
+    ask(holder, purpose_of_use="BTG")
+    fill(holder, emergency="1", reason="je me sens mal ce soir")
+    ask(holder)
+    fill(holder, emergency="1", reason="je me sens mal ce soir")
+    assert back(holder)["error"] == "access_denied"
+
+    events = found(auditor, f"patient={patient}&purpose=BTG&outcome=8")
+    assert [asked_by(event)["who"]["reference"] for event in events] == [patient, patient]
+
+
+def test_who_says_no_is_told_by_name_and_in_their_record(holder, doctor, phone, patient, auditor):
+    """The patient, of their own; the doctor, of none."""
+    ask(holder)
+    fill(holder, answer="deny")
+    ask(doctor, scope="launch/patient patient/Patient.rs")
+    fill(doctor, answer="deny")
+
+    [event] = found(auditor, f"patient={patient}&subtype=authorize")
+    assert (event["outcome"], asked_by(event)["who"]["reference"]) == ("8", patient)
+    other, _ = found(auditor, "subtype=authorize")
+    assert asked_by(other)["who"]["reference"] == "Practitioner/p1"
+
+
+def test_nobody_puts_a_line_into_a_record_that_is_not_theirs_to_choose(holder, phone, feed, auditor):
+    """A patient who answers with another's record is told by name, and not there."""
+    other = f"Patient/{feed.post('/Patient', {'resourceType': 'Patient'}).json['id']}"
+    ask(holder)
+    fill(holder, answer="deny", patient=other)
+
+    assert found(auditor, f"patient={other}&subtype=authorize") == []
+    [event] = found(auditor, "subtype=authorize")
+    assert asked_by(event)["name"] == "Zoé Petit"
+
+
+def test_a_launch_that_was_refused_stands_in_the_record_that_it_named(app, holder, patient, phone, feed, auditor):
+    """Who opened the app in a record that is neither theirs nor of whom they represent."""
+    other = f"Patient/{feed.post('/Patient', {'resourceType': 'Patient'}).json['id']}"
+    token = register(app, "ehr-two")._token
+    asked = {"app": "phone", "patient": other}
+    launch = post(app.test_client(), "launch", {"Authorization": f"Bearer {token}"}, **asked).json["launch"]
+    ask(holder, scope="launch patient/Patient.rs", launch=launch)
+    assert back(holder)["error"] == "access_denied"
+
+    [event] = found(auditor, f"patient={other}&subtype=authorize")
+    assert (event["outcome"], asked_by(event)["who"]["reference"]) == ("8", patient)
+
+
+def test_a_flood_from_an_address_hides_no_refusal_of_who_is_signed_in(server, doctor, phone, patient, log, monkeypatch):
+    """Strangers' refusals are counted from some number on; that of a doctor who claims an emergency is told."""
+    monkeypatch.setattr(server.refusals, "_per_minute", 2)
+    for _ in range(3):
+        last = doctor.http.get("/oauth/authorize?client_id=nobody", **doctor.options)
+    assert last.status_code == 429
+    ask(doctor, scope="launch/patient patient/Patient.rs", purpose_of_use="ETREAT")
+    fill(doctor, ins=NUMBER, emergency="1", reason="Patient inconscient, allergies ?")
+    assert back(doctor)["error"] == "access_denied"
+
+    assert [row["for"] for row in log() if row.get("purpose") == "ETREAT" and row["outcome"] == "8"] == [[patient]]
+
+
+def test_who_is_not_signed_in_is_named_by_nothing_that_they_claim(app, phone, log):
+    """Nobody is asked, and nobody is told of."""
+    app.test_client().get(f"/oauth/authorize?{authorize(prompt='none', purpose_of_use='BTG').decode()}")
+
+    [row] = log()
+    assert (row["act"], row["outcome"], row["agent"]) == ("authorize", "8", {"client": "phone"})
+    assert not {"person", "purpose", "for"} & set(row)
