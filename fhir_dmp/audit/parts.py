@@ -1,5 +1,8 @@
 """Which AuditEvents a row holds: one for each patient, and of a transaction one more for each entry and patient.
 
+A Provenance that was made with a change (``X-Provenance``) has one of its own, as each resource that is made; not in rows of format 1 and 2,
+which tell of it beside what it is about.
+
 https://profiles.ihe.net/ITI/BALP/volume-1.html. The first has the id of the row, the others ``<row>-2``, ``<row>-3`` and so on.
 """
 
@@ -11,6 +14,10 @@ from typing import Any, NamedTuple
 
 from fhir_dmp.audit.kinds import DECISION, kind_of
 
+PROVENANCE_APART = 3
+"""The first format whose rows tell of a Provenance in an AuditEvent of its own."""
+
+_CHANGES = frozenset(("create", "update", "patch", "delete"))
 _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-([1-9]\d{0,8}))?\Z")
 Row = Mapping[str, Any]
 
@@ -37,6 +44,9 @@ def parts_of(row: Row) -> list[Part]:
         patients = [patient for patient in touched if patient] or [""]
         return [Part(act, outcome, patient) for patient in patients] + list(_entries(row, touched))
     on = (row["on"],) if "on" in row else ()
+    if act in _CHANGES and "touched" in row and row["v"] >= PROVENANCE_APART:
+        told = ((patient, name) for patient, names in touched.items() for name in names)
+        return [Part(_changed(act, name, on), outcome, patient, (name,)) for patient, name in told]
     parts = [Part(act, outcome, patient, names or on) for patient, names in touched.items()]
     if outcome == "8" and "consents" in row and "person" in row and "organization" in row.get("agent", {}):
         parts.extend([Part(DECISION, outcome, part.patient) for part in parts if part.patient])
@@ -50,6 +60,15 @@ def _names(found: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...
     return tuple(found)
 
 
+def _changed(act: str, name: str, on: tuple[str, ...]) -> str:
+    """Return what was done to a version that a change made: what was asked, but for the Provenance that it was told with."""
+    return "create" if _is_beside(name) and name not in on else act
+
+
+def _is_beside(name: str) -> bool:
+    return name.startswith("Provenance/")
+
+
 def _entries(row: Row, touched: Mapping[str, Sequence[str]]) -> Iterator[Part]:
     owners: dict[str, list[str]] = {}
     for patient, names in touched.items():
@@ -59,6 +78,10 @@ def _entries(row: Row, touched: Mapping[str, Sequence[str]]) -> Iterator[Part]:
         on = (entry["on"],) if "on" in entry else ()
         for patient in owners.get(entry.get("on", ""), [""]):
             yield Part(entry["act"], entry.get("outcome", "0"), patient, on)
+    if row["v"] >= PROVENANCE_APART:
+        told = {entry.get("on") for entry in row.get("entries", ())}
+        beside = [name for name in owners if _is_beside(name) and name not in told]
+        yield from (Part("create", "0", patient, (name,)) for name in beside for patient in owners[name])
 
 
 def event_id(row_id: str, number: int) -> str:

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from fhir_dmp.app.web import create_app
+from tests.access_world import observation
 from tests.http.conftest import make_app, register
 
 XML = "application/fhir+xml"
@@ -370,6 +371,24 @@ def test_a_provenance_is_kept_with_the_change_it_is_about(ehr):
     assert found[0]["resource"]["target"] == [{"reference": f"Patient/{made.json['id']}/_history/1"}]
     ehr.delete(f"/Patient/{made.json['id']}", headers=header)
     assert ehr.get("/Provenance?_summary=count").json["total"] == 2
+
+
+def test_a_change_and_its_provenance_have_an_event_each(ehr, auditor):
+    """Of one row, which is one act; each is found by what it names."""
+    header = {"X-Provenance": json.dumps(PROVENANCE)}
+    made = ehr.post("/Observation", observation("Patient/p1"), headers=header).json
+    [told] = ehr.get(f"/Provenance?target=Observation/{made['id']}").json["entry"]
+    ehr.put(f"/Observation/{made['id']}", {**made, "status": "amended"}, headers=header)
+
+    def found(query):
+        bundle = auditor.get(f"/AuditEvent?date=ge2020&{query}").json
+        return [(each["resource"]["id"], each["resource"]["action"]) for each in bundle.get("entry", ())]
+
+    [(second, action)] = found(f"entity=Provenance/{told['resource']['id']}")
+    updated, first = found(f"entity=Observation/{made['id']}&subtype=create,update")
+    assert (first[0], action, updated[1]) == (second.removesuffix("-2"), "C", "U")
+    assert len(found("patient=p1&action=C")) == 3
+    assert auditor.get(f"/AuditEvent/{second}").json["meta"]["profile"][0].endswith("IHE.BasicAudit.PatientCreate")
 
 
 def test_a_transaction_has_one_provenance_of_all_it_made(ehr):

@@ -32,7 +32,9 @@ from tests.unit.audit.world import (
     ROW,
     SUCCESSES,
     UNPROFILED,
+    WITH_PROVENANCE,
     context,
+    entity,
     events,
     row,
     salt,
@@ -58,7 +60,9 @@ def profiles(event):
 def all_rows():
     """Yield every act by every caller."""
     for caller, subject in CALLERS.items():
-        for name, act in (SUCCESSES | UNPROFILED | FAILURES | {"a transaction": transaction()}).items():
+        for name, act in (
+            SUCCESSES | WITH_PROVENANCE | UNPROFILED | FAILURES | {"a transaction": transaction()}
+        ).items():
             yield f"{name} by {caller}", row(act, subject)
     for act in (*KINDS, "flood", "something-new"):
         if act != "decision":
@@ -161,6 +165,36 @@ def test_each_entry_of_a_transaction_meets_its_own_profile():
         ["IHE.BasicAudit.Create"],
     ]
     assert [claimed(event, FACTS) for event in told] == [[], [], [], []]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("create with its provenance", ["PatientCreate", "PatientCreate"]),
+        ("patch of two records with its provenance", ["PatientUpdate", "PatientCreate"] * 2),
+        ("delete of nobody's with its provenance", ["Delete", "Create"]),
+        ("update of a provenance with one of its own", ["PatientUpdate", "PatientCreate"]),
+    ],
+)
+def test_a_provenance_that_is_made_with_a_change_has_its_own_event(name, told):
+    """IHE's profiles are for one resource each: who stands behind the change is created."""
+    made = events(row(WITH_PROVENANCE[name]))
+
+    assert [profiles(event)[0].removeprefix("IHE.BasicAudit.") for event in made] == told
+    assert [claimed(event, FACTS) for event in made] == [[]] * len(told)
+    assert [event["id"] for event in made] == [ROW, *(f"{ROW}-{number}" for number in range(2, len(told) + 1))]
+    assert ["Provenance/v1" in json.dumps(event["entity"]) for event in made] == [False, True] * (len(told) // 2)
+
+
+def test_a_provenance_of_a_transaction_has_its_own_event_too():
+    """Beside those of the entries, of which none is it."""
+    act = transaction()
+    beside = entity("Provenance/v1", "Patient/p1")
+    made = events(row(replace(act, result=replace(act.result, entities=(*act.result.entities, beside)))))
+
+    assert [event["subtype"][0]["code"] for event in made] == ["transaction", *["create"] * 4]
+    assert made[-1]["entity"][1]["what"]["reference"] == "Provenance/v1/_history/1"
+    assert claimed(made[-1], FACTS) == []
 
 
 @pytest.mark.parametrize("caller", CALLERS)

@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from fhir_dmp.audit.entry import entry_of, misfiled, read_entry
 from fhir_dmp.audit.index import index_of
-from fhir_dmp.audit.parts import parts_of
+from fhir_dmp.audit.parts import Part, parts_of
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.ledger import Row
-from tests.unit.audit.world import CALLERS, FAILURES, SUCCESSES, UNPROFILED, row, token, transaction
+from tests.unit.audit.world import CALLERS, FAILURES, SUCCESSES, UNPROFILED, WITH_PROVENANCE, row, token, transaction
 
 ACTS = {**SUCCESSES, **UNPROFILED, **FAILURES, "a transaction": transaction()}
 
@@ -56,10 +56,10 @@ def test_the_index_of_this_format_of_rows_is_what_it_ever_was():
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("name", [*ACTS, *WITH_PROVENANCE])
 def test_a_row_of_any_act_is_found_by_what_its_bytes_say(name, caller):
     """Made anew from the bytes alone, without the act that the row was made of; no token stands twice."""
-    event = row(ACTS[name], CALLERS[caller])
+    event = row({**ACTS, **WITH_PROVENANCE}[name], CALLERS[caller])
 
     assert misfiled(entry(event)) == ()
     assert index_of(codec.loads_object(event.body)) == event.index
@@ -130,6 +130,22 @@ def test_a_row_of_format_2_is_found_as_it_ever_was(name, caller):
 
     assert misfiled(entry(stored)) == ()
     assert ("u" in misfiled(entry(replace(stored, index=now.index)))) == ("jti" in before["agent"])
+
+
+@pytest.mark.parametrize("made_of", [2, 3])
+def test_a_change_with_its_provenance_is_two_events_from_format_3_on(made_of):
+    """In rows of before it is one, which names both."""
+    now = codec.loads_object(row(WITH_PROVENANCE["create with its provenance"]).body)
+    parts = parts_of({**now, "v": made_of})
+    index = index_of({**now, "v": made_of})
+
+    if made_of == 2:
+        assert parts == [Part("create", "0", "Patient/p1", ("Condition/c1/2", "Provenance/v1/1"))]
+        assert (index["t"][-2:], "m" in index, "x" in index) == (["e=Condition/c1", "e=Provenance/v1"], False, False)
+    else:
+        assert parts == [Part("create", "0", "Patient/p1", (name,)) for name in ("Condition/c1/2", "Provenance/v1/1")]
+        assert [each["t"] for each in index["x"]] == [["e=Condition/c1"], ["e=Provenance/v1"]]
+        assert (index["m"], index["pt"]) == (2, ["Patient/p1"])
 
 
 def test_a_reported_row_that_tells_no_base_is_found_as_it_was():

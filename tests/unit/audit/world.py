@@ -114,6 +114,23 @@ SUCCESSES = {
 }
 """Acts that have a profile."""
 
+WITH_PROVENANCE = {
+    "create with its provenance": done("create", "Condition", CONDITION, entity("Provenance/v1", "Patient/p1")),
+    "patch of two records with its provenance": done(
+        "patch", "Group/g", *(entity(name, "Patient/p1", "Patient/p2") for name in ("Group/g", "Provenance/v1"))
+    ),
+    "delete of nobody's with its provenance": done(
+        "delete", "Organization/o", entity("Organization/o"), entity("Provenance/v1")
+    ),
+    "update of a provenance with one of its own": done(
+        "update",
+        "Provenance/v0",
+        entity("Provenance/v0", "Patient/p1", version=2),
+        entity("Provenance/v1", "Patient/p1"),
+    ),
+}
+"""Changes that were told with who stands behind them: rows of several AuditEvents, and of one in formats 1 and 2."""
+
 UNPROFILED = {
     "history": done("history-instance", "Condition/c1", CONDITION),
     "history of the type": done("history-type", "Condition", CONDITION),
