@@ -32,6 +32,9 @@ Params = tuple[tuple[str, str], ...]
 MOST_ASKED = 128 * 1024
 """Characters of what one call may ask beside its URL, in a form or in Parameters, and of an entry's URL: the log holds it whole."""
 
+MOST_CONDITIONS = 8 * MOST_ASKED
+"""Characters of the criteria of one transaction, which has one event: the log holds them whole."""
+
 _CODE = re.compile(r"[A-Za-z0-9\-]{1,64}\Z")
 
 

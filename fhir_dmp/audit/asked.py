@@ -20,15 +20,16 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from msgspec import Struct
 
-from fhir_dmp.call import MOST_ASKED, Call, Context, Params
+from fhir_dmp.call import MOST_ASKED, MOST_CONDITIONS, Call, Context, Params
 from fhir_dmp.fhir import codec
 
 LENGTH = 2000
 """Characters of a request that are kept in the open, and of what a stranger sent: nobody unknown can fill the log."""
 
-SEALED = 4 * MOST_ASKED
-"""Characters of a request that are sealed: more than this server takes of any (a URL of 64 kB and a form, percent-encoded), so that
-nothing that is asked can push something else out. Of what another front lets through, the digest of the whole is sealed too.
+SEALED = MOST_CONDITIONS + 4 * MOST_ASKED
+"""Characters of a request that are sealed: more than this server takes of any (a URL of 64 kB and a form, percent-encoded, or the conditions
+of a transaction), so that nothing that is asked can push something else out. Of what another front lets through, or what was refused, the
+digest of the whole is sealed too.
 """
 
 REASON_LENGTH = 500
@@ -39,6 +40,7 @@ _VALUE = re.compile(r"(?<==)[^&\n]*")
 _ODD = re.compile(r"[^/ \n]*%[^/ \n]*")
 """A part of a path that is no id, no type and no operation."""
 
+_CONDITIONAL = ("PUT", "PATCH", "DELETE")
 _IN_ITS_URL = ("GET ", "HEAD ", "PUT ", "PATCH ", "DELETE ")
 _OPEN = frozenset(
     (
@@ -89,11 +91,21 @@ def _is_open(name: str, *, of_log: bool) -> bool:
 
 
 class _Line(Struct, frozen=True):
-    """What was asked beside the URL: parameters, what stands before them, and both as they were sent where that was a text."""
+    """What was asked beside the URL: what stands before it, and parameters, or a ``query`` and all of it as it was ``sent``."""
 
     head: str
-    params: Params
-    sent: str | None = None
+    params: Params = ()
+    query: str = ""
+    sent: str = ""
+
+    def shown(self, *, of_log: bool) -> str:
+        """Return the line without clinical values."""
+        return _ODD.sub(CUT, self.head) + clean_query(self.params or _parsed(self.query), of_log=of_log)
+
+    def told(self) -> str:
+        """Return the line as it was sent, on one line: it cannot pose as another one that was not."""
+        sent = self.sent or self.head + urlencode(self.params)
+        return sent if sent.isprintable() else quote(sent, f" {string.punctuation}")
 
 
 def asked(call: Call, context: Context, understood: str | None) -> tuple[str, str]:
@@ -103,10 +115,13 @@ def asked(call: Call, context: Context, understood: str | None) -> tuple[str, st
     """
     sent, of_log = context.url, call.type == "AuditEvent"
     shown = cleaned(sent, of_log=of_log)
-    if call.params or call.criteria or call.parameters.items:
+    if call.params or call.criteria or call.parameters.items or call.name == "transaction":
+        parts = [sent]
         for line in _beside(call, sent, understood):
-            shown += f"\n{_ODD.sub(CUT, line.head)}{clean_query(line.params, of_log=of_log)}"
-            sent += f"\n{_on_one_line(line.sent) if line.sent else line.head + urlencode(line.params)}"
+            parts.append(line.told())
+            if len(shown) <= LENGTH:
+                shown += f"\n{line.shown(of_log=of_log)}"
+        sent = "\n".join(parts)
     return _shown(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
 
 
@@ -117,13 +132,32 @@ def _beside(call: Call, sent: str, understood: str | None) -> Iterator[_Line]:
         yield from _by_parameters(call, sent, f"{path}?")
         criteria = call.criteria
         if criteria and call.name in ("update", "patch", "delete"):
-            yield _Line(f"{path}?", _parsed(criteria), f"{path}?{criteria}")
+            yield _Line(f"{path}?", query=criteria, sent=f"{path}?{criteria}")
         elif criteria:
-            yield _Line(
-                "If-None-Exist: ?", _parsed(criteria.partition("?")[2] or criteria), f"If-None-Exist: {criteria}"
-            )
+            yield _unless(criteria)
+        if call.name == "transaction" and isinstance(call.body, Mapping):
+            yield from _conditions(call.body.get("entry"))
     if understood and any(name == "_page" for name, _ in call.params):
-        yield _Line("", _parsed(understood), understood)
+        yield _Line("", query=understood, sent=understood)
+
+
+def _unless(criteria: str) -> _Line:
+    query = criteria.partition("?")[2] or criteria
+    return _Line("If-None-Exist: ?", query=query, sent=f"If-None-Exist: {criteria}")
+
+
+def _conditions(entries: Any) -> Iterator[_Line]:
+    """Yield the criteria of a transaction's entries; its searches have events of their own. It may be refused for not being any."""
+    for entry in entries if isinstance(entries, list) else ():
+        request = entry.get("request") if isinstance(entry, dict) else None
+        if not isinstance(request, dict):
+            continue
+        url, criteria = request.get("url"), request.get("ifNoneExist")
+        if criteria and isinstance(criteria, str):
+            yield _unless(criteria)
+        elif isinstance(url, str) and "?" in url and request.get("method") in _CONDITIONAL:
+            head, _, query = url.partition("?")
+            yield _Line(f"{quote(head, '/:$')}?", query=query, sent=url)
 
 
 def _by_parameters(call: Call, sent: str, entry: str) -> Iterator[_Line]:
@@ -148,11 +182,6 @@ def _path(call: Call) -> str:
 
 def _parsed(query: str) -> Params:
     return tuple(parse_qsl(query, keep_blank_values=True))
-
-
-def _on_one_line(text: str) -> str:
-    """Return what was sent, so that it cannot pose as a line that was not."""
-    return text if text.isprintable() else quote(text, f" {string.punctuation}")
 
 
 def _shown(text: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from fhir_dmp.call import Call, Context, Env, Grant, Plan
-from fhir_dmp.errors import FhirError, Invalid, NotFound, NotSupported, UnknownType
+from fhir_dmp.call import MOST_CONDITIONS, Call, Context, Env, Grant, Plan
+from fhir_dmp.errors import FhirError, Invalid, NotFound, NotSupported, TooLong, UnknownType
 from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.interactions.conditional import Conditions, only, to_refer, to_write
 from fhir_dmp.interactions.entries import Asked, At, asked, each, entries
@@ -95,6 +95,8 @@ def sheet_of(call: Call, context: Context, grant: Grant, env: Env) -> Sheet:
     """Return the sheet of a transaction, with the resource that each entry is about."""
     written, referred = to_write(context, grant, env), to_refer(context, grant, env)
     sheet = Sheet(_items(call, context, env), context, grant, env, written, referred, Links(context.base_url))
+    if sum(len(item.call.criteria or "") for item in sheet.items) > MOST_CONDITIONS:
+        raise TooLong(f"The criteria of a transaction may have {MOST_CONDITIONS} characters.", expression="Bundle")
     written.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
     for method in ("DELETE", "POST", "PUT", "PATCH"):
         sheet.each((method,), lambda item: _identify(item, sheet))

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from fhir_dmp.audit.asked import LENGTH, unseal
-from fhir_dmp.call import MOST_ASKED
+from fhir_dmp.call import MOST_ASKED, MOST_CONDITIONS
 from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import observation
 
@@ -178,6 +178,57 @@ def test_a_value_with_parts_is_sealed_as_json(app, ehr, patient):
 
     assert row["request"] == f"POST /fhir/Patient/{patient}/$meta-add\nmeta=…"
     assert "VIH" in sealed
+
+
+CONDITIONS = (
+    asking("POST", "Observation", observation("Patient/p"), ifNoneExist="_id=nobody&code=VIH"),
+    asking("PUT", "Observation?_id=nobody&status=VIH", observation("Patient/p")),
+    asking("DELETE", "Condition?_id=nobody&code=VIH"),
+    asking("GET", "Observation?code=other"),
+    asking("DELETE", "Basic/nobody"),
+)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["done", "refused"])
+def test_the_event_of_a_transaction_tells_the_criteria_of_its_entries(app, ehr, whole):
+    """Whether something matches is an answer, also where nothing is made of it or all is refused; searches have events of their own."""
+    broken = asking("POST", "Observation", {"resourceType": "Observation"})
+    bundles = CONDITIONS if whole else (*CONDITIONS, broken)
+    entries = [each for bundle in bundles for each in bundle["entry"]]
+    answer = ehr.post("?_pretty=true", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    row, sealed = told(app, "transaction")
+
+    assert answer.status_code == (200 if whole else 400)
+    assert row["request"].split("\n") == [
+        "POST /fhir?_pretty=true",
+        "If-None-Exist: ?_id=nobody&code=…",
+        "Observation?_id=nobody&status=…",
+        "Condition?_id=nobody&code=…",
+    ]
+    assert sealed.split("\n")[1:] == [
+        "If-None-Exist: _id=nobody&code=VIH",
+        "Observation?_id=nobody&status=VIH",
+        "Condition?_id=nobody&code=VIH",
+    ]
+
+
+def test_criteria_push_no_others_out_of_the_event_of_a_transaction(app, ehr):
+    """What is more than the log holds of one is 413."""
+    [long] = asking("DELETE", f"Basic?_id=nobody&code={'x' * 99_000}")["entry"]
+    most = MOST_CONDITIONS // 99_000
+    entries = [
+        {**long, "request": {**long["request"], "url": f"{long['request']['url']}{place}"}} for place in range(most + 1)
+    ]
+    [last] = asking("DELETE", "Condition?_id=nobody&code=VIH")["entry"]
+
+    def send(*sent):
+        return ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": list(sent)}).status_code
+
+    assert send(*entries[:most], last) == 200
+    row, sealed = told(app, "transaction")
+    assert sealed.endswith("\nCondition?_id=nobody&code=VIH")
+    assert len(row["request"]) <= LENGTH
+    assert send(*entries, last) == 413
 
 
 LONG = "x" * 60_000
