@@ -262,6 +262,18 @@ def test_no_search_sorts_what_it_finds(world, asked):
             assert sum(examined for _, examined, _ in plans) <= 400, plans
 
 
+def test_what_is_counted_of_a_patient_a_token_or_a_time_is_found_by_an_index(world):
+    """No month is gone through for it; for all that there is, each document is looked at, and none by way of an index."""
+    laid(world, 1000, rare, alone=True)
+    for asked, query in SENT.items():
+        with profiled(world) as told:
+            assert world.store.count_events(both_kinds(query)).told == sum(
+                each.count for each in world.store.tally_events(both_kinds(query), 1000)
+            )
+        plans = {each["planSummary"].partition(" ")[0] for each in of_its_month(world, told)}
+        assert plans <= ({"IXSCAN", "COLLSCAN"} if asked in ("all", "others") else {"IXSCAN"}), (asked, plans)
+
+
 @pytest.mark.parametrize("value", [{"a": 1}, ["x"], 7, None, True])
 @pytest.mark.parametrize("block", [True, False])
 def test_a_token_that_is_no_text_does_not_break_the_count_of_the_others(world, value, block):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from math import inf
 from typing import Any, NamedTuple
 
 from bson.errors import InvalidBSON
@@ -139,21 +140,19 @@ def _more_and_more(month: Collection[_Row], stages: list[_Row], limit: int) -> I
 def _timed(documents: Iterable[_Row], query: Query, way: _Way, *, back: bool) -> Iterator[tuple[_Row, int]]:
     """Yield the documents that the database found, in its order, with their moments. Raises ``_Contradicted`` for one that says another."""
     since, until = span(query, "rec")
-    last: int | None = None
+    low, end = since or -inf, until or inf
+    high = end + SPAN  # a block may have the row that is meant so far before its last
     for document in documents:
         moment = moment_of(document)
-        if moment is not None and (way.as_found or _fits(document, moment, since, until, last, back=back)):
-            last = moment
+        if not way.as_found:
+            block = "rows" in document
+            if moment is None or not low <= moment <= high or not (block or moment < end):
+                raise _Contradicted
+            if block and not _is_latest(moment, document["rows"]):
+                raise _Contradicted
+            low, high = (moment, high) if back else (low, moment)
+        if moment is not None:
             yield document, moment
-        elif not way.as_found:
-            raise _Contradicted
-
-
-def _fits(document: _Row, moment: int, since: int | None, until: int | None, last: int | None, *, back: bool) -> bool:
-    block = "rows" in document
-    within = (since is None or since <= moment) and (until is None or moment < until + (SPAN if block else 0))
-    in_turn = last is None or (last <= moment if back else moment <= last)
-    return within and in_turn and (not block or _is_latest(moment, document["rows"]))
 
 
 def _is_latest(moment: int, parts: Any) -> bool:
