@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from flask import Flask, Response, abort, request
 from flask_smorest import Api
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, default_exceptions
 
 from fhir_dmp.app.server import FHIR_PATH, Server, create_server
 from fhir_dmp.errors import Invalid
@@ -106,7 +106,15 @@ def _turn_away(app: Flask, endpoint: Endpoint) -> None:
     def no_route(fault: HTTPException) -> Response | HTTPException:
         if isinstance(fault, InternalServerError):
             return endpoint.failed(request.environ)
-        return endpoint.turn_away(from_werkzeug(fault)) if request.path.startswith(FHIR_PATH) else fault
+        if request.path.startswith(FHIR_PATH):
+            return endpoint.turn_away(from_werkzeug(fault))
+        return _untaken(fault, endpoint) if isinstance(fault, MethodNotAllowed) else fault
+
+
+def _untaken(fault: MethodNotAllowed, endpoint: Endpoint) -> HTTPException:
+    """Leave the event of a method that a path does not take, as below the FHIR endpoint; return what to answer."""
+    told = endpoint.told(from_werkzeug(fault))
+    return fault if told.status == fault.code else default_exceptions[told.status]()
 
 
 class _App(Flask):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from fhir_dmp.access.model import Subject
 from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.call import Announce, Context, TokenAct
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import NotFound
+from fhir_dmp.service.questions import organization_of, person_of
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.store.families import Families, Family
 from fhir_dmp.store.grants import Grants
@@ -43,7 +46,11 @@ class Allowances(Struct, frozen=True):
         """Take back what the person allowed: no token of it holds from then on. Raise ``NotFound`` for what is not theirs."""
         family = next((each for each in self.families.of_account(signed.account.id) if each.id == family_id), None)
         if family is None:
-            raise NotFound("There is no such authorization of yours.")
+            person = Subject("", "", (), organization_of(None, signed), person=person_of(signed, None))
+            absent = NotFound("There is no such authorization of yours.")
+            act = TokenAct("revoke", error=absent.code, why=str(absent), subject=person)
+            self.announce(act, replace(context, subject=person))
+            raise absent
         self.families.revoke_family(family.id)
         account = signed.account
         act = TokenAct("revoke", family.client, account=account.id, identifier=account.identifier)

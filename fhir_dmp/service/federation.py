@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from fhir_dmp.service.sign_in import Provided, SignIn, Step
 from fhir_dmp.service.turns import SECOND
 from fhir_dmp.store.accounts import Account
 
+T = TypeVar("T")
 FLOW_SECONDS = 600
 
 
@@ -58,10 +59,10 @@ class Federation(Struct, frozen=True):
         """The providers, in the order of the file that describes them."""
         return tuple(client.provider for client in self.clients.values())
 
-    def leave(self, name: str, after: str, *, secret: bool) -> tuple[str, str]:
+    def leave(self, name: str, after: str, context: Context, *, secret: bool) -> tuple[str, str]:
         """Return where the provider asks who it is, and what the browser holds until it comes back."""
-        client, asked = self._client(name), Asked.new()
-        url = client.authorization_url(asked)
+        asked = Asked.new()
+        url = self._judged(name, context, lambda: self._client(name).authorization_url(asked))
         now = self.sign_in.clock.micros() // SECOND
         flow = {
             "provider": name,
@@ -72,8 +73,11 @@ class Federation(Struct, frozen=True):
         }
         return url, self.seal.seal(json.dumps(flow).encode())
 
-    def flow(self, name: str, held: str | None) -> Flow:
+    def flow(self, name: str, held: str | None, context: Context) -> Flow:
         """Return the sign-in that the browser has under way at the provider; raise ``Invalid`` if there is none."""
+        return self._judged(name, context, lambda: self._flow(name, held))
+
+    def _flow(self, name: str, held: str | None) -> Flow:
         try:
             flow: Mapping[str, Any] = json.loads(self.seal.open(held or ""))
         except (BrokenSealError, ValueError):
@@ -84,16 +88,24 @@ class Federation(Struct, frozen=True):
 
     def come_back(self, flow: Flow, answer: Mapping[str, str], context: Context) -> Step:
         """Take the provider's answer, and sign in whoever it names; a refusal leaves its event."""
-        client = self._client(flow.provider)
-        try:
+
+        def check() -> tuple[Account, Provided]:
+            client = self._client(flow.provider)
             identity = identify(client.provider, client.claims(answer, flow.asked))
             account = self._account(client.provider, identity, context)
-        except FhirError as error:
-            why = "; ".join(error.reasons) or str(error)
-            self.sign_in.announce(TokenAct("login", error=error.code, why=why, method=flow.provider), context)
-            raise
-        by = Provided(flow.provider, identity.situations, strong=client.provider.strong)
+            return account, Provided(flow.provider, identity.situations, strong=client.provider.strong)
+
+        account, by = self._judged(flow.provider, context, check)
         return self.sign_in.by_provider(account, by, context, secret=flow.secret)
+
+    def _judged(self, name: str, context: Context, check: Callable[[], T]) -> T:
+        """Return what the check returns; if it refuses, leave the event of a failed sign-in, by a provider if there is one of that name."""
+        try:
+            return check()
+        except FhirError as error:
+            why, method = "; ".join(error.reasons) or str(error), name if name in self.clients else ""
+            self.sign_in.announce(TokenAct("login", error=error.code, why=why, method=method), context)
+            raise
 
     def _client(self, name: str) -> OpenIdClient:
         client = self.clients.get(name)

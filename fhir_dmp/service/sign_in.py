@@ -100,12 +100,16 @@ class SignIn(Struct, frozen=True):
         found = self._find(token)
         return found if found and found.session.stage == "signed-in" else None
 
-    def waiting(self, token: str | None, stage: Stage) -> SignedIn:
+    def waiting(self, token: str | None, stage: Stage, context: Context) -> SignedIn:
         """Return who is at this step of signing in; raise ``Invalid`` if nobody is."""
         found = self._find(token)
-        if found is None or found.session.stage != stage:
-            raise Invalid("This sign-in has taken too long, or was finished elsewhere: begin again.")
-        return found
+
+        def check() -> SignedIn:
+            if found is None or found.session.stage != stage:
+                raise Invalid("This sign-in has taken too long, or was finished elsewhere: begin again.")
+            return found
+
+        return self._judged(_Told(found.session.method, found.account) if found else _Told(""), context, check)
 
     def by_password(self, attempt: Attempt, context: Context) -> Step:
         """Take a login and a password; the same is said, and as much is done, of unknown logins and wrong passwords."""
@@ -137,7 +141,7 @@ class SignIn(Struct, frozen=True):
 
     def by_code(self, token: str | None, code: str, device: str, context: Context) -> Step:
         """Take the code of a second factor, or a recovery code; each is good once."""
-        found = self.waiting(token, "second-factor")
+        found = self.waiting(token, "second-factor", context)
         account = found.account
         told = _Told("password+totp", account)
 
@@ -169,12 +173,17 @@ class SignIn(Struct, frozen=True):
 
     def choose(self, token: str | None, place: int, context: Context) -> Step:
         """Take the situation that a professional signs in with, by its place among theirs."""
-        found = self.waiting(token, "situation")
+        found = self.waiting(token, "situation", context)
         choices = found.session.choices
-        if not 0 <= place < len(choices):
-            raise Invalid("Choose one of the situations.")
+
+        def check() -> Situation:
+            if not 0 <= place < len(choices):
+                raise Invalid("Choose one of the situations.")
+            return choices[place]
+
+        situation = self._judged(_Told(found.session.method, found.account), context, check)
         self.accounts.remove_session(found.session.id)
-        return self._finish(found.account, replace(found.session, situation=choices[place], choices=()), context)
+        return self._finish(found.account, replace(found.session, situation=situation, choices=()), context)
 
     def sign_out(self, token: str | None, context: Context) -> None:
         """End the session, and leave its event; nothing happens if there is none."""

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from fhir_dmp.errors import FhirError, Unavailable, failed
+from fhir_dmp.http.errors import from_werkzeug
 from fhir_dmp.http.oauth.sign_in import SignInPages
 from fhir_dmp.http.pages.routes import form_blueprint
 from fhir_dmp.service.allowances import Allowances
@@ -98,7 +99,7 @@ class AuthorizePages:
 
     def refused(self, error: HTTPException) -> Response:
         """Show that a form cannot be read."""
-        return self._message(error.code or 400, self._pages.words()["authorize_lapsed"], "")
+        return self.failed(self._pages.browser.told(from_werkzeug(error)))
 
     def fault(self, _: Exception) -> Response:
         """Show a number by which the operator finds what we did not foresee."""

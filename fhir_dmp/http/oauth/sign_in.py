@@ -10,7 +10,9 @@ import structlog
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
+from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError, Refused, TooMany, Unauthenticated, Unavailable, failed
+from fhir_dmp.http.errors import from_werkzeug
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.pages.browser import DEVICE, FLOW, SESSION
 from fhir_dmp.http.pages.render import Pages
@@ -56,7 +58,7 @@ class SignInPages:
     def by_password(self) -> Response:
         """Take login and password."""
         form = request.form
-        context = self.reception.stranger(request.environ)
+        context = self._stranger()
         attempt = Attempt(
             login=form.get("login", ""),
             password=form.get("password", ""),
@@ -73,15 +75,15 @@ class SignInPages:
     def leave(self, name: str) -> Response:
         """Send the browser to a provider, by a page of its own: a form may not lead elsewhere than here."""
         secret = bool(request.form.get("secret"))
-        url, flow = self.federation.leave(name, self._next(), secret=secret)
+        url, flow = self.federation.leave(name, self._next(), self._stranger(), secret=secret)
         response = self.pages.show("leave.html", here=BEGIN, url=url)
         self.pages.browser.hold(response, FLOW, flow, FLOW_SECONDS)
         return response
 
     def come_back(self, name: str) -> Response:
         """Take a browser back from a provider; its question is asked once."""
-        flow = self.federation.flow(name, self.pages.browser.held(FLOW))
-        context = self.reception.stranger(request.environ)
+        context = self._stranger()
+        flow = self.federation.flow(name, self.pages.browser.held(FLOW), context)
         try:
             response = self.on(self.federation.come_back(flow, request.args.to_dict(), context), flow.after)
         except FhirError as error:
@@ -95,15 +97,15 @@ class SignInPages:
 
     def code(self) -> Response:
         """Show the form of the second factor."""
-        found = self.door.waiting(self.pages.browser.held(SESSION), "second-factor")
+        found = self.door.waiting(self.pages.browser.held(SESSION), "second-factor", self._stranger())
         return self._form("code.html", name=found.account.name)
 
     def by_code(self) -> Response:
         """Take the code of a second factor."""
         browser = self.pages.browser
         token = browser.held(SESSION)
-        found = self.door.waiting(token, "second-factor")
-        context = self.reception.stranger(request.environ)
+        context = self._stranger()
+        found = self.door.waiting(token, "second-factor", context)
         try:
             step = self.door.by_code(token, request.form.get("code", "")[:40], browser.held(DEVICE) or "", context)
         except (Unauthenticated, TooMany) as refusal:
@@ -112,16 +114,14 @@ class SignInPages:
 
     def situation(self) -> Response:
         """Show what a professional has to choose from."""
-        found = self.door.waiting(self.pages.browser.held(SESSION), "situation")
+        found = self.door.waiting(self.pages.browser.held(SESSION), "situation", self._stranger())
         return self._form("situation.html", name=found.account.name, situations=found.session.choices)
 
     def choose(self) -> Response:
         """Take the situation that was chosen."""
         text = request.form.get("situation", "")
         place = int(text) if re.fullmatch(r"[0-9]{1,3}", text) else -1
-        return self.on(
-            self.door.choose(self.pages.browser.held(SESSION), place, self.reception.stranger(request.environ))
-        )
+        return self.on(self.door.choose(self.pages.browser.held(SESSION), place, self._stranger()))
 
     def done(self) -> Response:
         """Show who is signed in."""
@@ -136,7 +136,7 @@ class SignInPages:
     def sign_out(self) -> Response:
         """End the session."""
         browser = self.pages.browser
-        self.door.sign_out(browser.held(SESSION), self.reception.stranger(request.environ))
+        self.door.sign_out(browser.held(SESSION), self._stranger())
         words = self.pages.words()
         response = self.pages.show(
             "message.html", here=BEGIN, heading=words["signed_out_title"], text=words["signed_out"]
@@ -166,11 +166,11 @@ class SignInPages:
 
     def refused(self, error: HTTPException) -> Response:
         """Show that a form cannot be read."""
-        return self._message(error.code or 400, "lapsed_title", self.pages.words()["lapsed"])
+        return self.failed(self.pages.browser.told(from_werkzeug(error)))
 
     def fault(self, _: Exception) -> Response:
         """Show a number by which the operator finds what we did not foresee."""
-        request_id = self.reception.stranger(request.environ).request_id
+        request_id = self._stranger().request_id
         _log.exception("fault", request_id=request_id, act="sign-in")
         self.pages.browser.told(failed(request_id))
         return self._message(500, "fault_title", self.pages.words()["fault"], detail=request_id)
@@ -179,6 +179,10 @@ class SignInPages:
         heading = self.pages.words()[heading]
         query = self.query() if after is None else _query(after)
         return self.pages.show("message.html", status, here=BEGIN, heading=heading, text=text, query=query, **values)
+
+    def _stranger(self) -> Context:
+        """Return the Context of a browser, whoever is signed in by it."""
+        return self.reception.stranger(request.environ)
 
     def _next(self) -> str:
         """Return where the browser asked to be led, if that is our own authorization endpoint."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 
+import pyotp
 import pytest
 
 from fhir_dmp.errors import NotFound
+from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
-from fhir_dmp.store.accounts import Represented
+from fhir_dmp.store.accounts import Represented, Situation
 from tests.http.conftest import register
 from tests.http.oauth.people import INS, NUMBER, ask, back, fill
 from tests.log_rows import rows_of
 from tests.oauth_world import APP_SCOPES, CALLBACK, authorize, post
-from tests.sign_in_world import HOSPITAL
+from tests.sign_in_world import HOSPITAL, PASSWORD, Visitor
 
 
 @pytest.fixture
@@ -178,3 +180,89 @@ def test_who_is_not_signed_in_is_named_by_nothing_that_they_claim(app, phone, lo
     [row] = log()
     assert (row["act"], row["outcome"], row["agent"]) == ("authorize", "8", {"client": "phone"})
     assert not {"person", "purpose", "for"} & set(row)
+
+
+def a_step_of_nobody(visitor):
+    """A code, though no password was given."""
+    visitor.get("/oauth/sign-in")
+    return visitor.send("/oauth/sign-in/code", code="123456")
+
+
+def a_situation_of_nobody(visitor):
+    """A situation of exercise, though nobody is signing in."""
+    visitor.get("/oauth/sign-in")
+    return visitor.send("/oauth/sign-in/situation", situation="0")
+
+
+def a_provider_that_is_none(visitor):
+    """Off to a provider that nobody has heard of."""
+    visitor.get("/oauth/sign-in")
+    return visitor.send("/oauth/sign-in/with/nope")
+
+
+def a_form_that_is_too_long(visitor):
+    """More than a form may hold."""
+    visitor.get("/oauth/sign-in")
+    return visitor.send("/oauth/sign-in", login="x" * 100_000)
+
+
+STEPS = [
+    (a_step_of_nobody, 400, ("login", "invalid")),
+    (lambda visitor: visitor.get("/oauth/sign-in/code"), 400, ("login", "invalid")),
+    (a_situation_of_nobody, 400, ("login", "invalid")),
+    (lambda visitor: visitor.get("/oauth/sign-in/situation"), 400, ("login", "invalid")),
+    (lambda visitor: visitor.get("/oauth/sign-in/from/nope?code=SECRET&state=SECRET"), 400, ("login", "invalid")),
+    (a_provider_that_is_none, 404, ("login", "not-found")),
+    (a_form_that_is_too_long, 413, ("post", "too-long")),
+    (lambda visitor: visitor.http.put("/oauth/sign-in"), 405, ("put", "not-supported")),
+    (lambda visitor: visitor.http.post("/oauth/jwks"), 405, ("post", "not-supported")),
+    (lambda visitor: visitor.http.delete("/healthz"), 405, ("delete", "not-supported")),
+]
+
+
+@pytest.mark.parametrize(("step", "status", "told"), STEPS)
+def test_each_step_that_is_refused_leaves_one_event(app, log, step, status, told):
+    """Of strangers too, and without anything that they sent as a proof."""
+    assert step(Visitor(app)).status_code == status
+
+    [row] = log()
+    assert (row["act"], row["error"]["code"]) == told
+    assert "SECRET" not in json.dumps(row)
+
+
+def test_a_flood_of_refused_steps_is_counted_as_any_other(app, server, log, monkeypatch):
+    """Those beyond the bound of an address leave no event of their own, and are answered so."""
+    monkeypatch.setattr(server.refusals, "_per_minute", 2)
+    visitor = Visitor(app)
+    statuses = [visitor.get("/oauth/sign-in/code").status_code for _ in range(3)]
+    statuses.append(visitor.http.put("/oauth/sign-in", **visitor.options).status_code)
+
+    assert statuses == [400, 400, 429, 429]
+    assert len(log()) == 2
+
+
+def test_who_takes_back_what_is_not_theirs_is_told_by_name(holder, phone, log):
+    """An authorization of another, or of nobody's."""
+    ask(holder)
+    assert holder.send("/oauth/apps", app="another.one").status_code == 404
+
+    [row] = log()
+    assert (row["act"], row["error"]["code"], row["person"]["name"]) == ("revoke", "not-found", "Zoé Petit")
+
+
+def test_a_situation_that_is_none_of_theirs_names_whose_sign_in_it_was(app, server, operator, log):
+    """The password and the code were theirs."""
+    here, there = Situation("10", "SM26", "urn:x|1", "Ici"), Situation("10", "SM26", "urn:x|2", "Là")
+    new = NewAccount("professional", "Dr No", "Practitioner/n", "urn:x|n", "dr.no", PASSWORD, (here, there))
+    account = server.accounts.add(new, operator)
+    secret = server.accounts.new_totp(account.id, operator).uri.partition("secret=")[2].partition("&")[0]
+    visitor = Visitor(app)
+    visitor.sign_in("dr.no")
+    visitor.follow()
+    visitor.send(code=pyotp.TOTP(secret).now())
+    visitor.follow()
+    log()
+
+    assert visitor.send(situation="9").status_code == 400
+    [row] = log()
+    assert (row["act"], row["outcome"], row["account"]["name"]) == ("login", "8", "Dr No")
