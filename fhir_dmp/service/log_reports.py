@@ -11,15 +11,25 @@ from fhir_dmp.audit.render import render
 from fhir_dmp.audit.scene import View
 from fhir_dmp.audit.submitted import named_here
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
-from fhir_dmp.errors import Refused, TooLong, Unprocessable
+from fhir_dmp.clock import instant
+from fhir_dmp.errors import Invalid, Refused, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.dates import DAY
 from fhir_dmp.fhir.reference import Ref, below, parse_literal, with_relative
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.service.granting import shut_out
 from fhir_dmp.service.log_views import TYPE, ref_of
+from fhir_dmp.store.change import Event
 
 MOST_BYTES = 64 * 1024
 """Of an AuditEvent that a client reports."""
+
+AHEAD_MICROS = 5 * 60 * 1_000_000
+"""How far a client's clock may be ahead of ours."""
+
+YEARS = 10
+_KEPT_MICROS = (YEARS * 365 + YEARS // 4 + 1) * DAY
+"""How old an event may be when it is reported: as old as traces are that must be kept (R.1111-43), whatever outage was before."""
 
 
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
@@ -31,6 +41,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     event = submit(tree, context, env.ids.new(), env.clock.micros(), env.ids.new)
     if len(event.body) + len(event.secret or b"") > MOST_BYTES:
         raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
+    _require_moment(event)
     _require_record(event.index["pt"], context, grant)
     _require_seen(tree, context, grant, env)
     ref = Ref(TYPE, event.id)
@@ -44,7 +55,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 
 def _require_own(tree: Mapping[str, Any], context: Context) -> None:
-    """Refuse an event that says this server saw it, or that it happened later than now: it is a client's word."""
+    """Refuse an event that says this server saw it: it is a client's word."""
     observer = tree["source"]["observer"]
     named = (observer.get("reference"), observer.get("display"), (observer.get("identifier") or {}).get("value"))
     if any(isinstance(each, str) and _is_us(each, context.base_url) for each in named):
@@ -52,6 +63,17 @@ def _require_own(tree: Mapping[str, Any], context: Context) -> None:
             "source.observer names this server: report what your own system saw.",
             expression="AuditEvent.source.observer",
         )
+
+
+def _require_moment(event: Event) -> None:
+    """Refuse an event of a time yet to come, or older than any log: it would stand on top of all searches, or where nobody looks."""
+    age = event.recorded - event.index["at"]
+    if age < -AHEAD_MICROS:
+        raise Invalid(
+            f"recorded is later than now ({instant(event.recorded)}): set your clock.", expression="AuditEvent.recorded"
+        )
+    if age > _KEPT_MICROS:
+        raise Invalid(f"recorded is more than {YEARS} years ago: no log keeps that.", expression="AuditEvent.recorded")
 
 
 def _require_seen(tree: Mapping[str, Any], context: Context, grant: Grant, env: Env) -> None:

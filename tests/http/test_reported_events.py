@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -134,6 +135,36 @@ def test_a_reported_event_is_bounded(ehr):
     long = {**SENT, "outcomeDesc": "x" * 70_000}
 
     assert ehr.post("/AuditEvent", long).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("age", "status"),
+    [
+        (timedelta(minutes=-4), 201),
+        (timedelta(minutes=-6), 400),
+        (timedelta(days=-365), 400),
+        (timedelta(days=90), 201),
+        (timedelta(days=3650), 201),
+        (timedelta(days=3660), 400),
+    ],
+)
+def test_a_reported_event_is_of_a_time_that_can_be(world, age, status):
+    """A clock may be ahead of ours by minutes, and what waited for the end of an outage is taken; what is refused leaves nothing that it says."""
+    recorded = (world.clock.now() - age).isoformat(timespec="seconds")
+    auditor = world.system("auditor-two", "auditor", scopes=("system/AuditEvent.rs",))
+    answer = world.ehr.create({**SENT, "recorded": recorded})
+
+    assert answer.status == status
+    reported = auditor.search("AuditEvent", f"date=ge1900&source=urn:fhir-dmp:client:{world.ehr.subject.client}").ids
+    assert len(reported) == (status == 201)
+    if status == 400:
+        assert [issue.expression for issue in answer.issues] == ["AuditEvent.recorded"]
+
+
+@pytest.mark.parametrize("recorded", ["1900-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_reported_event_of_no_time_is_refused(ehr, recorded):
+    """However far away."""
+    assert ehr.post("/AuditEvent", {**SENT, "recorded": recorded}).status_code == 400
 
 
 @pytest.mark.parametrize("method", ["put", "delete", "patch"])
