@@ -6,15 +6,16 @@ a record finds it by that number alone, and of two they could choose none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from fhir_dmp.call import Context, Env, Plan
-from fhir_dmp.errors import Duplicate, Unprocessable
+from fhir_dmp.errors import Duplicate, Stale, Unprocessable
 from fhir_dmp.fhir.ins import INS_SYSTEMS
 from fhir_dmp.fhir.reference import Ref
-from fhir_dmp.store.change import Change, Lock
+from fhir_dmp.store.change import Change, Lock, Stored
+from fhir_dmp.store.matching import matches
 from fhir_dmp.store.query import Eq, Row
 
 _NUMBERED = tuple(f"Patient.identifier={system}|" for system in INS_SYSTEMS)
@@ -27,7 +28,8 @@ def of_one_person(plan: Plan, context: Context, env: Env) -> Plan:
     """Return the Plan held to what it relies on: that nobody else has the INS that it gives to a Patient.
 
     Raises ``Duplicate`` where another Patient has it, of the Plan itself or of those that are here, whether the caller sees that one or
-    not: who feeds records finds it by the same number. A token for one record finds no other so, and gives no INS (``Unprocessable``).
+    not: who feeds records finds it by the same number. Raises ``Stale`` where that one came since the Plan's criteria were asked for, and meets
+    them: whoever asks again finds it. A token for one record finds no other so, and gives no INS (``Unprocessable``).
     """
     given = [(change, token) for change in plan.changes for token in _given(change)]
     if not given:
@@ -38,12 +40,18 @@ def of_one_person(plan: Plan, context: Context, env: Env) -> Plan:
     queries = [Eq("t", token) for _, token in given]
     locks = []
     for (change, token), query, rows in zip(given, queries, env.store.find_each(queries), strict=True):
+        if any(_came_since(row, plan.locks) for row in rows):
+            raise Stale
         others = {row.ref for row in rows if row.ref not in written} | set(_having(token, written))
         if others - {change.ref}:
             text = "Another Patient has this INS, and a person has one record: find it by Patient?identifier=…"
             raise Duplicate(text, expression=_PATH)
         locks.append(Lock(f"INS {token}", query, tuple(row.ref for row in rows)))
     return replace(plan, locks=(*plan.locks, *locks))
+
+
+def _came_since(row: Stored, criteria: Sequence[Lock]) -> bool:
+    return any(row.ref not in each.found and matches(each.query, row.index) for each in criteria)
 
 
 def _given(change: Change) -> Iterator[str]:

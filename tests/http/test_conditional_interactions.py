@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fhir_dmp.service import perform
 from tests.at_once import at_once
 from tests.bundles import ONE, SYSTEM, TWO, count, done, entry, made_id, observation, patient, send
 
@@ -119,6 +120,32 @@ def test_eight_parallel_conditional_creates_make_exactly_one(ehr):
     assert sorted(at_once(create, written)) == ["200"] * 7 + ["201"]
     (only,) = ehr.get("/Patient").json["entry"]
     assert count(ehr, f"/Observation?subject=Patient/{only['resource']['id']}") == 8
+
+
+def test_what_another_makes_between_the_criteria_and_the_number_is_found(ehr, monkeypatch):
+    """It is no second record of that person, and nobody is told to look for it: the same request again finds it."""
+    asked, others, judge = {"If-None-Exist": f"identifier={SYSTEM}|race"}, [], perform.of_one_person
+
+    def late(plan, context, env):
+        if not others:
+            others.append(None)
+            others.append(ehr.fresh().post("/Patient", patient("race"), headers=asked))
+        return judge(plan, context, env)
+
+    monkeypatch.setattr(perform, "of_one_person", late)
+    answer = ehr.post("/Patient", patient("race"), headers=asked)
+
+    assert [each.status_code for each in (others[1], answer)] == [201, 200]
+    assert answer.json["id"] == others[1].json["id"]
+
+
+def test_who_asks_for_something_else_is_told_of_the_number_that_another_has(ehr):
+    """Their criteria never find it, however often they are asked."""
+    ehr.post("/Patient", patient("taken"))
+
+    answer = ehr.post("/Patient", patient("taken"), headers={"If-None-Exist": "identifier=urn:local|other"})
+
+    assert answer.status_code == 409
 
 
 def test_a_conditional_create_that_matches_several_is_412(ehr):
