@@ -204,7 +204,8 @@ class Result(Struct, frozen=True):
 
     ``outcome`` is a fact that ``http`` gives a status. ``body`` is JSON as bytes (never parsed again). ``entities`` are what
     was disclosed or changed; ``query`` is what a search asked, as the server understood it. ``entries`` are the acts of
-    a bundle's entries, each with its own outcome. ``content_type`` is that of a body that is no FHIR resource.
+    a bundle's entries, each with its own outcome. ``content_type`` is that of a body that is no FHIR resource. ``concerned`` are what
+    was told of and not named: rows that were counted, events of the log; of these the event tells whose they are.
     """
 
     outcome: Literal["ok", "created", "no-content", "not-modified", "accepted"]
@@ -216,15 +217,17 @@ class Result(Struct, frozen=True):
     query: str | None = None
     entries: tuple[Act, ...] = ()
     content_type: str | None = None
+    concerned: tuple[Entity, ...] = ()
 
 
 class Act(Struct, frozen=True):
-    """One call and how it ended: what an event describes."""
+    """One call and how it ended: what an event describes. ``met`` is what a call had to do with that failed or found nothing."""
 
     call: Call
     result: Result | None = None
     error: FhirError | None = None
     reasons: tuple[str, ...] = ()
+    met: tuple[Entity, ...] = ()
 
 
 TokenKind = Literal[

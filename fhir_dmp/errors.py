@@ -33,7 +33,7 @@ class FhirError(Exception):
     """An answer other than success, written for the sender.
 
     ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``), whose record was concerned, and
-    ``hidden``: representatives are not told.
+    ``hidden``: representatives are not told. ``met`` (``Type/id``) is what it had to do with, where the path does not name that.
     """
 
     status: ClassVar[int] = 500
@@ -50,6 +50,7 @@ class FhirError(Exception):
         headers: tuple[tuple[str, str], ...] = (),
         patients: tuple[str, ...] = (),
         hidden: bool = False,
+        met: tuple[str, ...] = (),
     ) -> None:
         super().__init__(text)
         self.issues = issues or (Issue(self.code, text, expression),)
@@ -57,6 +58,7 @@ class FhirError(Exception):
         self.headers = headers
         self.patients = patients
         self.hidden = hidden
+        self.met = met
 
 
 def failed(request_id: str) -> FhirError:

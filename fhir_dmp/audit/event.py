@@ -27,14 +27,17 @@ row can check what was made of it. The store chains rows when it writes them.
                was cut out of a submitted AuditEvent
 ``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason; absent where nobody known asked
 ``requestId``  X-Request-Id
-``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing of theirs
-``touched``    by patient (``Patient/p``; empty for nobody's), then by type: the versions disclosed or changed (``id/version``)
+``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing: who was named, whose rows were counted, whose
+               events were told, whose item was not as it was asked for, or met by an error
+``touched``    by patient (``Patient/p``; empty for nobody's), then by type: the versions disclosed or changed (``id/version``); no type for one
+               of whom nothing but a number was told
 ``stayed``     of what was to be changed the versions (``Type/id/version``) in which nothing differed: each is still the present one
 ``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` and ``name`` of its owner, ``method``
 ``client``     of an OAuth act the client that it was about, where another asked: who was registered or removed by an operator
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
-``hidden``     true where all that was touched, or was asked for and is gone, is hidden from representatives by its label: so is the event
+``hidden``     true where all that was touched, counted or met is hidden from representatives by its label, or that was asked for and is gone:
+               so is the event
 ``base``       of a submitted AuditEvent: the URL of this endpoint, below which references name what is here; without it all are taken for ours
 ``resource``   of a submitted AuditEvent: as the client sent it, without what may be clinical (``audit.cut``); whole in formats 1 and 2
 =============  =======================================================================================================
@@ -51,13 +54,14 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, seal
+from fhir_dmp.audit.concerned import about, by_patient, is_hidden
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
-from fhir_dmp.call import Act, Call, Context, Entity, Result, TokenAct
+from fhir_dmp.call import Act, Call, Context, Result, TokenAct
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.reference import ID, parse_literal
+from fhir_dmp.fhir.reference import ID
 from fhir_dmp.store.change import Event
 
 FORMAT = 3
@@ -69,8 +73,6 @@ EMERGENCIES = ("BTG", "ETREAT")
 
 _OVERRIDES = {"authorize": "break-glass-start", "revoke": "break-glass-end"}
 MOST_REASONS = 20
-MOST_PATIENTS = 20
-"""Patients whom an act can name that touched nothing of theirs."""
 
 _CONSENT = re.compile(r"Consent/([A-Za-z0-9\-.]{1,64}) v(\d{1,9})")
 """How a reason names the Consent that it stands on: ``Consent/42 v3, provision 2``."""
@@ -84,7 +86,8 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
     call, result, error = act.call, act.result, act.error
     why = act.reasons or (error.reasons if error else ())
     entities = result.entities if result else ()
-    touched = _by_patient(entities)
+    concerned = (result.concerned or act.met) if result else act.met
+    touched = by_patient(entities, concerned)
     shown, sent = asked(call, context, result.query if result else None)
     secret = _secret(context, shown, sent, salt)
     row = _head(event_id, recorded, call.act)
@@ -100,11 +103,11 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         sealed=digest(secret) if secret else None,
         purpose=_purpose(context.subject, context.purpose),
         requestId=context.request_id,
-        **({} if any(touched) else {"for": _about(act, context)}),
+        **({} if any(touched) else {"for": about(act, concerned, context)}),
         touched=touched,
         stayed=[f"{each.ref}/{each.version}" for each in entities if each.stays],
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
-        hidden=all(each.hidden for each in entities) if entities else error is not None and error.hidden,
+        hidden=is_hidden(error, (*entities, *concerned) if concerned else entities, context.subject),
     )
     return _event(event_id, recorded, row, secret)
 
@@ -170,7 +173,6 @@ def _put(row: dict[str, Any], **values: Any) -> None:
 
 
 _WATCHING = ("auditor", "admin")
-_NOBODYS = ("",)
 
 
 def _event(event_id: str, recorded: int, row: Mapping[str, Any], secret: bytes | None) -> Event:
@@ -240,47 +242,6 @@ def _person(person: Person | None) -> dict[str, Any] | None:
         specialty=person.specialty,
         secret=person.secret,
     )
-
-
-def _by_patient(entities: Iterable[Entity]) -> dict[str, dict[str, list[str]]]:
-    touched: dict[str, dict[str, list[str]]] = {}
-    for entity in entities:
-        ref, version = entity.ref, entity.version
-        name = f"{ref.id}/{version}" if version else ref.id
-        for patient in entity.patients or _NOBODYS:
-            touched.setdefault(patient, {}).setdefault(ref.type, []).append(name)
-    return touched
-
-
-def _about(act: Act, context: Context) -> list[str] | None:
-    """Return the patients of an act that touched nothing of theirs: whose item was refused, who was named, whose token it is.
-
-    A person's token comes first whatever was refused: that nothing of it stood among its own traces would tell whose the item is.
-    Nobody unknown can put a line into somebody's record.
-    """
-    call, subject = act.call, context.subject
-    if subject is None:
-        return None
-    own = [subject.record] if subject.person and subject.record else []
-    if act.error is not None and act.error.patients:
-        return list(dict.fromkeys((*own, *act.error.patients)))[:MOST_PATIENTS]
-    if call.type == "Patient" and call.id and ID.match(call.id):
-        return list(dict.fromkeys((*own, f"Patient/{call.id}")))
-    record = call.compartment
-    if subject.record is not None:
-        return [subject.record]
-    if record is not None and record.type == "Patient" and ID.match(record.id):
-        return [str(record)]
-    asked_for = (*call.params, *call.parameters.query)
-    named = [ref for name, value in asked_for if name in ("patient", "subject") for ref in _patients(value)]
-    return list(dict.fromkeys(named))[:MOST_PATIENTS]
-
-
-def _patients(value: str) -> Iterable[str]:
-    for each in value.split(",")[:MOST_PATIENTS]:
-        literal = parse_literal(each if "/" in each else f"Patient/{each}")
-        if literal is not None and literal.type == "Patient":
-            yield str(literal.ref)
 
 
 def _entry(act: Act) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from fhir_dmp.interactions.entities import disclosed, entity, gone, left_as_it_i
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, full, named, size_of
 from fhir_dmp.interactions.known import known, not_deleted, unmatched
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
+from fhir_dmp.interactions.meeting import Meeting
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.patch_links import as_tree, patch_of
@@ -142,7 +143,11 @@ def _change(sheet: Sheet) -> None:
             item.change = prepare(ref, None, resolved(item, sheet), context, env)
             made.add(ref)
 
-    each(in_turn(sheet, partial(_renewal, sheet)), lambda item: item.place, change)
+    def met(item: Item) -> None:
+        with Meeting(item.ref if item.asked.method in RENEWING else None):
+            change(item)
+
+    each(in_turn(sheet, partial(_renewal, sheet)), lambda item: item.place, met)
 
 
 def _renewal(sheet: Sheet, item: Item, ref: Ref) -> Change | None:
@@ -187,7 +192,11 @@ def _operate(operations: Operations, sheet: Sheet) -> None:
         sheet.relied_on.update(made.relied_on)
         item.plan = made
 
-    sheet.each(("OPERATION",), operate)
+    def met(item: Item) -> None:
+        with Meeting(item.call.ref if item.call.id else None):
+            operate(item)
+
+    sheet.each(("OPERATION",), met)
 
 
 def _check_reads(reads: Iterable[Item], sheet: Sheet) -> None:
@@ -196,7 +205,7 @@ def _check_reads(reads: Iterable[Item], sheet: Sheet) -> None:
     for item in reads:
         call = item.call
         action: Any = "read" if call.id else "search"
-        with At(item.place, of_query=True):
+        with At(item.place, of_query=True), Meeting(call.ref if call.id else None):
             if call.name == "capabilities":
                 continue
             if not call.operation:

@@ -26,6 +26,7 @@ from fhir_dmp.call import Call, Context, Env, Grant, Params
 from fhir_dmp.errors import FhirError, Invalid, MultipleMatches
 from fhir_dmp.fhir.reference import below
 from fhir_dmp.interactions.criteria import by_ins, setting_of
+from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.write import author
 from fhir_dmp.search.compile import compile_criteria
 from fhir_dmp.search.parse import parse
@@ -183,5 +184,9 @@ def sought(call: Call, context: Context, grant: Grant, env: Env) -> tuple[Call, 
 def only(matched: Matched) -> Stored | None:
     """Return the one row that matches, or None; raise ``MultipleMatches`` for more."""
     if len(matched.found) > 1:
-        raise MultipleMatches(f"Several resources match {matched.lock.key[:200]!r}; nothing was changed.")
+        raise MultipleMatches(
+            f"Several resources match {matched.lock.key[:200]!r}; nothing was changed.",
+            patients=tuple(dict.fromkeys(patient for row in matched.found for patient in disclosed(row).patients)),
+            hidden=all(disclosed(row).hidden for row in matched.found),
+        )
     return matched.found[0] if matched.found else None

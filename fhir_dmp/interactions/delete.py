@@ -10,6 +10,7 @@ from fhir_dmp.fhir.reference import ID
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.entities import entity
 from fhir_dmp.interactions.known import known, not_deleted, unmatched
+from fhir_dmp.interactions.meeting import Meeting
 from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.interactions.write import removal
 from fhir_dmp.store.change import Stored
@@ -24,8 +25,9 @@ def delete(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     if not ID.match(call.ref.id):
         raise Invalid(f"{call.ref.id[:80]!r} is no FHIR id.", expression=f"{call.type}.id")
     row = env.store.find_current(call.ref)
-    seen = known(call, row, context, grant)
-    change = removal(call, seen)
+    with Meeting(call.ref):
+        seen = known(call, row, context, grant)
+        change = removal(call, seen)
     if change is None:
         why = not_deleted(call.ref, row, seen, grant)
         return Plan(changes=(), finish=lambda *_: Result("no-content", ref=call.ref), withheld=why)

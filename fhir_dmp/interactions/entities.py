@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from msgspec.structs import replace
 
-from fhir_dmp.call import Entity
+from fhir_dmp.call import Entity, Env
 from fhir_dmp.errors import Gone
 from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
 from fhir_dmp.store.change import NOBODYS, Change, Stored
@@ -26,6 +28,16 @@ def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
     patients = tuple(each for each in row.index.get("pt") or row.index.get("about") or () if each != NOBODYS)
     return Entity(row.ref, row.version, patients, _is_hidden(row.index))
+
+
+def counted(total: int | None, shown: int, find: Callable[[int], Sequence[Stored]], env: Env) -> tuple[Entity, ...]:
+    """Return what the event says of rows that are counted and not shown: whose they are, where all rows are as few as one page may hold.
+
+    A number tells of one patient what a row would; of thousands it tells none of them anything. Nothing is asked where all are shown.
+    """
+    if total is None or not shown < total <= env.limits.page:
+        return ()
+    return tuple(map(disclosed, find(env.limits.page)))
 
 
 def left_as_it_is(row: Stored) -> Entity:

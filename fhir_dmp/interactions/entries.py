@@ -86,17 +86,20 @@ def each(items: Iterable[_T], place: Callable[[_T], int], do: Callable[[_T], _R]
     made: list[_R] = []
     issues: list[tuple[int, Issue]] = []
     first: Invalid | None = None
+    met: dict[str, None] = {}
     for item in items:
         try:
             with At(place(item)):
                 made.append(do(item))
         except Invalid as error:
             first = first or error
+            met.update(dict.fromkeys(error.met))
             issues.extend((place(item), issue) for issue in error.issues)
             if len(issues) >= _MOST_ISSUES:
                 break
     if first is not None:
         first.issues = tuple(issue for _, issue in sorted(issues, key=itemgetter(0))[:_MOST_ISSUES])
+        first.met = tuple(met)
         raise first
     return made
 

@@ -16,7 +16,7 @@ from fhir_dmp.clock import instant, moment
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.bundle import STATUS, Entry, bundle
 from fhir_dmp.fhir.dates import LAST, Interval, interval
-from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.interactions.entities import counted, disclosed
 from fhir_dmp.interactions.known import visible
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import Keys, Sieve, filled, sieve_of
@@ -45,27 +45,28 @@ def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of versions; deletions are entries without a resource."""
     listing = Listing.of(call, _path(call), context, env)
     asked = _read(listing.params, env.limits, context.now, strict=call.strict)
-    if call.id is not None:
-        visible(call.ref, env.store.find_current(call.ref), grant)
+    present = () if call.id is None else (disclosed(visible(call.ref, env.store.find_current(call.ref), grant)),)
     sieve = sieve_of(grant, "read") if call.id else _of_many(context, grant, env)
     scope, before = _scope(call, asked, sieve.allowed)
     part = subset_of(asked.used, env.definitions)
     found = _found(scope, asked.count, listing.after[0] if listing.after else before, sieve, grant, env)
     if asked.count == 0:
         sieve.require_exact()
-    counted = listing.place is None and sieve.is_exact
+    total = env.store.history_count(scope, before) if listing.place is None and sieve.is_exact else None
+    whose = counted(total, len(found.rows), lambda most: env.store.history_concerned(scope, most, before), env)
     return Result(
         "ok",
         bundle(
             "history",
             [_entry(row, part, context) for row in found.rows],
             links=listing.links(asked.used, found.last if found.more else None),
-            total=env.store.history_count(scope, before) if counted else None,
+            total=total,
             updated=listing.updated,
             bundle_id=env.ids.new(),
         ),
         entities=tuple(disclosed(row) for row in found.rows),
         query=written(asked.used),
+        concerned=(*present, *whose),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_dmp.call import Call, Context, Env, Params, Result
+from fhir_dmp.call import Call, Context, Entity, Env, Params, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import Invalid, Issue
 from fhir_dmp.fhir import codec
@@ -94,11 +94,12 @@ class Listing(Struct, frozen=True):
         ignored: Sequence[Issue] = (),
         ref: Ref | None = None,
         going_on: Params = (),
+        concerned: tuple[Entity, ...] = (),
     ) -> Result:
         """Return the page of what was found and included, each as the ``part`` of it that was asked for.
 
         ``used`` is what was understood, ``ignored`` what is told of the rest; ``ref`` is the one resource that the list is about,
-        ``going_on`` what the next page is told beside what was asked.
+        ``going_on`` what the next page is told beside what was asked, ``concerned`` what was counted and is not shown.
         """
         base_url = self.context.base_url
         entries: list[Entry | bytes] = [
@@ -114,6 +115,7 @@ class Listing(Struct, frozen=True):
             ref=ref,
             entities=tuple(disclosed(row) for row in (*found.rows, *included)),
             query=written(used),
+            concerned=concerned,
         )
 
     def _token(self, used: Params, last: tuple[Any, ...]) -> str:

@@ -18,6 +18,7 @@ from fhir_dmp.interactions import fhirpath_patch, json_patch
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.entities import disclosed, gone
 from fhir_dmp.interactions.known import visible
+from fhir_dmp.interactions.meeting import Meeting
 from fhir_dmp.interactions.plans import one_change
 from fhir_dmp.interactions.preconditions import require_version
 from fhir_dmp.interactions.write import changed, prepare
@@ -30,7 +31,8 @@ def patch(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     if call.id is None:
         raise NotFound("Nothing matches the criteria; there is nothing to patch.", reasons=("absent",))
     before = env.store.find_current(call.ref)
-    return one_change(patched(call, before, context, grant, env), before, locks)
+    with Meeting(call.ref):
+        return one_change(patched(call, before, context, grant, env), before, locks)
 
 
 def patched(

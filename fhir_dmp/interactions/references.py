@@ -12,6 +12,7 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import Criteria, Matched, match_each
 from fhir_dmp.interactions.entries import At
 from fhir_dmp.interactions.links import criteria_of, unsettled_references
+from fhir_dmp.interactions.meeting import Meeting
 from fhir_dmp.interactions.patch import applied
 from fhir_dmp.interactions.patch_links import as_tree, patch_of, setting
 from fhir_dmp.interactions.sheet import RENEWING, Item, Sheet
@@ -98,7 +99,8 @@ def _referred(criteria: str, item: Item, sheet: Sheet) -> Ref:
         rows = [row for row in rows if matches(closer[0], row.index)]
     refs = list(dict.fromkeys([*(row.ref for row in rows), *made]))
     if len(refs) > 1:
-        raise MultipleMatches(f"Several resources match the conditional reference {criteria[:200]!r}.")
+        text = f"Several resources match the conditional reference {criteria[:200]!r}."
+        raise MultipleMatches(text, met=tuple(map(str, refs)))
     if not refs:
         raise Invalid(f"Nothing matches the conditional reference {criteria[:200]!r}.")
     sheet.relied_on.update((row.ref, row.version) for row in rows)
@@ -113,7 +115,7 @@ def _made_here(resource_type: str, matched: Matched, sheet: Sheet) -> list[Ref]:
             continue
         row = sheet.rows.get(item.place)
         if row is None:
-            with At(item.place):
+            with At(item.place), Meeting(item.ref):
                 tree = _making(item, sheet)
             tree = {**sheet.links.rewrite(tree, item.asked.full_url), "id": item.ref.id}
             index = indexed(item.ref, sheet.before.get(item.ref), tree, sheet.context, sheet.env)

@@ -6,6 +6,7 @@ The caller's rules are part of the query, so that totals, pages and order know n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -13,6 +14,7 @@ from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Invalid, TooCostly
 from fhir_dmp.interactions.compartment import path_of, within
 from fhir_dmp.interactions.criteria import setting_of
+from fhir_dmp.interactions.entities import counted
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.sifting import filled, sieve_of
 from fhir_dmp.interactions.subset import subset_of
@@ -121,9 +123,11 @@ def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> 
     part = subset_of(request.used, env.definitions)
     if request.count_only or request.total == "accurate":
         sieve.require_exact()
+    find = partial(env.store.concerned, query)
     if request.count_only:
         total: int | None = env.store.count(query)
-        return listing.searchset(request.used, Found((), more=False), part, total=total, ignored=request.ignored)
+        told, concerned = Found((), more=False), counted(total, 0, find, env)
+        return listing.searchset(request.used, told, part, total=total, ignored=request.ignored, concerned=concerned)
     follows = bool(request.includes or request.revincludes)
     order = orders(request, env.definitions)
     page = Page(request.count, order, listing.after, listing.bound, follows)
@@ -137,8 +141,11 @@ def _page(listing: Listing, request: Request, criteria: Query, grant: Grant) -> 
     total = None if request.total == "none" else listing.total(found)
     if request.total == "accurate" and total is None:
         total = env.store.count(query)
+    concerned = counted(total, len(found.rows), find, env)
     extra = included(request, found.rows, sieve.readable, sieve.allowed, env.store, env.limits) if follows else ()
-    return listing.searchset(request.used, found, part, included=extra, total=total, ignored=request.ignored)
+    return listing.searchset(
+        request.used, found, part, included=extra, total=total, ignored=request.ignored, concerned=concerned
+    )
 
 
 def compile_query(request: Request, context: Context, grant: Grant, env: Env) -> Query:

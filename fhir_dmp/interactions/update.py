@@ -8,6 +8,7 @@ from fhir_dmp.call import Call, Context, Env, Grant, Plan
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import sought
 from fhir_dmp.interactions.known import known
+from fhir_dmp.interactions.meeting import Meeting
 from fhir_dmp.interactions.plans import one_change
 from fhir_dmp.interactions.preconditions import require_unused, require_version
 from fhir_dmp.interactions.write import next_version, prepare, resource_of
@@ -29,7 +30,8 @@ def update(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         is_new = call.id is None
         call = replace(call, id=call.id or tree["id"])
         tree = {**tree, "id": tree.get("id", call.id)}
-    before = known(call, env.store.find_current(call.ref), context, grant)
-    if is_new:
-        require_unused(call.ref, before)
-    return one_change(next_version(call, tree, before, context, grant, env), before, locks)
+    with Meeting(call.ref):
+        before = known(call, env.store.find_current(call.ref), context, grant)
+        if is_new:
+            require_unused(call.ref, before)
+        return one_change(next_version(call, tree, before, context, grant, env), before, locks)

@@ -19,11 +19,11 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.shown import shown
 from fhir_dmp.service.log_reports import create
 from fhir_dmp.service.log_search import search_type
-from fhir_dmp.service.log_views import TYPE, damage, judged, rendered, sees_all
+from fhir_dmp.service.log_views import TYPE, damage, judged, rendered, sees_all, traced
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import EventPart
 
-__all__ = ["INTERACTIONS", "PARAMS", "find", "sees_all"]
+__all__ = ["INTERACTIONS", "PARAMS", "find", "sees_all", "traced"]
 
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -36,7 +36,7 @@ def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         raise Damaged(damage(part.event.id, env), reasons=("damaged",), patients=tuple(judged(part)["pt"]))
     ref = Ref(TYPE, event_id(part.event.id, part.number))
     made = shown(call, Stored(ref, 1, "", "", part.event.recorded, body), env)
-    return replace(made, entities=(Entity(ref, 1, judged(part)["pt"]),))
+    return replace(made, entities=(traced(part) or Entity(ref, 1),))
 
 
 def find(audit_event_id: str, grant: Grant, env: Env) -> tuple[EventPart | None, tuple[str, ...], tuple[str, ...]]:

@@ -10,6 +10,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from fhir_dmp.access.model import Action
 from fhir_dmp.audit.entry import entry_of
 from fhir_dmp.audit.export import page
@@ -53,7 +55,8 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         *_path(path),
         *_told("head", head),
     ]
-    return _result(items, Ref("AuditEvent", call.ref.id))
+    entity = audit_log.traced(part)
+    return replace(_result(items, Ref("AuditEvent", call.ref.id)), entities=(entity,) if entity else ())
 
 
 def head(call: Call, context: Context, grant: Grant, env: Env) -> Result:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 from urllib.parse import urlencode
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.audit.parts import event_id
 from fhir_dmp.audit.search import PARAMS, Words, bounded, compile_clause, policy_named, union, with_type
-from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
+from fhir_dmp.call import Call, Context, Entity, Env, Grant, Params, Result
 from fhir_dmp.errors import Damaged, Invalid, Issue, NotSupported, TooCostly
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry
@@ -23,7 +23,7 @@ from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.interactions.compartment import members_by, path_of
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
-from fhir_dmp.service.log_views import TYPE, damage, place, rendered, view_of
+from fhir_dmp.service.log_views import TYPE, damage, place, rendered, traced, view_of
 from fhir_dmp.store.matching import assuming
 from fhir_dmp.store.port import EventPart, Tally
 from fhir_dmp.store.query import NOTHING, Query, both, either
@@ -47,7 +47,8 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     asked = _Asked.parse(listing.params, call, context, grant, env)
     query = asked.query(grant)
     if asked.count == 0:
-        return _page([], *_counted(asked, grant, env), None, listing)
+        asked, number = _counted(asked, grant, env)
+        return _page([], asked, number, None, listing, _concerned([], number, query, context, env))
     parts, last = env.store.search_events(query, asked.count, listing.after, oldest_first=asked.oldest_first)
     total = len(parts) if listing.place is None and last is None else None
     if asked.total and total is None:
@@ -55,7 +56,23 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     told = list(zip(parts, rendered(parts, context, grant, env), strict=True))
     damaged = dict.fromkeys(part.event.id for part, body in told if body is None)
     asked = replace(asked, issues=(*asked.issues, *(_warning(damage(each, env)) for each in damaged)))
-    return _page([(part, body) for part, body in told if body is not None], asked, total, last, listing)
+    whole = [(part, body) for part, body in told if body is not None]
+    concerned = _concerned([part for part, _ in whole], total, query, context, env)
+    return _page(whole, asked, total, last, listing, concerned)
+
+
+def _concerned(
+    told: Sequence[EventPart], total: int | None, query: Query, context: Context, env: Env
+) -> tuple[Entity, ...]:
+    """Return what the event says of events that are told, and of those that are counted where they are few: in whose journals they stand.
+
+    That they were looked at stands there too. Which they were is told by what was asked. A person's look is at their own journal.
+    """
+    if context.subject is None or context.subject.person is not None:
+        return ()
+    if total is not None and len(told) < total <= env.limits.page:
+        told, _ = env.store.search_events(query, env.limits.page)
+    return tuple(filter(None, map(traced, told)))
 
 
 def _counted(asked: _Asked, grant: Grant, env: Env) -> tuple[_Asked, int]:
@@ -178,6 +195,7 @@ def _page(
     total: int | None,
     last: tuple[Any, ...] | None,
     listing: Listing,
+    concerned: tuple[Entity, ...],
 ) -> Result:
     base = listing.context.base_url
     entries = [
@@ -187,7 +205,7 @@ def _page(
     if asked.issues:
         entries.append(Entry(body=codec.dumps(outcome(asked.issues)), search_mode="outcome"))
     links = listing.links(asked.params, last)
-    return Result("ok", listing.bundle(entries, links, total), query=urlencode(asked.params))
+    return Result("ok", listing.bundle(entries, links, total), query=urlencode(asked.params), concerned=concerned)
 
 
 def _warning(text: str) -> Issue:

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from fhir_dmp.audit.parts import event_id
 from fhir_dmp.audit.render import Opened, render
 from fhir_dmp.audit.scene import View
-from fhir_dmp.call import Context, Env, Grant
+from fhir_dmp.call import Context, Entity, Env, Grant
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of
@@ -128,3 +129,15 @@ def judged(part: EventPart) -> dict[str, Any]:
     index = indexes_of(part.event.index)[part.number - 1]
     ident = event_id(part.event.id, part.number)
     return {**index, "pt": tuple(index.get("pt", ())), "_id": f"{TYPE}/{ident}", "ty": TYPE}
+
+
+def traced(part: EventPart) -> Entity | None:
+    """Return what the event says of an AuditEvent that is told: in whose journals it stands; None of a row that is damaged."""
+    return _made(partial(_traced, part))
+
+
+def _traced(part: EventPart) -> Entity:
+    index = judged(part)
+    patients = tuple(str(each) for each in index["pt"])
+    ident = event_id(part.event.id, part.number)
+    return Entity(Ref(TYPE, ident), 1, patients, HIDDEN_FROM_REPRESENTATIVES in index.get("sec", ()))

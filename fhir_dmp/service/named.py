@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import parse_qsl
 
 from fhir_dmp.call import Call, Env, Params
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.ins import is_ins
-from fhir_dmp.fhir.reference import ID, Ref, local
+from fhir_dmp.fhir.reference import Ref, local
 from fhir_dmp.search.paging import asked_before
+from fhir_dmp.search.patients import patients_named, with_criteria
 from fhir_dmp.store.port import Page
 from fhir_dmp.store.query import Query
 
 MOST = 20
 """Records that a call names and that are looked at by themselves."""
 
-_OF_PATIENTS = ("patient", "subject", "patient:Patient", "subject:Patient")
 _BY_INS = ("patient.identifier", "subject.identifier", "patient:Patient.identifier", "subject:Patient.identifier")
 _REFERENCE = re.compile(rb'"((?:[Hh][^"]{1,500}/)?Patient/[A-Za-z0-9.\-]{1,64})"')
 _REACHING = ("_include", "_revinclude", "_has", "_filter", "_list")
@@ -61,31 +60,15 @@ def _written(call: Call, base_url: str) -> Iterator[str]:
 
 
 def _searched(call: Call, base_url: str, env: Env) -> Iterable[str]:
-    for name, value in asked_of(call, env):
-        if name in _OF_PATIENTS:
-            return _referred(value, base_url)
-        if name == "_id" and call.type == "Patient":
-            return (f"Patient/{each}" for each in value.split(",") if ID.match(each))
-        if name in _BY_INS and all(map(is_ins, value.split(","))):
-            return _by_ins(value, env)
-    return ()
+    params = asked_of(call, env)
+    named = patients_named(call.type, params, base_url)
+    return _by_ins(params, env) if named is None else named
 
 
 def asked_of(call: Call, env: Env) -> Params:
     """Return what a search asks for, or a condition; on a later page that is in its token."""
     token = next((value for name, value in call.params if name == "_page"), None)
-    params = asked_before(token, env.unseal) if token else call.params
-    if not call.criteria:
-        return params
-    return (*params, *parse_qsl(call.criteria.partition("?")[2] or call.criteria))
-
-
-def _referred(value: str, base_url: str) -> Iterator[str]:
-    """Yield the patients that a reference parameter names; what is none of them finds nothing that has a record."""
-    for each in value.split(","):
-        ref = local(each, base_url) if "/" in each else Ref("Patient", each)
-        if ref is not None and ref.type == "Patient" and ID.match(ref.id):
-            yield str(ref)
+    return with_criteria(asked_before(token, env.unseal) if token else call.params, call.criteria)
 
 
 def _holding(ref: Ref, env: Env) -> tuple[str, ...]:
@@ -93,7 +76,11 @@ def _holding(ref: Ref, env: Env) -> tuple[str, ...]:
     return tuple(row.index.get("pt") or ()) if row else ()
 
 
-def _by_ins(value: str, env: Env) -> Iterator[str]:
+def _by_ins(params: Params, env: Env) -> Iterator[str]:
+    numbers = (value for name, value in params if name in _BY_INS and all(map(is_ins, value.split(","))))
+    value = next(numbers, None)
+    if value is None:
+        return iter(())
     try:
         return _found(env.restrict("Patient", (("identifier", value),)), env)
     except FhirError:

@@ -45,6 +45,7 @@ from fhir_dmp.service.emergencies import owed_by, owed_by_failure
 from fhir_dmp.service.granting import Granting, grant_of, shut_out
 from fhir_dmp.service.identities import of_one_person
 from fhir_dmp.service.judging import judge
+from fhir_dmp.service.meeting import met_by
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
 from fhir_dmp.service.provenances import belonging
@@ -293,4 +294,6 @@ def _marks(call: Call) -> tuple[str, ...]:
 
 def _described(act: Act, context: Context, env: Env) -> Event:
     count_act(act.call.act, act.error.audit_outcome if act.error else "0")
+    if act.result is None or not act.result.entities:
+        act = replace(act, met=met_by(act, context, env))
     return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)

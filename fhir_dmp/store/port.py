@@ -151,6 +151,10 @@ class Store(Protocol):
         """Return how many present rows meet the query, counting no further than ``limit``."""
         ...
 
+    def concerned(self, query: Query, limit: int) -> tuple[Stored, ...]:
+        """Return up to ``limit`` present rows that meet the query, in no order and without bodies: whose they are, and their labels."""
+        ...
+
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
         """Return up to ``limit`` values of the rows that meet the query: their ``_id``, or their ``t`` items with ``prefix`` (cut off).
 
@@ -171,6 +175,10 @@ class Store(Protocol):
 
     def history_count(self, scope: Scope, before: str | None = None) -> int:
         """Return how many versions the scope holds, of those that precede a moment (as ``lu``) if one is named."""
+        ...
+
+    def history_concerned(self, scope: Scope, limit: int, before: str | None = None) -> tuple[Stored, ...]:
+        """Return versions that ``history_count`` counts, up to ``limit`` of either kind, as ``concerned`` does."""
         ...
 
     def horizon(self) -> int:

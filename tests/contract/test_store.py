@@ -98,6 +98,21 @@ def test_a_superseded_version_moves_and_stays_findable(store):
     assert second.co == first.co
 
 
+def test_whose_rows_are_counted_is_told_without_them(store):
+    """Of present rows and of versions, up to a limit: their patients and labels, and nothing that they hold."""
+    made = [store.commit(Commit((create(pt=[f"Patient/{name}"], sec=[f"s|{name}"]),)))[0] for name in "abc"]
+    store.commit(Commit((next_of(store.find_current(made[0].ref), pt=["Patient/d"]),)))
+    present = store.concerned(Eq("t", "Basic"), 9)
+    versions = store.history_concerned(Scope("Basic"), 9)
+
+    assert [len(store.concerned(Eq("t", "Basic"), limit)) for limit in (1, 2, 9)] == [1, 2, 3]
+    assert {name for row in present for name in row.index["pt"]} == {"Patient/b", "Patient/c", "Patient/d"}
+    assert {name for row in versions for name in row.index["pt"]} == {f"Patient/{name}" for name in "abcd"}
+    assert {row.body for row in (*present, *versions)} == {None}
+    assert {"s|b"} <= {label for row in present for label in row.index.get("sec", ())}
+    assert not any("t" in row.index for row in present)
+
+
 def test_of_two_writers_of_one_version_one_wins(store):
     """The other is told that it is out of date, and nothing of it is stored."""
     (first,) = store.commit(Commit((create(),)))

@@ -143,7 +143,7 @@ def test_what_the_log_is_asked_for_may_have_its_type_in_the_name_of_the_paramete
     made = ehr.post("/Patient", PATIENT).json["id"]
 
     for asked in (f"patient:Patient={made}", f"entity:Patient=nobody,{made}"):
-        assert auditor.get(f"/AuditEvent?date=ge2000&{asked}").json["total"] == 1
+        assert auditor.get(f"/AuditEvent?date=ge2000&subtype=create&{asked}").json["total"] == 1
     assert auditor.get(f"/AuditEvent?date=ge2000&patient:Group={made}").status_code == 400
 
 

@@ -423,7 +423,7 @@ def test_the_environment_tells_what_was_sent():
 
 
 WAIT_TOGETHER = {"find_current", "find_many", "find_version", "find_policies", "policies_naming", "record", "commit"}
-ASK_BY_LINES = {"search", "find_each"}
+ASK_BY_LINES = {"search", "find_each", "concerned"}
 ASK_NOTHING = {"horizon", "newest"}
 
 

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from fhir_dmp.app.sealing import create_sealing
+from fhir_dmp.audit import codes
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.parameters import read
 from fhir_dmp.service.audit_verify import verify_proof
@@ -51,6 +52,16 @@ def test_an_event_is_proven_to_be_in_the_log(sealed, auditor):
 
     assert answer.status_code == 200
     assert event in told
+
+
+def test_a_proof_stands_in_the_journal_of_the_patient_whose_event_it_tells(sealed, auditor):
+    """It holds all that a read of the event would tell."""
+    event = last_event(auditor)
+    auditor.get(f"/AuditEvent/{event}/$proof")
+    [found] = auditor.get("/AuditEvent?date=ge2000&subtype=$proof").json["entry"]
+    [patient] = [each["what"]["reference"] for each in found["resource"]["entity"] if each.get("role") == codes.PATIENT]
+
+    assert patient in json.dumps(auditor.get(f"/AuditEvent/{event}").json["entity"])
 
 
 def test_a_proof_of_another_entry_or_path_does_not_hold(sealed, auditor):

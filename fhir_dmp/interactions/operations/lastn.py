@@ -10,6 +10,7 @@ import msgspec
 from fhir_dmp.access.narrow import narrow
 from fhir_dmp.call import Call, Context, Env, Grant, Result
 from fhir_dmp.errors import Invalid, TooCostly
+from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.search import compile_query
 from fhir_dmp.interactions.subset import ASKED, counts_alone, subset_of
@@ -62,8 +63,10 @@ def lastn(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         page = Page(env.limits.page, _NEWEST, after=found.last)
     parts = tuple(each for each in call.params if each[0] in ASKED)
     used, part = (*params, ("max", str(most)), *parts), subset_of(parts, env.definitions)
-    rows = () if counts_alone(parts) else tuple(latest)
-    return listing.searchset(used, Found(rows, more=False), part, total=len(latest))
+    if not counts_alone(parts):
+        return listing.searchset(used, Found(tuple(latest), more=False), part, total=len(latest))
+    concerned = tuple(map(disclosed, latest))
+    return listing.searchset(used, Found((), more=False), part, total=len(latest), concerned=concerned)
 
 
 class _Kinds:

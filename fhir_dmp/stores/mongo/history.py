@@ -12,11 +12,12 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from fhir_dmp.clock import moment
+from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Found, HistoryPage, Scope
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.faults import answering
-from fhir_dmp.stores.mongo.stored import UNSEARCHED, stored_of
+from fhir_dmp.stores.mongo.stored import CONCERNED, UNSEARCHED, stored_of
 
 _Row = dict[str, Any]
 
@@ -51,6 +52,15 @@ class MongoHistory:
                 collection.count_documents(wanted, session=session, maxTimeMS=QUERY_MILLIS)
                 for collection, wanted in self._wanted(scope, HistoryPage(0, before))
             )
+
+    def concerned(self, scope: Scope, limit: int, before: str | None) -> tuple[Stored, ...]:
+        """Return up to ``limit`` versions of either kind that the scope holds, without bodies: whose they are, and their labels."""
+        with answering():
+            found = [
+                collection.find(wanted, CONCERNED).limit(limit).max_time_ms(QUERY_MILLIS)
+                for collection, wanted in self._wanted(scope, HistoryPage(0, before))
+            ]
+            return tuple(stored_of(row) for rows in found for row in rows)
 
     def _wanted(self, scope: Scope, page: HistoryPage) -> Iterator[tuple[Collection[_Row], _Row]]:
         allowed, moments = compile_query(scope.allowed), _moments(scope, page)

@@ -25,7 +25,7 @@ from fhir_dmp.stores.mongo.each import rows_of_each
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.finder import Fields, Finder
 from fhir_dmp.stores.mongo.keyset import RISING, UNIQUE, after_filter, dated, plain_sort, sort_stages, undated
-from fhir_dmp.stores.mongo.stored import UNSEARCHED, stored_of
+from fhir_dmp.stores.mongo.stored import CONCERNED, UNSEARCHED, stored_of
 
 _PRESENT = {"del": {"$exists": False}}
 _Row = dict[str, Any]
@@ -66,6 +66,11 @@ class MongoSearch:
             if limit is not None:
                 options["limit"] = limit
             return self._current.count_documents(_present(query), **options)
+
+    def concerned(self, query: Query, limit: int) -> tuple[Stored, ...]:
+        """Return up to ``limit`` present rows that meet the query, without bodies: whose they are, and their labels."""
+        rows = self._finder.rows(self._current, _present(query), CONCERNED, limit=limit, batchSize=limit + 1)
+        return tuple(map(stored_of, rows))
 
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
         """Return up to ``limit`` ids of the rows that meet the query, or of their tokens with the prefix."""

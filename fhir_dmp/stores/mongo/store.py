@@ -169,6 +169,10 @@ class MongoStore:
         """Return how many present rows meet the query."""
         return self._searched.count(query, limit)
 
+    def concerned(self, query: Query, limit: int) -> tuple[Stored, ...]:
+        """Return whose present rows meet the query."""
+        return self._searched.concerned(query, limit)
+
     @offloaded
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:
         """Return up to ``limit`` ids of the rows that meet the query, or of their tokens with the prefix."""
@@ -188,6 +192,11 @@ class MongoStore:
     def history_count(self, scope: Scope, before: str | None = None) -> int:
         """Return how many versions the scope holds, at one moment."""
         return self._history.count(scope, before)
+
+    @offloaded
+    def history_concerned(self, scope: Scope, limit: int, before: str | None = None) -> tuple[Stored, ...]:
+        """Return whose versions the scope holds."""
+        return self._history.concerned(scope, limit, before)
 
     def horizon(self) -> int:
         """Return the moment before which no commit can still appear."""
