@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from fhir_dmp.store.log import loosened
-from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, Query, mentions
+from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, Query, both, either, mentions
 from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN, WHOLE
 from fhir_dmp.stores.mongo.compile import compile_query, pattern_of
 from fhir_dmp.stores.mongo.moments import Month
@@ -84,8 +84,9 @@ def alone(query: Query) -> bool:
 
 
 def holding(query: Query) -> _Stage:
-    """Return what blocks meet that have a row which meets the query, or may, if it holds several AuditEvents."""
+    """Return what blocks meet that may have a row which meets the query, whenever it was recorded: few lie across the ends of a time."""
     places: dict[str, _Expression] = {}
+    query = _timeless(query)
     loose = loosened(query)
     meets = _said(query, places)
     if loose != query:
@@ -95,6 +96,17 @@ def holding(query: Query) -> _Stage:
         **BLOCK,
         "$expr": {"$cond": [{"$isArray": "$rows"}, some, True]},
     }  # of rows alone the database may ask it first
+
+
+def _timeless(query: Query) -> Query:
+    """Return what is left to ask if nothing is asked about time."""
+    match query:
+        case And(parts):
+            return both(*(_timeless(part) for part in parts))
+        case Or(parts):
+            return either([_timeless(part) for part in parts])
+        case _:
+            return EVERYTHING if mentions(query, frozenset({"rec"})) else query
 
 
 def counting(query: Query, month: Month) -> list[_Stage]:
