@@ -267,7 +267,9 @@ class TokenAct(Struct, frozen=True):
     token's ``jti``. ``account`` is the id of the account that was changed, or by which somebody signed in or tried to (empty if nobody
     has that login), ``identifier`` its owner's national one and ``name`` theirs, and ``method`` how they signed in: ``password``,
     ``password+totp``, ``password+recovery`` or the name of a provider. ``family`` is the authorization that a person gave, or whose token
-    was given back. ``patients`` (``Patient/p``) are the records concerned beside that of the subject.
+    was given back. ``patients`` (``Patient/p``) are the records concerned beside that of the subject. Where a token was looked at, or given
+    by whom it does not belong to, ``owner`` is the client that it was issued to, ``token`` its ``jti`` and ``account`` whose it is;
+    ``hidden`` tells that representatives are not told. ``asked`` is the form that was sent, without what proves anything.
     """
 
     kind: TokenKind
@@ -282,6 +284,10 @@ class TokenAct(Struct, frozen=True):
     method: str = ""
     family: str = ""
     patients: tuple[str, ...] = ()
+    owner: str = ""
+    token: str = ""
+    hidden: bool = False
+    asked: str = ""
 
 
 Announce = Callable[[TokenAct, Context], None]

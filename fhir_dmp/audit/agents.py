@@ -44,13 +44,14 @@ def _client(scene: Scene, role: Coding, *, requestor: bool) -> dict[str, Any]:
     if "role" in agent and scene.kind.shape != "decision":
         client["role"] = [{"coding": [{"system": codes.CLIENT_ROLE, "code": agent["role"]}]}]
     if "jti" in agent and not scene.has_user:
-        client["policy"] = [_token(agent["jti"])]
+        client["policy"] = [token_policy(agent["jti"])]
     address = scene.row.get("from") or "unknown"
     client["network"] = {"address": address, "type": "2" if _ADDRESS.match(address) else "1"}
     return client
 
 
-def _token(jti: str) -> str:
+def token_policy(jti: str) -> str:
+    """Return how IHE names a token by its ``jti``."""
     return f"{codes.JTI}{jti}"
 
 
@@ -84,7 +85,7 @@ def _user(scene: Scene) -> dict[str, Any]:
         user["name"] = person["name"]
     user["requestor"] = True
     if "jti" in agent:
-        user["policy"] = [_token(agent["jti"])]
+        user["policy"] = [token_policy(agent["jti"])]
     if "purpose" in scene.row:
         user["purposeOfUse"] = [purpose(scene.row["purpose"])]
     return user

@@ -68,6 +68,7 @@ PATIENT: Coding = {"system": ROLE, "code": "1", "display": "Patient"}
 REPORT: Coding = {"system": ROLE, "code": "3", "display": "Report"}
 RESOURCE: Coding = {"system": ROLE, "code": "4", "display": "Domain Resource"}
 USER: Coding = {"system": ROLE, "code": "11", "display": "Security User Entity"}
+SECURITY_RESOURCE: Coding = {"system": ROLE, "code": "13", "display": "Security Resource"}
 JOB: Coding = {"system": ROLE, "code": "20", "display": "Job"}
 QUERY: Coding = {"system": ROLE, "code": "24", "display": "Query"}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Collection, Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fhir_dmp.audit import codes
-from fhir_dmp.audit.agents import identifier
+from fhir_dmp.audit.agents import identifier, token_policy
 from fhir_dmp.audit.asked import bare
 from fhir_dmp.audit.kinds import Kind
 from fhir_dmp.audit.scene import MASKED, Scene, versioned
@@ -18,7 +19,7 @@ _REPORTS = ("DiagnosticReport", "Composition", "MeasureReport")
 def entities(scene: Scene) -> Iterator[dict[str, Any]]:
     """Yield the entities: the patient first, the request id last."""
     kind, part = scene.kind, scene.part
-    if part.patient and kind.shape != "token":
+    if part.patient and not (kind.shape == "token" and part.outcome == "0"):
         yield _patient(scene)
     if kind.shape == "data":
         yield from (_data(name, kind, scene.row.get("stayed", ())) for name in scene.shown or ("",))
@@ -32,6 +33,7 @@ def entities(scene: Scene) -> Iterator[dict[str, Any]]:
         yield {"what": {"display": job}, "type": codes.OBJECT, "role": codes.JOB}
     elif kind.shape == "token":
         yield _token_request(scene)
+        yield from _whose(scene)
     elif kind.shape == "decision":
         for name in scene.decided_by:
             what = {"reference": versioned(name)} if name in scene.consents else MASKED
@@ -43,7 +45,14 @@ def entities(scene: Scene) -> Iterator[dict[str, Any]]:
 
 
 def _told(scene: Scene) -> Iterator[dict[str, Any]]:
-    """Yield what an act of an operator or a sign-in was about."""
+    """Yield what an act of an operator or a sign-in was about, and what was asked."""
+    yield from _whose(scene)
+    if "request" in scene.row:
+        yield {"type": codes.OBJECT, "role": codes.JOB, "name": scene.row["request"]}
+
+
+def _whose(scene: Scene) -> Iterator[dict[str, Any]]:
+    """Yield whose account it was, and which token."""
     account = scene.account
     if account:
         what: dict[str, Any] = {"identifier": identifier(account.get("identifier") or account.get("id") or "unknown")}
@@ -52,8 +61,9 @@ def _told(scene: Scene) -> Iterator[dict[str, Any]]:
         detail = [{"type": name, "valueString": account[name]} for name in ("id", "method") if name in account]
         entity = {"what": what, "type": codes.PERSON, "role": codes.USER}
         yield {**entity, "detail": detail} if detail else entity
-    if "request" in scene.row:
-        yield {"type": codes.OBJECT, "role": codes.JOB, "name": scene.row["request"]}
+    if "token" in scene.row:
+        named = {"identifier": {"value": token_policy(scene.row["token"])}}
+        yield {"what": named, "type": codes.OBJECT, "role": codes.SECURITY_RESOURCE}
 
 
 def _patient(scene: Scene) -> dict[str, Any]:
@@ -103,16 +113,20 @@ def _query(scene: Scene) -> dict[str, Any]:
 
 
 def _token_request(scene: Scene) -> dict[str, Any]:
-    """Return what was asked of the authorization server, without what proved it."""
+    """Return what was asked of the authorization server, without what proved it, and what it was answered."""
     row = scene.row
-    asked = (
-        f"{row.get('request', '')}\nclient_id={scene.agent.get('client', '')}&scope={' '.join(row.get('scopes', ()))}"
-    )
+    asked: str = row.get("request") or row["act"]
+    grant_type = dict(parse_qsl(asked.partition("\n")[2])).get("grant_type")
     entity: dict[str, Any] = {
         "type": codes.OBJECT,
         "role": codes.QUERY,
         "query": base64.b64encode(asked.encode()).decode(),
     }
-    details = [("X-Request-Id", row.get("requestId")), ("jti", scene.agent.get("jti"))]
+    details = [
+        ("X-Request-Id", row.get("requestId")),
+        ("jti", scene.agent.get("jti")),
+        ("grant_type", grant_type),
+        ("scope", " ".join(row.get("scopes", ()))),
+    ]
     entity["detail"] = [{"type": name, "valueString": value} for name, value in details if value]
     return entity

@@ -32,8 +32,9 @@ row can check what was made of it. The store chains rows when it writes them.
 ``touched``    by patient (``Patient/p``; empty for nobody's), then by type: the versions disclosed or changed (``id/version``); no type for one
                of whom nothing but a number was told
 ``stayed``     of what was to be changed the versions (``Type/id/version``) in which nothing differed: each is still the present one
-``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` and ``name`` of its owner, ``method``
-``client``     of an OAuth act the client that it was about, where another asked: who was registered or removed by an operator
+``account``    of a sign-in, or a change of an account: ``id``, ``identifier`` and ``name`` of its owner, ``method``; or whose ``token`` it was
+``client``     of an OAuth act the client that it was about, where another asked: who was registered or removed, or whose ``token`` it was
+``token``      of an OAuth act the ``jti`` of the token that it was about, where that is not the one that was asked with
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
 ``scopes``     what a token was asked or issued for
 ``hidden``     true where all that was touched, counted or met is hidden from representatives by its label, or that was asked for and is gone:
@@ -53,7 +54,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, seal
+from fhir_dmp.audit.asked import LENGTH, REASON_LENGTH, asked, cleaned, digest, enclose, seal
 from fhir_dmp.audit.concerned import about, by_patient, is_hidden
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
@@ -131,16 +132,25 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
         why=[act.why[:200]] if act.why else None,
         consents=_consents((act.why,)),
         **who,
-        request=cleaned(context.url),
+        request="\n".join(part for part in (cleaned(context.url), act.asked) if part)[:LENGTH],
         sealed=digest(secret) if secret else None,
         purpose=_purpose(subject, subject.purpose if subject else None),
         requestId=context.request_id,
         **{"for": list(dict.fromkeys((*([subject.record] if subject and subject.record else ()), *act.patients)))},
         account=_given(id=act.account, identifier=act.identifier, name=act.name[:200], method=act.method),
-        client=act.client_id[:64] if subject is None and context.subject else None,
+        client=_other(
+            act.owner or (act.client_id if subject is None and context.subject else ""), who["agent"].get("client")
+        ),
+        token=_other(act.token, who["agent"].get("jti")),
         scopes=list(act.scopes),
+        hidden=act.hidden,
     )
     return _event(event_id, recorded, row, secret)
+
+
+def _other(told: str, known: str | None) -> str | None:
+    """Return what is told beside what is known of who asked, if it is another."""
+    return told[:64] if told[:64] != known else None
 
 
 def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: int, salt: Salt) -> Event:

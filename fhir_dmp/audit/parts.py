@@ -35,7 +35,7 @@ def parts_of(row: Row) -> list[Part]:
     """Return the AuditEvents of a row of the server's own, in their order."""
     act, outcome = row["act"], row.get("outcome", "0")
     shape = kind_of(act).shape
-    if shape == "token":
+    if shape == "token" and outcome == "0":
         holder = row.get("person", {}).get("resource", "")
         return [Part(act, outcome, holder if holder.startswith("Patient/") else "")]
     touched = {patient: _names(found) for patient, found in row.get("touched", {}).items()}

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+import re
+from urllib.parse import parse_qsl, quote
 
 from fhir_dmp.oauth.errors import InvalidRequest
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 FORM_LENGTH = 32 * 1024
 MOST_FIELDS = 30
+CUT = "…"
+_PLAIN = "/:|,"
+_NAME = re.compile(r"[a-z_]{1,40}\Z")
+_OPEN = frozenset(
+    (
+        *("grant_type", "client_id", "client_assertion_type", "redirect_uri", "token_type_hint"),
+        *("app", "patient", "encounter", "need_patient_banner"),
+    )
+)
+"""Parameters whose values prove and open nothing, and tell nothing of a disease."""
 
 
 def read_form(content_type: str, body: bytes) -> dict[str, str]:
@@ -33,3 +44,22 @@ def read_parameters(text: bytes) -> dict[str, str]:
     if len(set(names)) != len(names):
         raise InvalidRequest("A parameter is sent twice.")
     return {name: value for name, value in pairs if value}
+
+
+def shown(body: bytes) -> str:
+    """Return a form as a log may hold it: its names, and the values of those parameters alone that prove nothing.
+
+    Of scopes the restrictions are cut, which may name a disease. What is no form is told as one of nothing.
+    """
+    try:
+        pairs = parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return ""
+    return "&".join(f"{name if _NAME.match(name) else CUT}={_shown(name, value)}" for name, value in pairs)
+
+
+def _shown(name: str, value: str) -> str:
+    if name == "scope":
+        heads = [each.partition("?")[:2] for each in value.split(" ")]
+        return "%20".join(f"{quote(head, _PLAIN)}{mark and mark + CUT}" for head, mark in heads)
+    return quote(value, _PLAIN) if name in _OPEN else CUT

@@ -43,6 +43,15 @@ def make_launch(launches: Handles, form: Mapping[str, str], launch_id: str, now:
     return launches.make(**content)
 
 
+def named_patients(form: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the record (``Patient/p``) that the form names, if it is written as one."""
+    try:
+        patient = _reference(form, "Patient", "patient")
+    except InvalidRequest:
+        return ()
+    return (patient,) if patient else ()
+
+
 def read_launch(launches: Handles, raw: str, app: str, now: int) -> Launch:
     """Return the launch of a token; raise ``InvalidRequest`` if it is another app's, has expired, or is none."""
     content = launches.open(raw)

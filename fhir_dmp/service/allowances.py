@@ -10,6 +10,7 @@ from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.call import Announce, Context, TokenAct
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import NotFound
+from fhir_dmp.service.bearer import subject_of_family
 from fhir_dmp.service.questions import organization_of, person_of
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.store.families import Families, Family
@@ -52,9 +53,10 @@ class Allowances(Struct, frozen=True):
             self.announce(act, replace(context, subject=person))
             raise absent
         self.families.revoke_family(family.id)
-        account = signed.account
-        act = TokenAct("revoke", family.client, account=account.id, identifier=account.identifier)
-        self.announce(act, context)
+        subject = subject_of_family(family, self.grants.find_client(family.client))
+        if signed.session.secret and subject.person and subject.person.kind != "representative":
+            subject = replace(subject, person=replace(subject.person, secret=True))
+        self.announce(TokenAct("revoke", family.client, subject=subject, family=family.id), context)
 
     def _told(self, family: Family) -> Allowed:
         client = self.grants.find_client(family.client)

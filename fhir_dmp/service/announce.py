@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from fhir_dmp.access.model import Subject
 from fhir_dmp.audit.event import describe_token
 from fhir_dmp.call import Announce, Context, Env, TokenAct
 from fhir_dmp.errors import Crowded, Stale, TooMany
@@ -12,6 +13,12 @@ from fhir_dmp.service.emergency_ends import mark_of
 from fhir_dmp.service.perform import record_once
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.store.change import Event
+
+
+def _at_rest(subject: Subject | None) -> Subject | None:
+    """Return who asks, without the emergency that is over."""
+    person = subject.person if subject else None
+    return replace(subject, person=replace(person, purpose="TREAT", reason=None)) if subject and person else subject
 
 
 def announcer(env: Env, refusals: Refusals) -> Announce:
@@ -36,7 +43,7 @@ def announcer(env: Env, refusals: Refusals) -> Announce:
         try:
             record_once(event, mark, env)
         except Stale:  # its end is told already: what is given back once more is no end
-            env.store.record(described(replace(act, subject=None), context))
+            env.store.record(described(replace(act, subject=_at_rest(act.subject)), context))
 
     def described(act: TokenAct, context: Context) -> Event:
         return describe_token(act, context, env.ids.new(), env.clock.micros(), env.ids.new)

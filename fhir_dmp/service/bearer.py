@@ -10,7 +10,8 @@ from fhir_dmp.call import Caller
 from fhir_dmp.oauth.clients import ROLES
 from fhir_dmp.oauth.tokens import CheckedSignatures, Claims, invalid_token
 from fhir_dmp.service.oauth_env import OAuthEnv
-from fhir_dmp.store.grants import Look, Standing
+from fhir_dmp.store.families import Family
+from fhir_dmp.store.grants import Client, Look, Standing
 
 
 class Bearers:
@@ -77,3 +78,10 @@ def subject_of(claims: Claims, standing: Standing) -> Subject:
         return replace(subject, patient=claims.patient, purpose_of_use=claims.purpose)
     organization = standing.person.organization or standing.organization
     return replace(subject, person=Person(**standing.person.person), organization=organization)
+
+
+def subject_of_family(family: Family, client: Client | None) -> Subject:
+    """Return whom the tokens of an authorization speak for."""
+    role, organization = (client.role, client.organization) if client else ("", None)
+    person = Person(**family.person)
+    return Subject(family.client, role, family.scopes, family.organization or organization, person=person)

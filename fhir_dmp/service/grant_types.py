@@ -61,6 +61,7 @@ def _code(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv) ->
         raise InvalidRequest("code is missing.")
     handle = env.opaque.codes.open(raw)
     family = env.families.find_family(handle["f"]) if handle else None
+    told.of_family(family)
     if family is None or family.client != client.id:
         raise InvalidGrant("There is no such code of this client.")
     if family.redeemed:
@@ -89,6 +90,7 @@ def _refresh(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv)
         raise InvalidRequest("refresh_token is missing.")
     handle = env.opaque.refreshes.open(raw)
     found = env.families.find_family(handle["f"]) if handle else None
+    told.of_family(found)
     family = refresh_grant.require_refreshable(found, client, env.clock.micros())
     refresh_grant.require_online(family, env.sessions(family.session), env.clock.micros())
     told.scopes = refresh_grant.refreshed_scopes(family, form.get("scope"))

@@ -17,8 +17,10 @@ from fhir_dmp.store.grants import Client
 def token_for_system(env: OAuthEnv, client: Client, told: Told, operator: str | None = None, **narrowed: Any) -> str:
     """Return an access token by which the client acts for itself; ``narrowed`` are members of its ``Subject``."""
     now, token_id = env.now, env.ids.new()
-    told.subject = Subject(client.id, client.role, told.scopes, client.organization, token_id, operator, **narrowed)
-    return env.issuer.mint(told.subject, client.registration, env.keys.signing(), (now, now + env.issuer.seconds))
+    subject = Subject(client.id, client.role, told.scopes, client.organization, token_id, operator, **narrowed)
+    token = env.issuer.mint(subject, client.registration, env.keys.signing(), (now, now + env.issuer.seconds))
+    told.subject = subject
+    return token
 
 
 def answer_for_person(
@@ -39,7 +41,6 @@ def answer_for_person(
     ends = min(now + env.lifetimes.of_token(person), family.ends // SECOND)
     organization = family.organization or client.organization
     subject = Subject(client.id, client.role, told.scopes, organization, env.ids.new(), person=person)
-    told.subject = subject
     token = env.issuer.mint(subject, client.registration, env.keys.signing(), (now, ends), family.id)
     answer: dict[str, Any] = {
         "access_token": token,
@@ -60,6 +61,7 @@ def answer_for_person(
         )
     if refresh is not None:
         answer["refresh_token"] = refresh
+    told.subject, told.about = subject, {}
     return answer
 
 

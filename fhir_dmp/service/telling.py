@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, field
 
-from fhir_dmp.access.model import Subject
+from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
 from fhir_dmp.errors import FhirError, TooMany
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, OAuthError, WrongMethod
-from fhir_dmp.oauth.form import read_form
+from fhir_dmp.oauth.form import read_form, shown
+from fhir_dmp.oauth.tokens import Claims
+from fhir_dmp.store.families import Family
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -60,16 +62,49 @@ class TokenAnswer(Struct, frozen=True):
 
 
 class Told(Struct):
-    """What is known so far of the call, for its event."""
+    """What is known so far of the call, for its event.
+
+    ``subject`` is proven: who asks by a token that holds, or whom one was made for. ``about`` are members of the ``TokenAct`` that tell whose
+    token it was about, ``asked`` the form as a log may hold it.
+    """
 
     client_id: str = ""
     scopes: tuple[str, ...] = ()
     subject: Subject | None = None
     family: str = ""
+    asked: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def claim(self, client_id: str) -> None:
         """Remember who the caller says it is."""
         self.client_id = client_id
+
+    def of_family(self, family: Family | None) -> None:
+        """Remember whose authorization it is that a token descends from, whoever shows it."""
+        if family is not None:
+            person = Person(**family.person)
+            self.about = {
+                "owner": family.client,
+                "account": family.account,
+                "identifier": person.identifier,
+                "name": person.name,
+                "patients": (person.patient,) if person.patient else (),
+                "hidden": person.secret,
+            }
+
+    def of_token(self, claims: Claims, family: Family | None) -> None:
+        """Remember whose access token it is, whether it holds or not: its signature is ours."""
+        self.of_family(family)
+        own = {"owner": claims.client_id, "token": claims.token_id, "account": claims.account or ""}
+        records = {"patients": (claims.patient,)} if claims.patient else {}
+        self.about = {**self.about, **own, **records}
+
+    def act(self, kind: TokenKind, error: str | None = None, why: str = "") -> TokenAct:
+        """Return the act, for its event; what came of an authorization is the end of it only if it was done."""
+        family = "" if error else self.family
+        return TokenAct(
+            kind, self.client_id, error, why, self.scopes, self.subject, family=family, asked=self.asked, **self.about
+        )
 
 
 def answered(
@@ -80,7 +115,7 @@ def answered(
     do: Callable[[TokenRequest, Told], Mapping[str, Any]],
 ) -> TokenAnswer:
     """Do what was asked and return the answer, or that of its refusal; the event is durable by then."""
-    told = Told()
+    told = Told(asked=shown(request.body or b""))
     try:
         return TokenAnswer(200, announced(announce, kind, told, context, lambda: do(request, told)))
     except OAuthError as refusal:
@@ -95,7 +130,7 @@ def announced(announce: Announce, kind: TokenKind, told: Told, context: Context,
     """Do it and leave exactly one event, whatever comes of it, before anybody hears."""
 
     def tell(error: str, why: str) -> None:
-        announce(TokenAct(kind, told.client_id, error, why, told.scopes), context)
+        announce(told.act(kind, error, why), context)
 
     try:
         done = foreseen(context, kind, do)
@@ -105,7 +140,7 @@ def announced(announce: Announce, kind: TokenKind, told: Told, context: Context,
     except FhirError as error:
         tell("invalid_token" if error.code == "login" else "temporarily_unavailable", str(error))
         raise
-    announce(TokenAct(kind, told.client_id, scopes=told.scopes, subject=told.subject, family=told.family), context)
+    announce(told.act(kind), context)
     return done
 
 

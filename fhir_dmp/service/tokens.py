@@ -19,15 +19,16 @@ from fhir_dmp.oauth.errors import InvalidClient, InvalidGrant, InvalidRequest, U
 from fhir_dmp.oauth.handles import digest
 from fhir_dmp.oauth.id_token import identity_claims
 from fhir_dmp.oauth.introspection import INACTIVE, describe_access_token, describe_refresh_token
-from fhir_dmp.oauth.launch import make_launch
+from fhir_dmp.oauth.launch import make_launch, named_patients
 from fhir_dmp.oauth.lifetimes import LAUNCH_SECONDS
 from fhir_dmp.oauth.metadata import openid_configuration, smart_configuration
 from fhir_dmp.oauth.tokens import Claims, invalid_token
-from fhir_dmp.service.bearer import Bearers, subject_of
+from fhir_dmp.service.bearer import Bearers, subject_of, subject_of_family
 from fhir_dmp.service.grant_types import redeem
 from fhir_dmp.service.minting import launch_context, token_for_system
 from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
 from fhir_dmp.service.telling import TokenAnswer, TokenRequest, Told, announced, answered
+from fhir_dmp.store.families import Family
 from fhir_dmp.store.grants import Client
 
 __all__ = ["TokenAnswer", "TokenRequest", "Tokens"]
@@ -137,28 +138,35 @@ class Tokens:
             raise InvalidRequest("token is missing.")
         handle = self._env.opaque.refreshes.open(raw)
         if handle is not None:
-            self._revoke_family(client, handle["f"])
+            self._revoke_family(client, handle["f"], told)
             return {}
         try:
             claims = self._bearers.claims(raw)
         except Unauthenticated:
             return {}  # RFC 7009, 2.2: a token that does not hold is as good as revoked
+        told.of_token(claims, self._family(claims))
         if claims.client_id != client.id:
             raise InvalidGrant("The token was issued to another client.")
         with suppress(Unauthenticated):
-            told.subject = subject_of(*self._bearers.standing(raw))
+            told.subject, told.about = subject_of(*self._bearers.standing(raw)), {}
             told.family = claims.family or ""
         self._env.grants.revoke_token(claims.token_id, claims.expires * SECOND)
         return {}
 
-    def _revoke_family(self, client: Client, family_id: str) -> None:
+    def _revoke_family(self, client: Client, family_id: str, told: Told) -> None:
         """Revoke a refresh token, and the access tokens of the same authorization with it (RFC 7009, 2.1)."""
         family = self._env.families.find_family(family_id)
+        told.of_family(family)
         if family is None:
             return
         if family.client != client.id:
             raise InvalidGrant("The token was issued to another client.")
         self._env.families.revoke_family(family.id)
+        told.subject, told.about, told.family = subject_of_family(family, client), {}, family.id
+
+    def _family(self, claims: Claims) -> Family | None:
+        """Return the authorization that an access token descends from."""
+        return self._env.families.find_family(claims.family) if claims.family else None
 
     def _introspect(self, request: TokenRequest, told: Told) -> Mapping[str, Any]:
         form = request.form()
@@ -169,15 +177,17 @@ class Tokens:
         may_ask_of_all = INTROSPECTION_SCOPE in scopes
         handle = self._env.opaque.refreshes.open(raw)
         if handle is not None:
-            return self._introspect_refresh(raw, handle["f"], None if may_ask_of_all else asker)
+            return self._introspect_refresh(raw, handle["f"], None if may_ask_of_all else asker, told)
         try:
-            claims, standing = self._bearers.standing(raw)
+            claims = self._bearers.claims(raw)
+            family = self._family(claims)
+            told.of_token(claims, family)
+            _, standing = self._bearers.standing(raw)
         except Unauthenticated:
             return INACTIVE
         subject = subject_of(claims, standing)
         if claims.client_id != asker and not may_ask_of_all:
             return INACTIVE
-        family = self._env.families.find_family(claims.family) if claims.family else None
         launch = launch_context(subject.person, family.launch) if family and subject.person else {}
         return describe_access_token(claims, subject, self._env.issuer, launch)
 
@@ -192,8 +202,9 @@ class Tokens:
             raise InvalidClient("A public client proves nothing, and is told nothing.")
         return client.id, client.scopes
 
-    def _introspect_refresh(self, raw: str, family_id: str, asker: str | None) -> Mapping[str, Any]:
+    def _introspect_refresh(self, raw: str, family_id: str, asker: str | None, told: Told) -> Mapping[str, Any]:
         family = self._env.families.find_family(family_id)
+        told.of_family(family)
         current = family is not None and family.refresh == digest(raw) and not family.revoked
         if (
             family is None
@@ -219,7 +230,9 @@ class Tokens:
         raw = request.bearer()
         if raw is None:
             raise invalid_token("Send the EHR's access token as a bearer token.")
-        if self._bearing(raw, told).role != "ehr":
+        asker = self._bearing(raw, told)
+        told.about = {"patients": named_patients(form)}
+        if asker.role != "ehr":
             raise UnauthorizedClient("Apps are launched by EHRs.")
         app = self._env.clients.find(form.get("app", ""))
         if app.kind == "backend" or "launch" not in app.scopes:

@@ -34,6 +34,7 @@ from tests.at_once import at_once
 from tests.balp import claimed
 from tests.balp_facts import FACTS
 from tests.conftest import server_settings
+from tests.log_rows import rows_of
 from tests.oauth_world import APP_SCOPES, CALLBACK, FORM, VERIFIER, authorize
 from tests.sign_in_world import HOSPITAL
 
@@ -238,9 +239,9 @@ def test_a_worker_that_paused_with_a_code_gives_no_access_whose_end_was_told(gla
     assert glass.told == {"break-glass-start": 1, "break-glass-expiry": 1}
 
 
-@pytest.mark.parametrize("how", ["withdrawn", "disabled", "client-removed", "code-again"])
+@pytest.mark.parametrize("how", ["disabled", "client-removed", "code-again"])
 def test_an_access_that_holds_no_more_is_over_before_its_time(glass, how):
-    """Taken back on the person's page, with the account or the app gone, or the code presented twice: told at the next look."""
+    """With the account or the app gone, or the code presented twice: told at the next look."""
     operator = glass.server.operator_context("tester", "test")
     code = glass.code()
     fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
@@ -248,9 +249,7 @@ def test_an_access_that_holds_no_more_is_over_before_its_time(glass, how):
     glass.after(10)
     assert glass.ends == 0
 
-    [family] = glass.server.allowances.granted(glass.signed)
     {
-        "withdrawn": lambda: glass.server.allowances.withdraw(family.id, glass.signed, glass.context()),
         "disabled": lambda: glass.server.accounts.disable("a-7", operator),
         "client-removed": lambda: glass.server.clients.remove("phone", operator),
         "code-again": lambda: glass.send("issue_token", **fields),
@@ -259,6 +258,26 @@ def test_an_access_that_holds_no_more_is_over_before_its_time(glass, how):
     glass.after(700)
 
     assert glass.told == {"break-glass-start": 1, "break-glass-expiry": 1}
+
+
+def test_who_takes_an_emergency_back_ends_it_themselves(glass):
+    """On their own page: told at once, once, as the end by whoever began it; to take it back once more is no end."""
+    fields = {"grant_type": "authorization_code", "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+    glass.send("issue_token", code=glass.code(), **fields)
+    [family] = glass.server.allowances.granted(glass.signed)
+    for _ in range(2):
+        glass.server.allowances.withdraw(family.id, glass.signed, glass.context())
+    glass.after(700)
+
+    assert glass.told == {"break-glass-start": 1, "break-glass-end": 1}
+    rows = [json.loads(row.body) for row in rows_of(glass.server.store.log)]
+    purposes = [
+        (row["act"], row["person"]["id"], row["purpose"]) for row in rows if row["act"] in ("break-glass-end", "revoke")
+    ]
+    assert sorted(purposes) == [
+        ("break-glass-end", glass.signed.account.identifier, "BTG"),
+        ("revoke", glass.signed.account.identifier, "TREAT"),
+    ]
 
 
 def test_workers_that_look_at_once_tell_it_once(glass, other):
