@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from itertools import product
 
 import structlog
@@ -10,6 +11,8 @@ from fhir_dmp.call import Act, Call, Context, Entity, Env
 from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID, Ref, parse_literal
 from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.service.named import sought_by_number
+from fhir_dmp.store.change import Stored
 
 _TELLING = frozenset({400, 404, 409, 410, 412, 422})
 """Statuses of errors that may have looked at what is there; a refusal (403) that did says itself whose it is."""
@@ -30,13 +33,16 @@ def met_by(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
     """
     if context.subject is None:
         return ()
-    refs = _sought(act, context) if act.error is None else _refs(act.call, act.error)
     try:
-        rows = env.store.find_many(refs, with_index=False) if refs else {}
+        rows = _found(act, context, env) if act.error is None else _rows(_refs(act.call, act.error), env)
     except Exception as fault:  # noqa: BLE001 - whatever it is, the caller is told of the error, and the log of it
         _log.warning("met-unknown", fault=type(fault).__name__, request_id=context.request_id)
         return ()
-    return tuple(map(disclosed, rows.values()))
+    return tuple(map(disclosed, rows))
+
+
+def _rows(refs: Sequence[Ref], env: Env) -> Collection[Stored]:
+    return env.store.find_many(refs, with_index=False).values() if refs else ()
 
 
 def _refs(call: Call, error: FhirError) -> list[Ref]:
@@ -50,16 +56,24 @@ def _refs(call: Call, error: FhirError) -> list[Ref]:
     return [ref for ref in dict.fromkeys(found) if ID.match(ref.id)]
 
 
-def _sought(act: Act, context: Context) -> list[Ref]:
-    """Return the items that a search named by their ids, asked something of, and did not find: that they are not so is told.
+def _found(act: Act, context: Context, env: Env) -> Collection[Stored]:
+    """Return what a search named, asked something of, and did not find: that it is not so is told.
 
     Not of who reads the log: by what is told of their own search they would learn that there is an item which they do not see.
     """
     call, result, person = act.call, act.result, context.subject.person if context.subject else None
     if result is None or result.concerned or (person and person.kind != "professional"):
-        return []
+        return ()
+    if call.name not in ("search-type", "search-system") or call.type == "AuditEvent":
+        return ()
+    numbered = sought_by_number(call, env)
+    return _rows(_sought(call), env) if numbered is None else env.store.concerned(numbered, _MOST)
+
+
+def _sought(call: Call) -> list[Ref]:
+    """Return the items that a search names by their ids and asks something of."""
     asked = dict(call.params)
-    if call.name not in ("search-type", "search-system") or "_id" not in asked or not asked.keys() - set(_NAMING):
+    if "_id" not in asked or not asked.keys() - set(_NAMING):
         return []
     types = [call.type] if call.type else asked.get("_type", "").split(",")
     named = product(types, asked["_id"].split(","))

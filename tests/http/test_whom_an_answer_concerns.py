@@ -194,6 +194,22 @@ def test_that_an_item_is_not_so_stands_in_the_journal_of_its_patient(world, pair
     assert (looked, whose(world)) == ([], set())
 
 
+ASKED = ("Observation?patient.identifier={}&code:text=none", "Patient?identifier={}&name=none&_summary=count")
+
+
+@pytest.mark.parametrize("how", ASKED)
+def test_that_somebody_is_not_so_stands_in_their_journal_where_their_number_named_them(world, how):
+    """By an exact INS; the number alone asks whether there is such a record, and nobody is looked for again."""
+    number = f"{INS}|279035121518989"
+    patient = world.new_patient(identifier=[dict(zip(("system", "value"), number.split("|"), strict=True))])
+    kind, _, query = how.format(number).partition("?")
+    answer = world.ehr.search(kind, query)
+    assert (answer.status, answer.body["total"], whose(world)) == (200, 0, {patient})
+
+    assert world.ehr.search("Patient", f"identifier={INS}|1").body["total"] == 0
+    assert whose(world) == set()
+
+
 @pytest.mark.parametrize("kind", ["url", "system"])
 def test_a_record_that_is_counted_by_its_number_has_it_in_its_journal(world, auditor, kind):
     """A professional without a record asks whether there is one, by the INS, and is answered with a number."""
