@@ -99,7 +99,7 @@ def _turn_away(app: Flask, endpoint: Endpoint) -> None:
     def before() -> Response | None:
         here = request.path == FHIR_PATH or request.path.startswith(f"{FHIR_PATH}/")
         if request.environ.get(LOST) and request.blueprint != "oauth":  # whose doors tell it themselves
-            return endpoint.turn_away(Invalid(_LOST)) if here else abort(endpoint.told(Invalid(_LOST)).status, _LOST)
+            return endpoint.turn_away(Invalid(_LOST)) if here else abort(400, _LOST)  # told by whoever answers it
         return endpoint.options() if request.method == "OPTIONS" and here else None
 
     @app.errorhandler(HTTPException)
@@ -108,11 +108,12 @@ def _turn_away(app: Flask, endpoint: Endpoint) -> None:
             return endpoint.failed(request.environ)
         if request.path.startswith(FHIR_PATH):
             return endpoint.turn_away(from_werkzeug(fault))
-        return _untaken(fault, endpoint) if isinstance(fault, MethodNotAllowed) else fault
+        lost = request.environ.get(LOST)
+        return _untaken(fault, endpoint) if lost or isinstance(fault, MethodNotAllowed) else fault
 
 
-def _untaken(fault: MethodNotAllowed, endpoint: Endpoint) -> HTTPException:
-    """Leave the event of a method that a path does not take, as below the FHIR endpoint; return what to answer."""
+def _untaken(fault: HTTPException, endpoint: Endpoint) -> HTTPException:
+    """Leave the event of a method that a path does not take, or of a header that cannot be read, and return what to answer."""
     told = endpoint.told(from_werkzeug(fault))
     return fault if told.status == fault.code else default_exceptions[told.status]()
 
