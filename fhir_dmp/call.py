@@ -259,6 +259,10 @@ TokenKind = Literal[
 ]
 
 
+DECLINED = "The person said no."
+"""Why an authorization came to nothing that was for the person alone to give."""
+
+
 class TokenAct(Struct, frozen=True):
     """One OAuth call and how it ended.
 

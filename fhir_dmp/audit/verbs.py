@@ -217,6 +217,7 @@ VERBS: Mapping[str, Verb] = {
 }
 """By the act; of all others it is only said that something was asked for."""
 
+SAID_NO = Verb(("a refusé une application", "refused an application"))
 OTHER = Verb(("a fait une demande", "made a request"))
 LEFT = Verb(("n'a rien changé", "changed nothing"))
 

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 from fhir_dmp.audit.nouns import NOUNS
 from fhir_dmp.audit.parts import Part, Row
-from fhir_dmp.audit.verbs import ASKED, LEFT, OF_NOBODY, OTHER, VERBS
+from fhir_dmp.audit.verbs import ASKED, LEFT, OF_NOBODY, OTHER, SAID_NO, VERBS
+from fhir_dmp.call import DECLINED
 
 Language = Literal["fr", "en"]
 
@@ -92,7 +93,8 @@ def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], r
 
 def _did(row: Row, part: Part, place: int) -> str:
     """Return what somebody did, or what they asked to do where nothing came of it."""
-    verb = LEFT if _is_left(row, part) else (not part.patient and OF_NOBODY.get(part.act)) or VERBS.get(part.act, OTHER)
+    verb = (not part.patient and OF_NOBODY.get(part.act)) or VERBS.get(part.act, OTHER)
+    verb = LEFT if _is_left(row, part) else SAID_NO if DECLINED in row.get("why", ()) else verb
     in_vain = verb.to is not None and part.outcome != "0" and _how(row, part) is not _UNSOUND
     return f"{ASKED[place]} {verb.to[place]}" if verb.to and in_vain else verb.did[place]
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.call import Context, TokenAct
+from fhir_dmp.call import DECLINED, Context, TokenAct
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.code_grant import require_redirect
 from fhir_dmp.oauth.errors import (
@@ -115,7 +115,7 @@ class Authorizations:
     ) -> Answer:
         request = self._read(client, attempt)
         if not choice.allow:
-            raise AccessDenied("The person said no.")
+            raise AccessDenied(DECLINED)
         try:
             scopes = self._answers.scopes(request, choice)
             attempt.record = record = self._answers.chosen(request, choice, signed, context)

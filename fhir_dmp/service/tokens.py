@@ -102,7 +102,7 @@ class Tokens:
         ``patient`` (``Patient/p`` or the id alone) binds it to one record, which must be there; ``purpose`` is a code of v3-ActReason.
         Raise ``OAuthError`` if refused.
         """
-        told = Told(client_id)
+        told = Told(client_id, about={"patients": named_patients({"patient": patient} if patient else {})})
 
         def make() -> str:
             client = self._env.clients.find(client_id)

@@ -8,6 +8,7 @@ import pyotp
 import pytest
 
 from fhir_dmp.errors import NotFound
+from fhir_dmp.oauth.errors import InvalidRequest
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.accounts import Represented, Situation
@@ -79,6 +80,15 @@ def test_a_client_is_found_by_its_own_name_among_those_who_took_part(server, ope
         assert " : pad" in event["text"]["div"]
 
 
+def test_a_token_that_no_operator_gets_stands_in_the_record_that_it_was_to_be_for(server, operator, patient, auditor):
+    """Asked for an emergency, which no system claims; beside the client in whose name."""
+    with pytest.raises(InvalidRequest):
+        server.tokens.operator_token("feed", (), "tester", operator, patient=patient, purpose="BTG")
+
+    [event] = found(auditor, f"patient={patient}&subtype=operator-token&outcome=8&agent=feed")
+    assert asked_by(event)["who"]["identifier"]["value"] == "tester"
+
+
 def test_who_signs_in_is_named_as_people_call_them(holder, auditor):
     """In words, and as the one who asked."""
     holder.get("/oauth/sign-in/done")
@@ -132,6 +142,7 @@ def test_who_says_no_is_told_by_name_and_in_their_record(holder, doctor, phone, 
 
     [event] = found(auditor, f"patient={patient}&subtype=authorize")
     assert (event["outcome"], asked_by(event)["who"]["reference"]) == ("8", patient)
+    assert "Zoé Petit (le patient) par phone a refusé une application," in event["text"]["div"]
     other, _ = found(auditor, "subtype=authorize")
     assert asked_by(other)["who"]["reference"] == "Practitioner/p1"
 
