@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pymongo
 
+from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.sinks import HeadsFile
@@ -102,6 +103,15 @@ class World:
     def later(self, **more):
         """Move the clock on."""
         self.clock.set(self.clock.now() + timedelta(**more))
+
+    def look_again(self, sealer, **later):
+        """Move the clock on, and seal with a look at what has been quiet."""
+        self.later(**(later or {"minutes": 2}))
+        assert sealer.tick()
+
+    def heads(self):
+        """Return the published heads."""
+        return [SignedHead.from_line(line).head for line in self.sink.lines()]
 
     def published(self, key=None):
         """Return the heads as a verifier has them."""

@@ -9,7 +9,7 @@ import pytest
 from fhir_dmp.service.audit_verify import verify_database
 from fhir_dmp.store.query import EVERYTHING
 from fhir_dmp.stores.mongo.ledger import MongoLedger
-from tests.contract.test_blocks import Log
+from tests.packed_log import Log
 from tests.sealed_world import sealed_world
 
 

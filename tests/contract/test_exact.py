@@ -13,18 +13,16 @@ from fhir_dmp.clock import instant
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.query import Between, In
-from tests.sealed_world import IDS, sealed_world
+from tests.sealed_world import IDS
 
 MONTH = "audit_2026_10"
 ALONE = {"rows": {"$exists": False}}
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(forty):
     """A log of two writers with forty sealed events under five heads."""
-    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
-        made.begin()
-        yield made
+    return forty
 
 
 def found(world):

@@ -16,7 +16,7 @@ from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import Counted
 from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or
 from fhir_dmp.stores.mongo.blocks import MOST_ROWS, SPAN, documents_of
-from tests.contract.test_blocks import Log
+from tests.packed_log import Log
 from tests.sealed_world import sealed_world
 
 TOKENS = ["a=R", "o=4", "g=x", "g=y", "e=Observation/1", "e=Observation/2", "p=BTG", "z=a.b*c"]

@@ -14,8 +14,8 @@ from fhir_dmp.store.query import EVERYTHING, Between, In, Not
 from fhir_dmp.stores.mongo.blocks import SPAN
 from fhir_dmp.stores.mongo.documents import span_of
 from tests.bson_bytes import element, put, text
-from tests.contract.test_blocks import Log, found
 from tests.contract.test_log_pages import both_kinds
+from tests.packed_log import Log, found
 from tests.sealed_world import sealed_world
 
 MONTH = "audit_2026_10"

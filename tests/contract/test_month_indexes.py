@@ -12,7 +12,7 @@ from fhir_dmp import log
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.change import Commit
 from fhir_dmp.store.query import EVERYTHING, Between, In
-from tests.contract.test_blocks import Log, found
+from tests.packed_log import Log, found
 from tests.sealed_world import sealed_world
 
 MONTH = "audit_2026_10"

@@ -9,9 +9,8 @@ import pytest
 from fhir_dmp.store.query import EVERYTHING, In
 from fhir_dmp.stores.mongo import log_pages
 from tests.bson_bytes import document, element, put, scoped, text
-from tests.contract.test_blocks import Log, blocks, found
 from tests.contract.test_log_pages import paged
-from tests.sealed_world import sealed_world
+from tests.packed_log import blocks, found
 
 LATE, WRONG_LENGTH = pack("<q", 2**62), pack("<iB", 5, 2) + pack("<i", 77) + b"x"
 EACH_KIND = b"".join(
@@ -58,10 +57,9 @@ UNTOLD = {
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(waiting):
     """A log of one writer with a block of twelve rows, a row alone, and a block of twelve again; nothing of it is sealed."""
-    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
-        yield Log(made)
+    return waiting
 
 
 @pytest.mark.parametrize("untold", UNTOLD)

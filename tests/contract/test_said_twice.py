@@ -7,21 +7,15 @@ from bson import encode
 
 from fhir_dmp.store.query import In
 from tests.bson_bytes import array, document, element, put, text
-from tests.contract.test_blocks import Log, blocks, found
-from tests.sealed_world import sealed_world
+from tests.packed_log import blocks, found
 
 VICTIM = "Patient/victim"
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(packed):
     """A log of one writer with a block of twelve rows, a row alone, and a block of twelve again, sealed."""
-    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
-        log = Log(made)
-        made.leader = made.sealer()
-        made.leader.tick()
-        assert made.verify(index=True).findings == []
-        yield log
+    return packed
 
 
 def texts(values):

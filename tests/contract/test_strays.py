@@ -7,8 +7,7 @@ from bson import Code, Decimal128, Int64, ObjectId
 
 from fhir_dmp.store.query import EVERYTHING, In
 from fhir_dmp.stores.mongo.blocks import documents_of, rows_in
-from tests.contract.test_blocks import Log, blocks
-from tests.sealed_world import sealed_world
+from tests.packed_log import blocks
 
 MONTH = "audit_2026_10"
 VICTIM = "Patient/victim"
@@ -16,22 +15,9 @@ LACKING = object()
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(forty):
     """A log of two writers with forty sealed events under five heads."""
-    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
-        made.begin()
-        assert made.verify().findings == []
-        yield made
-
-
-@pytest.fixture
-def packed(mongodb_uri, database_name, tmp_path):
-    """A log of one writer with a block of twelve rows, a row alone, and a block of twelve again, sealed."""
-    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
-        log = Log(made)
-        made.sealer().tick()
-        assert made.verify().findings == []
-        yield log
+    return forty
 
 
 def last(world):

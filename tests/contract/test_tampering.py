@@ -13,16 +13,12 @@ from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import leaf_hash
 from fhir_dmp.service.audit_verify import BrokenHeadError, lookers
 from fhir_dmp.stores.mongo.packing import unpack
-from tests.sealed_world import sealed_world
 
 
 @pytest.fixture
-def world(mongodb_uri, database_name, tmp_path):
+def world(forty):
     """A log of two writers with forty sealed events under five heads."""
-    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
-        made.begin()
-        assert made.verify().findings == []
-        yield made
+    return forty
 
 
 def row(world, number, store=0):

@@ -1,0 +1,33 @@
+"""Logs on the run's MongoDB that several files of tests begin with."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.packed_log import Log
+from tests.sealed_world import sealed_world
+
+
+@pytest.fixture
+def forty(mongodb_uri, database_name, tmp_path):
+    """A log of two writers with forty sealed events under five heads."""
+    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
+        made.begin()
+        assert made.verify(index=True).findings == []
+        yield made
+
+
+@pytest.fixture
+def waiting(mongodb_uri, database_name, tmp_path):
+    """A log of one writer with a block of twelve rows, a row alone, and a block of twelve again; nothing of it is sealed."""
+    with sealed_world(mongodb_uri, database_name, tmp_path) as made:
+        yield Log(made)
+
+
+@pytest.fixture
+def packed(waiting):
+    """The same, sealed by its ``leader``."""
+    waiting.world.leader = waiting.sealer()
+    waiting.leader.tick()
+    assert waiting.verify(index=True).findings == []
+    return waiting
