@@ -9,10 +9,11 @@ did what, when, why and to which resource; what is not named here is cut out, ex
                     a purpose goes: in an emergency it is the reason
 ``agent``           all but the text of ``purposeOfUse``: it tells of who acted
 ``source``          all
-``entity.what``     reference and identifier; ``display`` goes, and so does a reference to what was contained
+``entity.what``     reference and identifier; ``display`` goes
 ``entity.query``    of a request line what our own rows show (``audit.asked``); what is none goes, such as a message of HL7 V2
-``entity.detail``   the names; the values are replaced by ``…``
+``entity.detail``   the names that standards have; others, and the values, are replaced by ``…``
 ``entity``          else: ``name``, ``description`` and ``securityLabel`` (which may name a disease) go
+references          what names a resource, a place or a number of its own (``urn:uuid:``); of criteria the names. Fragments go, text too
 ``outcomeDesc``     goes: what went wrong is often told by what was asked
 ``text``            goes
 ==================  ===================================================================================================
@@ -23,15 +24,88 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import chain
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fhir_dmp.audit.asked import CUT, cleaned
 from fhir_dmp.audit.scene import MASKED
+from fhir_dmp.definitions.loader import load
 
 _Shape = Mapping[str, Any] | Callable[[Any], Any] | None
 """What stays of a value: members by their names, what a function makes of it, or (None) all."""
 
-_LINE = re.compile(r"((?:[A-Z]+ )?\S+)(?: HTTP/[0-9.]+)?\Z")
+_PLACE = r"(?:https?://)?[\w\-./:~$%…]*"
+_LINE = re.compile(
+    rf"(?P<method>(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) )?(?P<place>{_PLACE})(?:\?(?P<query>\S*))?(?: HTTP/[0-9.]+)?\Z",
+    re.ASCII,
+)
+_NAMED = re.compile(r"(?:https?://[^\s?#]+|[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?)\Z")
+_NUMBERED = re.compile(r"urn:(?:uuid:[0-9A-Fa-f\-]{36}|oid:[0-9.]+)\Z")
+_DETAILS = frozenset(
+    (
+        *(
+            "X-Request-Id",
+            "jti",
+            "grant_type",
+            "scope",
+            "id",
+            "method",
+            "MSH-10",
+            "QueryEncoding",
+            "Repository Unique Id",
+        ),
+        *("ihe:homeCommunityID", "urn:ihe:iti:xca:2010:homeCommunityId", "urn:ihe:iti:xua:2012:acp"),
+        "urn:oasis:names:tc:xacml:2.0:resource:resource-id",
+    )
+)
+"""Names of details by FHIR, IHE and this server; those of search parameters are some, too."""
+
+_MODIFIERS = (
+    "missing",
+    "exact",
+    "contains",
+    "text",
+    "in",
+    "not-in",
+    "above",
+    "below",
+    "not",
+    "identifier",
+    "of-type",
+    "iterate",
+)
+_OF_ANSWERS = (
+    *(
+        "_count",
+        "_elements",
+        "_format",
+        "_include",
+        "_revinclude",
+        "_pretty",
+        "_since",
+        "_at",
+        "_sort",
+        "_summary",
+        "_total",
+        "_type",
+    ),
+    *("_contained", "_containedType", "_has", "_list", "_filter", "_text", "_content", "_query"),
+)
+
+
+@cache
+def _words() -> frozenset[str]:
+    """Return what names of parameters are made of: those of R4 and our own, types, and modifiers."""
+    tables = load()
+    codes = chain.from_iterable(tables.search_params.values())
+    return frozenset((*codes, *tables.resource_types, *_MODIFIERS, *_OF_ANSWERS))
+
+
+def _is_parameter(name: str) -> bool:
+    """Tell whether a name is that of a parameter, alone or with what a chain leads on to."""
+    return all(word in _words() for word in re.split("[.:]", name))
 
 
 def _query(value: object) -> str:
@@ -40,23 +114,49 @@ def _query(value: object) -> str:
         sent = base64.b64decode(str(value)).decode()
     except ValueError:
         sent = ""
-    found = _LINE.match(sent.partition("\n")[0].strip())
-    return base64.b64encode(_shown(found[1] if found else CUT).encode()).decode()
+    return base64.b64encode(_line(sent.partition("\n")[0].strip()).encode()).decode()
 
 
-def _shown(line: str) -> str:
-    """Return the line cleaned; parameters alone are some, though nothing stands before them."""
-    return cleaned(f"?{line}")[1:] if "=" in line and "?" not in line else cleaned(line)
+def _line(text: str) -> str:
+    """Return a request line, or parameters alone, without clinical values; nothing of what is neither, in one word or in many."""
+    found = _LINE.match(text)
+    if found and _is_place(found["place"]) and (found["method"] or found["query"] is not None):
+        return cleaned((found["method"] or "") + found["place"]) + _asked(found["query"])
+    return _asked(text)[1:] if "=" in text else CUT
+
+
+def _is_place(place: str) -> bool:
+    """Tell whether text may be a path: a single word is one only where FHIR has it below the base."""
+    return not place or "/" in place or place[0] == "$" or place in ("_history", "_search", *load().resource_types)
+
+
+def _asked(query: str | None) -> str:
+    """Return a query as our own rows show one, if all its names are those of parameters."""
+    if not query:
+        return ""
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    return cleaned(f"?{query}") if all(map(_is_parameter, names)) else f"?{CUT}"
 
 
 def _detail(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": value.get("type", CUT), "valueString": CUT}
+    name = value.get("type", "")
+    return {"type": name if name in _DETAILS or _is_parameter(name) else CUT, "valueString": CUT}
 
 
 def _reference(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a reference without what it leads to within the event."""
-    inside = str(value.get("reference", "")).startswith("#")
-    return {name: each for name, each in value.items() if not inside or name != "reference"} or MASKED
+    """Return a reference without what it leads to within the event or within a resource, and without text."""
+    named = _literal(str(value.get("reference", "")))
+    return {
+        name: named if name == "reference" else each for name, each in value.items() if named or name != "reference"
+    } or MASKED
+
+
+def _literal(text: str) -> str:
+    """Return what of a literal reference names a resource; of criteria what a request line with them shows."""
+    place, mark, query = text.partition("#")[0].partition("?")
+    if mark and (_NAMED.match(place) or place in load().resource_types):
+        return place + _asked(query)
+    return place if not mark and (_NAMED.match(place) or _NUMBERED.match(place)) else ""
 
 
 _CODING: _Shape = dict.fromkeys(("system", "version", "code", "display", "userSelected"))

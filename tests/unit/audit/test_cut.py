@@ -39,13 +39,18 @@ OPEN = {
 }
 """An event in which nothing is clinical."""
 
-SAID = "VIH positif"
-"""What nobody who looks after the log is to read."""
+SAID = "VIH-positif"
+"""What nobody who looks after the log is to read: one word, as minified messages are."""
 
 
 def b64(text):
     """Return what an entity's query holds."""
     return base64.b64encode(text.encode()).decode()
+
+
+def queries(event):
+    """Return the queries of an event as text."""
+    return [base64.b64decode(each["query"]).decode() for each in event["entity"] if "query" in each]
 
 
 def entity(**members):
@@ -73,6 +78,14 @@ CLINICAL = {
     "display of an item": entity(what={"reference": "Observation/o1", "display": SAID}),
     "query of HL7 V2": entity(query=b64(f"MSH|^~\\&|EHR\rQPD|{SAID}")),
     "query of SOAP": entity(query=b64(f"<AdhocQueryRequest><Value>{SAID}</Value></AdhocQueryRequest>")),
+    "JSON of a query": entity(query=b64(f'{{"code":"{SAID}"}}')),
+    "XML of a query": entity(query=b64(f"<q><code>{SAID}</code></q>")),
+    "line of HL7 V2": entity(query=b64(f"QPD|Q22|@PID.5^{SAID}")),
+    "name in a query": entity(query=b64(f"GET /fhir/Observation?{SAID}=1")),
+    "name of a detail": entity(detail=[{"type": f"diagnosis {SAID}", "valueString": "1"}]),
+    "reference with criteria": entity(what={"reference": f"https://other.example/fhir/Observation?code={SAID}"}),
+    "reference with a fragment": entity(what={"reference": f"Observation/o1#{SAID}"}),
+    "reference that is text": entity(what={"reference": SAID}),
     "body of a query": entity(query=b64(f"POST /fhir/Observation/_search\n\ncode:text={SAID}")),
 }
 """Events that say something clinical, by where."""
@@ -88,7 +101,7 @@ def test_what_may_be_clinical_lies_sealed_beside_the_row(where):
 
     assert SAID.encode() not in event.body
     assert base64.b64encode(SAID.encode()) not in event.body
-    assert SAID not in json.dumps([event.index, shown], ensure_ascii=False)
+    assert SAID not in json.dumps([event.index, shown, queries(shown)], ensure_ascii=False)
     assert [label["code"] for label in shown["meta"]["security"]] == ["N", "REDACTED"]
     ours = ("id", "meta", "text")
     assert {name: each for name, each in whole.items() if name not in ours} == {
@@ -114,6 +127,14 @@ def test_an_event_without_anything_clinical_stands_in_its_row_as_it_was_sent():
         ("https://dmp.example/fhir/Observation?code=E11", "https://dmp.example/fhir/Observation?code=…"),
         ("code=E11&patient=p1", "code=…&patient=p1"),
         ("POST /fhir/Observation/_search", "POST /fhir/Observation/_search"),
+        ("DELETE Observation/o1", "DELETE Observation/o1"),
+        ("Observation?code:in=E11", "Observation?code:in=…"),
+        ("_has:Observation:patient:code=E11&_id=p1", "_has:Observation:patient:code=…&_id=p1"),
+        ("GET /fhir/Observation?patient=p1&E11=yes", "GET /fhir/Observation?…"),
+        ("GET E11", "…"),
+        ("E11?code=1", "…"),
+        ("E11=1", "…"),
+        ("RTEx", "…"),
         ("Observation of E11", "…"),
     ],
 )
@@ -133,6 +154,38 @@ def test_a_reference_to_what_was_contained_is_not_left_without_it():
 
     assert "#" not in json.dumps(told)
     assert told["agent"][0]["who"] == {"display": "device"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("Observation/o1/_history/2#part", "Observation/o1/_history/2"),
+        ("https://other.example/fhir/Observation/o1", "https://other.example/fhir/Observation/o1"),
+        (
+            "https://other.example/fhir/Observation?code=E11&_id=o1",
+            "https://other.example/fhir/Observation?code=…&_id=o1",
+        ),
+        ("urn:uuid:b8aa8eec-5493-11ec-bf63-0242ac130002", "urn:uuid:b8aa8eec-5493-11ec-bf63-0242ac130002"),
+        ("urn:E11", None),
+        ("E11", None),
+    ],
+)
+def test_of_a_reference_what_names_a_resource_is_shown(sent, shown):
+    """Of criteria the names, as of a request; a text or a number that tells something is none."""
+    agent = [{**OPEN["agent"][0], "who": {"reference": sent, "type": "Observation"}}]
+    told = cut({**entity(what={"reference": sent, "type": "Observation"}), "agent": agent})
+
+    assert [told["entity"][1]["what"].get("reference"), told["agent"][0]["who"].get("reference")] == [shown, shown]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("X-Request-Id", "X-Request-Id"), ("code", "code"), ("VIH", "…"), ("diagnosis VIH", "…")]
+)
+def test_of_a_detail_the_name_is_shown_that_a_standard_has(name, shown):
+    """Any other may be the answer itself."""
+    assert cut(entity(detail=[{"type": name, "valueString": "1"}]))["entity"][1]["detail"] == [
+        {"type": shown, "valueString": "…"}
+    ]
 
 
 def found_alike(sent):
@@ -164,7 +217,7 @@ def test_a_row_that_holds_a_clients_event_whole_is_cut_for_its_reader(where):
 
     assert misfiled(entry(stored)) == ()
     assert {} not in [*shown["agent"], *shown["entity"], *shown.get("purposeOfEvent", ())]
-    assert SAID not in json.dumps(shown, ensure_ascii=False)
+    assert SAID not in json.dumps([shown, queries(shown)], ensure_ascii=False)
     assert base64.b64encode(SAID.encode()).decode() not in json.dumps(shown)
     labelled = shown["meta"]["security"][-1]["code"] == "REDACTED"
     assert labelled == (where != "text")
