@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from msgspec import Struct
 
+from fhir_dmp.audit.credentials import without_credentials
 from fhir_dmp.call import MOST_ASKED, MOST_CONDITIONS, Call, Context, Params
 from fhir_dmp.fhir import codec
 
@@ -111,7 +112,8 @@ class _Line(Struct, frozen=True):
 def asked(call: Call, context: Context, understood: str | None) -> tuple[str, str]:
     """Return what was asked, in the open and as it was sent.
 
-    What a body, a header or an entry carried is put after the request line; of a further page, what it goes on with.
+    What a body, a header or an entry carried is put after the request line; of a further page, what it goes on with. Credentials are in
+    neither (``audit.credentials``).
     """
     sent, of_log = context.url, call.type == "AuditEvent"
     shown = cleaned(sent, of_log=of_log)
@@ -122,6 +124,9 @@ def asked(call: Call, context: Context, understood: str | None) -> tuple[str, st
             if len(shown) <= LENGTH:
                 shown += f"\n{line.shown(of_log=of_log)}"
         sent = "\n".join(parts)
+    kept = without_credentials(sent)
+    if kept != sent:
+        shown, sent = without_credentials(shown), kept
     return _shown(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
 
 

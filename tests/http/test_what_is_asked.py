@@ -322,3 +322,42 @@ def test_an_operation_that_could_not_be_is_not_named(app, ehr):
 
     assert "hiv" not in json.dumps(row)
     assert sealed == "GET /fhir/Observation/$lastn%3Fcode%3Dhiv"
+
+
+SECRET = "S3cretValue"
+CREDENTIALS = {
+    "a URL": lambda ehr, p: ehr.get(f"/Observation?patient={p}&access_token={SECRET}"),
+    "a URL with a body": lambda ehr, p: ehr.post(f"/Observation?access_token={SECRET}", observation(f"Patient/{p}")),
+    "a form": lambda ehr, p: ehr.post("/Observation/_search", f"client_secret={SECRET}".encode(), headers=FORM),
+    "an entry of a batch": lambda ehr, p: ehr.post("", asking("GET", f"Observation?patient={p}&id_token={SECRET}")),
+    "criteria": lambda ehr, p: ehr.delete(f"/Observation?_id=x&password={SECRET}"),
+    "criteria of an entry": lambda ehr, p: ehr.post(
+        "", asking("DELETE", f"Observation?_id=x&refresh_token={SECRET}", kind="transaction")
+    ),
+    "a header": lambda ehr, p: ehr.post(
+        "/Observation", observation(f"Patient/{p}"), headers={"If-None-Exist": f"token={SECRET}&_id=x"}
+    ),
+    "an operation": lambda ehr, p: ehr.get(f"/Observation/$lastn?patient={p}&code_verifier={SECRET}"),
+    "a search of the log": lambda ehr, p: ehr.get(f"/AuditEvent?date=ge2026&access_token={SECRET}"),
+}
+
+
+@pytest.mark.parametrize("way", CREDENTIALS)
+def test_a_credential_stands_neither_in_a_row_nor_beside_it(app, ehr, patient, way):
+    """It is of no use here, and who reads the log is not to have it; its name tells that it was sent."""
+    CREDENTIALS[way](ehr, patient)
+    parts, _ = app.extensions["fhir_dmp"].store.search_events(EVERYTHING, 50, None)
+
+    held = [part.event.body + (part.event.secret or b"") for part in parts]
+    assert [each for each in held if SECRET.encode() in each] == []
+    assert any(b"=\xe2\x80\xa6" in each for each in held)
+
+
+def test_a_strangers_credential_stands_nowhere_either(app, anonymous):
+    """Who forgets the header and puts the token into the URL is refused, and told of without it."""
+    assert anonymous.get(f"/fhir/Observation?patient=p1&code=hiv&access_token={SECRET}").status_code == 401
+
+    [event, *_] = (part.event for part in app.extensions["fhir_dmp"].store.search_events(EVERYTHING, 50, None)[0])
+    sealed = unseal(event.secret, json.loads(event.body).get("sealed"))
+    assert sealed["request"] == "GET /fhir/Observation?patient=p1&code=hiv&access_token=…"
+    assert SECRET.encode() not in event.body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fhir_dmp.audit.asked import SEALED, asked, cleaned
+from fhir_dmp.audit.credentials import NAMES
 from fhir_dmp.call import Call
 from tests.unit.audit.world import context
 
@@ -42,6 +43,28 @@ def test_what_is_sent_poses_as_no_line_of_its_own():
 
     assert shown == "POST /fhir\nIf-None-Exist: ?_id=x%0AIf-None-Exist:%20_id%3Dy"
     assert sent == "POST /fhir\nIf-None-Exist: _id=x%0AIf-None-Exist: _id=y"
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("written", [str, str.upper, "{}:exact".format, lambda name: f"%{ord(name[0]):02x}{name[1:]}"])
+def test_of_a_credential_the_name_alone_is_kept(name, written):
+    """In the open and sealed, however its name is written, in a search of the log too, whose parameters are shown as they are."""
+    url = f"GET /fhir/AuditEvent?date=2026&{written(name)}=S3+cr%3DET?x&_count=1"
+    shown, sent = asked(Call("search-type", "AuditEvent"), context(url=url), None)
+
+    assert sent == f"GET /fhir/AuditEvent?date=2026&{written(name)}=…&_count=1"
+    assert "S3" not in shown
+    assert shown.endswith("=…&_count=1")
+
+
+@pytest.mark.parametrize(
+    "query", ["code=hiv", "_text=token=1", "_token=1", "_content=a%3Fpassword%3D1", "identifier=urn:x%7C1&x=1"]
+)
+def test_what_is_no_credential_is_sealed_as_it_was_sent(query):
+    """FHIR's ``code`` is not OAuth's."""
+    url = f"GET /fhir/Observation?{query}"
+
+    assert asked(Call("search-type", "Observation"), context(url=url), None)[1] == url
 
 
 def test_of_more_than_this_server_takes_the_digest_is_sealed():
