@@ -51,6 +51,12 @@ class Attempt(Struct):
         """Return the Context of who answered by a form of their own browser's: no stranger, of whose refusals a flood is only counted."""
         return replace(context, subject=self._claimant(None)) if self.choice else context
 
+    def in_vain(self, problem: str) -> TokenAct | None:
+        """Return the act of an emergency that was claimed by an answer that is asked for again; None where none was claimed."""
+        if self.signed is None or self._claimed(self.client.role if self.client else "") is None:
+            return None
+        return self.refused("invalid_request", f"An emergency was claimed and not granted: {problem}.")
+
     def _claimant(self, record: Record | None) -> Subject | None:
         if self.signed is None:
             return None

@@ -1,7 +1,7 @@
 """The door of the authorization endpoint: what a client asks, a person decides. https://www.rfc-editor.org/rfc/rfc6749#section-3.1.
 
 A request is judged twice by the same functions (``questions``, ``answers``): when the question is put, and when it is answered. One
-event for each decision and each refusal, durable before the answer leaves.
+event for each decision, each refusal and each emergency that is claimed in vain, durable before the answer leaves.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ class Authorizations:
             person, scopes = self._answers.judged(request, choice, signed, record, scopes, context)
         except ProblemError as again:
             question = self._questions.question(request, signed, context, ticket, again.patient)
-            return replace(question, problem=again.problem)
+            claimed = attempt.in_vain(again.problem)
+            failed = self._announced(claimed, attempt, context) if claimed else None
+            return failed or replace(question, problem=again.problem)
         return self._allowed(request, person, scopes, signed, attempt, context)
 
     def _destination(self, attempt: Attempt) -> tuple[Client, str]:
@@ -191,8 +193,11 @@ class Authorizations:
 
     def _tell(self, error: OAuthError | FhirError, attempt: Attempt, context: Context) -> Sorry | None:
         """Leave the event of a refusal; return what to say instead if that cannot be had."""
+        return self._announced(attempt.refused(*_code(error)), attempt, context)
+
+    def _announced(self, act: TokenAct, attempt: Attempt, context: Context) -> Sorry | None:
         try:
-            self._env.announce(attempt.refused(*_code(error)), attempt.known(context))
+            self._env.announce(act, attempt.known(context))
         except FhirError as failed:
             return Sorry(failed.status, *_code(failed))
         return None

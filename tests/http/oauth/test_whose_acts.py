@@ -7,11 +7,12 @@ import json
 import pyotp
 import pytest
 
-from fhir_dmp.errors import NotFound
+from fhir_dmp.errors import NotFound, Unrecorded
 from fhir_dmp.oauth.errors import InvalidRequest
 from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.accounts import Represented, Situation
+from fhir_dmp.stores.mongo.store import MongoStore
 from tests.http.conftest import register
 from tests.http.oauth.people import INS, NUMBER, ask, back, fill
 from tests.log_rows import rows_of
@@ -119,6 +120,67 @@ def test_an_emergency_that_a_doctor_may_not_claim_stands_in_the_record(doctor, p
     assert "inconscient" not in json.dumps(event)
     [sealed] = [row for row in rows_of(server.store.log) if json.loads(row.body)["id"] == event["id"]]
     assert (b"inconscient" in sealed.body, b"inconscient" in sealed.secret) == (False, True)
+
+
+IN_VAIN = [
+    ({"reason": ""}, "reason"),
+    ({"reason": "VIH?"}, "reason"),
+    ({"reason": "Patient inconscient, VIH ?", "scope": None}, "nothing-left"),
+]
+
+
+@pytest.mark.parametrize(("sent", "problem"), IN_VAIN)
+def test_an_emergency_that_is_claimed_in_vain_stands_in_the_record(
+    doctor, phone, patient, auditor, server, sent, problem
+):
+    """Each time that the question is put again: who claimed it, in whose record; a reason that is too short lies sealed, too."""
+    ask(doctor, scope="launch/patient patient/Patient.rs")
+    for _ in range(2):
+        assert fill(doctor, patient=patient, ins=None, emergency="1", **sent).status_code == 400
+
+    events = found(auditor, f"patient={patient}&subtype=authorize&purpose=BTG")
+    assert [(event["outcome"], asked_by(event)["name"]) for event in events] == [("8", "Dr Anne Martin")] * 2
+    assert {event["outcomeDesc"] for event in events} == {
+        f"invalid_request; An emergency was claimed and not granted: {problem}."
+    }
+    assert "VIH" not in json.dumps(events)
+    held = [row.secret or b"" for row in rows_of(server.store.log) if json.loads(row.body)["id"] == events[0]["id"]]
+    assert [b"VIH" in each for each in held] == ["VIH" in sent["reason"]]
+
+
+def test_a_record_that_is_found_by_its_number_is_told_that_an_emergency_was_claimed_in_it(
+    doctor, phone, patient, auditor
+):
+    """By an app that asks for nothing else as well; then what was granted stands beside it."""
+    ask(doctor, scope="launch/patient patient/Patient.rs", purpose_of_use="BTG")
+    assert fill(doctor, ins=NUMBER).status_code == 400
+    fill(doctor, emergency="1", reason="Patient inconscient, allergies ?")
+    assert "code" in back(doctor)
+
+    events = found(auditor, f"patient={patient}&purpose=BTG")
+    assert [event["outcome"] for event in events] == ["0", "8"]
+
+
+def test_a_question_that_is_put_again_without_an_emergency_is_no_event(doctor, phone, patient, log):
+    """Nothing was claimed: who chooses no record is asked for one."""
+    ask(doctor, scope="launch/patient patient/Patient.rs")
+    log()
+
+    assert fill(doctor).status_code == 400
+    assert [row["act"] for row in log()] == []
+
+
+def test_an_emergency_that_is_claimed_in_vain_is_asked_for_again_only_once_it_is_told(
+    doctor, phone, patient, monkeypatch
+):
+    """A log that cannot be written stops the page."""
+    ask(doctor, scope="launch/patient patient/Patient.rs")
+
+    def fail(self, *_):
+        raise Unrecorded("The log cannot be written.")
+
+    monkeypatch.setattr(MongoStore, "record", fail)
+    assert fill(doctor, emergency="1").status_code == 503
 
 
 def test_an_emergency_that_a_patient_claims_names_them(holder, phone, patient, auditor):
