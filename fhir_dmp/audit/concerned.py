@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Act, Context, Entity, Params
-from fhir_dmp.errors import FhirError
+from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.search.patients import patients_named, with_criteria
 
@@ -49,9 +49,40 @@ def is_hidden(error: FhirError | None, entities: Sequence[Entity], subject: Subj
     hidden = bool(entities) and all(entity.hidden for entity in entities)
     if error is None:
         return hidden
+    if _reads_the_log(subject):
+        return _told_as_there(error)
+    return error.hidden or hidden
+
+
+def apart(act: Act, context: Context) -> list[str]:
+    """Return in whose journals a second row tells of an act, hidden from representatives as all is that it met of theirs in vain.
+
+    A label stands for a whole row. In the journal of who asked, as of anybody else, it would tell that something is there; and without
+    one a representative would find in theirs what was asked by another's token.
+    """
+    error = act.error
+    if error is None and not act.met:
+        return []
+    there = [(patient, entity.hidden) for entity in act.met for patient in entity.patients]
+    hidden = {patient for patient, _ in there} - {patient for patient, label in there if not label}
+    if error is not None and error.hidden:
+        hidden |= set(error.patients)
+    subject = context.subject
+    if subject is not None and _reads_the_log(subject) and not (error is not None and _told_as_there(error)):
+        hidden.discard(subject.record or "")
+    concerned = about(act, act.met, context) if hidden else None
+    found = [patient for patient in concerned or () if patient in hidden]
+    return found if len(found) < len(concerned or ()) else []
+
+
+def _reads_the_log(subject: Subject | None) -> bool:
     person = subject.person if subject else None
-    reads_the_log = person is not None and person.kind != "professional"
-    return error.hidden or (hidden and not reads_the_log)
+    return person is not None and person.kind != "professional"
+
+
+def _told_as_there(error: FhirError) -> bool:
+    """Tell whether an error says of what is hidden that it is there, or was: who asked sees it."""
+    return error.hidden and not isinstance(error, NotFound)
 
 
 def about(act: Act, concerned: Iterable[Entity], context: Context) -> list[str] | None:

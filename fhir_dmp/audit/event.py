@@ -1,9 +1,9 @@
 """From an act to the row that proves it, before anybody hears of the result. https://hl7.org/fhir/R4/auditevent.html.
 
-One row stands for one act: what was asked, by whom, for whom, from where, why, how it ended and what it touched. A row is
-compact JSON in UTF-8, without what is empty, its keys in the order below. ``audit.parts`` says which AuditEvents it holds,
-``audit.render`` makes them, ``audit.index`` says what it is found by: pure functions of the row, so that whoever has a
-row can check what was made of it. The store chains rows when it writes them.
+One row stands for one act, and a second where ``audit.concerned.apart`` says so: what was asked, by whom, for whom, from where, why, how it
+ended and what it touched. A row is compact JSON in UTF-8, without what is empty, its keys in the order below. ``audit.parts`` says which
+AuditEvents it holds, ``audit.render`` makes them, ``audit.index`` says what it is found by: pure functions of the row, so that whoever
+has a row can check what was made of it. The store chains rows when it writes them.
 
 =============  =======================================================================================================
 ``v``          the format of the row: 3; one of format 1 holds in ``touched`` a list of whole names for each patient
@@ -47,7 +47,7 @@ row can check what was made of it. The store chains rows when it writes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -55,7 +55,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.asked import LENGTH, REASON_LENGTH, asked, cleaned, digest, enclose, seal
-from fhir_dmp.audit.concerned import about, by_patient, is_hidden
+from fhir_dmp.audit.concerned import about, apart, by_patient, is_hidden
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.call import Act, Call, Context, Result, TokenAct
@@ -82,12 +82,18 @@ Salt = Callable[[], str]
 """Makes text that nobody can guess, for what is sealed."""
 
 
-def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Salt) -> Event:
-    """Return the row for one FHIR act; ``recorded`` is microseconds since 1970."""
+def describe(
+    act: Act, context: Context, event_id: str, recorded: int, salt: Salt, *, only: Sequence[str] = ()
+) -> Event:
+    """Return the row for one FHIR act; ``recorded`` is microseconds since 1970.
+
+    Whom a row of its own tells of it (``audit.concerned.apart``) this one leaves out; ``only`` of these it is that row.
+    """
     call, result, error = act.call, act.result, act.error
     why = act.reasons or (error.reasons if error else ())
     entities = result.entities if result else ()
     concerned = (result.concerned or act.met) if result else act.met
+    beside = () if only else apart(act, context)
     touched = by_patient(entities, concerned)
     shown, sent = asked(call, context, result.query if result else None)
     secret = _secret(context, shown, sent, salt)
@@ -104,11 +110,12 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         sealed=digest(secret) if secret else None,
         purpose=_purpose(context.subject, context.purpose),
         requestId=context.request_id,
-        **({} if any(touched) else {"for": about(act, concerned, context)}),
+        **({} if any(touched) else {"for": only or _but(beside, about(act, concerned, context))}),
         touched=touched,
         stayed=[f"{each.ref}/{each.version}" for each in entities if each.stays],
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
-        hidden=is_hidden(error, (*entities, *concerned) if concerned else entities, context.subject),
+        hidden=bool(only)
+        or (not beside and is_hidden(error, (*entities, *concerned) if concerned else entities, context.subject)),
     )
     return _event(event_id, recorded, row, secret)
 
@@ -171,6 +178,10 @@ def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: i
         resource=shown,
     )
     return _event(event_id, recorded, row, secret)
+
+
+def _but(beside: Sequence[str], patients: list[str] | None) -> list[str] | None:
+    return [each for each in patients if each not in beside] if patients and beside else patients
 
 
 def _head(event_id: str, recorded: int, act: str) -> dict[str, Any]:

@@ -132,7 +132,8 @@ def _described(scene: Scene) -> str:
     words = []
     if "error" in row and (part.outcome != "0" or scene.kind.shape == "decision"):
         words.append(" ".join(str(value) for value in row["error"].values()))
-    absent = scene.in_vain and row.get("error", {}).get("status") == _ABSENT
+    told_apart = scene.view.values or part.names  # by what is named it is known below whether this reader sees it
+    absent = (scene.in_vain or not told_apart) and row.get("error", {}).get("status") == _ABSENT
     known = all(scene.view.sees(unversioned(name)) for name in (*part.names, *scene.decided_by))
     if part.outcome != "0" and not absent and known:
         words.extend(row.get("why", ()))

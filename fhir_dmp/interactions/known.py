@@ -22,12 +22,14 @@ def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
     """
     reasons: tuple[str, ...] = ("absent",)
     patients: tuple[str, ...] = ()
+    hidden = False
     if row is not None:
         decision = grant.decide("read", row.index)
         if decision.permit:
             return replace(row, index={**row.index, "pt": list(decision.patients)}) if decision.patients else row
-        reasons, patients = decision.reasons, disclosed(row).patients
-    raise NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
+        there = disclosed(row)
+        reasons, patients, hidden = decision.reasons, there.patients, there.hidden
+    raise NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients, hidden=hidden)
 
 
 def known(call: Call, row: Stored | None, context: Context, grant: Grant) -> Stored | None:
@@ -55,10 +57,11 @@ def not_deleted(ref: Ref, row: Stored | None, seen: Stored | None, grant: Grant)
     """
     if seen is not None:
         return gone(disclosed(seen), f"{ref} was deleted before.")
-    there = row is not None and not row.deleted
-    reasons = grant.decide("read", row.index).reasons if row is not None and there else ("absent",)
-    patients = disclosed(row).patients if row is not None and there else ()
-    return NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients)
+    text = f"{ref} is not known here."
+    if row is None or row.deleted:
+        return NotFound(text, reasons=("absent",))
+    there = disclosed(row)
+    return NotFound(text, reasons=grant.decide("read", row.index).reasons, patients=there.patients, hidden=there.hidden)
 
 
 def unmatched() -> FhirError:

@@ -30,9 +30,12 @@ def version_of(call: Call, grant: Grant, env: Env) -> Stored:
     row = current if version == current.version else env.store.find_version(call.ref, version)
     decisions = [grant.decide("read", _judged(each, env)) for each in (current, row) if each is not None]
     refusals = tuple(reason for each in decisions if not each.permit for reason in each.reasons)
-    if row is None or refusals:
-        patients = disclosed(current).patients if refusals else ()
-        raise NotFound(f"{call.ref} has no version {call.version}.", reasons=refusals or ("absent",), patients=patients)
+    if refusals:
+        there = disclosed(current)
+        text = f"{call.ref} has no version {call.version}."
+        raise NotFound(text, reasons=refusals, patients=there.patients, hidden=there.hidden)
+    if row is None:
+        raise NotFound(f"{call.ref} has no version {call.version}.", reasons=("absent",))
     if row.deleted:
         raise gone(disclosed(row), f"{call.ref} version {version} is its deletion.")
     return row

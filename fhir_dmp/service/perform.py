@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.access.model import Action
 from fhir_dmp.access.rules import require_scope, shut
-from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Interaction, Plan, Result
 from fhir_dmp.errors import (
     Conflict,
@@ -40,12 +39,11 @@ from fhir_dmp.interactions.search import search_system, search_type
 from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.service import audit_log
-from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.emergencies import owed_by, owed_by_failure
+from fhir_dmp.service.evidence import described
 from fhir_dmp.service.granting import Granting, grant_of, shut_out
 from fhir_dmp.service.identities import of_one_person
 from fhir_dmp.service.judging import judge
-from fhir_dmp.service.meeting import met_by
 from fhir_dmp.service.operations import OPERATIONS
 from fhir_dmp.service.policies import policy_changes
 from fhir_dmp.service.provenances import belonging
@@ -108,7 +106,7 @@ class _Told(Exception):
 
 def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
     """Make a refusal or a fault durable before its answer leaves."""
-    env.store.record(_described(Act(call, error=error), context, env))
+    _record(described(Act(call, error=error), context, env), env)
 
 
 def record_once(event: Event, mark: str, env: Env) -> None:
@@ -140,7 +138,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
                     owed = owed_by_failure(error, call, context, grant, env)
                     if not owed:
                         raise
-                    env.store.commit(Commit(owed, (_described(Act(call, error=error), context, env),)))
+                    env.store.commit(Commit(owed, described(Act(call, error=error), context, env)))
                     raise _Told(error) from None
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
 
@@ -236,16 +234,16 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
         if len(plan.changes) == (2 if call.provenance else 1)
         else Result("ok")
     )
-    described = replace(planned, entities=plan.entities, entries=plan.entries)
+    made = replace(planned, entities=plan.entities, entries=plan.entries)
     why = (*grant.used, *(reason for act in plan.entries if act.error for reason in act.error.reasons))
     done = plan.told or call
-    act = Act(done, error=plan.withheld) if plan.withheld else Act(done, described, reasons=why)
-    event = _described(act, context, env)
+    act = Act(done, error=plan.withheld) if plan.withheld else Act(done, made, reasons=why)
+    told = described(act, context, env)
     owed = owed_by(call, plan.entities, context, grant, env)
     if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:
-        env.store.record(event)
+        _record(told, env)
         return plan.finish((), _read_after(plan, context, env))
-    events = (*plan.events, event)
+    events = (*plan.events, *told)
     relied_on = {**compiled_from, **plan.relied_on}
     decided_on = grant.policies.versions if plan.changes or plan.erased else {}
     changes = (*plan.changes, *owed)
@@ -280,11 +278,11 @@ def _refused(call: Call, error: FhirError, context: Context, env: Env) -> Act:
 
 def _recorded(act: Act, context: Context, env: Env, owed: tuple[Change, ...] = ()) -> Result:
     """Make the event of what was read durable, with the notices that it owes, and only then hand it on."""
-    event = _described(act, context, env)
+    told = described(act, context, env)
     if act.call.mark or owed:
-        env.store.commit(Commit(owed, (event,), marks=_marks(act.call)))
+        env.store.commit(Commit(owed, told, marks=_marks(act.call)))
     else:
-        env.store.record(event)
+        _record(told, env)
     return act.result or Result("ok")
 
 
@@ -292,8 +290,9 @@ def _marks(call: Call) -> tuple[str, ...]:
     return (call.mark,) if call.mark else ()
 
 
-def _described(act: Act, context: Context, env: Env) -> Event:
-    count_act(act.call.act, act.error.audit_outcome if act.error else "0")
-    if act.result is None or not act.result.entities:
-        act = replace(act, met=met_by(act, context, env))
-    return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)
+def _record(events: Sequence[Event], env: Env) -> None:
+    """Make the events of an act that changes nothing durable, all or none."""
+    if len(events) == 1:
+        env.store.record(events[0])
+    else:
+        env.store.commit(Commit(events=tuple(events)))
