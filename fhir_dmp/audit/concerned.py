@@ -12,7 +12,7 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Act, Context, Entity, Params
 from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID
-from fhir_dmp.search.patients import patients_named, with_criteria
+from fhir_dmp.search.patients import named_by, with_criteria
 
 MOST_PATIENTS = 20
 """Patients whom a call can name that touched nothing of theirs, or an error."""
@@ -61,7 +61,7 @@ def apart(act: Act, context: Context) -> list[str]:
     one a representative would find in theirs what was asked by another's token.
     """
     error = act.error
-    if error is None and not act.met:
+    if (error is None and not act.met) or (act.result is not None and act.result.entities):
         return []
     there = [(patient, entity.hidden) for entity in act.met for patient in entity.patients]
     hidden = {patient for patient, _ in there} - {patient for patient, label in there if not label}
@@ -110,7 +110,7 @@ def _named(act: Act, own: Sequence[str], context: Context) -> Sequence[str]:
         return (context.subject.record,)
     if record is not None and record.type == "Patient" and ID.match(record.id):
         return (str(record),)
-    return (patients_named(call.type, _asked(act), context.base_url) or ())[:MOST_PATIENTS]
+    return (named_by((call.type or "",), _asked(act), context.base_url).patients or ())[:MOST_PATIENTS]
 
 
 def _asked(act: Act) -> Params:

@@ -18,6 +18,9 @@ PROVENANCE_APART = 3
 """The first format whose rows tell of a Provenance in an AuditEvent of its own."""
 
 _CHANGES = frozenset(("create", "update", "patch", "delete"))
+_CONDITION = "search-type"
+"""What a change was to whom its condition was about, and of whom nothing was touched: a question."""
+
 _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-([1-9]\d{0,8}))?\Z")
 Row = Mapping[str, Any]
 
@@ -46,7 +49,8 @@ def parts_of(row: Row) -> list[Part]:
     on = (row["on"],) if "on" in row else ()
     if act in _CHANGES and "touched" in row and row["v"] >= PROVENANCE_APART:
         told = ((patient, name) for patient, names in touched.items() for name in names)
-        return [Part(_changed(act, name, on), outcome, patient, (name,)) for patient, name in told]
+        asked = [Part(_CONDITION, outcome, patient) for patient, names in touched.items() if not names]
+        return [*(Part(_changed(act, name, on), outcome, patient, (name,)) for patient, name in told), *asked]
     parts = [Part(act, outcome, patient, names or on) for patient, names in touched.items()]
     if outcome == "8" and "consents" in row and "person" in row and "organization" in row.get("agent", {}):
         parts.extend([Part(DECISION, outcome, part.patient) for part in parts if part.patient])

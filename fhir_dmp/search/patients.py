@@ -1,15 +1,53 @@
-"""Which patients a search names itself, by reference or by id, before anything is looked for. https://hl7.org/fhir/R4/search.html#reference."""
+"""Whom and what parameters name themselves, before anything is looked for. https://hl7.org/fhir/R4/search.html#reference.
+
+So may a search, the criteria of a conditional interaction or of a bundle's entry, and those by which a reference names its target.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from fhir_dmp.fhir.reference import ID, Ref, local
 
 Params = tuple[tuple[str, str], ...]
 
-_REFERRING = ("patient", "subject", "patient:Patient", "subject:Patient")
+_PATIENT = re.compile(r"(?:patient|subject)(?:(?P<own>:identifier)|(?::Patient)?(?P<by>\.(?:_id|identifier))?)\Z")
+"""Names of parameters that lead to a patient, by reference or by what the patient is known by."""
+
+_NAMING = frozenset(
+    (
+        "_id",
+        "_type",
+        "_count",
+        "_elements",
+        "_format",
+        "_include",
+        "_pretty",
+        "_revinclude",
+        "_sort",
+        "_summary",
+        "_total",
+    )
+)
+"""Parameters that ask nothing of what a search names: with these alone it tells no more than a read."""
+
+
+class Named(NamedTuple):
+    """Whom and what the parameters of a search of these ``types`` name.
+
+    ``patients`` (``Patient/p``) are named by reference or id (None where no parameter does), others by tokens of their ``numbers``;
+    ``items`` by id, others by tokens of their ``identifiers``. ``asks`` tells whether anything else is asked.
+    """
+
+    types: tuple[str, ...]
+    patients: tuple[str, ...] | None
+    numbers: tuple[str, ...]
+    items: tuple[Ref, ...]
+    identifiers: tuple[str, ...]
+    asks: bool
 
 
 def with_criteria(params: Params, criteria: str | None) -> Params:
@@ -17,17 +55,50 @@ def with_criteria(params: Params, criteria: str | None) -> Params:
     return (*params, *parse_qsl(criteria.partition("?")[2] or criteria)) if criteria else params
 
 
+def named_by(types: Sequence[str], params: Params, base_url: str) -> Named:
+    """Return whom and what the parameters of a search of these types name, each by the first parameter that does."""
+    patients: tuple[str, ...] | None = None
+    numbers: tuple[str, ...] = ()
+    items: tuple[Ref, ...] = ()
+    identifiers: tuple[str, ...] = ()
+    asks = False
+    record = tuple(types) == ("Patient",)
+    for name, value in params:
+        leading = _PATIENT.match(name)
+        by_id = name == "_id" if record else leading is not None and leading["by"] == "._id"
+        if by_id or (leading and not leading["own"] and not leading["by"]):
+            found = _records(value) if by_id else _referred(value, base_url)
+            patients = tuple(dict.fromkeys(found)) if patients is None else patients
+            asks = asks or leading is not None
+        elif leading or (record and name == "identifier"):
+            numbers = numbers or _tokens(value)
+            asks = asks or leading is not None
+        elif name == "_id":
+            items = items or tuple(Ref(kind, own) for kind in types for own in value.split(",") if ID.match(own))
+        elif name == "identifier":
+            identifiers = identifiers or _tokens(value)
+        elif name.partition(":")[0] not in _NAMING or name == "_id:not":
+            asks = True
+    return Named(tuple(types), patients, numbers, items, identifiers, asks)
+
+
 def patients_named(resource_type: str | None, params: Params, base_url: str) -> tuple[str, ...] | None:
     """Return the patients (``Patient/p``) that the first criterion names which names any; None where none does.
 
     Criteria are all met at once: whatever is found is of these patients. What a reference names that is none of them finds nothing.
+    Where a chain leads (``patient._id``) is judged by more policies than theirs, and not told here.
     """
-    for name, value in params:
-        if name in _REFERRING:
-            return tuple(dict.fromkeys(_referred(value, base_url)))
-        if name == "_id" and resource_type == "Patient":
-            return tuple(dict.fromkeys(f"Patient/{each}" for each in value.split(",") if ID.match(each)))
-    return None
+    return named_by((resource_type or "",), tuple(each for each in params if "." not in each[0]), base_url).patients
+
+
+def _records(value: str) -> Iterator[str]:
+    return (f"Patient/{each}" for each in value.split(",") if ID.match(each))
+
+
+def _tokens(value: str) -> tuple[str, ...]:
+    """Return the tokens (``system|value``, or the value alone) of which each names one; none where one of them is of a whole system."""
+    tokens = tuple(value.split(","))
+    return tokens if all(each.rpartition("|")[2] for each in tokens) else ()
 
 
 def _referred(value: str, base_url: str) -> Iterator[str]:

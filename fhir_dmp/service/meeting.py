@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from itertools import product
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 
 import structlog
+from msgspec.structs import replace
 
-from fhir_dmp.call import Act, Call, Context, Entity, Env
+from fhir_dmp.call import Act, Call, Context, Entity, Env, Params
 from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID, Ref, parse_literal
 from fhir_dmp.interactions.entities import disclosed
-from fhir_dmp.service.named import sought_by_number
+from fhir_dmp.search.patients import Named, named_by, with_criteria
 from fhir_dmp.store.change import Stored
+from fhir_dmp.store.query import Query
 
 _TELLING = frozenset({400, 404, 409, 410, 412, 422})
 """Statuses of errors that may have looked at what is there; a refusal (403) that did says itself whose it is."""
 
-_NAMING = ("_id", "_type", "_count", "_elements", "_format", "_pretty", "_sort", "_summary", "_total")
-"""Parameters that ask nothing of the items that a search names: with these alone it tells no more than a read."""
+_SEARCHES = ("search-type", "search-system")
+_MADE = 1
+"""The version that a create makes."""
 
 _MOST = 20
 """Items that a search names and that are looked at."""
@@ -34,21 +37,43 @@ def met_by(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
     if context.subject is None:
         return ()
     try:
-        rows = _found(act, context, env) if act.error is None else _rows(_refs(act.call, act.error), env)
+        return _met(act, context, env)
     except Exception as fault:  # noqa: BLE001 - whatever it is, the caller is told of the error, and the log of it
         _log.warning("met-unknown", fault=type(fault).__name__, request_id=context.request_id)
         return ()
-    return tuple(map(disclosed, rows))
 
 
-def _rows(refs: Sequence[Ref], env: Env) -> Collection[Stored]:
-    return env.store.find_many(refs, with_index=False).values() if refs else ()
+def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
+    if act.error is not None and (act.error.patients or act.error.status not in _TELLING):
+        return ()
+    refs = _refs(act.call, act.error) if act.error else []
+    named = [named_by(types, params, context.base_url) for types, params in _unmet(act, context)]
+    found = tuple(map(disclosed, _looked_up(refs, named, env)))
+    return found if act.call.name in _SEARCHES else _beside(act, (*found, *_named(named, found)))
+
+
+def _named(named: Sequence[Named], found: Sequence[Entity]) -> Iterator[Entity]:
+    """Yield those whom criteria name themselves, unless an item of theirs was found."""
+    known = {patient for entity in found for patient in entity.patients}
+    patients = dict.fromkeys(patient for each in named for patient in each.patients or () if patient not in known)
+    return (Entity(ref, None, (str(ref),)) for ref in (Ref(*patient.split("/")) for patient in islice(patients, _MOST)))
+
+
+def _beside(act: Act, met: tuple[Entity, ...]) -> tuple[Entity, ...]:
+    """Return what was met of others than those whose items were touched.
+
+    One label stands for all that an event tells: where that is for all to see, it says nothing of what is hidden.
+    """
+    touched = act.result.entities if act.result else ()
+    if not touched:
+        return met
+    label, known = all(entity.hidden for entity in touched), {each for entity in touched for each in entity.patients}
+    others = (entity for entity in met if (label or not entity.hidden) and not known.issuperset(entity.patients))
+    return tuple(replace(entity, hidden=label) for entity in others)
 
 
 def _refs(call: Call, error: FhirError) -> list[Ref]:
     """Return what an error is about: what it says itself, and what the path names unless that is known to be absent."""
-    if error.patients or error.status not in _TELLING:
-        return []
     found = [literal.ref for name in error.met if (literal := parse_literal(name))]
     absent = isinstance(error, NotFound) and "absent" in error.reasons and call.version is None
     if call.type is not None and call.id is not None and call.type not in ("AuditEvent", "Patient") and not absent:
@@ -56,26 +81,46 @@ def _refs(call: Call, error: FhirError) -> list[Ref]:
     return [ref for ref in dict.fromkeys(found) if ID.match(ref.id)]
 
 
-def _found(act: Act, context: Context, env: Env) -> Collection[Stored]:
-    """Return what a search named, asked something of, and did not find: that it is not so is told.
+def _looked_up(refs: Sequence[Ref], named: Sequence[Named], env: Env) -> Collection[Stored]:
+    """Return the rows of what an error is about, or of what was named and asked something of; of numbers, only where nothing else is named."""
+    asking = [each for each in named if each.asks]
+    items = (ref for each in asking for ref in each.items if ref.type not in ("", "AuditEvent", "Patient"))
+    wanted = list(dict.fromkeys((*refs, *items)))
+    if wanted:
+        return env.store.find_many(wanted[: len(refs) + _MOST], with_index=False).values()
+    query = _by_number(asking, env)
+    return () if query is None else env.store.concerned(query, _MOST)
+
+
+def _by_number(asking: Sequence[Named], env: Env) -> Query | None:
+    """Return the rows of whoever is named by their numbers, or else of the items that their identifiers name."""
+    numbers = [token for each in asking for token in each.numbers]
+    if numbers:
+        return env.restrict("Patient", (("identifier", ",".join(dict.fromkeys(numbers[:_MOST]))),))
+    for each in asking:
+        if each.identifiers and each.patients is None and each.types != ("",):
+            return env.restrict(each.types[0], (("identifier", ",".join(each.identifiers[:_MOST])),))
+    return None
+
+
+def _unmet(act: Act, context: Context) -> Iterator[tuple[tuple[str, ...], Params]]:
+    """Yield what was asked to which the answer is no: a search that found nothing, and criteria that nothing meets, with their types.
 
     Not of who reads the log: by what is told of their own search they would learn that there is an item which they do not see.
     """
     call, result, person = act.call, act.result, context.subject.person if context.subject else None
-    if result is None or result.concerned or (person and person.kind != "professional"):
-        return ()
-    if call.name not in ("search-type", "search-system") or call.type == "AuditEvent":
-        return ()
-    numbered = sought_by_number(call, env)
-    return _rows(_sought(call), env) if numbered is None else env.store.concerned(numbered, _MOST)
+    if (person and person.kind != "professional") or call.type == "AuditEvent":
+        return
+    if call.name in _SEARCHES:
+        if result is not None and not result.concerned and not result.entities:
+            asked = dict(call.params).get("_type", "").split(",")
+            yield (call.type,) if call.type else tuple(asked), call.params
+        return
+    if call.type and is_unmet(act):
+        yield (call.type,), with_criteria((), call.criteria)
 
 
-def _sought(call: Call) -> list[Ref]:
-    """Return the items that a search names by their ids and asks something of."""
-    asked = dict(call.params)
-    if "_id" not in asked or not asked.keys() - set(_NAMING):
-        return []
-    types = [call.type] if call.type else asked.get("_type", "").split(",")
-    named = product(types, asked["_id"].split(","))
-    refs = [Ref(kind, own) for kind, own in named if ID.match(own) and kind not in ("", "AuditEvent", "Patient")]
-    return refs[:_MOST]
+def is_unmet(act: Act) -> bool:
+    """Tell whether a call has criteria that nothing met, as far as its outcome tells: it failed, or made what they look for."""
+    made = act.call.name in ("create", "update") and act.result is not None and act.result.version == _MADE
+    return act.call.criteria is not None and (act.error is not None or made)

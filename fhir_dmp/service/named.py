@@ -6,7 +6,7 @@ A structure may be named by more records than one list can look at; a search tha
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from fhir_dmp.call import Call, Env, Params
 from fhir_dmp.errors import FhirError
@@ -77,26 +77,12 @@ def _holding(ref: Ref, env: Env) -> tuple[str, ...]:
 
 
 def _by_ins(params: Params, env: Env) -> Iterator[str]:
-    query = by_number(params, _BY_INS, env)
-    return iter(()) if query is None else _found(query, env)
-
-
-def sought_by_number(call: Call, env: Env) -> Query | None:
-    """Return the rows of the patients of whom a search asks something and whom it names by an exact INS; None where it names none."""
-    if call.type != "Patient":
-        return by_number(call.params, _BY_INS, env)
-    beside = any(not name.startswith("_") and name != "identifier" for name, _ in call.params)
-    return by_number(call.params, ("identifier",), env) if beside else None
-
-
-def by_number(params: Params, names: Collection[str], env: Env) -> Query | None:
-    """Return the rows of those whom one of these parameters names by an exact INS."""
-    numbers = (value for name, value in params if name in names and all(map(is_ins, value.split(","))))
+    numbers = (value for name, value in params if name in _BY_INS and all(map(is_ins, value.split(","))))
     value = next(numbers, None)
     try:
-        return None if value is None else env.restrict("Patient", (("identifier", value),))
+        return iter(()) if value is None else _found(env.restrict("Patient", (("identifier", value),)), env)
     except FhirError:
-        return None
+        return iter(())
 
 
 def _found(query: Query, env: Env) -> Iterator[str]:

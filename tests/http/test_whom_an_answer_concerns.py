@@ -194,30 +194,122 @@ def test_that_an_item_is_not_so_stands_in_the_journal_of_its_patient(world, pair
     assert (looked, whose(world)) == ([], set())
 
 
-ASKED = ("Observation?patient.identifier={}&code:text=none", "Patient?identifier={}&name=none&_summary=count")
+NUMBER = "279035121518989"
+
+BY_NAMES = (
+    "Observation?patient.identifier={ins}&code:text=none",
+    "Observation?subject:Patient.identifier={ins}&code:text=none",
+    "Observation?patient:identifier={ins}&code:text=none",
+    "Observation?subject.identifier={number}&code:text=none",
+    "Observation?patient._id={id}&code:text=none",
+    "Observation?identifier=urn:x|7&code:text=none",
+    "Patient?identifier={ins}&name=none&_summary=count",
+    "Patient?identifier={ins}&_has:Observation:patient:code:text=none",
+    "Patient?identifier={ins}&_lastUpdated=ge2099",
+    "Patient?identifier={ins}&_tag=urn:x|none",
+    "Patient?identifier={ins}&_security=urn:x|none",
+)
 
 
-@pytest.mark.parametrize("how", ASKED)
-def test_that_somebody_is_not_so_stands_in_their_journal_where_their_number_named_them(world, how):
-    """By an exact INS; the number alone asks whether there is such a record, and nobody is looked for again."""
-    number = f"{INS}|279035121518989"
-    patient = world.new_patient(identifier=[dict(zip(("system", "value"), number.split("|"), strict=True))])
-    kind, _, query = how.format(number).partition("?")
+def numbered(world):
+    """Return the id of a patient with an INS, and that of an observation with a number of its own."""
+    patient = world.new_patient(identifier=[{"system": INS, "value": NUMBER}])
+    item = world.ehr.made({**observation(patient), "identifier": [{"system": "urn:x", "value": "7"}]})
+    return patient.partition("/")[2], item["id"]
+
+
+@pytest.mark.parametrize("how", BY_NAMES)
+def test_that_somebody_is_not_so_stands_in_their_journal_however_they_were_named(world, auditor, how):
+    """By their number or id, led to by a chain or not, or by the number of an item."""
+    patient, _ = numbered(world)
+    kind, _, query = how.format(ins=f"{INS}|{NUMBER}", number=NUMBER, id=patient).partition("?")
     answer = world.ehr.search(kind, query)
-    assert (answer.status, answer.body["total"], whose(world)) == (200, 0, {patient})
 
-    assert world.ehr.search("Patient", f"identifier={INS}|1").body["total"] == 0
-    assert whose(world) == set()
+    assert (answer.status, answer.body["total"], whose(world)) == (200, 0, {f"Patient/{patient}"})
+    assert set(shown(world, auditor)) == {f"Patient/{patient}"}
+
+
+@pytest.mark.parametrize("how", ["Patient?identifier={}|1", "Observation?identifier={}|1&_count=1"])
+def test_a_number_alone_that_nobody_has_is_not_looked_for_again(world, monkeypatch, how):
+    """It asks whether there is such a record, or item."""
+
+    def none(*_):
+        raise AssertionError("looked for again")
+
+    monkeypatch.setattr(type(world.server.store), "concerned", none)
+    kind, _, query = how.format(INS).partition("?")
+    assert world.ehr.search(kind, query).body["total"] == 0
+    assert (whose(world), told(world)["outcome"]) == (set(), "0")
+
+
+ONCE = ("_id={own}", "patient.identifier={ins}", "subject.identifier={number}", "patient={id}", "identifier=urn:x|7")
+UNMET = {
+    "a patch": (404, lambda criteria, _: by_patch(None, criteria=criteria)),
+    "a deletion": (204, lambda criteria, _: Call("delete", "Observation", criteria=criteria)),
+    "a deletion's If-Match": (
+        412,
+        lambda criteria, _: Call("delete", "Observation", criteria=criteria, if_match='W/"9"'),
+    ),
+    "an update": (
+        201,
+        lambda criteria, tree: Call("update", "Observation", body=json.dumps(tree).encode(), criteria=criteria),
+    ),
+    "a create": (
+        201,
+        lambda criteria, tree: Call("create", "Observation", body=json.dumps(tree).encode(), criteria=criteria),
+    ),
+}
+
+
+@pytest.mark.parametrize("named", ONCE)
+@pytest.mark.parametrize("how", UNMET)
+def test_criteria_that_nothing_meets_stand_in_the_journal_of_whom_they_name(world, auditor, how, named):
+    """As the same question by GET does: that an item is not so is told, also by what is made instead in somebody else's record."""
+    patient, own = numbered(world)
+    status, make = UNMET[how]
+    criteria = named.format(own=own, ins=f"{INS}|{NUMBER}", number=NUMBER, id=patient)
+    answer = world.ehr.ask(make(f"{criteria}&code:text=none", observation(world.patient)))
+    made = {world.patient} if status == 201 else set()
+
+    assert (answer.status, whose(world)) == (status, {f"Patient/{patient}", *made})
+    assert set(shown(world, auditor)) == {f"Patient/{patient}", *made}
+
+
+@pytest.mark.parametrize("how", ["identifier=urn:x|8", "patient={id}&identifier=urn:x|8", "_id=absent"])
+def test_a_create_on_a_usual_condition_asks_for_no_more(world, monkeypatch, how):
+    """Where it names an item alone, or its patient by reference."""
+
+    def none(*_, **__):
+        raise AssertionError("looked for again")
+
+    patient, _ = numbered(world)
+    world.ehr.search("Patient", "_count=1")
+    monkeypatch.setattr(type(world.server.store), "concerned", none)
+    body = json.dumps(observation(f"Patient/{patient}")).encode()
+    answer = world.ehr.ask(Call("create", "Observation", body=body, criteria=how.format(id=patient)))
+
+    assert (answer.status, whose(world)) == (201, {f"Patient/{patient}"})
+
+
+@pytest.mark.parametrize("flags", [(), (HIDDEN,)])
+def test_what_is_made_instead_tells_representatives_nothing_of_what_is_hidden(world, flags):
+    """Its event is for all to see, or hidden as a whole; of what is hidden from them it says nothing to them."""
+    father = parent_of(world)
+    own = world.ehr.made(document(world.patient, *flags))["id"]
+    body = json.dumps(document(world.new_patient())).encode()
+    call = Call("create", "DocumentReference", body=body, criteria=f"_id={own}&status=superseded")
+    assert world.ehr.ask(call).status == 201
+
+    assert len(traces(father, "subtype=search-type&agent=ehr-one")) == (0 if flags else 1)
 
 
 @pytest.mark.parametrize("kind", ["url", "system"])
 def test_a_record_that_is_counted_by_its_number_has_it_in_its_journal(world, auditor, kind):
     """A professional without a record asks whether there is one, by the INS, and is answered with a number."""
-    number = "279035121518989"
-    patient = world.new_patient(identifier=[{"system": INS, "value": number}])
+    patient = world.new_patient(identifier=[{"system": INS, "value": NUMBER}])
     doctor = world.professional("7", patient=False)
     query = {"url": "_summary=count", "system": "_count=0&_total=accurate"}[kind]
-    answer = doctor.search("Patient", f"identifier={INS}|{number}&{query}")
+    answer = doctor.search("Patient", f"identifier={INS}|{NUMBER}&{query}")
 
     assert (answer.status, answer.body["total"]) == (200, 1)
     assert whose(world) == {patient}
