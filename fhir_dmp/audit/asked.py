@@ -38,8 +38,8 @@ CUT = "…"
 _SALT = 16
 _PLAIN = "/:|,"
 _VALUE = re.compile(r"(?<==)[^&\n]*")
-_ODD = re.compile(r"[^/ \n]*%[^/ \n]*")
-"""A part of a path that is no id, no type and no operation."""
+_ODD = re.compile(r"(?<![^/ \n])[^/ \n%]*%[^/ \n]*")
+"""A part of a path that is no id, no type and no operation: looked for from its beginning alone, however long it is."""
 
 _CONDITIONAL = ("PUT", "PATCH", "DELETE")
 _IN_ITS_URL = ("GET ", "HEAD ", "PUT ", "PATCH ", "DELETE ")
@@ -68,7 +68,7 @@ def cleaned(text: str, *, of_log: bool = False) -> str:
     head, mark, query = text.partition("?")
     if "%" in head:
         head = _ODD.sub(CUT, head)
-    return _shown(f"{head}?{clean_query(_parsed(query), of_log=of_log)}" if mark else head)
+    return shortened(f"{head}?{clean_query(_parsed(query), of_log=of_log)}" if mark else head)
 
 
 def clean_query(params: Params | list[tuple[str, str]], *, of_log: bool = False) -> str:
@@ -127,7 +127,7 @@ def asked(call: Call, context: Context, understood: str | None) -> tuple[str, st
     kept = without_credentials(sent)
     if kept != sent:
         shown, sent = without_credentials(shown), kept
-    return _shown(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
+    return shortened(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
 
 
 def _beside(call: Call, sent: str, understood: str | None) -> Iterator[_Line]:
@@ -189,7 +189,8 @@ def _parsed(query: str) -> Params:
     return tuple(parse_qsl(query, keep_blank_values=True))
 
 
-def _shown(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return what the open part of a row holds of a text, with a mark where there was more."""
     return text if len(text) <= LENGTH else text[: LENGTH - 1] + CUT
 
 

@@ -54,7 +54,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.audit.asked import LENGTH, REASON_LENGTH, asked, cleaned, digest, enclose, seal
+from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, seal, shortened
 from fhir_dmp.audit.concerned import about, apart, by_patient, is_hidden
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
@@ -139,7 +139,7 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
         why=[act.why[:200]] if act.why else None,
         consents=_consents((act.why,)),
         **who,
-        request="\n".join(part for part in (cleaned(context.url), act.asked) if part)[:LENGTH],
+        request=shortened("\n".join(part for part in (cleaned(context.url), act.asked) if part)),
         sealed=digest(secret) if secret else None,
         purpose=_purpose(subject, subject.purpose if subject else None),
         requestId=context.request_id,

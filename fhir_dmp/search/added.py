@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -109,7 +110,7 @@ class Added:
         asked = self._looks
         with self._lock:
             if self._fault is not None and self._looks > asked:
-                raise self._fault.with_traceback(None)
+                raise copy(self._fault).with_traceback(None)
             if self._ticks() >= self._until:
                 self._try()
 

@@ -22,7 +22,10 @@ from fhir_dmp.service.log_views import TYPE, ref_of
 from fhir_dmp.store.change import Event
 
 MOST_BYTES = 64 * 1024
-"""Of an AuditEvent that a client reports."""
+"""Of an AuditEvent that a client reports, as the log keeps it."""
+
+MOST_SENT = 4 * MOST_BYTES
+"""Bytes of one as it is sent, with blanks and ends of lines: nothing longer is looked at."""
 
 AHEAD_MICROS = 5 * 60 * 1_000_000
 """How far a client's clock may be ahead of ours."""
@@ -34,13 +37,14 @@ _KEPT_MICROS = (YEARS * 365 + YEARS // 4 + 1) * DAY
 
 def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the Plan that takes an AuditEvent of a client's own into the log, for good (ITI-20)."""
+    _require_short(call)
     sent = resource_of(call)
     require_valid(TYPE, sent, env)
     _require_own(sent, context)
     tree = with_relative(TYPE, sent, context.base_url)
     event = submit(tree, context, env.ids.new(), env.clock.micros(), env.ids.new)
     if len(event.body) + len(event.secret or b"") > MOST_BYTES:
-        raise TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
+        raise _too_long()
     _require_moment(event)
     _require_record(event.index["pt"], context, grant)
     _require_seen(tree, context, grant, env)
@@ -52,6 +56,16 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         entities=(Entity(ref, 1, tuple(event.index["pt"])),),
         events=(event,),
     )
+
+
+def _require_short(call: Call) -> None:
+    body = call.body if isinstance(call.body, bytes) or call.body is None else codec.dumps(call.body)
+    if len(body or b"") > MOST_SENT:
+        raise _too_long()
+
+
+def _too_long() -> TooLong:
+    return TooLong(f"An AuditEvent may have {MOST_BYTES} bytes.")
 
 
 def _require_own(tree: Mapping[str, Any], context: Context) -> None:

@@ -38,8 +38,17 @@ SWEEP = 60 * 1_000_000
 HANDED_AT_ONCE = 100
 """Pieces of leaves that one sealing takes; a worker hands in two at a time."""
 
-OVERLAP, OVERLAP_OF_SWEEPS = 600 * 1_000_000, 24 * 3600 * 1_000_000
-"""How much later than its time an epoch's registration may be seen: by each sealing, and by those that ask epochs that have been quiet.
+RUNS_AT_ONCE = 1000
+"""Runs that no head holds and that are taken away in one transaction."""
+
+RUNS_TOLD = 20
+"""Of these, how many the operator is told."""
+
+OVERLAP = 600 * 1_000_000
+"""How much later than its time an epoch's registration may be seen by each sealing (microseconds)."""
+
+OVERLAP_OF_SWEEPS = 24 * 3600 * 1_000_000
+"""How much later by those that ask epochs that have been quiet.
 
 One that comes later still, by a clock that stands still, is looked for by its name as soon as its writer hands in leaves.
 """
@@ -182,11 +191,14 @@ class Sealer:
         if head is None:
             if self._ledger.size():
                 raise SealError("There are runs of leaves, and no head holds any: see fhir-dmp audit verify.")
-        elif odd := self._ledger.forget_runs(lease, head.head.size):
+            return
+        forgotten, told, size = 0, list[str](), head.head.size
+        while odd := self._ledger.forget_runs(lease, size, RUNS_AT_ONCE):
+            forgotten += len(odd)
+            told += [str(run) for run in odd[: RUNS_TOLD - len(told)]]
+        if forgotten:
             SEAL_FAULTS.inc()
-            _log.error(
-                "runs-of-no-head", size=head.head.size, runs=[str(run) for run in odd], see="fhir-dmp audit verify"
-            )
+            _log.error("runs-of-no-head", size=size, number=forgotten, runs=told, see="fhir-dmp audit verify")
 
     def _begin(self, state: _State) -> None:
         key = self._keys.current()

@@ -196,8 +196,11 @@ class Ledger(Protocol):
         """Write all of the batch or nothing; raise ``Fenced`` if the lease is another's by now, ``Occupied`` if some of it is there."""
         ...
 
-    def forget_runs(self, lease: Lease, leaf: int) -> Sequence[Run]:
-        """Take away and return the runs from this leaf on, which no head holds; raise ``Fenced`` if the lease is another's by now."""
+    def forget_runs(self, lease: Lease, leaf: int, limit: int) -> Sequence[Run]:
+        """Take away and return up to ``limit`` of the runs from this leaf on, which no head holds.
+
+        Raises ``Fenced`` if the lease is another's by now.
+        """
         ...
 
     def heads(self, after: int = 0) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from bson import Decimal128
 from fhir_dmp import log
 from fhir_dmp.clock import FixedClock
 from fhir_dmp.metrics import SEAL_FAULTS
+from fhir_dmp.service import sealer as sealing
 from fhir_dmp.service.sealer import SealError
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import Fenced
@@ -82,8 +83,25 @@ def test_no_run_is_taken_away_by_who_does_not_lead_any_more(world):
     assert sealer.tick()
 
     with pytest.raises(Fenced):
-        ledger.forget_runs(asleep, 0)
+        ledger.forget_runs(asleep, 0, 10)
     assert world.verify().findings == []
+
+
+def test_however_many_runs_no_head_holds_some_are_taken_away_at_a_time_and_a_few_told(world, told, monkeypatch):
+    """Whoever put them there may have put millions."""
+    monkeypatch.setattr(sealing, "RUNS_AT_ONCE", 3)
+    monkeypatch.setattr(sealing, "RUNS_TOLD", 5)
+    store, sealer = world.writer(), world.sealer()
+    world.write(store, 5)
+    assert sealer.tick()
+    sealer.release()
+    for leaf in range(100, 110):
+        put_run(world, leaf)
+    assert world.sealer().tick()
+
+    assert world.seals["runs"].count_documents({"_id": {"$gte": 5}}) == 0
+    (line,) = [line for line in told() if line["event"] == "runs-of-no-head"]
+    assert (line["number"], len(line["runs"])) == (10, 5)
 
 
 def test_runs_without_any_head_are_not_taken_for_nobodys(world):

@@ -11,6 +11,7 @@ import pytest
 from fhir_dmp.audit.scene import MASKED
 from fhir_dmp.call import Call
 from fhir_dmp.oauth.clients import ROLES
+from fhir_dmp.service import log_reports
 from tests.access_world import changed, consent, document, observation
 from tests.http.test_choices_of_the_patient import say
 from tests.http.test_interactions import PATIENT
@@ -135,6 +136,19 @@ def test_a_reported_event_is_bounded(ehr):
     long = {**SENT, "outcomeDesc": "x" * 70_000}
 
     assert ehr.post("/AuditEvent", long).status_code == 413
+
+
+def test_what_is_longer_than_any_reported_event_is_not_looked_at(ehr, monkeypatch):
+    """Alone and as an entry: to cut and seal what is refused anyway would be work for whoever sends most."""
+    looked = []
+    monkeypatch.setattr(log_reports, "submit", lambda *_: looked.append(1))
+    much = {**SENT, "outcomeDesc": "x" * 300_000}
+
+    assert ehr.post("/AuditEvent", much).status_code == 413
+    entry = {"resource": much, "request": {"method": "POST", "url": "AuditEvent"}}
+    answer = ehr.post("", {"resourceType": "Bundle", "type": "batch", "entry": [entry]})
+    assert answer.json["entry"][0]["response"]["status"][:3] == "413"
+    assert looked == []
 
 
 @pytest.mark.parametrize(

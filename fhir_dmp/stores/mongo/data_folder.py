@@ -19,8 +19,11 @@ from fhir_dmp.stores.mongo.processes import is_mongod
 OWNER = "fhir_dmp"
 """The user who may do everything, and makes the others."""
 
-_LINES, _MOST_WORDS = 3, 600
-"""Lines, and characters, of what a mongod said that are told again."""
+_LINES = 3
+"""Of what a mongod said, how many are told again."""
+
+_MOST_BYTES = 600
+"""Bytes of these: the file grows for as long as the mongod lives."""
 
 
 class DatabaseError(Exception):
@@ -72,8 +75,7 @@ class Folder:
 
     def words(self) -> str:
         """Return where to look for why the mongod that was started last ended: its last words, and its log, as far as there are any."""
-        said = self.said.read_text(errors="replace").strip()[-_MOST_WORDS:] if self.said.exists() else ""
-        last = " ".join(said.splitlines()[-_LINES:])
+        last = " ".join(_end_of(self.said).splitlines()[-_LINES:])
         told = f" It said: {last.rstrip('.')}." if last else ""
         return told + (f" Its log is {self.log}." if self.log.exists() else "")
 
@@ -120,3 +122,11 @@ def write(path: Path, text: str) -> None:
     fresh.write_text(text)
     fresh.chmod(0o600)
     fresh.replace(path)
+
+
+def _end_of(path: Path) -> str:
+    """Return the end of a text, nothing where it cannot be read."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _MOST_BYTES))
+        return file.read(_MOST_BYTES).decode(errors="replace").strip()
+    return ""

@@ -130,17 +130,20 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
                     f"Head {batch.number}, or a run of its leaves, stands in the database and was not put there by who seals"
                 ) from None
 
-    def forget_runs(self, lease: Lease, leaf: int) -> Sequence[Run]:
-        """Take away and return the runs from this leaf on, which no head holds; raise ``Fenced`` if the lease is another's by now."""
+    def forget_runs(self, lease: Lease, leaf: int, limit: int) -> Sequence[Run]:
+        """Take away and return up to ``limit`` of the runs from this leaf on, which no head holds.
+
+        Raises ``Fenced`` if the lease is another's by now.
+        """
         beyond = {"_id": {"$gte": leaf}}
         with answering(), self._client.start_session() as session:
             if not read_first(self.seals[RUNS], beyond):
                 return ()
             with session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=DURABLE):
                 self._hold(lease, {"$inc": {"cleared": 1}}, session)
-                found = [run_of(row) for row in read_all(self.seals[RUNS], beyond, session=session)]
-                self.seals[RUNS].delete_many(beyond, session=session)
-        return found
+                found = list(read_all(self.seals[RUNS], beyond, sort=[("_id", 1)], limit=limit, session=session))
+                self.seals[RUNS].delete_many({"_id": {**beyond["_id"], "$lte": found[-1]["_id"]}}, session=session)
+        return [run_of(row) for row in found]
 
     def _hold(self, lease: Lease, change: _Document, session: Any) -> None:
         """Change the lease's row within the transaction, so that nobody else takes it meanwhile."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fhir_dmp.audit.asked import SEALED, asked, cleaned
+from fhir_dmp.audit.asked import LENGTH, SEALED, asked, cleaned
 from fhir_dmp.audit.credentials import NAMES
 from fhir_dmp.call import Call
 from tests.unit.audit.world import context
@@ -77,3 +77,23 @@ def test_of_more_than_this_server_takes_the_digest_is_sealed():
     assert len(sent) < SEALED + 100
     assert sent[:SEALED] == other[:SEALED]
     assert sent != other
+
+
+@pytest.mark.parametrize("path", ["a" * 1_000_000, "a" * 1_000_000 + "/%25", "%25" * 300_000, "a/" * 500_000 + "%25"])
+def test_a_path_is_looked_at_once_however_long_it_is(path):
+    """Without that it would never be done: each place in it was a beginning."""
+    assert len(cleaned(f"GET /fhir/{path}")) <= LENGTH
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/fhir/Observation/x%3Fcode=hiv", "/fhir/Observation/…"),
+        ("/fhir/a%20b/c", "/fhir/…/c"),
+        ("/fhir/%2F/%0A", "/fhir/…/…"),
+        ("/fhir/Observation/x", "/fhir/Observation/x"),
+    ],
+)
+def test_a_part_of_a_path_that_is_percent_encoded_is_cut_whole(path, shown):
+    """No id, type or operation has one: whatever it is, it may be a value."""
+    assert cleaned(f"GET {path}") == f"GET {shown}"
