@@ -1,7 +1,7 @@
 """Which AuditEvents a row holds: one for each patient, and of a transaction one more for each entry and patient.
 
 A Provenance that was made with a change (``X-Provenance``) has one of its own, as each resource that is made; not in rows of format 1 and 2,
-which tell of it beside what it is about.
+which tell of it beside what it is about. A token is told to the record that it opens, whoever got it; in rows of these to a holder alone.
 
 https://profiles.ihe.net/ITI/BALP/volume-1.html. The first has the id of the row, the others ``<row>-2``, ``<row>-3`` and so on.
 """
@@ -16,6 +16,9 @@ from fhir_dmp.audit.kinds import DECISION, kind_of
 
 PROVENANCE_APART = 3
 """The first format whose rows tell of a Provenance in an AuditEvent of its own."""
+
+TOKEN_OF_A_RECORD = 3
+"""The first format whose rows put a token into the journal of the record that it opens."""
 
 _CHANGES = frozenset(("create", "update", "patch", "delete"))
 _CONDITION = "search-type"
@@ -39,8 +42,7 @@ def parts_of(row: Row) -> list[Part]:
     act, outcome = row["act"], row.get("outcome", "0")
     shape = kind_of(act).shape
     if shape == "token" and outcome == "0":
-        holder = row.get("person", {}).get("resource", "")
-        return [Part(act, outcome, holder if holder.startswith("Patient/") else "")]
+        return [Part(act, outcome, patient) for patient in _opened(row)]
     touched = {patient: _names(found) for patient, found in row.get("touched", {}).items()}
     touched = touched or dict.fromkeys(row.get("for") or ("",), ())
     if shape == "bundle":
@@ -55,6 +57,14 @@ def parts_of(row: Row) -> list[Part]:
     if outcome == "8" and "consents" in row and "person" in row and "organization" in row.get("agent", {}):
         parts.extend([Part(DECISION, outcome, part.patient) for part in parts if part.patient])
     return parts
+
+
+def _opened(row: Row) -> Sequence[str]:
+    """Return whose record a token opens, whoever got it; of rows of format 1 and 2 the holder who got it, and otherwise nobody."""
+    if row["v"] >= TOKEN_OF_A_RECORD:
+        return row.get("for") or ("",)
+    holder = row.get("person", {}).get("resource", "")
+    return (holder if holder.startswith("Patient/") else "",)
 
 
 def _names(found: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:

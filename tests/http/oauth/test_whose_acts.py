@@ -13,8 +13,10 @@ from fhir_dmp.service.accounts import NewAccount
 from fhir_dmp.service.clients import NewClient
 from fhir_dmp.store.accounts import Represented, Situation
 from fhir_dmp.stores.mongo.store import MongoStore
+from tests.balp import claimed
+from tests.balp_facts import FACTS
 from tests.http.conftest import register
-from tests.http.oauth.people import INS, NUMBER, ask, back, fill
+from tests.http.oauth.people import INS, NUMBER, ask, back, fill, redeem
 from tests.log_rows import rows_of
 from tests.oauth_world import APP_SCOPES, CALLBACK, authorize, post
 from tests.sign_in_world import HOSPITAL, PASSWORD, Visitor
@@ -159,6 +161,18 @@ def test_a_record_that_is_found_by_its_number_is_told_that_an_emergency_was_clai
 
     events = found(auditor, f"patient={patient}&purpose=BTG")
     assert [event["outcome"] for event in events] == ["0", "8"]
+
+
+def test_a_token_by_which_an_emergency_opens_a_record_stands_in_its_journal(app, doctor, phone, patient, auditor):
+    """IHE's event of it, of which the record's holder was told nothing: when it was fetched, and by which app."""
+    ask(doctor, scope="launch/patient patient/Patient.rs", purpose_of_use="BTG")
+    fill(doctor, ins=NUMBER, emergency="1", reason="Patient inconscient, allergies ?")
+    assert redeem(app, back(doctor)["code"]).status_code == 200
+
+    [event] = found(auditor, f"patient={patient}&subtype=ITI-71")
+    assert (event["outcome"], event["purposeOfEvent"][0]["coding"][0]["code"]) == ("0", "BTG")
+    assert "Dr Anne Martin" in event["text"]["div"]
+    assert claimed(event, FACTS) == []
 
 
 def test_a_question_that_is_put_again_without_an_emergency_is_no_event(doctor, phone, patient, log):

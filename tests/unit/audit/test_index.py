@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.entry import entry_of, misfiled, read_entry
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.audit.parts import Part, parts_of
@@ -130,6 +131,23 @@ def test_a_row_of_format_2_is_found_as_it_ever_was(name, caller):
 
     assert misfiled(entry(stored)) == ()
     assert ("u" in misfiled(entry(replace(stored, index=now.index)))) == ("jti" in before["agent"])
+
+
+OPENING = {
+    kind: Subject("app-one", "app", ("patient/*.rs",), person=Person(kind, "a", "", resource, patient="Patient/p1"))
+    for kind, resource in (("holder", "Patient/p1"), ("representative", "RelatedPerson/r"), ("professional", ""))
+}
+
+
+@pytest.mark.parametrize("kind", OPENING)
+@pytest.mark.parametrize("made_of", [1, 2, 3])
+def test_a_token_stands_in_the_journal_of_the_record_that_it_opens_from_format_3_on(kind, made_of):
+    """Whoever got it; in rows of before in that of a holder who got it, and in nobody's."""
+    event = token(subject=OPENING[kind])
+    told = made_of == 3 or kind == "holder"
+
+    assert index_of({**codec.loads_object(event.body), "v": made_of})["pt"] == (["Patient/p1"] if told else [])
+    assert misfiled(entry(event)) == ()
 
 
 @pytest.mark.parametrize("made_of", [2, 3])
