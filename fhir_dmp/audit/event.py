@@ -216,7 +216,7 @@ def _target(call: Call, result: Result | None) -> str | None:
     if result is not None and result.ref is not None:
         return f"{result.ref}/{result.version}" if result.version else str(result.ref)
     named = takewhile(lambda part: part is not None and ID.match(part), (call.type, call.id, call.version))
-    return "/".join(filter(None, named)) or None
+    return "/".join(map(str, named)) or None
 
 
 def _error(error: FhirError | None) -> Mapping[str, Any] | None:

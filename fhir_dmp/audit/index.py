@@ -132,12 +132,10 @@ def _shared(row: Row) -> _Sorted:
         row.get("purpose"),
         tuple(row["consents"]) if "consents" in row else (),
     )
-    if "jti" in agent and row["v"] >= _WITH_TOKEN:
-        return rare, (
-            *common,
-            f"{JTI}={agent['jti']}",
-        )  # tokens change, callers come again: it is no key of their cache
-    return rare, common
+    if "jti" not in agent or row["v"] < _WITH_TOKEN:
+        return rare, common
+    token = f"{JTI}={agent['jti']}"  # tokens change, callers come again: it is no key of their cache
+    return rare, (*common, token)
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_dmp.audit.nouns import NOUNS
 from fhir_dmp.audit.parts import Part, Row
-from fhir_dmp.audit.verbs import ASKED, LEFT, OF_NOBODY, OTHER, SAID_NO, VERBS
+from fhir_dmp.audit.verbs import ASKED, LEFT, OF_NOBODY, OTHER, SAID_NO, VERBS, Verb
 from fhir_dmp.call import DECLINED
 
 Language = Literal["fr", "en"]
@@ -93,10 +93,18 @@ def _sentences(row: Row, part: Part, language: Language, names: Sequence[str], r
 
 def _did(row: Row, part: Part, place: int) -> str:
     """Return what somebody did, or what they asked to do where nothing came of it."""
-    verb = (not part.patient and OF_NOBODY.get(part.act)) or VERBS.get(part.act, OTHER)
-    verb = LEFT if _is_left(row, part) else SAID_NO if DECLINED in row.get("why", ()) else verb
+    verb = _verb(row, part)
     in_vain = verb.to is not None and part.outcome != "0" and _how(row, part) is not _UNSOUND
     return f"{ASKED[place]} {verb.to[place]}" if verb.to and in_vain else verb.did[place]
+
+
+def _verb(row: Row, part: Part) -> Verb:
+    if _is_left(row, part):
+        return LEFT
+    if DECLINED in row.get("why", ()):
+        return SAID_NO
+    of_nobody = None if part.patient else OF_NOBODY.get(part.act)
+    return of_nobody or VERBS.get(part.act, OTHER)
 
 
 def _how(row: Row, part: Part) -> tuple[str, str]:

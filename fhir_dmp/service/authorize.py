@@ -26,7 +26,7 @@ from fhir_dmp.oauth.form import read_parameters
 from fhir_dmp.oauth.handles import digest
 from fhir_dmp.oauth.lifetimes import CODE_SECONDS
 from fhir_dmp.service.answers import Answers, Choice, ProblemError
-from fhir_dmp.service.attempts import Attempt
+from fhir_dmp.service.claims import Claim
 from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
 from fhir_dmp.service.questions import AuthorizationRequest, Question, Questions, organization_of
 from fhir_dmp.service.records import Records
@@ -67,70 +67,70 @@ class Authorizations:
 
     def ask(self, query: bytes, signed: SignedIn | None, context: Context) -> Answer:
         """Return the question of an authorization request, or where the browser goes instead."""
-        attempt = Attempt(signed)
+        claim = Claim(signed)
         try:
-            attempt.params = read_parameters(query)
-            client, redirect = self._destination(attempt)
+            claim.params = read_parameters(query)
+            client, redirect = self._destination(claim)
         except (OAuthError, FhirError) as error:
-            return self._sorry(error, attempt, context)
+            return self._sorry(error, claim, context)
         try:
-            request = foreseen(context, "authorize", lambda: self._read(client, attempt))
+            request = foreseen(context, "authorize", lambda: self._read(client, claim))
             if signed is None and request.asked.prompt != "none":
                 return SignInFirst()
             if signed is None:
                 raise LoginRequired("Nobody is signed in.")
             if request.asked.prompt == "none":
                 raise ConsentRequired("This server always asks the person.")
-            ticket = self._questions.ticket(attempt.params, signed)
+            ticket = self._questions.ticket(claim.params, signed)
             return foreseen(context, "authorize", lambda: self._questions.question(request, signed, context, ticket))
         except (OAuthError, FhirError) as error:
-            return self._refused(error, redirect, attempt, context)
+            return self._refused(error, redirect, claim, context)
 
     def decide(self, ticket: str, choice: Choice, signed: SignedIn | None, context: Context) -> Answer:
         """Take the person's answer: a code for the client, or their refusal, or the question once more."""
-        attempt = Attempt(signed, choice, self._answers.offered(signed) if signed else ())
+        claim = Claim(signed, choice, self._answers.offered(signed) if signed else ())
         params = self._questions.opened(ticket, signed) if signed else None
         if signed is None or params is None:
             expired = InvalidRequest("The question has expired, or was put to somebody else: begin again in the app.")
-            return self._sorry(expired, attempt, context)
+            return self._sorry(expired, claim, context)
         try:
-            attempt.params = params
-            client, redirect = self._destination(attempt)
+            claim.params = params
+            client, redirect = self._destination(claim)
         except (OAuthError, FhirError) as error:
-            return self._sorry(error, attempt, context)
+            return self._sorry(error, claim, context)
         try:
             return foreseen(
-                context, "authorize", lambda: self._answered(client, ticket, choice, signed, attempt, context)
+                context, "authorize", lambda: self._answered(client, ticket, choice, signed, claim, context)
             )
         except (OAuthError, FhirError) as error:
-            return self._refused(error, redirect, attempt, context)
+            return self._refused(error, redirect, claim, context)
 
-    def _read(self, client: Client, attempt: Attempt) -> AuthorizationRequest:
-        request = self._questions.read(attempt.params, client)
-        attempt.launched = request.launch.patient if request.launch else None
+    def _read(self, client: Client, claim: Claim) -> AuthorizationRequest:
+        request = self._questions.read(claim.params, client)
+        claim.launched = request.launch.patient if request.launch else None
         return request
 
     def _answered(
-        self, client: Client, ticket: str, choice: Choice, signed: SignedIn, attempt: Attempt, context: Context
+        self, client: Client, ticket: str, choice: Choice, signed: SignedIn, claim: Claim, context: Context
     ) -> Answer:
-        request = self._read(client, attempt)
+        request = self._read(client, claim)
         if not choice.allow:
             raise AccessDenied(DECLINED)
         try:
             scopes = self._answers.scopes(request, choice)
-            attempt.record = record = self._answers.chosen(request, choice, signed, context)
+            claim.record = record = self._answers.chosen(request, choice, signed, context)
             person, scopes = self._answers.judged(request, choice, signed, record, scopes, context)
         except ProblemError as again:
             question = self._questions.question(request, signed, context, ticket, again.patient)
-            claimed = attempt.in_vain(again.problem)
-            failed = self._announced(claimed, attempt, context) if claimed else None
+            claimed = claim.in_vain(again.problem)
+            failed = self._announced(claimed, claim, context) if claimed else None
             return failed or replace(question, problem=again.problem)
-        return self._allowed(request, person, scopes, signed, attempt, context)
+        return self._allowed(request, person, scopes, signed, claim, context)
 
-    def _destination(self, attempt: Attempt) -> tuple[Client, str]:
-        attempt.client_id = attempt.params.get("client_id", "")
-        attempt.client = client = self._env.clients.find(attempt.client_id)
-        return client, require_redirect(attempt.params, client)
+    def _destination(self, claim: Claim) -> tuple[Client, str]:
+        claim.client_id = claim.params.get("client_id", "")
+        claim.client = client = self._env.clients.find(claim.client_id)
+        return client, require_redirect(claim.params, client)
 
     def _allowed(
         self,
@@ -138,13 +138,13 @@ class Authorizations:
         person: Person,
         scopes: tuple[str, ...],
         signed: SignedIn,
-        attempt: Attempt,
+        claim: Claim,
         context: Context,
     ) -> Go:
         now, organization = self._env.clock.micros(), organization_of(request.client, signed)
         family_id = f"{signed.account.id}.{self._env.ids.new()}"
         code = self._env.opaque.codes.make(f=family_id)
-        attempt.scopes = scopes
+        claim.scopes = scopes
         subject = Subject(request.client.id, request.client.role, scopes, organization, family_id, person=person)
         family = Family(
             id=family_id,
@@ -174,30 +174,30 @@ class Authorizations:
         self,
         error: OAuthError | FhirError,
         redirect: str,
-        attempt: Attempt,
+        claim: Claim,
         context: Context,
     ) -> Answer:
         """Tell the client by way of its redirect URI, once the refusal's event is durable."""
         code, text = _code(error)
-        failed = self._tell(error, attempt, context)
+        failed = self._tell(error, claim, context)
         if failed is not None:
             return failed
-        state = {name: value for name, value in attempt.params.items() if name == "state"}
+        state = {name: value for name, value in claim.params.items() if name == "state"}
         return Go(self._back(redirect, error=code, error_description=text, **state))
 
-    def _sorry(self, error: OAuthError | FhirError, attempt: Attempt, context: Context) -> Sorry:
-        failed = self._tell(error, attempt, context)
+    def _sorry(self, error: OAuthError | FhirError, claim: Claim, context: Context) -> Sorry:
+        failed = self._tell(error, claim, context)
         if failed is not None:
             return failed
         return Sorry(error.status, *_code(error))
 
-    def _tell(self, error: OAuthError | FhirError, attempt: Attempt, context: Context) -> Sorry | None:
+    def _tell(self, error: OAuthError | FhirError, claim: Claim, context: Context) -> Sorry | None:
         """Leave the event of a refusal; return what to say instead if that cannot be had."""
-        return self._announced(attempt.refused(*_code(error)), attempt, context)
+        return self._announced(claim.refused(*_code(error)), claim, context)
 
-    def _announced(self, act: TokenAct, attempt: Attempt, context: Context) -> Sorry | None:
+    def _announced(self, act: TokenAct, claim: Claim, context: Context) -> Sorry | None:
         try:
-            self._env.announce(act, attempt.known(context))
+            self._env.announce(act, claim.known(context))
         except FhirError as failed:
             return Sorry(failed.status, *_code(failed))
         return None

@@ -23,7 +23,7 @@ from fhir_dmp.oauth.providers import Identity, Provider, identify
 from fhir_dmp.seal import BrokenSealError, Seal
 from fhir_dmp.service.accounts import act_on
 from fhir_dmp.service.sign_in import Provided, SignIn, Step
-from fhir_dmp.service.turns import SECOND
+from fhir_dmp.service.waits import SECOND
 from fhir_dmp.store.accounts import Account
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.people import compared_login, is_minor
 from fhir_dmp.oauth.totp import hash_recovery_code, matching_step
 from fhir_dmp.seal import Seal
-from fhir_dmp.service.turns import SECOND, Turns
+from fhir_dmp.service.waits import SECOND, Waits
 from fhir_dmp.store.accounts import Account, Accounts, Session, Situation, Stage
 
 T = TypeVar("T")
@@ -115,11 +115,11 @@ class SignIn(Struct, frozen=True):
         """Take a login and a password; the same is said, and as much is done, of unknown logins and wrong passwords."""
         login = compared_login(attempt.login)
         told = _Told("password")
-        turns = self._turns
-        device = turns.device(attempt.device, login)
+        waits = self._waits
+        device = waits.device(attempt.device, login)
 
         def check() -> Account:
-            keys = turns.take(login, attempt.address, device)
+            keys = waits.take(login, attempt.address, device)
             account = self.accounts.find_account_by_login(login)
             if account is not None:
                 told.account = account
@@ -127,7 +127,7 @@ class SignIn(Struct, frozen=True):
             if account is None or not right or account.disabled:
                 why = "unknown login" if account is None else "disabled" if right else "wrong password"
                 raise Unauthenticated("The login or the password is not right.", reasons=(why,))
-            turns.give_back(keys)
+            waits.give_back(keys)
             if account.kind == "professional" and account.totp is None:
                 raise Refused("This account has no second factor yet.", reasons=("no second factor",))
             return account
@@ -146,11 +146,11 @@ class SignIn(Struct, frozen=True):
         told = _Told("password+totp", account)
 
         def check() -> str:
-            key = self._turns.take_second(account, device)
+            key = self._waits.take_second(account, device)
             method = self._second_factor(account, code)
             if method is None:
                 raise Unauthenticated("The code is not right, or was used before.", reasons=("wrong code",))
-            self._turns.give_back([key])
+            self._waits.give_back([key])
             return method
 
         method = self._judged(told, context, check)
@@ -194,8 +194,8 @@ class SignIn(Struct, frozen=True):
         self.announce(_act("logout", found.account, found.session.method), context)
 
     @property
-    def _turns(self) -> Turns:
-        return Turns(self.accounts, self.devices, self.clock)
+    def _waits(self) -> Waits:
+        return Waits(self.accounts, self.devices, self.clock)
 
     def _find(self, token: str | None) -> SignedIn | None:
         if token is None or len(token) != _TOKEN_LENGTH:
@@ -252,7 +252,7 @@ class SignIn(Struct, frozen=True):
         except FhirError:
             self.accounts.remove_session(_digest(step.token))
             raise
-        return replace(step, device=self._turns.new_device(account))
+        return replace(step, device=self._waits.new_device(account))
 
     def _next(self, session: Session, stage: Stage) -> Step:
         token = secrets.token_urlsafe(32)

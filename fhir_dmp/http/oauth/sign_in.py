@@ -19,7 +19,7 @@ from fhir_dmp.http.pages.render import Pages
 from fhir_dmp.http.pages.routes import form_blueprint
 from fhir_dmp.service.federation import FLOW_SECONDS, Federation
 from fhir_dmp.service.sign_in import Attempt, SignedIn, SignIn, Step
-from fhir_dmp.service.turns import DEVICE_KEPT, SECOND
+from fhir_dmp.service.waits import DEVICE_KEPT, SECOND
 
 AUTHORIZE = "/oauth/authorize"
 """Where a sign-in leads on to; nowhere else can it be made to lead."""

@@ -21,7 +21,7 @@ from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.store.grants import Client
 
 
-class Attempt(Struct):
+class Claim(Struct):
     """What is known so far of an authorization, for the event of its refusal.
 
     ``offered`` are the records that the person may choose without naming them, ``launched`` is the one that an EHR's launch names,

@@ -29,7 +29,7 @@ ACCOUNT_FORGETS = 86_400 * SECOND
 ADDRESS_FORGETS = 3_600 * SECOND
 
 
-class Turns(Struct, frozen=True):
+class Waits(Struct, frozen=True):
     """Counts attempts, and knows devices by what they were given; ``take`` and ``take_second`` raise ``TooMany`` for who must wait."""
 
     accounts: Accounts
