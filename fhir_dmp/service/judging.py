@@ -9,7 +9,7 @@ from fhir_dmp.access.model import Action, Person
 from fhir_dmp.access.rules import KEPT, shut
 from fhir_dmp.call import Context, Plan
 from fhir_dmp.errors import Refused
-from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.entities import disclosed, entity
 from fhir_dmp.service.granting import Granting, shut_out
 from fhir_dmp.store.change import Change
 from fhir_dmp.store.query import Row
@@ -35,6 +35,7 @@ def judge(plan: Plan, context: Context, grant: Granting) -> None:
                 _not_allowed(change, person, decision.reasons),
                 reasons=decision.reasons,
                 patients=entity(change).patients,
+                hidden=change.before is not None and disclosed(change.before).hidden,
             )
 
 

@@ -137,3 +137,18 @@ def test_what_was_hidden_and_is_deleted_is_told_to_its_holder_alone(world):
 
     asked = f"subtype=read&agent={world.patient}&outcome=4"
     assert [len(traces(each, asked)) for each in (father, world.holder())] == [0, 1]
+
+
+def test_a_change_that_is_refused_of_what_is_hidden_from_representatives_is_hidden_from_them(world):
+    """A doctor who sees it and did not write it: that they tried tells that it is there."""
+    father = parent_of(world)
+    world.holder().made(consent(world.patient, "permit"))
+    doctor, found = world.professional("7"), {}
+    for flags in ((HIDDEN,), ()):
+        item = world.ehr.made(document(world.patient, *flags))
+        assert doctor.read(f"{KIND}/{item['id']}").status == 200
+        assert doctor.delete(f"{KIND}/{item['id']}").status == 403
+        asked = "subtype=delete&agent=Practitioner/p7&outcome=8"
+        found[flags] = [len(traces(each, asked)) for each in (father, world.holder())]
+
+    assert found == {(HIDDEN,): [0, 1], (): [1, 2]}
