@@ -221,13 +221,18 @@ class Result(Struct, frozen=True):
 
 
 class Act(Struct, frozen=True):
-    """One call and how it ended: what an event describes. ``met`` is what a call had to do with that failed or found nothing."""
+    """One call and how it ended: what an event describes.
+
+    ``met`` is what it had to do with and did not touch: it failed, found nothing or merely referred to it; ``referred`` are the criteria by
+    which a transaction did (``Type?criteria``).
+    """
 
     call: Call
     result: Result | None = None
     error: FhirError | None = None
     reasons: tuple[str, ...] = ()
     met: tuple[Entity, ...] = ()
+    referred: tuple[str, ...] = ()
 
 
 TokenKind = Literal[
@@ -311,7 +316,7 @@ class Plan(Struct, frozen=True):
     the Plan of an operation on access itself, which has judged by its own rules that its caller may open or shut the record; of
     a Patient only the elements that it ``states`` are its word. ``erased`` are records that are removed for good. ``withheld`` is the
     error that the log tells where the answer is that nothing is there. ``told`` is the call that the log tells where what was asked
-    is not what was done.
+    is not what was done. ``referred`` are the criteria by which its resources refer to others, and ``met`` what these found.
     """
 
     changes: tuple[Change, ...]
@@ -327,6 +332,8 @@ class Plan(Struct, frozen=True):
     erased: tuple[str, ...] = ()
     withheld: FhirError | None = None
     told: Call | None = None
+    referred: tuple[str, ...] = ()
+    met: tuple[Entity, ...] = ()
 
 
 Interaction = Callable[[Call, Context, Grant, Env], Result | Plan]

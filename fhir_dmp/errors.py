@@ -33,7 +33,8 @@ class FhirError(Exception):
     """An answer other than success, written for the sender.
 
     ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``), whose record was concerned, and
-    ``hidden``: representatives are not told. ``met`` (``Type/id``) is what it had to do with, where the path does not name that.
+    ``hidden``: representatives are not told. ``met`` (``Type/id``) is what it had to do with, where the path does not name that;
+    ``referred`` are the criteria by which a transaction referred to something.
     """
 
     status: ClassVar[int] = 500
@@ -59,6 +60,7 @@ class FhirError(Exception):
         self.patients = patients
         self.hidden = hidden
         self.met = met
+        self.referred: tuple[str, ...] = ()
 
 
 def failed(request_id: str) -> FhirError:

@@ -14,7 +14,7 @@ import base64
 import hashlib
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -109,8 +109,8 @@ class _Line(Struct, frozen=True):
         return sent if sent.isprintable() else quote(sent, f" {string.punctuation}")
 
 
-def asked(call: Call, context: Context, understood: str | None) -> tuple[str, str]:
-    """Return what was asked, in the open and as it was sent.
+def asked(call: Call, context: Context, understood: str | None, referred: Sequence[str] = ()) -> tuple[str, str]:
+    """Return what was asked, in the open and as it was sent; ``referred`` are the criteria of a transaction's references.
 
     What a body, a header or an entry carried is put after the request line; of a further page, what it goes on with. Credentials are in
     neither (``audit.credentials``).
@@ -119,7 +119,7 @@ def asked(call: Call, context: Context, understood: str | None) -> tuple[str, st
     shown = cleaned(sent, of_log=of_log)
     if call.params or call.criteria or call.parameters.items or call.name == "transaction":
         parts = [sent]
-        for line in _beside(call, sent, understood):
+        for line in _beside(call, sent, understood, referred):
             parts.append(line.told())
             if len(shown) <= LENGTH:
                 shown += f"\n{line.shown(of_log=of_log)}"
@@ -130,7 +130,7 @@ def asked(call: Call, context: Context, understood: str | None) -> tuple[str, st
     return shortened(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
 
 
-def _beside(call: Call, sent: str, understood: str | None) -> Iterator[_Line]:
+def _beside(call: Call, sent: str, understood: str | None, referred: Sequence[str]) -> Iterator[_Line]:
     """Yield what was asked elsewhere than in the URL."""
     if not sent.startswith(_IN_ITS_URL):
         path = _path(call)
@@ -142,6 +142,7 @@ def _beside(call: Call, sent: str, understood: str | None) -> Iterator[_Line]:
             yield _unless(criteria)
         if call.name == "transaction" and isinstance(call.body, Mapping):
             yield from _conditions(call.body.get("entry"))
+            yield from map(_referring, referred)
     if understood and any(name == "_page" for name, _ in call.params):
         yield _Line("", query=understood, sent=understood)
 
@@ -151,18 +152,35 @@ def _unless(criteria: str) -> _Line:
     return _Line("If-None-Exist: ?", query=query, sent=f"If-None-Exist: {criteria}")
 
 
+def _referring(criteria: str) -> _Line:
+    kind, _, query = criteria.partition("?")
+    return _Line(f"reference: {kind}?", query=query, sent=f"reference: {criteria}")
+
+
 def _conditions(entries: Any) -> Iterator[_Line]:
-    """Yield the criteria of a transaction's entries; its searches have events of their own. It may be refused for not being any."""
+    """Yield the criteria of a transaction's entries."""
+    for url, unless in conditions_of(entries):
+        if unless:
+            yield _unless(unless)
+        else:
+            head, _, query = url.partition("?")
+            yield _Line(f"{quote(head, '/:$')}?", query=query, sent=url)
+
+
+def conditions_of(entries: Any) -> Iterator[tuple[str, str]]:
+    """Yield the URL of each entry that has criteria, and its ``If-None-Exist``; searches have events of their own.
+
+    It may be refused for being no transaction, so this takes anything.
+    """
     for entry in entries if isinstance(entries, list) else ():
         request = entry.get("request") if isinstance(entry, dict) else None
         if not isinstance(request, dict):
             continue
         url, criteria = request.get("url"), request.get("ifNoneExist")
         if criteria and isinstance(criteria, str):
-            yield _unless(criteria)
+            yield url if isinstance(url, str) else "", criteria
         elif isinstance(url, str) and "?" in url and request.get("method") in _CONDITIONAL:
-            head, _, query = url.partition("?")
-            yield _Line(f"{quote(head, '/:$')}?", query=query, sent=url)
+            yield url, ""
 
 
 def _by_parameters(call: Call, sent: str, entry: str) -> Iterator[_Line]:

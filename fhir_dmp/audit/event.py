@@ -95,7 +95,7 @@ def describe(
     concerned = (result.concerned or act.met) if result else act.met
     beside = () if only else apart(act, context)
     touched = by_patient(entities, concerned)
-    shown, sent = asked(call, context, result.query if result else None)
+    shown, sent = asked(call, context, result.query if result else None, error.referred if error else act.referred)
     secret = _secret(context, shown, sent, salt)
     row = _head(event_id, recorded, call.act)
     _put(

@@ -22,7 +22,7 @@ from fhir_dmp.interactions.entities import disclosed, entity, gone, left_as_it_i
 from fhir_dmp.interactions.entries import ORDER, Asked, At, answer, asked, each, entries, full, named, size_of
 from fhir_dmp.interactions.known import known, not_deleted, unmatched
 from fhir_dmp.interactions.links import PLACEHOLDERS, require_apart
-from fhir_dmp.interactions.meeting import Meeting
+from fhir_dmp.interactions.meeting import Meeting, Referring
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.patch import patched
 from fhir_dmp.interactions.patch_links import as_tree, patch_of
@@ -89,11 +89,12 @@ Operations = Mapping[str, tuple[Action | None, Interaction]]
 def transaction(operations: Operations, call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     """Return the one Plan of all entries; what is wrong with any of them refuses them all, with its place."""
     sheet = sheet_of(call, context, grant, env)
-    link(sheet)
-    _change(sheet)
-    _operate(operations, sheet)
     reads = [item for item in sheet.items if item.asked.method in READS]
-    _check_reads(reads, sheet)
+    with Referring(sheet.criteria):
+        link(sheet)
+        _change(sheet)
+        _operate(operations, sheet)
+        _check_reads(reads, sheet)
     in_order = sorted(sheet.items, key=lambda item: ORDER[item.asked.method])
 
     def finish(stored: Sequence[Stored], acts: Sequence[Act]) -> Result:
@@ -111,6 +112,8 @@ def transaction(operations: Operations, call: Call, context: Context, grant: Gra
         entries=tuple(_planned(item) for item in sheet.items if item.asked.method not in READS),
         events=tuple(event for item in in_order if item.plan for event in item.plan.events),
         reads=tuple(replace(item.call, prefer=call.prefer, strict=call.strict) for item in reads),
+        referred=tuple(sheet.criteria),
+        met=tuple(sheet.met.values()),
     )
 
 

@@ -5,6 +5,7 @@ https://profiles.ihe.net/ITI/BALP/.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 
 from fhir_dmp.errors import FhirError
@@ -29,3 +30,23 @@ class Meeting:
         """Name it for the log."""
         if self._ref is not None and isinstance(error, FhirError):
             error.met = (*error.met, str(self._ref))
+
+
+class Referring:
+    """Says by what criteria a transaction refers to things, whatever becomes of it: ``with Referring(criteria): …``.
+
+    An error tells what they met, or that they met nothing; the event of it tells what was asked.
+    """
+
+    def __init__(self, criteria: Iterable[str]) -> None:
+        self._criteria = criteria
+
+    def __enter__(self) -> None:
+        """Begin the work on what refers."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Name them for the log."""
+        if isinstance(error, FhirError):
+            error.referred = tuple(self._criteria)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from fhir_dmp.errors import Invalid, MultipleMatches
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.conditional import Criteria, Matched, match_each
+from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.entries import At
 from fhir_dmp.interactions.links import criteria_of, unsettled_references
 from fhir_dmp.interactions.meeting import Meeting
@@ -32,6 +33,8 @@ def link(sheet: Sheet) -> None:
     named = _named(sheet)
     types = sheet.env.definitions.search_params
     asked = dict.fromkeys(criteria for each in named.values() for criteria in each.values())
+    sheet.criteria.extend(asked)
+    sheet.require_few_criteria()
     sheet.referred.ask((kind, each) for each in asked if (kind := each.partition("?")[0]) in types)
     kinds = {each.partition("?")[0] for each in asked}
     known: set[str] = set()
@@ -104,6 +107,7 @@ def _referred(criteria: str, item: Item, sheet: Sheet) -> Ref:
     if not refs:
         raise Invalid(f"Nothing matches the conditional reference {criteria[:200]!r}.")
     sheet.relied_on.update((row.ref, row.version) for row in rows)
+    sheet.met.update((row.ref, disclosed(row)) for row in rows)
     return refs[0]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from fhir_dmp.call import MOST_CONDITIONS, Call, Context, Env, Grant, Plan
+from fhir_dmp.call import MOST_CONDITIONS, Call, Context, Entity, Env, Grant, Plan
 from fhir_dmp.errors import FhirError, Invalid, NotFound, NotSupported, TooLong, UnknownType
 from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.interactions.conditional import Conditions, only, to_refer, to_write
@@ -67,7 +67,7 @@ class Sheet(Struct):
 
     ``by_criteria`` are the entries that make what criteria name, by the key of their lock; ``before`` the present versions of what entries
     are about; ``rows`` what entries will be found by, by their places. What criteria match that entries are about is told by ``written``, what
-    they refer to by ``referred``.
+    they refer to by ``referred``: ``criteria`` are all by which they do, ``met`` what these found.
     """
 
     items: list[Item]
@@ -84,19 +84,26 @@ class Sheet(Struct):
     rows: dict[int, Row] = field(default_factory=dict)
     versions: dict[int, list[str]] = field(default_factory=dict)
     anew: set[int] = field(default_factory=set)
+    criteria: list[str] = field(default_factory=list)
+    met: dict[Ref, Entity] = field(default_factory=dict)
 
     def each(self, methods: Sequence[str], do: Callable[[Item], None]) -> None:
         """Do it for each entry of the methods, one method after the other; what is invalid is raised together, each with its place."""
         wanted = [item for method in methods for item in self.items if item.asked.method == method]
         each(wanted, lambda item: item.place, do)
 
+    def require_few_criteria(self) -> None:
+        """Raise ``TooLong`` for more criteria than one event can tell, of entries and of references together."""
+        asked = (*(item.call.criteria or "" for item in self.items), *self.criteria)
+        if sum(map(len, asked)) > MOST_CONDITIONS:
+            raise TooLong(f"The criteria of a transaction may have {MOST_CONDITIONS} characters.", expression="Bundle")
+
 
 def sheet_of(call: Call, context: Context, grant: Grant, env: Env) -> Sheet:
     """Return the sheet of a transaction, with the resource that each entry is about."""
     written, referred = to_write(context, grant, env), to_refer(context, grant, env)
     sheet = Sheet(_items(call, context, env), context, grant, env, written, referred, Links(context.base_url))
-    if sum(len(item.call.criteria or "") for item in sheet.items) > MOST_CONDITIONS:
-        raise TooLong(f"The criteria of a transaction may have {MOST_CONDITIONS} characters.", expression="Bundle")
+    sheet.require_few_criteria()
     written.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
     for method in ("DELETE", "POST", "PUT", "PATCH"):
         sheet.each((method,), lambda item: _identify(item, sheet))

@@ -18,7 +18,7 @@ from fhir_dmp.store.change import Event
 def described(act: Act, context: Context, env: Env) -> tuple[Event, ...]:
     """Return the event of an act, and a second for those whose journals it may not tell beside others'."""
     count_act(act.call.act, act.error.audit_outcome if act.error else "0")
-    if act.result is None or not act.result.entities or is_unmet(act):
+    if act.result is None or not act.result.entities or act.met or is_unmet(act):
         act = replace(act, met=met_by(act, context, env))
     event = describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)
     beside = apart(act, context)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 import structlog
 from msgspec.structs import replace
 
+from fhir_dmp.audit.asked import conditions_of
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Params
 from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID, Ref, parse_literal
@@ -37,10 +38,11 @@ def met_by(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
     if context.subject is None:
         return ()
     try:
-        return _met(act, context, env)
+        found = _met(act, context, env)
     except Exception as fault:  # noqa: BLE001 - whatever it is, the caller is told of the error, and the log of it
         _log.warning("met-unknown", fault=type(fault).__name__, request_id=context.request_id)
-        return ()
+        found = ()
+    return _beside(act, (*act.met, *found))
 
 
 def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
@@ -49,7 +51,7 @@ def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
     refs = _refs(act.call, act.error) if act.error else []
     named = [named_by(types, params, context.base_url) for types, params in _unmet(act, context)]
     found = tuple(map(disclosed, _looked_up(refs, named, env)))
-    return found if act.call.name in _SEARCHES else _beside(act, (*found, *_named(named, found)))
+    return found if act.call.name in _SEARCHES else (*found, *_named(named, found))
 
 
 def _named(named: Sequence[Named], found: Sequence[Entity]) -> Iterator[Entity]:
@@ -116,11 +118,28 @@ def _unmet(act: Act, context: Context) -> Iterator[tuple[tuple[str, ...], Params
             asked = dict(call.params).get("_type", "").split(",")
             yield (call.type,) if call.type else tuple(asked), call.params
         return
-    if call.type and is_unmet(act):
-        yield (call.type,), with_criteria((), call.criteria)
+    if call.name == "transaction" and act.error is not None:
+        yield from _conditions(call, act.error)
+    for each in (act, *_planned(act)):
+        if each.call.type and is_unmet(each):
+            yield (each.call.type,), with_criteria((), each.call.criteria)
+
+
+def _conditions(call: Call, error: FhirError) -> Iterator[tuple[tuple[str, ...], Params]]:
+    """Yield the criteria of a transaction that failed: of its entries, and by which it refers to something."""
+    entries = call.body.get("entry") if isinstance(call.body, Mapping) else None
+    for url, unless in (*conditions_of(entries), *((each, "") for each in error.referred)):
+        kind = url.partition("?")[0].rpartition("/")[2]
+        yield (kind,), with_criteria((), unless or url)
+
+
+def _planned(act: Act) -> tuple[Act, ...]:
+    return act.result.entries if act.result is not None and act.call.name == "transaction" else ()
 
 
 def is_unmet(act: Act) -> bool:
     """Tell whether a call has criteria that nothing met, as far as its outcome tells: it failed, or made what they look for."""
+    if any(map(is_unmet, _planned(act))):
+        return True
     made = act.call.name in ("create", "update") and act.result is not None and act.result.version == _MADE
     return act.call.criteria is not None and (act.error is not None or made)

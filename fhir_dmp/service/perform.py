@@ -30,6 +30,7 @@ from fhir_dmp.interactions.create import create
 from fhir_dmp.interactions.delete import delete
 from fhir_dmp.interactions.entries import full, size_of
 from fhir_dmp.interactions.history import history
+from fhir_dmp.interactions.meeting import Referring
 from fhir_dmp.interactions.operation import given
 from fhir_dmp.interactions.options import options
 from fhir_dmp.interactions.patch import patch
@@ -153,11 +154,12 @@ def _attempted(
     if isinstance(answer, Result):
         owed = owed_by(call, answer.entities, context, grant, env)
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
-    answer = belonging(with_provenance(answer, call, context, env), grant, env)
-    judge(answer, context, grant)
-    answer = of_one_person(answer, context, env)
-    attempts.about((*(str(change.ref) for change in answer.changes), *(lock.key for lock in answer.locks)))
-    return _committed(call, answer, indexed_by, context, grant, env)
+    with Referring(answer.referred):
+        answer = belonging(with_provenance(answer, call, context, env), grant, env)
+        judge(answer, context, grant)
+        answer = of_one_person(answer, context, env)
+        attempts.about((*(str(change.ref) for change in answer.changes), *(lock.key for lock in answer.locks)))
+        return _committed(call, answer, indexed_by, context, grant, env)
 
 
 def _answered(call: Call, interaction: Interaction, context: Context, grant: Granting, env: Env) -> Result | Plan:
@@ -237,7 +239,11 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
     made = replace(planned, entities=plan.entities, entries=plan.entries)
     why = (*grant.used, *(reason for act in plan.entries if act.error for reason in act.error.reasons))
     done = plan.told or call
-    act = Act(done, error=plan.withheld) if plan.withheld else Act(done, made, reasons=why)
+    act = (
+        Act(done, error=plan.withheld)
+        if plan.withheld
+        else Act(done, made, reasons=why, met=plan.met, referred=plan.referred)
+    )
     told = described(act, context, env)
     owed = owed_by(call, plan.entities, context, grant, env)
     if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from urllib.parse import urlencode
 
@@ -210,6 +211,46 @@ def test_the_event_of_a_transaction_tells_the_criteria_of_its_entries(app, ehr, 
         "Observation?_id=nobody&status=VIH",
         "Condition?_id=nobody&code=VIH",
     ]
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_the_event_of_a_transaction_tells_by_what_criteria_it_refers(app, ehr, patient, method):
+    """Whether nothing meets them, or one does that is not told otherwise: sealed as they were sent, in a patch as well."""
+    made = [ehr.post("/Observation", observation(f"Patient/{patient}")).json["id"] for _ in range(2)]
+    for value, status in (("x", 200), ("none", 400)):
+        criteria = f"_id={made[0]}&code:text={value}"
+        members = [{"reference": f"Observation?{criteria}"}]
+        data = json.dumps([{"op": "add", "path": "/hasMember", "value": members}]).encode()
+        tree = {
+            "POST": {**observation(f"Patient/{patient}"), "hasMember": members},
+            "PATCH": {
+                "resourceType": "Binary",
+                "contentType": "application/json-patch+json",
+                "data": base64.b64encode(data).decode(),
+            },
+        }[method]
+        url = "Observation" if method == "POST" else f"Observation/{made[1]}"
+        [entry] = asking(method, url, tree)["entry"]
+        answer = ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+        row, sealed = told(app, "transaction")
+
+        assert answer.status_code == status
+        assert row["request"].split("\n")[1:] == [f"reference: Observation?_id={made[0]}&code:text=…"]
+        assert sealed.split("\n")[1:] == [f"reference: Observation?{criteria}"]
+
+
+def test_criteria_of_references_and_of_entries_are_bounded_together(ehr):
+    """What is more than the log holds of one is 413, and nothing is asked."""
+    long = [f"Observation?_id=nobody&code={'x' * 99_000}{place}" for place in range(MOST_CONDITIONS // 99_000)]
+    [refers] = asking(
+        "POST", "Observation", {**observation("Patient/p"), "hasMember": [{"reference": each} for each in long]}
+    )["entry"]
+    [deletes] = asking("DELETE", f"Basic?_id=nobody&code={'x' * 99_000}")["entry"]
+
+    def send(*sent):
+        return ehr.post("", {"resourceType": "Bundle", "type": "transaction", "entry": list(sent)}).status_code
+
+    assert [send(refers), send(refers, deletes)] == [400, 413]
 
 
 def test_criteria_push_no_others_out_of_the_event_of_a_transaction(app, ehr):

@@ -275,6 +275,64 @@ def test_criteria_that_nothing_meets_stand_in_the_journal_of_whom_they_name(worl
     assert set(shown(world, auditor)) == {f"Patient/{patient}", *made}
 
 
+def by(reference):
+    """Return an observation that refers to another one by criteria."""
+    return lambda tree, criteria: entry(
+        "POST", "Observation", {**tree, reference: [{"reference": f"Observation?{criteria}"}]}
+    )
+
+
+IN_A_BUNDLE = {
+    "a create": lambda tree, criteria: entry("POST", "Observation", tree, ifNoneExist=criteria),
+    "an update": lambda tree, criteria: entry("PUT", f"Observation?{criteria}", tree),
+    "a deletion": lambda _, criteria: {"request": {"method": "DELETE", "url": f"Observation?{criteria}"}},
+    "a patch": lambda _, criteria: entry("PATCH", f"Observation?{criteria}", binary(TEST)),
+    "a reference": by("hasMember"),
+}
+
+
+@pytest.mark.parametrize("named", ONCE)
+@pytest.mark.parametrize("how", IN_A_BUNDLE)
+def test_criteria_of_a_transaction_stand_in_the_journal_of_whom_they_name(world, how, named):
+    """Whether nothing meets them and others are made, or all is refused for it."""
+    patient, own = numbered(world)
+    criteria = named.format(own=own, ins=f"{INS}|{NUMBER}", number=NUMBER, id=patient)
+    beside = entry("POST", "Observation", observation(world.patient))
+    answer = world.ehr.ask(
+        bundle("transaction", beside, IN_A_BUNDLE[how](observation(world.patient), f"{criteria}&code:text=none"))
+    )
+    refused = {"a patch": 404, "a reference": 400}
+    made = set() if how in refused else {world.patient}
+
+    assert (answer.status, whose(world)) == (refused.get(how, 200), {f"Patient/{patient}", *made})
+
+
+def test_what_a_reference_of_a_transaction_found_stands_in_the_journal_of_its_patient(world, auditor):
+    """That there is such an item is told; none of theirs was touched."""
+    patient, own = numbered(world)
+    made = by("hasMember")(observation(world.patient), f"_id={own}&code:text=x")
+    assert world.ehr.ask(bundle("transaction", made)).status == 200
+
+    assert whose(world) == {f"Patient/{patient}", world.patient}
+    assert told(world)["touched"][f"Patient/{patient}"] == {}
+    assert set(shown(world, auditor)) >= {f"Patient/{patient}", world.patient}
+
+
+def test_who_refers_to_a_patient_by_number_asks_for_no_more(world, monkeypatch):
+    """As a laboratory does with each report."""
+
+    def none(*_, **__):
+        raise AssertionError("looked for again")
+
+    patient, _ = numbered(world)
+    monkeypatch.setattr(type(world.server.store), "concerned", none)
+    tree = observation(f"Patient?identifier={INS}|{NUMBER}")
+    answer = world.ehr.ask(bundle("transaction", entry("POST", "Observation", tree, ifNoneExist="identifier=urn:x|9")))
+
+    assert (answer.status, whose(world)) == (200, {f"Patient/{patient}"})
+    assert told(world)["touched"].keys() == {f"Patient/{patient}"}
+
+
 @pytest.mark.parametrize("how", ["identifier=urn:x|8", "patient={id}&identifier=urn:x|8", "_id=absent"])
 def test_a_create_on_a_usual_condition_asks_for_no_more(world, monkeypatch, how):
     """Where it names an item alone, or its patient by reference."""
