@@ -15,7 +15,6 @@ from fhir_dmp.app.server import Server
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.audit.witnesses import ReceiptsFile, WitnessError, witnesses
-from fhir_dmp.call import Announce
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.service.handing import HANDING_SECONDS, Handing
@@ -27,6 +26,7 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import Recent
 from fhir_dmp.stores.mongo import embedded, users
 from fhir_dmp.stores.mongo.ledger import MongoLedger, remove_month
+from fhir_dmp.token_act import Announce
 
 
 class Sealing(Struct, frozen=True):

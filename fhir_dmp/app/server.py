@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from fhir_dmp import log
 from fhir_dmp.access.model import Subject
 from fhir_dmp.app.database import uri_of
-from fhir_dmp.call import Announce, Call, Context, Env, Result
+from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import Clock, Ids, RandomIds, SystemClock
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.definitions.model import Definitions
@@ -63,6 +63,7 @@ from fhir_dmp.stores.mongo.families import MongoFamilies
 from fhir_dmp.stores.mongo.grants import MongoGrants
 from fhir_dmp.stores.mongo.indexes import MongoIndexes
 from fhir_dmp.stores.mongo.store import MongoStore
+from fhir_dmp.token_act import Announce
 from fhir_dmp.validation.structure import build_validator
 
 FHIR_PATH = "/fhir"

@@ -58,12 +58,13 @@ from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose,
 from fhir_dmp.audit.concerned import about, apart, by_patient, is_hidden
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
-from fhir_dmp.call import Act, Call, Context, Result, TokenAct
+from fhir_dmp.call import Act, Call, Context, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.store.change import Event
+from fhir_dmp.token_act import TokenAct
 
 FORMAT = 3
 SUBMITTED = "submitted"

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from fhir_dmp.audit.nouns import NOUNS
 from fhir_dmp.audit.parts import Part, Row
 from fhir_dmp.audit.verbs import ASKED, LEFT, OF_NOBODY, OTHER, SAID_NO, VERBS, Verb
-from fhir_dmp.call import DECLINED
+from fhir_dmp.token_act import DECLINED
 
 Language = Literal["fr", "en"]
 

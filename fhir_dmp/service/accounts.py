@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
+from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound
 from fhir_dmp.fhir.reference import parse_literal
@@ -21,6 +21,7 @@ from fhir_dmp.oauth.totp import enrolment_uri, hash_recovery_code, new_recovery_
 from fhir_dmp.seal import Seal
 from fhir_dmp.store.accounts import Account, AccountKind, Represented, Situation
 from fhir_dmp.store.accounts import Accounts as AccountsPort
+from fhir_dmp.token_act import Announce, TokenAct, TokenKind
 
 T = TypeVar("T")
 

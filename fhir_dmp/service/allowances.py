@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.access.scopes import Scope, parse_scope
-from fhir_dmp.call import Announce, Context, TokenAct
+from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import NotFound
 from fhir_dmp.service.bearer import subject_of_family
@@ -15,6 +15,7 @@ from fhir_dmp.service.questions import organization_of, person_of
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.store.families import Families, Family
 from fhir_dmp.store.grants import Grants
+from fhir_dmp.token_act import Announce, TokenAct
 
 
 class Allowed(Struct, frozen=True):

@@ -6,13 +6,14 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.audit.event import describe_token
-from fhir_dmp.call import Announce, Context, Env, TokenAct
+from fhir_dmp.call import Context, Env
 from fhir_dmp.errors import Crowded, Stale, TooMany
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.emergency_ends import mark_of
 from fhir_dmp.service.perform import record_once
 from fhir_dmp.service.refusals import Refusals
 from fhir_dmp.store.change import Event
+from fhir_dmp.token_act import Announce, TokenAct
 
 
 def _at_rest(subject: Subject | None) -> Subject | None:

@@ -12,16 +12,10 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.call import DECLINED, Context, TokenAct
+from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.code_grant import require_redirect
-from fhir_dmp.oauth.errors import (
-    AccessDenied,
-    ConsentRequired,
-    InvalidRequest,
-    LoginRequired,
-    OAuthError,
-)
+from fhir_dmp.oauth.errors import AccessDenied, ConsentRequired, InvalidRequest, LoginRequired, OAuthError
 from fhir_dmp.oauth.form import read_parameters
 from fhir_dmp.oauth.handles import digest
 from fhir_dmp.oauth.lifetimes import CODE_SECONDS
@@ -34,6 +28,7 @@ from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.service.telling import foreseen
 from fhir_dmp.store.families import Family
 from fhir_dmp.store.grants import Client
+from fhir_dmp.token_act import DECLINED, TokenAct
 
 
 class Go(Struct, frozen=True):

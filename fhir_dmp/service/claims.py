@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Subject
-from fhir_dmp.call import Context, TokenAct
+from fhir_dmp.call import Context
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.oauth.code_grant import EMERGENCIES, claimed_purpose
 from fhir_dmp.service.answers import Choice
@@ -19,6 +19,7 @@ from fhir_dmp.service.questions import organization_of, person_of
 from fhir_dmp.service.records import Record
 from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.store.grants import Client
+from fhir_dmp.token_act import TokenAct
 
 
 class Claim(Struct):

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from fhir_dmp.call import Announce, Context, Restrict, TokenAct, TokenKind
+from fhir_dmp.call import Context, Restrict
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.errors import Conflict, FhirError, NotFound
 from fhir_dmp.oauth.client_secret import hashed, make_secret
 from fhir_dmp.oauth.clients import public_jwks, require_registrable
 from fhir_dmp.store.grants import Client, Grants
+from fhir_dmp.token_act import Announce, TokenAct, TokenKind
 
 T = TypeVar("T")
 

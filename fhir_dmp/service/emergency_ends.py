@@ -13,13 +13,14 @@ from msgspec import Struct, field
 
 from fhir_dmp.access.people import EMERGENCIES
 from fhir_dmp.audit.emergency import EXPIRY, expiry
-from fhir_dmp.call import Env, TokenAct
+from fhir_dmp.call import Env
 from fhir_dmp.errors import Stale
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.perform import record_once
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.families import Families
 from fhir_dmp.store.grants import Grants, Look
+from fhir_dmp.token_act import TokenAct
 
 LOOK_SECONDS = 10.0
 """How often a server looks whose emergency is over."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.call import Context, TokenAct
+from fhir_dmp.call import Context
 from fhir_dmp.clock import Ids
 from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound, Refused
 from fhir_dmp.oauth.oidc import Asked, OpenIdClient
@@ -25,6 +25,7 @@ from fhir_dmp.service.accounts import act_on
 from fhir_dmp.service.sign_in import Provided, SignIn, Step
 from fhir_dmp.service.waits import SECOND
 from fhir_dmp.store.accounts import Account
+from fhir_dmp.token_act import TokenAct
 
 T = TypeVar("T")
 FLOW_SECONDS = 600

@@ -19,12 +19,13 @@ from fhir_dmp.audit.heads import BrokenHeadError, Head, PublicKey, Removed
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.merkle import Frontier, leaf_hash
 from fhir_dmp.audit.walk import leaves
-from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
+from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import Conflict, FhirError, NotFound, Unavailable
 from fhir_dmp.service.audit_verify import Report
 from fhir_dmp.service.sealer import Sealer, SealError
 from fhir_dmp.store.ledger import Ledger, Run
+from fhir_dmp.token_act import Announce, TokenAct, TokenKind
 
 __all__ = ["Keeper", "SealError"]
 

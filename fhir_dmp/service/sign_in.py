@@ -15,7 +15,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
+from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import FhirError, Invalid, Refused, Unauthenticated
 from fhir_dmp.oauth.passwords import Passwords
@@ -24,6 +24,7 @@ from fhir_dmp.oauth.totp import hash_recovery_code, matching_step
 from fhir_dmp.seal import Seal
 from fhir_dmp.service.waits import SECOND, Waits
 from fhir_dmp.store.accounts import Account, Accounts, Session, Situation, Stage
+from fhir_dmp.token_act import Announce, TokenAct, TokenKind
 
 T = TypeVar("T")
 PENDING = 600 * SECOND

@@ -9,12 +9,13 @@ import structlog
 from msgspec import Struct, field
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.call import Announce, Context, TokenAct, TokenKind
+from fhir_dmp.call import Context
 from fhir_dmp.errors import FhirError, TooMany
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest, OAuthError, WrongMethod
 from fhir_dmp.oauth.form import read_form, shown
 from fhir_dmp.oauth.tokens import Claims
 from fhir_dmp.store.families import Family
+from fhir_dmp.token_act import Announce, TokenAct, TokenKind
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)

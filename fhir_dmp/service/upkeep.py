@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from fhir_dmp.access.policy import decode
-from fhir_dmp.call import Announce, Call, Context, Env, Result, TokenAct
+from fhir_dmp.call import Call, Context, Env, Result
 from fhir_dmp.clock import micros_of
 from fhir_dmp.errors import Conflict
+from fhir_dmp.token_act import Announce, TokenAct
 
 Door = Callable[[Call, Context], Result]
 _NOTHING = b'{"resourceType":"Parameters"}'

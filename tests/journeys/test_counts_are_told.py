@@ -8,9 +8,9 @@ import requests
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.app.running import open_server
-from fhir_dmp.call import TokenAct
 from fhir_dmp.service.announce import announcer
 from fhir_dmp.settings import Settings
+from fhir_dmp.token_act import TokenAct
 from tests.journeys.conftest import start, stop
 
 

@@ -7,7 +7,7 @@ indexes nothing, and what is no Patient the last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from mongoengine import Document
@@ -21,11 +21,8 @@ from mongoengine.fields import (
     LongField,
     StringField,
 )
-from pymongo import IndexModel
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
 
-from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.store.ledger import PERIOD_PREFIX, period_of
 
@@ -274,21 +271,9 @@ LOG_SUFFIX, SEAL_SUFFIX = "_log", "_seal"
 POLICY = "policy/"
 """Begins the ids of policies among the grants."""
 
-_EXISTS = 48
-NOT_MADE = frozenset({67, 85, 86, 171, 11000})
-"""Codes of an index that cannot be made of what stands there: there are too many, or one of its name or key; a document has two lists that
-it would pair, or two documents have one key."""
-
-
 RECORDS = (Current, Version, Lock, Mark, Writer)
 LOG = (Epoch,)
 SEALS = (Lease, Head, Run, Tile, Link, Handed, Witness)
-
-
-def ensure_indexes(database: Database[dict[str, Any]], documents: Sequence[type[Row]] = RECORDS) -> None:
-    """Make the collections and indexes that are not there yet; harmless if they are."""
-    for document in documents:
-        prepare_collection(database, document, document._meta["collection"])  # noqa: SLF001 - the declared schema
 
 
 def months(log: Database[dict[str, Any]]) -> list[str]:
@@ -316,33 +301,3 @@ def months_of(log: Database[dict[str, Any]], event_id: str) -> Iterator[str]:
     if first:
         yield first
     yield from (name for name in reversed(months(log)) if name != first)
-
-
-def prepare_collection(database: Database[dict[str, Any]], document: type[Row], name: str) -> None:
-    """Make one collection with the indexes of its document: in one command, which makes the collection where it makes an index.
-
-    Raises ``Unavailable`` where one cannot be made of what stands there, naming it and the way out.
-    """
-    try:
-        if indexes := indexes_of(document):
-            database[name].create_indexes(indexes)
-        else:
-            database.create_collection(name, check_exists=False)
-    except OperationFailure as refusal:
-        if refusal.code in NOT_MADE:
-            told = (refusal.details or {}).get("errmsg", "")
-            text = f"An index of {database.name}.{name} cannot be made: drop what stands in its place, and start again. MongoDB says: {told}"
-            raise Unavailable(text, reasons=(f"code {refusal.code}",)) from refusal
-        if refusal.code != _EXISTS:
-            raise
-
-
-def indexes_of(document: type[Row]) -> list[IndexModel]:
-    """Return the indexes that are declared of a collection."""
-    return [_index(spec) for spec in document._meta["index_specs"]]  # noqa: SLF001 - the declared schema
-
-
-def _index(spec: Mapping[str, Any]) -> IndexModel:
-    """Return an index as the database takes it, of mongoengine's description."""
-    options = {option: value for option, value in spec.items() if option not in ("fields", "cls")}
-    return IndexModel(spec["fields"], **options)

@@ -14,8 +14,9 @@ from pymongo.read_concern import ReadConcern
 from fhir_dmp.store.change import Index, Stored
 from fhir_dmp.store.indexes import AddedParam
 from fhir_dmp.stores.mongo.compile import to_row
-from fhir_dmp.stores.mongo.documents import Row, prepare_collection
+from fhir_dmp.stores.mongo.documents import Row
 from fhir_dmp.stores.mongo.faults import answering, promptly
+from fhir_dmp.stores.mongo.prepare import prepare_collection
 from fhir_dmp.stores.mongo.stored import stored_of
 
 _RUN = "run"

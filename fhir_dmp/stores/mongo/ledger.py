@@ -18,24 +18,16 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.fibres import offloaded
-from fhir_dmp.store.ledger import (
-    Batch,
-    Fenced,
-    Lease,
-    Link,
-    Occupied,
-    Row,
-    Run,
-    TilePlace,
-)
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Link, Occupied, Row, Run, TilePlace
 from fhir_dmp.stores.mongo.blocks import BLOCK, BY_ID, row_of
 from fhir_dmp.stores.mongo.chain import DURABLE, HEADS
-from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, ensure_indexes, months, months_of
+from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, months, months_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.handed import Handed
 from fhir_dmp.stores.mongo.month_indexes import odd_indexes
 from fhir_dmp.stores.mongo.placed import PlacedRows
+from fhir_dmp.stores.mongo.prepare import ensure_indexes
 from fhir_dmp.stores.mongo.reading import read_all, read_first, readable
 from fhir_dmp.stores.mongo.register import Register
 from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_of, run_row

@@ -17,7 +17,8 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from fhir_dmp.stores.mongo.documents import NOT_MADE, AuditRow, indexes_of
+from fhir_dmp.stores.mongo.documents import AuditRow
+from fhir_dmp.stores.mongo.prepare import NOT_MADE, indexes_of
 
 _BESIDE = "dmp_"
 """Begins the name of one whose own name is another's."""

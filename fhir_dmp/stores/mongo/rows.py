@@ -27,8 +27,9 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.store.query import end_of
-from fhir_dmp.stores.mongo.documents import Row, prepare_collection
+from fhir_dmp.stores.mongo.documents import Row
 from fhir_dmp.stores.mongo.faults import promptly
+from fhir_dmp.stores.mongo.prepare import prepare_collection
 
 
 class Grant(Row):

@@ -27,7 +27,7 @@ from fhir_dmp.store.query import Query, end_of
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.commit import Stamps, WriteCommitter
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS, connected
-from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, SEAL_SUFFIX, ensure_indexes
+from fhir_dmp.stores.mongo.documents import LOG, LOG_SUFFIX, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.events import EventCommitter
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.finder import Fields, Finder
@@ -37,6 +37,7 @@ from fhir_dmp.stores.mongo.ledger import MongoLedger
 from fhir_dmp.stores.mongo.log import MongoLog
 from fhir_dmp.stores.mongo.months import Months
 from fhir_dmp.stores.mongo.policies import MongoPolicies
+from fhir_dmp.stores.mongo.prepare import ensure_indexes
 from fhir_dmp.stores.mongo.recent import RecentRows
 from fhir_dmp.stores.mongo.search import MongoSearch
 from fhir_dmp.stores.mongo.stored import UNSEARCHED, stored_of

@@ -8,8 +8,8 @@ import pytest
 
 from fhir_dmp.audit.parts import Part
 from fhir_dmp.audit.words import narrative
-from fhir_dmp.call import TokenKind
 from fhir_dmp.fhir import codec
+from fhir_dmp.token_act import TokenKind
 from tests.unit.audit.world import CALLERS, token
 
 ACCOUNT = {"account": "a1", "identifier": "urn:x|279035121518989"}

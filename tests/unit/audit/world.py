@@ -10,10 +10,11 @@ from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.event import describe, describe_token
 from fhir_dmp.audit.parts import parts_of
 from fhir_dmp.audit.render import render
-from fhir_dmp.call import Act, Call, Context, Entity, Result, TokenAct
+from fhir_dmp.call import Act, Call, Context, Entity, Result
 from fhir_dmp.errors import NotFound, Refused
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.token_act import TokenAct
 
 BASE = "https://dmp.example/fhir"
 ROW = "0190a1b2-0000-7000-8000-000000000001"
