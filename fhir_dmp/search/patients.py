@@ -62,7 +62,7 @@ def named_by(types: Sequence[str], params: Params, base_url: str) -> Named:
     items: tuple[Ref, ...] = ()
     identifiers: tuple[str, ...] = ()
     asks = False
-    record = tuple(types) == ("Patient",)
+    record, of_log = tuple(types) == ("Patient",), tuple(types) == ("AuditEvent",)
     for name, value in params:
         leading = _PATIENT.match(name)
         by_id = name == "_id" if record else leading is not None and leading["by"] == "._id"
@@ -73,6 +73,12 @@ def named_by(types: Sequence[str], params: Params, base_url: str) -> Named:
         elif leading or (record and name == "identifier"):
             numbers = numbers or _tokens(value)
             asks = asks or leading is not None
+        elif of_log and name.partition(":")[0] == "entity":
+            refs = tuple(_entities(name, value, base_url))
+            touched = tuple(str(ref) for ref in refs if ref.type == "Patient")
+            patients = touched if patients is None and touched else patients
+            items = items or tuple(ref for ref in refs if ref.type != "Patient")
+            asks = True
         elif name == "_id":
             items = items or tuple(Ref(kind, own) for kind in types for own in value.split(",") if ID.match(own))
         elif name == "identifier":
@@ -86,9 +92,19 @@ def patients_named(resource_type: str | None, params: Params, base_url: str) -> 
     """Return the patients (``Patient/p``) that the first criterion names which names any; None where none does.
 
     Criteria are all met at once: whatever is found is of these patients. What a reference names that is none of them finds nothing.
-    Where a chain leads (``patient._id``) is judged by more policies than theirs, and not told here.
+    Where a chain leads (``patient._id``) is judged by more policies than theirs, and so are events of a log: neither is told here.
     """
-    return named_by((resource_type or "",), tuple(each for each in params if "." not in each[0]), base_url).patients
+    direct = tuple(each for each in params if "." not in each[0] and not each[0].startswith("entity"))
+    return named_by((resource_type or "",), direct, base_url).patients
+
+
+def _entities(name: str, value: str, base_url: str) -> Iterator[Ref]:
+    """Yield what a search of the log names that was touched: ``entity=Type/id``, or ``entity:Type=id``."""
+    kind = name.partition(":")[2]
+    for each in value.split(","):
+        ref = Ref(kind, each) if kind and "/" not in each else local(each, base_url)
+        if ref is not None and ID.match(ref.id):
+            yield ref
 
 
 def _records(value: str) -> Iterator[str]:

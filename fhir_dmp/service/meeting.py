@@ -111,7 +111,7 @@ def _unmet(act: Act, context: Context) -> Iterator[tuple[tuple[str, ...], Params
     Not of who reads the log: by what is told of their own search they would learn that there is an item which they do not see.
     """
     call, result, person = act.call, act.result, context.subject.person if context.subject else None
-    if (person and person.kind != "professional") or call.type == "AuditEvent":
+    if person and person.kind != "professional":
         return
     if call.name in _SEARCHES:
         if result is not None and not result.concerned and not result.entities:

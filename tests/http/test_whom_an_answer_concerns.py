@@ -662,6 +662,27 @@ def test_a_number_of_events_stands_in_the_journals_of_those_whose_events_it_coun
     assert (answer.body["total"], whose(world)) == (2, set(pair))
 
 
+LOOKS = (
+    "entity={patient}",
+    "entity:Patient={id}",
+    "entity={base}/{patient}",
+    "entity={item}",
+    "entity:Observation={own}",
+)
+
+
+@pytest.mark.parametrize("how", LOOKS)
+def test_a_look_for_events_that_finds_none_stands_in_the_journal_of_whom_it_names(world, pair, auditor, how):
+    """As what was touched, the record itself or an item of it: that nothing was done with it is told."""
+    patient, item = next(iter(pair.items()))
+    base, ids = world.server.base_url, {"id": patient.partition("/")[2], "own": item.partition("/")[2]}
+    query = how.format(patient=patient, item=item, base=base, **ids)
+    answer = auditor.search("AuditEvent", f"date=ge2026&{query}&outcome=12&_total=accurate")
+
+    assert (answer.status, answer.body["total"], whose(world)) == (200, 0, {patient})
+    assert set(shown(world, auditor)) == {patient}
+
+
 def test_who_looks_at_their_own_journal_leaves_one_small_row(world, pair, auditor):
     """Their own record, once, however long the page is; days and actors that are counted name nobody."""
     for _ in range(5):
