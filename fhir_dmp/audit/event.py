@@ -55,7 +55,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, seal, shortened
-from fhir_dmp.audit.concerned import about, apart, by_patient, is_hidden
+from fhir_dmp.audit.concerned import about, by_patient, is_hidden
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.call import Act, Call, Context, Result
@@ -84,17 +84,24 @@ Salt = Callable[[], str]
 
 
 def describe(
-    act: Act, context: Context, event_id: str, recorded: int, salt: Salt, *, only: Sequence[str] = ()
+    act: Act,
+    context: Context,
+    event_id: str,
+    recorded: int,
+    salt: Salt,
+    *,
+    without: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> Event:
     """Return the row for one FHIR act; ``recorded`` is microseconds since 1970.
 
-    Whom a row of its own tells of it (``audit.concerned.apart``) this one leaves out; ``only`` of these it is that row.
+    It leaves out patients ``without`` whom it is, since a row of their own tells them of it (``audit.concerned.apart``); that one tells ``only``
+    them, and representatives nothing.
     """
     call, result, error = act.call, act.result, act.error
     why = act.reasons or (error.reasons if error else ())
     entities = result.entities if result else ()
     concerned = (result.concerned or act.met) if result else act.met
-    beside = () if only else apart(act, context)
     touched = by_patient(entities, concerned)
     shown, sent = asked(call, context, result.query if result else None, error.referred if error else act.referred)
     secret = _secret(context, shown, sent, salt)
@@ -111,12 +118,12 @@ def describe(
         sealed=digest(secret) if secret else None,
         purpose=_purpose(context.subject, context.purpose),
         requestId=context.request_id,
-        **({} if any(touched) else {"for": only or _but(beside, about(act, concerned, context))}),
+        **({} if any(touched) else {"for": only or _but(without, about(act, concerned, context))}),
         touched=touched,
         stayed=[f"{each.ref}/{each.version}" for each in entities if each.stays],
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
         hidden=bool(only)
-        or (not beside and is_hidden(error, (*entities, *concerned) if concerned else entities, context.subject)),
+        or (not without and is_hidden(error, (*entities, *concerned) if concerned else entities, context.subject)),
     )
     return _event(event_id, recorded, row, secret)
 
@@ -181,8 +188,8 @@ def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: i
     return _event(event_id, recorded, row, secret)
 
 
-def _but(beside: Sequence[str], patients: list[str] | None) -> list[str] | None:
-    return [each for each in patients if each not in beside] if patients and beside else patients
+def _but(without: Sequence[str], patients: list[str] | None) -> list[str] | None:
+    return [each for each in patients if each not in without] if patients and without else patients
 
 
 def _head(event_id: str, recorded: int, act: str) -> dict[str, Any]:

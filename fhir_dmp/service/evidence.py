@@ -11,7 +11,7 @@ from fhir_dmp.audit.concerned import apart
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Context, Env
 from fhir_dmp.service.counting import count_act
-from fhir_dmp.service.meeting import is_unmet, met_by
+from fhir_dmp.service.met import is_unmet, met_by
 from fhir_dmp.store.change import Event
 
 
@@ -20,8 +20,8 @@ def described(act: Act, context: Context, env: Env) -> tuple[Event, ...]:
     count_act(act.call.act, act.error.audit_outcome if act.error else "0")
     if act.result is None or not act.result.entities or act.met or is_unmet(act):
         act = replace(act, met=met_by(act, context, env))
-    event = describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)
-    beside = apart(act, context)
+    beside, recorded = apart(act, context), env.clock.micros()
+    event = describe(act, context, env.ids.new(), recorded, env.ids.new, without=beside)
     if not beside:
         return (event,)
-    return event, describe(act, context, env.ids.new(), event.recorded, env.ids.new, only=beside)
+    return event, describe(act, context, env.ids.new(), recorded, env.ids.new, only=beside)
