@@ -15,7 +15,7 @@ after the last whole line. The parts, one after the other, are one export again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -32,21 +32,26 @@ PAGE_BYTES = 4 * 1024 * 1024
 """A page ends with the leaf that reaches this: what a slow reader has not taken yet waits in memory."""
 
 
-def page(ledger: Ledger, first: int, head: SignedHead, most: int) -> bytes:
+def page(
+    ledger: Ledger, first: int, head: SignedHead, most: int, room: Callable[[Leaf], bool] = lambda _: True
+) -> bytes:
     """Return the lines of a page from the leaf ``first`` on: ``most`` leaves at most, and none beyond the head.
 
-    Raises ``ValueError`` if it would begin beyond that, ``Damaged`` if the tree lacks what proves its beginning.
+    It ends before a leaf for which there is no ``room``. Raises ``ValueError`` if it would begin beyond the head, ``Damaged`` if the tree lacks
+    what proves its beginning.
     """
     size = head.head.size
     if not 0 <= first <= size:
         raise ValueError(f"the log has {size} leaves: it cannot go on from {first}")
     edge = [digest.hex() for digest in edge_of(ledger, first)]
     lines = [codec.dumps({"log": head.head.origin, "leaf": first, "edge": edge}) + b"\n"]
-    room, end = PAGE_BYTES, first
+    left, end = PAGE_BYTES, first
     for leaf in leaves(ledger, first, min(first + most, size)):
+        if not room(leaf):
+            break
         lines.append(line_of(leaf))
-        room, end = room - len(lines[-1]), leaf.number + 1
-        if room <= 0:
+        left, end = left - len(lines[-1]), leaf.number + 1
+        if left <= 0:
             break
     lines.append(codec.dumps({"leaf": end, "head": head.head.number, "size": size}) + b"\n")
     return b"".join(lines)

@@ -6,8 +6,8 @@ each other, so that several processes look through them at once (``audit.lookers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from fhir_dmp.audit.entry import Entry, holds, misfiled, read_entry
 from fhir_dmp.audit.merkle import TILE_WIDTH, leaf_hash
@@ -20,11 +20,14 @@ _DAY = 86_400_000_000
 """Microseconds: no day is of two months."""
 
 
+_NOTHING: Mapping[str, Any] = {}
+
+
 class Leaf(NamedTuple):
     """A leaf as it was found: its number, its hash in the tree, its entry; and whose it is (``w/e/n``), where that is known.
 
     ``entry`` is None for a row that is not there: because of ``period``, if that was removed. ``beside`` is False if what lies
-    beside the row is not what the row names.
+    beside the row is not what the row names. ``terms`` are what a row that is stored is found by.
     """
 
     number: int
@@ -33,6 +36,7 @@ class Leaf(NamedTuple):
     place: str = ""
     period: str = ""
     beside: bool = True
+    terms: Mapping[str, Any] = _NOTHING
 
     @property
     def read(self) -> Entry | None:

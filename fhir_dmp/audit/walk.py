@@ -113,7 +113,7 @@ def _leaves(
             if row is None:
                 yield Leaf(run.leaf + over, known, None, place, run.period)
             else:
-                yield Leaf(run.leaf + over, known, entry_of(row), place, run.period, _beside(row))
+                yield Leaf(run.leaf + over, known, entry_of(row), place, run.period, _beside(row), row.terms)
 
 
 def _hashes(tiles: Mapping[tuple[int, int], bytes], leaf: int, size: int) -> Iterator[bytes | None]:

@@ -19,11 +19,11 @@ from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.shown import shown
 from fhir_dmp.service.log_reports import create
 from fhir_dmp.service.log_search import search_type
-from fhir_dmp.service.log_views import TYPE, damage, judged, rendered, sees_all, traced
+from fhir_dmp.service.log_views import TYPE, damage, judged, rendered, traced
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import EventPart
 
-__all__ = ["INTERACTIONS", "PARAMS", "find", "sees_all", "traced"]
+__all__ = ["INTERACTIONS", "PARAMS", "find"]
 
 
 def read(call: Call, context: Context, grant: Grant, env: Env) -> Result:

@@ -24,6 +24,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service import audit_log
+from fhir_dmp.service.log_views import Told, sees_all, traced
 
 NDJSON = "application/x-ndjson"
 _SOON = (("Retry-After", "1"),)
@@ -47,7 +48,7 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     path = range_hashes(env.ledger, [(leaf, leaf + 1), *inclusion_ranges(leaf, head.head.size)])
     if leaf_hash(entry) != path.pop(0):
         raise Damaged(f"{call.ref} is not what was sealed: fhir-dmp audit verify tells more.")
-    whole = audit_log.sees_all(part.event, context, grant)
+    whole = sees_all(part.event, context, grant)
     items = [
         ("leaf", "integer", leaf),
         *([("entry", "base64Binary", _base64(entry))] if whole else []),
@@ -55,8 +56,11 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         *_path(path),
         *_told("head", head),
     ]
-    entity = audit_log.traced(part)
-    return replace(_result(items, Ref("AuditEvent", call.ref.id)), entities=(entity,) if entity else ())
+    entity, told = traced(part), Told(env.limits.page)
+    if whole:
+        told.takes(row.terms)
+    entities = (entity,) if entity else ()
+    return replace(_result(items, Ref("AuditEvent", call.ref.id)), entities=entities, concerned=told.concerned)
 
 
 def head(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -88,7 +92,9 @@ def entries(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if first > newest.head.size:
         raise Invalid(f"The log has {newest.head.size} leaves under head {newest.head.number}.", expression="from")
     most = min(call.parameters.value("_count") or env.limits.page, env.limits.page)
-    return Result("ok", page(env.ledger, first, newest, most), content_type=NDJSON)
+    told = Told(env.limits.page)
+    lines = page(env.ledger, first, newest, most, lambda leaf: told.takes(leaf.terms))
+    return Result("ok", lines, content_type=NDJSON, concerned=told.concerned)
 
 
 def _head(call: Call, name: str, env: Env) -> SignedHead:

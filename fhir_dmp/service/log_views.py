@@ -6,11 +6,13 @@ still hides from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, TypeVar
 
 import structlog
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_dmp.audit.parts import event_id
@@ -28,6 +30,7 @@ from fhir_dmp.store.port import EventPart
 T = TypeVar("T")
 
 TYPE = "AuditEvent"
+_PATIENT = re.compile(r"Patient/[A-Za-z0-9\-.]{1,64}\Z")
 _log = structlog.get_logger(__name__)
 
 
@@ -138,6 +141,44 @@ def traced(part: EventPart) -> Entity | None:
 
 def _traced(part: EventPart) -> Entity:
     index = judged(part)
-    patients = tuple(str(each) for each in index["pt"])
+    patients = tuple(_patients(index))
     ident = event_id(part.event.id, part.number)
     return Entity(Ref(TYPE, ident), 1, patients, HIDDEN_FROM_REPRESENTATIVES in index.get("sec", ()))
+
+
+def _patients(index: Mapping[str, Any]) -> Iterator[str]:
+    """Yield whose an AuditEvent is; of what somebody altered in the database no more is named than could be a patient."""
+    return (each for each in index.get("pt", ()) if isinstance(each, str) and _PATIENT.match(each))
+
+
+class Told(Struct):
+    """Of whom rows tell that leave whole: of as many patients as an event may name (``most``), unless one row tells of more."""
+
+    most: int
+    hidden: dict[str, bool] = field(default_factory=dict)
+
+    def takes(self, index: Mapping[str, Any]) -> bool:
+        """Take in a row, by what it is found by, and return True; False where it would then be of too many. A damaged row is nobody's."""
+        found = _made(partial(_whose, index)) or {}
+        if self.hidden and len({*self.hidden, *found}) > self.most:
+            return False
+        self.hidden.update({each: hidden and self.hidden.get(each, True) for each, hidden in found.items()})
+        return True
+
+    @property
+    def concerned(self) -> tuple[Entity, ...]:
+        """In whose journals it stands, and where with the holder alone, for all that is told of them is."""
+        return tuple(
+            Entity(ref, None, (patient,), hidden)
+            for patient, hidden in self.hidden.items()
+            if (ref := ref_of(patient)) is not None
+        )
+
+
+def _whose(index: Mapping[str, Any]) -> dict[str, bool]:
+    """Return whose the AuditEvents of a row are, and whether all of theirs are hidden from representatives."""
+    found: dict[str, bool] = {}
+    for each in indexes_of(index):
+        hidden = HIDDEN_FROM_REPRESENTATIVES in each.get("sec", ())
+        found.update({patient: hidden and found.get(patient, True) for patient in _patients(each)})
+    return found
