@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, Protocol
+from urllib.parse import quote
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -85,6 +86,14 @@ class Call(Struct, frozen=True):
         if self.type is None or self.id is None:
             raise ValueError(f"{self.name} names no resource")
         return Ref(self.type, self.id)
+
+    @property
+    def path(self) -> str:
+        """Where it is asked for, below the base URL: what it names, or ``*`` for whatever is in a compartment. https://hl7.org/fhir/R4/http.html#3.1.0.1.6."""
+        within = (self.compartment.type, self.compartment.id, self.type or "*") if self.compartment else (self.type,)
+        listed = "_history" if self.name.startswith("history") or self.version else None
+        parts = (*within, self.id, listed, self.version, self.act if self.operation else None)
+        return "/".join([quote(part, "$*") for part in parts if part])
 
 
 class Context(Struct, frozen=True):

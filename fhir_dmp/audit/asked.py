@@ -133,7 +133,7 @@ def asked(call: Call, context: Context, understood: str | None, referred: Sequen
 def _beside(call: Call, sent: str, understood: str | None, referred: Sequence[str]) -> Iterator[_Line]:
     """Yield what was asked elsewhere than in the URL."""
     if not sent.startswith(_IN_ITS_URL):
-        path = _path(call)
+        path = call.path
         yield from _by_parameters(call, sent, f"{path}?")
         criteria = call.criteria
         if criteria and call.name in ("update", "patch", "delete"):
@@ -193,14 +193,6 @@ def _by_parameters(call: Call, sent: str, entry: str) -> Iterator[_Line]:
         yield _Line("" if own else entry, params)
     if call.parameters.in_body:
         yield _Line("" if own or params else entry, call.parameters.in_body)
-
-
-def _path(call: Call) -> str:
-    """Return what a call names below the base URL."""
-    listed = "_history" if call.name.startswith("history") or call.version else None
-    named = (call.type, call.id, listed, call.version, call.act if call.operation else None)
-    within = (call.compartment.type, call.compartment.id) if call.compartment else ()
-    return "/".join(quote(part, "$") for part in (*within, *named) if part)
 
 
 def _parsed(query: str) -> Params:

@@ -22,9 +22,3 @@ def members_by(call: Call, env: Env) -> tuple[str, ...]:
     if record is None or found is None or (call.type is not None and call.type not in found.members):
         raise Invalid(f"There is no compartment {record.type[:64] if record else ''} with {call.type or 'members'}.")
     return tuple(found.members.get(call.type or "", ()))
-
-
-def path_of(call: Call) -> str:
-    """Return where a search is asked for, below the base URL."""
-    kind = call.type or ("*" if call.compartment else "")
-    return f"{call.compartment}/{kind}" if call.compartment else kind

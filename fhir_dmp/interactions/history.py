@@ -43,7 +43,7 @@ class _Asked(Struct, frozen=True):
 
 def history(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return a page of versions; deletions are entries without a resource."""
-    listing = Listing.of(call, _path(call), context, env)
+    listing = Listing.of(call, context, env)
     asked = _read(listing.params, env.limits, context.now, strict=call.strict)
     present = () if call.id is None else (disclosed(visible(call.ref, env.store.find_current(call.ref), grant)),)
     sieve = sieve_of(grant, "read") if call.id else _of_many(context, grant, env)
@@ -190,7 +190,3 @@ def _method(row: Stored) -> str:
     if row.version == 1:
         return "POST"
     return "PATCH" if row.index.get("patched") else "PUT"
-
-
-def _path(call: Call) -> str:
-    return "/".join(part for part in (call.type, call.id, "_history") if part)

@@ -26,13 +26,12 @@ from fhir_dmp.store.port import Found
 
 
 class Listing(Struct, frozen=True):
-    """A list at the ``path`` below the base URL: the first page of what ``call`` asks for, or a further one, which ``place`` tells.
+    """A list: the first page of what ``call`` asks for, or a further one, which ``place`` tells.
 
     ``bound`` leaves out what was created after the first page began; ``horizon`` (microseconds since 1970) precedes whatever could
     still appear then.
     """
 
-    path: str
     call: Call
     context: Context
     env: Env
@@ -41,12 +40,12 @@ class Listing(Struct, frozen=True):
     horizon: int
 
     @classmethod
-    def of(cls, call: Call, path: str, context: Context, env: Env) -> Listing:
+    def of(cls, call: Call, context: Context, env: Env) -> Listing:
         """Return the list that a call asks for; raise ``Invalid`` for a page that is not its caller's or not of this list."""
-        place = _resumed(call, path, context, env)
+        place = _resumed(call, context, env)
         if place is not None:
-            return cls(path, call, context, env, place, place.bound, place.horizon)
-        return cls(path, call, context, env, None, env.store.newest(), env.store.horizon())
+            return cls(call, context, env, place, place.bound, place.horizon)
+        return cls(call, context, env, None, env.store.newest(), env.store.horizon())
 
     @property
     def params(self) -> Params:
@@ -72,7 +71,7 @@ class Listing(Struct, frozen=True):
 
         ``going_on`` is told to the next page beside what was asked.
         """
-        base = f"{self.context.base_url}/{self.path}".removesuffix("/")
+        base = f"{self.context.base_url}/{self.call.path}".removesuffix("/")
         links = {"self": f"{base}?{written(used)}" if used else base}
         if last is not None:
             links["next"] = next_url(base, self._token((*used, *going_on), last), self.call.params)
@@ -122,10 +121,10 @@ class Listing(Struct, frozen=True):
         env = self.env
         ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
         whose = owner(self.context.subject)
-        return seal_place(Place(whose, self.path, used, last, self.bound, self.horizon, ends), env.seal)
+        return seal_place(Place(whose, self.call.path, used, last, self.bound, self.horizon, ends), env.seal)
 
 
-def _resumed(call: Call, path: str, context: Context, env: Env) -> Place | None:
+def _resumed(call: Call, context: Context, env: Env) -> Place | None:
     """Return where a page goes on; what was asked stands in its token, so that no other parameter can be meant beside it."""
     tokens = [value for name, value in call.params if name == "_page"]
     if not tokens:
@@ -136,4 +135,4 @@ def _resumed(call: Call, path: str, context: Context, env: Env) -> Place | None:
         told = (beside or "_page")[:64]
         raise Invalid(f"A page goes on with what its first one asked: {told} cannot be added to it.", expression=told)
     now = env.clock.micros() // 1_000_000
-    return open_place(tokens[0], env.unseal, owner=owner(context.subject), path=path, now=now)
+    return open_place(tokens[0], env.unseal, owner=owner(context.subject), path=call.path, now=now)

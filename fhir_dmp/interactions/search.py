@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env, Grant, Params, Result
 from fhir_dmp.errors import Invalid, TooCostly
-from fhir_dmp.interactions.compartment import path_of, within
+from fhir_dmp.interactions.compartment import within
 from fhir_dmp.interactions.criteria import setting_of
 from fhir_dmp.interactions.entities import counted
 from fhir_dmp.interactions.listing import Listing
@@ -38,14 +38,14 @@ _SHARED_ORDERS = ("_id", "_lastUpdated")
 
 def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one page of a searchset."""
-    listing = Listing.of(call, path_of(call), context, env)
+    listing = Listing.of(call, context, env)
     request = parse(call.resource_type, listing.params, env.definitions, env.limits, strict=call.strict)
     return _page(listing, request, compile_query(request, context, grant, env), grant)
 
 
 def search_system(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return one page of a searchset over several types (``_type``), or over all; criteria are those that all of them have."""
-    listing = Listing.of(call, path_of(call), context, env)
+    listing = Listing.of(call, context, env)
     params = listing.params
     types = _types(params, call, env)
     named, own = (tuple(each for each in params if (each[0] == "_type") is of_type) for of_type in (True, False))

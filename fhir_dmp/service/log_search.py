@@ -20,7 +20,7 @@ from fhir_dmp.fhir.bundle import Entry
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import ID, Ref, local
-from fhir_dmp.interactions.compartment import members_by, path_of
+from fhir_dmp.interactions.compartment import members_by
 from fhir_dmp.interactions.listing import Listing
 from fhir_dmp.interactions.subset import Subset, counts_alone, subset_of
 from fhir_dmp.service.log_views import TYPE, damage, place, rendered, traced, view_of
@@ -43,7 +43,7 @@ def search_type(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
     It counts what the pages tell, and what they name as damaged.
     """
-    listing = Listing.of(call, path_of(call), context, env)
+    listing = Listing.of(call, context, env)
     asked = _Asked.parse(listing.params, call, context, grant, env)
     query = asked.query(grant)
     if asked.count == 0:

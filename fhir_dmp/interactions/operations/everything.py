@@ -46,7 +46,7 @@ def everything(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     Without an id it is the record that the token is for.
     """
     call = call if call.id is not None else _of_token(call, context)
-    listing = Listing.of(call, f"{call.ref}/$everything", context, env)
+    listing = Listing.of(call, context, env)
     asked = dict(listing.params) if listing.place else _asked(call, env)
     waiting = asked.pop(_WAITING, "").split()
     count, record = int(asked.get("_count", env.limits.page)), _record(call.ref, asked, env.definitions)

@@ -41,7 +41,7 @@ def lastn(call: Call, context: Context, grant: Grant, env: Env) -> Result:
 
     Raises ``Invalid`` without anything that is searched by, ``TooCostly`` where too many would have to be looked at.
     """
-    listing = Listing.of(call, "Observation/$lastn", context, env)
+    listing = Listing.of(call, context, env)
     most = call.parameters.value("max") or 1
     params = tuple((item.name, str(item.value)) for item in call.parameters.items if item.name != "max")
     request = parse("Observation", params, env.definitions, env.limits, strict=True)
