@@ -16,6 +16,7 @@ from fhir_dmp.access.policy import Policy
 from fhir_dmp.clock import Clock, Ids
 from fhir_dmp.definitions.model import Definitions
 from fhir_dmp.errors import FhirError, Issue
+from fhir_dmp.fhir import url
 from fhir_dmp.fhir.parameters import NONE_GIVEN, Parameters
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.search.form import FORM
@@ -28,7 +29,7 @@ from fhir_dmp.store.query import Query, Row
 from fhir_dmp.store.recent import Recent
 from fhir_dmp.store.turns import Turns
 
-Params = tuple[tuple[str, str], ...]
+Params = url.Params
 
 MOST_ASKED = 128 * 1024
 """Characters of what one call may ask beside its URL, in a form or in Parameters, and of an entry's URL: the log holds it whole."""

@@ -16,13 +16,14 @@ import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
 from fhir_dmp.audit.credentials import without_credentials
 from fhir_dmp.call import MOST_ASKED, MOST_CONDITIONS, Call, Context, Params
 from fhir_dmp.fhir import codec
+from fhir_dmp.fhir.url import params_of, parted
 
 LENGTH = 2000
 """Characters of a request that are kept in the open, and of what a stranger sent: nobody unknown can fill the log."""
@@ -68,7 +69,7 @@ def cleaned(text: str, *, of_log: bool = False) -> str:
     head, mark, query = text.partition("?")
     if "%" in head:
         head = _ODD.sub(CUT, head)
-    return shortened(f"{head}?{clean_query(_parsed(query), of_log=of_log)}" if mark else head)
+    return shortened(f"{head}?{clean_query(params_of(query), of_log=of_log)}" if mark else head)
 
 
 def clean_query(params: Params | list[tuple[str, str]], *, of_log: bool = False) -> str:
@@ -101,7 +102,7 @@ class _Line(Struct, frozen=True):
 
     def shown(self, *, of_log: bool) -> str:
         """Return the line without clinical values."""
-        return _ODD.sub(CUT, self.head) + clean_query(self.params or _parsed(self.query), of_log=of_log)
+        return _ODD.sub(CUT, self.head) + clean_query(self.params or params_of(self.query), of_log=of_log)
 
     def told(self) -> str:
         """Return the line as it was sent, on one line: it cannot pose as another one that was not."""
@@ -148,12 +149,11 @@ def _beside(call: Call, sent: str, understood: str | None, referred: Sequence[st
 
 
 def _unless(criteria: str) -> _Line:
-    query = criteria.partition("?")[2] or criteria
-    return _Line("If-None-Exist: ?", query=query, sent=f"If-None-Exist: {criteria}")
+    return _Line("If-None-Exist: ?", query=parted(criteria)[1], sent=f"If-None-Exist: {criteria}")
 
 
 def _referring(criteria: str) -> _Line:
-    kind, _, query = criteria.partition("?")
+    kind, query = parted(criteria)
     return _Line(f"reference: {kind}?", query=query, sent=f"reference: {criteria}")
 
 
@@ -187,16 +187,12 @@ def _by_parameters(call: Call, sent: str, entry: str) -> Iterator[_Line]:
     """Yield what a form, an entry's URL and Parameters asked; before an entry's stands what it names."""
     path, _, query = sent.partition("?")
     own = path.endswith("/_search") or (call.operation is not None and path.endswith(f"/${call.operation}"))
-    before = _parsed(query) if own else ()
+    before = params_of(query) if own else ()
     params = call.params[len(before) :] if call.params[: len(before)] == before else call.params
     if params:
         yield _Line("" if own else entry, params)
     if call.parameters.in_body:
         yield _Line("" if own or params else entry, call.parameters.in_body)
-
-
-def _parsed(query: str) -> Params:
-    return tuple(parse_qsl(query, keep_blank_values=True))
 
 
 def shortened(text: str) -> str:

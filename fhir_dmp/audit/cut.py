@@ -27,11 +27,11 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl
 
 from fhir_dmp.audit.asked import CUT, cleaned
 from fhir_dmp.audit.scene import MASKED
 from fhir_dmp.definitions.loader import load
+from fhir_dmp.fhir.url import params_of
 
 _Shape = Mapping[str, Any] | Callable[[Any], Any] | None
 """What stays of a value: members by their names, what a function makes of it, or (None) all."""
@@ -134,8 +134,7 @@ def _asked(query: str | None) -> str:
     """Return a query as our own rows show one, if all its names are those of parameters."""
     if not query:
         return ""
-    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
-    return cleaned(f"?{query}") if all(map(_is_parameter, names)) else f"?{CUT}"
+    return cleaned(f"?{query}") if all(_is_parameter(name) for name, _ in params_of(query)) else f"?{CUT}"
 
 
 def _detail(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
-from urllib.parse import parse_qsl
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,6 +24,7 @@ from fhir_dmp.access.systems import keeps_directory
 from fhir_dmp.call import Call, Context, Env, Grant, Params
 from fhir_dmp.errors import FhirError, Invalid, MultipleMatches
 from fhir_dmp.fhir.reference import below
+from fhir_dmp.fhir.url import params_of, parted
 from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.write import author
@@ -164,12 +164,10 @@ def _of_who_is_who(key: str, seen: Query, context: Context) -> Criteria:
 
 def _params(resource_type: str, criteria: str) -> Params:
     """Return names and values of ``name=value&…``, which may have the type (``Patient?…``) or ``?`` before it."""
-    head, mark, query = criteria.partition("?")
-    if mark and "=" not in head:
-        if head not in ("", resource_type):
-            raise Invalid(f"The criteria {criteria[:100]!r} are not about {resource_type}.")
-        criteria = query
-    return tuple(parse_qsl(criteria, keep_blank_values=True))
+    named, query = parted(criteria)
+    if named not in ("", resource_type):
+        raise Invalid(f"The criteria {criteria[:100]!r} are not about {resource_type}.")
+    return params_of(query)
 
 
 def sought(call: Call, context: Context, grant: Grant, env: Env) -> tuple[Call, tuple[Lock, ...]]:

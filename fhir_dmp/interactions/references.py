@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.errors import Invalid, MultipleMatches
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.fhir.url import parted
 from fhir_dmp.interactions.conditional import Criteria, Matched, match_each
 from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.entries import At
@@ -35,8 +36,8 @@ def link(sheet: Sheet) -> None:
     asked = dict.fromkeys(criteria for each in named.values() for criteria in each.values())
     sheet.criteria.extend(asked)
     sheet.require_few_criteria()
-    sheet.referred.ask((kind, each) for each in asked if (kind := each.partition("?")[0]) in types)
-    kinds = {each.partition("?")[0] for each in asked}
+    sheet.referred.ask((kind, each) for each in asked if (kind := parted(each)[0]) in types)
+    kinds = {parted(each)[0] for each in asked}
     known: set[str] = set()
 
     def check(item: Item) -> None:
@@ -84,7 +85,7 @@ def _version(item: Item, sheet: Sheet) -> int:
 
 
 def _referred(criteria: str, item: Item, sheet: Sheet) -> Ref:
-    resource_type = criteria.partition("?")[0]
+    resource_type = parted(criteria)[0]
     if resource_type not in sheet.env.definitions.search_params:
         raise Invalid(f"The reference {criteria[:100]!r} names no resource type.")
     with At(item.place, of_query=True):

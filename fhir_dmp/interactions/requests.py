@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from fhir_dmp.call import MOST_ASKED, Call, Params
 from fhir_dmp.errors import Invalid, TooLong
 from fhir_dmp.fhir.dates import http_date, interval
 from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.fhir.url import params_of
 
 _CONDITIONS = {
     "ifMatch": ("PUT", "PATCH", "DELETE"),
@@ -51,9 +52,9 @@ def call_of(method: str, url: str, conditions: Mapping[str, str], tree: Any) -> 
     path, _, query = url.partition("?")
     parts = [unquote(part) for part in path.split("/") if part]
     if parts and parts[-1].startswith("$"):
-        found = _operation(method, parts, tuple(parse_qsl(query, keep_blank_values=True)), tree)
+        found = _operation(method, parts, params_of(query), tree)
     elif method in ("GET", "HEAD") or (method == "POST" and parts and parts[-1] == "_search"):
-        found = _read(parts, tuple(parse_qsl(query, keep_blank_values=True)), conditions)
+        found = _read(parts, params_of(query), conditions)
     else:
         found = _write(method, parts, query, conditions, tree)
     if found is None:

@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from fhir_dmp.errors import Invalid
-
-Params = tuple[tuple[str, str], ...]
+from fhir_dmp.fhir.url import Params
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 from fhir_dmp.fhir.reference import ID, Ref, local
-
-Params = tuple[tuple[str, str], ...]
+from fhir_dmp.fhir.url import Params, params_of, parted
 
 _PATIENT = re.compile(r"(?:patient|subject)(?:(?P<own>:identifier)|(?::Patient)?(?P<by>\.(?:_id|identifier))?)\Z")
 """Names of parameters that lead to a patient, by reference or by what the patient is known by."""
@@ -52,7 +50,7 @@ class Named(NamedTuple):
 
 def with_criteria(params: Params, criteria: str | None) -> Params:
     """Return what is asked with the criteria of a condition, which may have the type (``Patient?…``) or ``?`` before them."""
-    return (*params, *parse_qsl(criteria.partition("?")[2] or criteria)) if criteria else params
+    return (*params, *(each for each in params_of(parted(criteria)[1]) if each[1])) if criteria else params
 
 
 def named_by(types: Sequence[str], params: Params, base_url: str) -> Named:

@@ -6,7 +6,6 @@ import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import parse_qsl
 
 from flask import Request
 from msgspec import Struct
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 from fhir_dmp.call import MOST_ASKED, Env
 from fhir_dmp.errors import Invalid, NotAcceptable, TooLong, UnsupportedMedia
 from fhir_dmp.fhir import xml
+from fhir_dmp.fhir.url import Params, params_of
 
 JSON_PATCH = "application/json-patch+json"
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/fhir+ndjson", "ndjson")
@@ -206,13 +206,12 @@ def is_form(request: Request) -> bool:
     return request.mimetype == _FORM
 
 
-def form_params(request: Request) -> tuple[tuple[str, str], ...]:
+def form_params(request: Request) -> Params:
     """Return the parameters of a search by POST, those of the URL first."""
     if request.mimetype and request.mimetype != _FORM:
         raise UnsupportedMedia(f"A search by POST sends {_FORM}.")
     request.max_content_length = MOST_FORM_BYTES
-    sent = parse_qsl(_whole(request).decode(errors="replace"), keep_blank_values=True)
-    return (*request.args.items(multi=True), *sent)
+    return (*request.args.items(multi=True), *params_of(_whole(request).decode(errors="replace")))
 
 
 def as_sent(form: Form, params: Sequence[tuple[str, str]]) -> Form:
