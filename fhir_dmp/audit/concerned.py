@@ -12,7 +12,7 @@ from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Act, Context, Entity, Params
 from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID
-from fhir_dmp.search.patients import named_by, with_criteria
+from fhir_dmp.search.patients import patients_named, with_criteria
 
 MOST_PATIENTS = 20
 """Patients whom a call can name that touched nothing of theirs, or an error."""
@@ -110,10 +110,10 @@ def _named(act: Act, own: Sequence[str], context: Context) -> Sequence[str]:
         return (context.subject.record,)
     if record is not None and record.type == "Patient" and ID.match(record.id):
         return (str(record),)
-    return (named_by((call.type or "",), _asked(act), context.base_url).patients or ())[:MOST_PATIENTS]
+    return (patients_named(call.type, asked_for(act), context.base_url) or ())[:MOST_PATIENTS]
 
 
-def _asked(act: Act) -> Params:
+def asked_for(act: Act) -> Params:
     """Return what was asked for; of a later page that is what the server understood, of an operation what it was given."""
     call, understood = act.call, act.result.query if act.result else None
     if understood and any(name == "_page" for name, _ in call.params):

@@ -1,50 +1,54 @@
-"""Whom and what parameters name themselves, before anything is looked for. https://hl7.org/fhir/R4/search.html#reference.
+"""Whom and what criteria name themselves, before anything is looked for. https://hl7.org/fhir/R4/search.html#reference.
 
-So may a search, the criteria of a conditional interaction or of a bundle's entry, and those by which a reference names its target.
+So may a search, the criteria of a conditional interaction or of a bundle's entry, and those by which a reference names its target. Which
+parameters lead to what is told by their definitions, however deep a chain, ``_has`` or a filter hides it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from fhir_dmp.fhir.reference import ID, Ref, local
 from fhir_dmp.fhir.url import Params, params_of, parted
+from fhir_dmp.search.model import Chain, Clause, Compared, Criterion, Has, Listed, NoneOf
+from fhir_dmp.search.types.values import unescape
 
-_PATIENT = re.compile(r"(?:patient|subject)(?:(?P<own>:identifier)|(?::Patient)?(?P<by>\.(?:_id|identifier))?)\Z")
-"""Names of parameters that lead to a patient, by reference or by what the patient is known by."""
+_HOLDING = ("patient", "subject")
+"""Parameters that name the patient whose record holds whatever is found."""
 
-_NAMING = frozenset(
-    (
-        "_id",
-        "_type",
-        "_count",
-        "_elements",
-        "_format",
-        "_include",
-        "_pretty",
-        "_revinclude",
-        "_sort",
-        "_summary",
-        "_total",
-    )
-)
-"""Parameters that ask nothing of what a search names: with these alone it tells no more than a read."""
+_DIRECTLY = frozenset(f"{code}{target}" for code in _HOLDING for target in ("", ":Patient"))
+_EQUAL = ("eq", "ne", "in", "ni", "re")
+"""Operators of a filter whose value is what it looks for."""
+
+
+_OWN = (("_id", None), ("identifier", None), ("identifier", "of-type"))
+"""Parameters, with their modifiers, whose value names the resource itself."""
+
+
+class Number(NamedTuple):
+    """A number of a resource of the type: ``system|value``, or the value alone."""
+
+    type: str
+    token: str
+
+
+_Name = str | Ref | Number
+"""A patient (``Patient/p``), what else is named or may be, or a number."""
 
 
 class Named(NamedTuple):
-    """Whom and what the parameters of a search of these ``types`` name.
+    """Whom and what criteria name.
 
-    ``patients`` (``Patient/p``) are named by reference or id (None where no parameter does), others by tokens of their ``numbers``;
-    ``items`` by id, others by tokens of their ``identifiers``. ``asks`` tells whether anything else is asked.
+    ``patients`` (``Patient/p``) are named by reference or id, others, and items, by their ``numbers``. ``items`` are what else is named by id,
+    or may be: a bare id may be that of any type which its parameter may point at.
+    ``asks`` tells whether anything is asked but what the id or number of the resource itself says: that alone tells no more than a read.
     """
 
-    types: tuple[str, ...]
-    patients: tuple[str, ...] | None
-    numbers: tuple[str, ...]
+    patients: tuple[str, ...]
     items: tuple[Ref, ...]
-    identifiers: tuple[str, ...]
+    numbers: tuple[Number, ...]
     asks: bool
 
 
@@ -53,70 +57,97 @@ def with_criteria(params: Params, criteria: str | None) -> Params:
     return (*params, *(each for each in params_of(parted(criteria)[1]) if each[1])) if criteria else params
 
 
-def named_by(types: Sequence[str], params: Params, base_url: str) -> Named:
-    """Return whom and what the parameters of a search of these types name, each by the first parameter that does."""
-    patients: tuple[str, ...] | None = None
-    numbers: tuple[str, ...] = ()
-    items: tuple[Ref, ...] = ()
-    identifiers: tuple[str, ...] = ()
-    asks = False
-    record, of_log = tuple(types) == ("Patient",), tuple(types) == ("AuditEvent",)
-    for name, value in params:
-        leading = _PATIENT.match(name)
-        by_id = name == "_id" if record else leading is not None and leading["by"] == "._id"
-        if by_id or (leading and not leading["own"] and not leading["by"]):
-            found = _records(value) if by_id else _referred(value, base_url)
-            patients = tuple(dict.fromkeys(found)) if patients is None else patients
-            asks = asks or leading is not None
-        elif leading or (record and name == "identifier"):
-            numbers = numbers or _tokens(value)
-            asks = asks or leading is not None
-        elif of_log and name.partition(":")[0] == "entity":
-            refs = tuple(_entities(name, value, base_url))
-            touched = tuple(str(ref) for ref in refs if ref.type == "Patient")
-            patients = touched if patients is None and touched else patients
-            items = items or tuple(ref for ref in refs if ref.type != "Patient")
-            asks = True
-        elif name == "_id":
-            items = items or tuple(Ref(kind, own) for kind in types for own in value.split(",") if ID.match(own))
-        elif name == "identifier":
-            identifiers = identifiers or _tokens(value)
-        elif name.partition(":")[0] not in _NAMING or name == "_id:not":
-            asks = True
-    return Named(tuple(types), patients, numbers, items, identifiers, asks)
-
-
 def patients_named(resource_type: str | None, params: Params, base_url: str) -> tuple[str, ...] | None:
-    """Return the patients (``Patient/p``) that the first criterion names which names any; None where none does.
+    """Return the patients (``Patient/p``) that the first parameter names which names any by itself; None where none does.
 
     Criteria are all met at once: whatever is found is of these patients. What a reference names that is none of them finds nothing.
-    Where a chain leads (``patient._id``) is judged by more policies than theirs, and so are events of a log: neither is told here.
+    Where a chain leads is judged by more policies than theirs, and so is what names them as anything but its patient.
     """
-    direct = tuple(each for each in params if "." not in each[0] and not each[0].startswith("entity"))
-    return named_by((resource_type or "",), direct, base_url).patients
+    for name, value in params:
+        if name in _DIRECTLY or (name == "_id" and resource_type == "Patient"):
+            refs = (local(each, base_url) if "/" in each else Ref("Patient", each) for each in value.split(","))
+            named = (str(ref) for ref in refs if ref is not None and ref.type == "Patient" and ID.match(ref.id))
+            return tuple(dict.fromkeys(named))
+    return None
 
 
-def _entities(name: str, value: str, base_url: str) -> Iterator[Ref]:
-    """Yield what a search of the log names that was touched: ``entity=Type/id``, or ``entity:Type=id``."""
-    kind = name.partition(":")[2]
-    for each in value.split(","):
-        ref = Ref(kind, each) if kind and "/" not in each else local(each, base_url)
-        if ref is not None and ID.match(ref.id):
-            yield ref
+def named_by(criteria: Sequence[Criterion], base_url: str) -> Named:
+    """Return whom and what criteria name.
+
+    Where one says whose patient's all must be, other resources that are named beside it are told of nothing but whether they are theirs.
+    """
+    held = any(isinstance(each, Clause) and _holds(each) for each in criteria)
+    patients, items, numbers = dict[str, None](), dict[Ref, None](), dict[Number, None]()
+    for each in criteria:
+        beside = held and isinstance(each, Clause) and each.param.code != "_id"
+        for name in _names(each, base_url):
+            match name:
+                case str():
+                    patients[name] = None
+                case Ref() if not beside:
+                    items[name] = None
+                case Number() if name.type == "Patient" or not beside:
+                    numbers[name] = None
+    return Named(tuple(patients), tuple(items), tuple(numbers), not all(map(_is_own, criteria)))
 
 
-def _records(value: str) -> Iterator[str]:
-    return (f"Patient/{each}" for each in value.split(",") if ID.match(each))
+def _holds(clause: Clause) -> bool:
+    return clause.param.code in _HOLDING and clause.modifier in (None, "Patient")
 
 
-def _tokens(value: str) -> tuple[str, ...]:
-    """Return the tokens (``system|value``, or the value alone) of which each names one; none where one of them is of a whole system."""
-    tokens = tuple(value.split(","))
-    return tokens if all(each.rpartition("|")[2] for each in tokens) else ()
+def _is_own(criterion: Criterion) -> bool:
+    """Tell whether it names a resource by its own id or number."""
+    return isinstance(criterion, Clause) and (criterion.param.code, criterion.modifier) in _OWN
 
 
-def _referred(value: str, base_url: str) -> Iterator[str]:
-    for each in value.split(","):
-        ref = local(each, base_url) if "/" in each else Ref("Patient", each)
-        if ref is not None and ref.type == "Patient" and ID.match(ref.id):
-            yield str(ref)
+def _names(criterion: Criterion, base_url: str) -> Iterator[_Name]:
+    match criterion:
+        case Clause():
+            return _of_clause(criterion, base_url)
+        case Chain():
+            return chain.from_iterable(_names(each, base_url) for each in criterion.inner)
+        case Has():
+            return _names(criterion.inner, base_url)
+        case Listed():
+            return (Ref("List", each) for each in criterion.ids)
+        case Compared(kind, param, comparison):
+            escaped = comparison.value.replace("\\", "\\\\")
+            values = (escaped,) if comparison.operator in _EQUAL else ()
+            return _of_clause(Clause(kind, param, None, values), base_url)
+        case _:
+            parts = (criterion.part,) if isinstance(criterion, NoneOf) else criterion.parts
+            return chain.from_iterable(_names(each, base_url) for each in parts)
+
+
+def _of_clause(clause: Clause, base_url: str) -> Iterator[_Name]:
+    param, modifier = clause.param, clause.modifier
+    if param.code == "_id" and modifier is None:
+        yield from (_known(Ref(clause.type, each)) for each in clause.values if ID.match(each))
+    elif _is_own(clause) or modifier == "identifier":
+        numbers = [each if modifier != "of-type" else each.rpartition("|")[2] for each in clause.values]
+        types = _targets(clause) if modifier == "identifier" else (clause.type,)
+        yield from (Number(kind, each) for kind in types for each in numbers if each.rpartition("|")[2])
+    elif param.type in ("reference", "uri") and (modifier is None or modifier in param.targets):
+        for value in map(unescape, clause.values):
+            ref = local(value, base_url)
+            if ref is not None:
+                yield _known(ref)
+            elif ID.match(value):
+                types = _targets(clause)
+                yield from map(_known if len(types) == 1 else _may_be, (Ref(kind, value) for kind in types))
+
+
+def _targets(clause: Clause) -> Sequence[str]:
+    """Return the types of which a reference may name a resource by id or number alone; what holds all names the patient."""
+    param, modifier = clause.param, clause.modifier
+    if modifier in param.targets:
+        return (modifier,)
+    return ("Patient",) if param.code in _HOLDING and "Patient" in param.pointed_at else param.pointed_at
+
+
+def _known(ref: Ref) -> _Name:
+    return str(ref) if ref.type == "Patient" else ref
+
+
+def _may_be(ref: Ref) -> _Name:
+    return ref

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import structlog
 from msgspec.structs import replace
 
+from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.audit.asked import conditions_of
+from fhir_dmp.audit.concerned import asked_for
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Params
 from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID, Ref, parse_literal
 from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.search.parse import parse
 from fhir_dmp.search.patients import Named, named_by, with_criteria
 from fhir_dmp.store.change import Stored
-from fhir_dmp.store.query import Query
+from fhir_dmp.store.query import Query, either
 
 _TELLING = frozenset({400, 404, 409, 410, 412, 422})
 """Statuses of errors that may have looked at what is there; a refusal (403) that did says itself whose it is."""
@@ -25,7 +28,15 @@ _MADE = 1
 """The version that a create makes."""
 
 _MOST = 20
-"""Items that a search names and that are looked at."""
+"""Items that a search names and that its event tells of."""
+
+_MOST_LOOKED_FOR = 500
+"""Ids by which these are looked for: whoever asks for many that nobody has hides none among them."""
+
+_MOST_TYPES = 5
+"""Types of which resources are looked for by number."""
+
+_NOBODYS = frozenset((*DIRECTORY, "AuditEvent"))
 
 _log = structlog.get_logger(__name__)
 
@@ -49,15 +60,24 @@ def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
     if act.error is not None and (act.error.patients or act.error.status not in _TELLING):
         return ()
     refs = _refs(act.call, act.error) if act.error else []
-    named = [named_by(types, params, context.base_url) for types, params in _unmet(act, context)]
+    named = [each for kind, params in _unmet(act, context) if (each := _named_by(kind, params, context, env))]
     found = tuple(map(disclosed, _looked_up(refs, named, env)))
-    return found if act.call.name in _SEARCHES else (*found, *_named(named, found))
+    return (*found, *_named(named, found))
+
+
+def _named_by(resource_type: str, params: Params, context: Context, env: Env) -> Named | None:
+    """Return whom and what parameters of the type name; None where they cannot be read."""
+    try:
+        request = parse(resource_type, params, env.definitions, env.limits, strict=False)
+        return named_by(request.criteria, context.base_url)
+    except (FhirError, KeyError):
+        return None
 
 
 def _named(named: Sequence[Named], found: Sequence[Entity]) -> Iterator[Entity]:
     """Yield those whom criteria name themselves, unless an item of theirs was found."""
     known = {patient for entity in found for patient in entity.patients}
-    patients = dict.fromkeys(patient for each in named for patient in each.patients or () if patient not in known)
+    patients = dict.fromkeys(patient for each in named for patient in each.patients if patient not in known)
     return (Entity(ref, None, (str(ref),)) for ref in (Ref(*patient.split("/")) for patient in islice(patients, _MOST)))
 
 
@@ -83,29 +103,27 @@ def _refs(call: Call, error: FhirError) -> list[Ref]:
     return [ref for ref in dict.fromkeys(found) if ID.match(ref.id)]
 
 
-def _looked_up(refs: Sequence[Ref], named: Sequence[Named], env: Env) -> Collection[Stored]:
-    """Return the rows of what an error is about, or of what was named and asked something of; of numbers, only where nothing else is named."""
+def _looked_up(refs: Sequence[Ref], named: Sequence[Named], env: Env) -> Iterator[Stored]:
+    """Yield the rows of what an error is about, and those of what was named and asked something of: by id, and by number."""
     asking = [each for each in named if each.asks]
-    items = (ref for each in asking for ref in each.items if ref.type not in ("", "AuditEvent", "Patient"))
-    wanted = list(dict.fromkeys((*refs, *items)))
+    items = dict.fromkeys(ref for each in asking for ref in each.items if ref.type not in _NOBODYS)
+    wanted = list(dict.fromkeys((*refs, *islice(items, _MOST_LOOKED_FOR))))
     if wanted:
-        return env.store.find_many(wanted[: len(refs) + _MOST], with_index=False).values()
-    query = _by_number(asking, env)
-    return () if query is None else env.store.concerned(query, _MOST)
+        yield from islice(env.store.find_many(wanted, with_index=False).values(), len(refs) + _MOST)
+    numbers = dict[str, dict[str, None]]()
+    for kind, token in sorted((each for of in asking for each in of.numbers), key=lambda each: each.type != "Patient"):
+        if kind not in _NOBODYS:
+            numbers.setdefault(kind, {})[token] = None
+    asked = [_by_number(kind, tokens, env) for kind, tokens in islice(numbers.items(), _MOST_TYPES)]
+    if asked:
+        yield from env.store.concerned(either(asked), _MOST)
 
 
-def _by_number(asking: Sequence[Named], env: Env) -> Query | None:
-    """Return the rows of whoever is named by their numbers, or else of the items that their identifiers name."""
-    numbers = [token for each in asking for token in each.numbers]
-    if numbers:
-        return env.restrict("Patient", (("identifier", ",".join(dict.fromkeys(numbers[:_MOST]))),))
-    for each in asking:
-        if each.identifiers and each.patients is None and each.types != ("",):
-            return env.restrict(each.types[0], (("identifier", ",".join(each.identifiers[:_MOST])),))
-    return None
+def _by_number(kind: str, tokens: Iterable[str], env: Env) -> Query:
+    return env.restrict(kind, (("identifier", ",".join(islice(tokens, _MOST))),))
 
 
-def _unmet(act: Act, context: Context) -> Iterator[tuple[tuple[str, ...], Params]]:
+def _unmet(act: Act, context: Context) -> Iterator[tuple[str, Params]]:
     """Yield what was asked to which the answer is no: a search that found nothing, and criteria that nothing meets, with their types.
 
     Not of who reads the log: by what is told of their own search they would learn that there is an item which they do not see.
@@ -113,24 +131,29 @@ def _unmet(act: Act, context: Context) -> Iterator[tuple[tuple[str, ...], Params
     call, result, person = act.call, act.result, context.subject.person if context.subject else None
     if person and person.kind != "professional":
         return
-    if call.name in _SEARCHES:
+    if call.name in _SEARCHES or call.operation:
         if result is not None and not result.concerned and not result.entities:
-            asked = dict(call.params).get("_type", "").split(",")
-            yield (call.type,) if call.type else tuple(asked), call.params
+            params = asked_for(act)
+            yield from ((kind, params) for kind in ([call.type] if call.type else _types(params)))
         return
     if call.name == "transaction" and act.error is not None:
         yield from _conditions(call, act.error)
     for each in (act, *_planned(act)):
         if each.call.type and is_unmet(each):
-            yield (each.call.type,), with_criteria((), each.call.criteria)
+            yield each.call.type, with_criteria((), each.call.criteria)
 
 
-def _conditions(call: Call, error: FhirError) -> Iterator[tuple[tuple[str, ...], Params]]:
+def _types(params: Params) -> list[str]:
+    """Return the types that a search over several names; over all of them none asks for more than one thing."""
+    return [kind for name, value in params if name == "_type" for kind in value.split(",") if kind]
+
+
+def _conditions(call: Call, error: FhirError) -> Iterator[tuple[str, Params]]:
     """Yield the criteria of a transaction that failed: of its entries, and by which it refers to something."""
     entries = call.body.get("entry") if isinstance(call.body, Mapping) else None
     for url, unless in (*conditions_of(entries), *((each, "") for each in error.referred)):
         kind = url.partition("?")[0].rpartition("/")[2]
-        yield (kind,), with_criteria((), unless or url)
+        yield kind, with_criteria((), unless or url)
 
 
 def _planned(act: Act) -> tuple[Act, ...]:
