@@ -5,12 +5,12 @@ Somebody whose record was told of finds it in their journal, though the answer w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import parse_qsl
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Act, Context, Entity, Params
-from fhir_dmp.errors import FhirError, NotFound
+from fhir_dmp.errors import NotFound
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.search.patients import patients_named, with_criteria
 
@@ -37,52 +37,42 @@ def by_patient(entities: Iterable[Entity], concerned: Sequence[Entity]) -> dict[
     return touched
 
 
-def _patients(entities: Iterable[Entity]) -> Iterable[str]:
+def _patients(entities: Iterable[Entity]) -> dict[str, None]:
     return dict.fromkeys(patient for entity in entities for patient in entity.patients)
 
 
-def is_hidden(error: FhirError | None, entities: Sequence[Entity], subject: Subject | None) -> bool:
-    """Tell whether an event is hidden from representatives: all that it is about is.
+def hidden_in(act: Act, entities: Sequence[Entity], journals: Collection[str], context: Context) -> list[str] | None:
+    """Return what of an event is hidden from representatives, None where all of it is: patients of whom all is, and versions of others.
 
-    Who reads the log would learn by its label that what they asked for in vain is there: it says no more than the error does.
+    ``entities`` are those touched and concerned, ``journals`` whose it stands in. Who reads the log would learn by its label
+    that what they asked for in vain is there: of their own record it says no more than the error does.
     """
-    hidden = bool(entities) and all(entity.hidden for entity in entities)
-    if error is None:
-        return hidden
-    if _reads_the_log(subject):
-        return _told_as_there(error)
-    return error.hidden or hidden
-
-
-def apart(act: Act, context: Context) -> list[str]:
-    """Return in whose journals a second row tells of an act, hidden from representatives as all is that it met of theirs in vain.
-
-    A label stands for a whole row. In the journal of who asked, as of anybody else, it would tell that something is there; and without
-    one a representative would find in theirs what was asked by another's token.
-    """
-    error = act.error
-    if (error is None and not act.met) or (act.result is not None and act.result.entities):
+    error, subject = act.error, context.subject
+    if error is None and not any(entity.hidden for entity in entities):
         return []
-    there = [(patient, entity.hidden) for entity in act.met for patient in entity.patients]
-    hidden = {patient for patient, _ in there} - {patient for patient, label in there if not label}
+    told_as_absent = error is None or not error.hidden or isinstance(error, NotFound)
+    reader = subject if subject is not None and _reads_the_log(subject) and told_as_absent else None
+    if error is not None and error.hidden and not error.patients and reader is None:
+        return None
+    shown = _patients(each for each in entities if not each.hidden)
+    secret = _patients(each for each in entities if each.hidden).keys() - shown.keys()
     if error is not None and error.hidden:
-        hidden |= set(error.patients)
-    subject = context.subject
-    if subject is not None and _reads_the_log(subject) and not (error is not None and _told_as_there(error)):
-        hidden.discard(subject.record or "")
-    concerned = about(act, act.met, context) if hidden else None
-    found = [patient for patient in concerned or () if patient in hidden]
-    return found if len(found) < len(concerned or ()) else []
+        secret |= set(error.patients)
+    if reader is not None and (error is not None or act.met):
+        secret.discard(reader.record or "")
+    patients = [each for each in journals if each]
+    apart = [each for each in entities if not (each.patients and secret.issuperset(each.patients))]
+    if (entities or patients) and secret.issuperset(patients) and all(each.hidden for each in apart):
+        return None
+    return [*(each for each in patients if each in secret), *(_name(each) for each in apart if each.hidden)]
 
 
-def _reads_the_log(subject: Subject | None) -> bool:
-    person = subject.person if subject else None
-    return person is not None and person.kind != "professional"
+def _name(entity: Entity) -> str:
+    return f"{entity.ref}/{entity.version}" if entity.version else str(entity.ref)
 
 
-def _told_as_there(error: FhirError) -> bool:
-    """Tell whether an error says of what is hidden that it is there, or was: who asked sees it."""
-    return error.hidden and not isinstance(error, NotFound)
+def _reads_the_log(subject: Subject) -> bool:
+    return subject.person is not None and subject.person.kind != "professional"
 
 
 def about(act: Act, concerned: Iterable[Entity], context: Context) -> list[str] | None:

@@ -28,8 +28,7 @@ def entities(scene: Scene) -> Iterator[dict[str, Any]]:
     elif kind.shape == "query":
         yield _query(scene)
     elif kind.shape == "bundle":
-        told = scene.row.get("entries")
-        job = f"{part.act}: {len(told)} entries" if told else part.act
+        job = f"{part.act}: {scene.entries} entries" if scene.entries else part.act
         yield {"what": {"display": job}, "type": codes.OBJECT, "role": codes.JOB}
     elif kind.shape == "token":
         yield _token_request(scene)
@@ -102,7 +101,7 @@ def _data(name: str, kind: Kind, stayed: Collection[str]) -> dict[str, Any]:
 def _query(scene: Scene) -> dict[str, Any]:
     shown: str = scene.row.get("request", "")
     if not scene.view.values:
-        shown = bare(shown) if len(scene.shown) == len(scene.part.names) else shown.partition(" ")[0]
+        shown = bare(shown) if len(scene.shown) == len(scene.names) else shown.partition(" ")[0]
     sent = scene.said.get("request", shown)
     return {
         "type": codes.OBJECT,

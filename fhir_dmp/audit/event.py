@@ -1,6 +1,6 @@
 """From an act to the row that proves it, before anybody hears of the result. https://hl7.org/fhir/R4/auditevent.html.
 
-One row stands for one act, and a second where ``audit.concerned.apart`` says so: what was asked, by whom, for whom, from where, why, how it
+One row stands for one act: what was asked, by whom, for whom, from where, why, how it
 ended and what it touched. A row is compact JSON in UTF-8, without what is empty, its keys in the order below. ``audit.parts`` says which
 AuditEvents it holds, ``audit.render`` makes them, ``audit.index`` says what it is found by: pure functions of the row, so that whoever
 has a row can check what was made of it. The store chains rows when it writes them.
@@ -39,6 +39,7 @@ has a row can check what was made of it. The store chains rows when it writes th
 ``scopes``     what a token was asked or issued for
 ``hidden``     true where all that was touched, counted or met is hidden from representatives by its label, or that was asked for and is gone:
                so is the event
+``hides``      what of it is, where not all is: versions, and patients (``Patient/p``) of whom all is
 ``base``       of a submitted AuditEvent: the URL of this endpoint, below which references name what is here; without it all are taken for ours
 ``resource``   of a submitted AuditEvent: as the client sent it, without what may be clinical (``audit.cut``); whole in formats 1 and 2
 =============  =======================================================================================================
@@ -47,7 +48,7 @@ has a row can check what was made of it. The store chains rows when it writes th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -55,7 +56,7 @@ from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, seal, shortened
-from fhir_dmp.audit.concerned import about, by_patient, is_hidden
+from fhir_dmp.audit.concerned import about, by_patient, hidden_in
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.call import Act, Call, Context, Result
@@ -83,26 +84,15 @@ Salt = Callable[[], str]
 """Makes text that nobody can guess, for what is sealed."""
 
 
-def describe(
-    act: Act,
-    context: Context,
-    event_id: str,
-    recorded: int,
-    salt: Salt,
-    *,
-    without: Sequence[str] = (),
-    only: Sequence[str] = (),
-) -> Event:
-    """Return the row for one FHIR act; ``recorded`` is microseconds since 1970.
-
-    It leaves out patients ``without`` whom it is, since a row of their own tells them of it (``audit.concerned.apart``); that one tells ``only``
-    them, and representatives nothing.
-    """
+def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Salt) -> Event:
+    """Return the row for one FHIR act; ``recorded`` is microseconds since 1970."""
     call, result, error = act.call, act.result, act.error
     why = act.reasons or (error.reasons if error else ())
     entities = result.entities if result else ()
     concerned = (result.concerned or act.met) if result else act.met
     touched = by_patient(entities, concerned)
+    named = None if any(touched) else about(act, concerned, context)
+    hides = hidden_in(act, (*entities, *concerned) if concerned else entities, named or touched, context)
     shown, sent = asked(call, context, result.query if result else None, error.referred if error else act.referred)
     secret = _secret(context, shown, sent, salt)
     row = _head(event_id, recorded, call.act)
@@ -118,12 +108,12 @@ def describe(
         sealed=digest(secret) if secret else None,
         purpose=_purpose(context.subject, context.purpose),
         requestId=context.request_id,
-        **({} if any(touched) else {"for": only or _but(without, about(act, concerned, context))}),
+        **{"for": named},
         touched=touched,
         stayed=[f"{each.ref}/{each.version}" for each in entities if each.stays],
         entries=[_entry(each) for each in result.entries] if result and call.name == "transaction" else None,
-        hidden=bool(only)
-        or (not without and is_hidden(error, (*entities, *concerned) if concerned else entities, context.subject)),
+        hidden=hides is None,
+        hides=hides,
     )
     return _event(event_id, recorded, row, secret)
 
@@ -186,10 +176,6 @@ def submit(tree: Mapping[str, Any], context: Context, event_id: str, recorded: i
         resource=shown,
     )
     return _event(event_id, recorded, row, secret)
-
-
-def _but(without: Sequence[str], patients: list[str] | None) -> list[str] | None:
-    return [each for each in patients if each not in without] if patients and without else patients
 
 
 def _head(event_id: str, recorded: int, act: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@
 ``t``    tokens that are worth an index: ``letter=value``, letters as in ``LETTERS``
 ``u``    tokens that nearly every row has (``COMMON``), and those that only narrow a search that has a date
 ``pt``   the patients (``Patient/p``), one for each AuditEvent of the row
-``sec``  labels (``system|code``) that hide the whole row from some readers
+``sec``  labels (``system|code``) that hide the row from some readers, all of it
 ``m``    how many AuditEvents the row holds, if not one
-``x``    where they differ in more than the patient: ``pt`` and own ``t`` and ``u`` of each; ``c`` and ``cu`` are then what all share
+``x``    where they differ in more than the patient: ``pt`` and own ``t`` and ``u`` of each, and ``sec`` of what alone is hidden; ``c``
+         and ``cu`` are then what all share
 ``at``   of a client's own event: its ``recorded``; ``ps`` the start of its ``period`` (both microseconds since 1970)
 =======  ==============================================================================================================
 
@@ -50,6 +51,7 @@ COMMON = frozenset(
 JTI = "j"
 """The letter of the token that somebody acted by, which is asked for by ``policy``; rows of format 1 and 2 are not found by it."""
 
+_HIDDEN = (codes.HIDDEN_FROM_REPRESENTATIVES,)
 _NARROWING = ("n=", "r=", f"{JTI}=")
 _WITH_TOKEN = 3
 """The first format whose rows are found by their token."""
@@ -67,8 +69,9 @@ def index_of(row: Row) -> dict[str, Any]:
     parts = parts_of(row)
     rare, common = _shared(row)
     index = _of_one(parts[0], row, rare, common) if len(parts) == 1 else _of_several(parts, row, rare, common)
-    if row.get("hidden") or ("person" in row and row["person"].get("secret")):
-        index["sec"] = [codes.HIDDEN_FROM_REPRESENTATIVES]
+    alone = len(parts) == 1 and parts[0].hidden
+    if alone or row.get("hidden") or ("person" in row and row["person"].get("secret")):
+        index["sec"] = list(_HIDDEN)
     return index
 
 
@@ -89,13 +92,15 @@ def _of_several(parts: Sequence[Part], row: Row, rare: Sequence[str], common: Se
         "pt": list(patients),
         "m": len(parts),
     }
-    if len(different) > 1 or len(patients) != len(parts):
+    if len(different) > 1 or len(patients) != len(parts) or parts[-1].hidden:
         index.update(c=list(rare), cu=list(common))
-        index["x"] = [
-            {"t": list(each[0]), "u": list(each[1]), "pt": [part.patient] if part.patient else []}
-            for part, each in zip(parts, own, strict=True)
-        ]
+        index["x"] = [_apart(part, each) for part, each in zip(parts, own, strict=True)]
     return index
+
+
+def _apart(part: Part, own: _Sorted) -> dict[str, Any]:
+    index = {"t": list(own[0]), "u": list(own[1]), "pt": [part.patient] if part.patient else []}
+    return {**index, "sec": list(_HIDDEN)} if part.hidden else index
 
 
 _NAMING = ("data", "export", "decision")

@@ -29,16 +29,29 @@ Row = Mapping[str, Any]
 
 
 class Part(NamedTuple):
-    """One AuditEvent of a row: ``patient`` is empty for nobody's, ``names`` are versions (``Type/id/version``) or targets."""
+    """One AuditEvent of a row: ``patient`` is empty for nobody's, ``names`` are versions (``Type/id/version``) or targets.
+
+    One that is ``hidden`` is so from representatives, as others of its row are not.
+    """
 
     act: str
     outcome: str
     patient: str = ""
     names: tuple[str, ...] = ()
+    hidden: bool = False
 
 
 def parts_of(row: Row) -> list[Part]:
-    """Return the AuditEvents of a row of the server's own, in their order."""
+    """Return the AuditEvents of a row of the server's own, in their order: those that are hidden come last, so that no number tells of them."""
+    parts = _parts(row)
+    if "hides" not in row:
+        return parts
+    hides = frozenset(row["hides"])
+    named = ((part, part.patient in hides or (bool(part.names) and hides.issuperset(part.names))) for part in parts)
+    return sorted([part._replace(hidden=hidden) for part, hidden in named], key=lambda part: part.hidden)
+
+
+def _parts(row: Row) -> list[Part]:
     act, outcome = row["act"], row.get("outcome", "0")
     shape = kind_of(act).shape
     if shape == "token" and outcome == "0":

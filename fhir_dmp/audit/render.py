@@ -98,7 +98,7 @@ def _meta(scene: Scene) -> dict[str, Any]:
     if profiles:
         meta["profile"] = profiles
     labels: list[Coding] = []
-    if scene.row.get("hidden") or scene.person.get("secret"):
+    if scene.part.hidden or scene.row.get("hidden") or scene.person.get("secret"):
         system, _, code = codes.HIDDEN_FROM_REPRESENTATIVES.partition("|")
         labels.append({"system": system, "code": code})
     if scene.hides:
@@ -132,9 +132,9 @@ def _described(scene: Scene) -> str:
     words = []
     if "error" in row and (part.outcome != "0" or scene.kind.shape == "decision"):
         words.append(" ".join(str(value) for value in row["error"].values()))
-    told_apart = scene.view.values or part.names  # by what is named it is known below whether this reader sees it
+    told_apart = scene.view.values or scene.names  # by what is named it is known below whether this reader sees it
     absent = (scene.in_vain or not told_apart) and row.get("error", {}).get("status") == _ABSENT
-    known = all(scene.view.sees(unversioned(name)) for name in (*part.names, *scene.decided_by))
+    known = all(scene.view.sees(unversioned(name)) for name in (*scene.names, *scene.decided_by))
     if part.outcome != "0" and not absent and known:
         words.extend(row.get("why", ()))
     if "reason" in scene.said:

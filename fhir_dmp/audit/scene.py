@@ -23,7 +23,7 @@ class View(Struct, frozen=True):
     ``sees`` tells of a resource (``Type/id``) whether the reader may know that it was touched; ``values`` whether what a request asked
     for is told, ``sealed`` whether what lies beside the row is (clinical values of the request, the reason for breaking the glass),
     ``reason`` whether the reason alone is. ``own``: it was the reader who asked, and is told of what they asked for in
-    vain as if it were absent.
+    vain as if it were absent. ``hidden``: whether they may know that something was hidden from representatives.
     """
 
     language: Language = "fr"
@@ -32,6 +32,7 @@ class View(Struct, frozen=True):
     sealed: bool = True
     reason: bool = False
     own: bool = False
+    hidden: bool = True
 
 
 class Scene(Struct, frozen=True):
@@ -75,12 +76,26 @@ class Scene(Struct, frozen=True):
     def hides(self) -> bool:
         """Tell whether something is left out that the row or what lies beside it tells."""
         sealed = "sealed" in self.row and not self.said
-        return sealed or len(self.shown) < len(self.part.names) or len(self.consents) < len(self.decided_by)
+        return sealed or len(self.shown) < len(self.names) or len(self.consents) < len(self.decided_by)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the versions that it was about, without those of which this reader may not know that there is anything to know."""
+        return tuple(name for name in self.part.names if self.is_told(name))
+
+    def is_told(self, name: str) -> bool:
+        """Tell whether the reader may know that there was something of this name."""
+        return self.view.hidden or name not in self.row.get("hides", ()) or self.view.sees(unversioned(name))
+
+    @property
+    def entries(self) -> int:
+        """Return of how many entries of a bundle the reader may know."""
+        return sum(self.is_told(entry.get("on", "")) for entry in self.row.get("entries", ()))
 
     @property
     def shown(self) -> tuple[str, ...]:
         """Return the versions that this reader may know of."""
-        return tuple(name for name in self.part.names if self.in_vain or self.view.sees(unversioned(name)))
+        return tuple(name for name in self.names if self.in_vain or self.view.sees(unversioned(name)))
 
     @property
     def decided_by(self) -> tuple[str, ...]:

@@ -1,13 +1,9 @@
-"""The events of an act, before they are made durable: nearly always there is one.
-
-https://profiles.ihe.net/ITI/BALP/volume-1.html.
-"""
+"""The event of an act, before it is made durable. https://profiles.ihe.net/ITI/BALP/volume-1.html."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from fhir_dmp.audit.concerned import apart
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Context, Env
 from fhir_dmp.service.counting import count_act
@@ -15,13 +11,9 @@ from fhir_dmp.service.met import is_unmet, met_by
 from fhir_dmp.store.change import Event
 
 
-def described(act: Act, context: Context, env: Env) -> tuple[Event, ...]:
-    """Return the event of an act, and a second for those whose journals it may not tell beside others'."""
+def described(act: Act, context: Context, env: Env) -> Event:
+    """Return the event of an act, which tells too whose items it met in vain."""
     count_act(act.call.act, act.error.audit_outcome if act.error else "0")
     if act.result is None or not act.result.entities or act.met or is_unmet(act):
         act = replace(act, met=met_by(act, context, env))
-    beside, recorded = apart(act, context), env.clock.micros()
-    event = describe(act, context, env.ids.new(), recorded, env.ids.new, without=beside)
-    if not beside:
-        return (event,)
-    return event, describe(act, context, env.ids.new(), recorded, env.ids.new, only=beside)
+    return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)

@@ -14,12 +14,12 @@ from fhir_dmp.access.model import Action, Person, Rule, Subject
 from fhir_dmp.access.people import ACT_REASON, CENTRE_15
 from fhir_dmp.access.policy import Entry, Policy
 from fhir_dmp.access.rules import shut
-from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError, Invalid, NotFound
 from fhir_dmp.fhir.parameters import NONE_GIVEN, Parameter, Parameters
 from fhir_dmp.fhir.reference import Ref, parse_literal
+from fhir_dmp.service.evidence import described
 from fhir_dmp.service.granting import Granting, grant_of
 from fhir_dmp.store.accounts import Account, Accounts
 from fhir_dmp.store.grants import Client, Grants
@@ -171,7 +171,7 @@ def explain(asked: Asked, context: Context, env: Env) -> tuple[str, ...]:
 
 
 def _record(act: Act, context: Context, env: Env) -> None:
-    env.store.record(describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new))
+    env.store.record(described(act, context, env))
 
 
 def _row(asked: Asked, env: Env) -> Row | None:

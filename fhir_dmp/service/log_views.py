@@ -99,7 +99,7 @@ def view_of(names: Iterable[str], context: Context, grant: Grant, env: Env) -> V
         row = rows.get(ref) if ref else None
         return row is not None and grant.decide("read", row.index).permit
 
-    return View(context.language, sees, values=False, sealed=False)
+    return View(context.language, sees, values=False, sealed=False, hidden=person.kind != "representative")
 
 
 def _own(view: View, part: EventPart, context: Context) -> View:

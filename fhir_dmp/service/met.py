@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import structlog
-from msgspec.structs import replace
 
 from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.audit.asked import conditions_of
@@ -82,16 +81,9 @@ def _named(named: Sequence[Named], found: Sequence[Entity]) -> Iterator[Entity]:
 
 
 def _beside(act: Act, met: tuple[Entity, ...]) -> tuple[Entity, ...]:
-    """Return what was met of others than those whose items were touched.
-
-    One label stands for all that an event tells: where that is for all to see, it says nothing of what is hidden.
-    """
-    touched = act.result.entities if act.result else ()
-    if not touched:
-        return met
-    label, known = all(entity.hidden for entity in touched), {each for entity in touched for each in entity.patients}
-    others = (entity for entity in met if (label or not entity.hidden) and not known.issuperset(entity.patients))
-    return tuple(replace(entity, hidden=label) for entity in others)
+    """Return what was met of others than those whose items were touched: these know of the act."""
+    known = {each for entity in (act.result.entities if act.result else ()) for each in entity.patients}
+    return tuple(entity for entity in met if not known.issuperset(entity.patients)) if known else met
 
 
 def _refs(call: Call, error: FhirError) -> list[Ref]:

@@ -107,7 +107,7 @@ class _Told(Exception):
 
 def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
     """Make a refusal or a fault durable before its answer leaves."""
-    _record(described(Act(call, error=error), context, env), env)
+    env.store.record(described(Act(call, error=error), context, env))
 
 
 def record_once(event: Event, mark: str, env: Env) -> None:
@@ -139,7 +139,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
                     owed = owed_by_failure(error, call, context, grant, env)
                     if not owed:
                         raise
-                    env.store.commit(Commit(owed, described(Act(call, error=error), context, env)))
+                    env.store.commit(Commit(owed, (described(Act(call, error=error), context, env),)))
                     raise _Told(error) from None
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
 
@@ -247,9 +247,9 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
     told = described(act, context, env)
     owed = owed_by(call, plan.entities, context, grant, env)
     if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:
-        _record(told, env)
+        env.store.record(told)
         return plan.finish((), _read_after(plan, context, env))
-    events = (*plan.events, *told)
+    events = (*plan.events, told)
     relied_on = {**compiled_from, **plan.relied_on}
     decided_on = grant.policies.versions if plan.changes or plan.erased else {}
     changes = (*plan.changes, *owed)
@@ -286,19 +286,11 @@ def _recorded(act: Act, context: Context, env: Env, owed: tuple[Change, ...] = (
     """Make the event of what was read durable, with the notices that it owes, and only then hand it on."""
     told = described(act, context, env)
     if act.call.mark or owed:
-        env.store.commit(Commit(owed, told, marks=_marks(act.call)))
+        env.store.commit(Commit(owed, (told,), marks=_marks(act.call)))
     else:
-        _record(told, env)
+        env.store.record(told)
     return act.result or Result("ok")
 
 
 def _marks(call: Call) -> tuple[str, ...]:
     return (call.mark,) if call.mark else ()
-
-
-def _record(events: Sequence[Event], env: Env) -> None:
-    """Make the events of an act that changes nothing durable, all or none."""
-    if len(events) == 1:
-        env.store.record(events[0])
-    else:
-        env.store.commit(Commit(events=tuple(events)))

@@ -14,7 +14,6 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Result
 from fhir_dmp.definitions.compiler import UnsupportedError
 from fhir_dmp.errors import FhirError
@@ -23,6 +22,7 @@ from fhir_dmp.interactions.about import patients_named
 from fhir_dmp.interactions.write import PATIENTS_OWN
 from fhir_dmp.search.added import POLL_SECONDS, Added, ByType, fingerprint
 from fhir_dmp.search.form import FORM
+from fhir_dmp.service.evidence import described
 from fhir_dmp.service.provenances import TYPE as PROVENANCE
 from fhir_dmp.store.change import Index, Stored
 from fhir_dmp.store.indexes import AddedParam, Indexes
@@ -76,8 +76,7 @@ class Reindexer(Struct, frozen=True):
         return report
 
     def _announce(self, context: Context, act: Act) -> None:
-        ids = self.env.ids
-        self.env.store.record(describe(act, context, ids.new(), self.env.clock.micros(), ids.new))
+        self.env.store.record(described(act, context, self.env))
 
     def _reindex(self, report: Report, progress: Progress, *, everything: bool) -> None:
         states = self._adopt(report)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Call, Context, Env, Result
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.entities import disclosed
+from fhir_dmp.service.evidence import described
 from fhir_dmp.service.identities import numbers
 from fhir_dmp.store.change import Stored
 from fhir_dmp.store.port import Page
@@ -50,4 +50,4 @@ def _shared(patients: tuple[Stored, ...], env: Env) -> Iterator[tuple[Stored, ..
 
 
 def _record(result: Result, context: Context, env: Env) -> None:
-    env.store.record(describe(Act(_CALL, result), context, env.ids.new(), env.clock.micros(), env.ids.new))
+    env.store.record(described(Act(_CALL, result), context, env))

@@ -8,8 +8,11 @@ from typing import Any
 from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Not, Or, Query, mentions
 
 NUMBER = "k"
-_DIFFER = frozenset({"t", "u", "pt", NUMBER})
+_DIFFER = frozenset({"t", "u", "pt", "sec", NUMBER})
 """Fields by which the AuditEvents of a row differ."""
+
+OF_EACH = frozenset({"sec", NUMBER})
+"""Those that a row may have of each alone, and not of any: nothing that it is found by tells of them."""
 
 
 def indexes_of(index: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -20,7 +23,14 @@ def indexes_of(index: Mapping[str, Any]) -> list[dict[str, Any]]:
     tokens, more = index.get("c", index.get("t", ())), index.get("cu", index.get("u", ()))
     events = index.get("x") or [{"pt": [patient]} for patient in index["pt"]]
     return [
-        {**shared, "k": number, "pt": each["pt"], "t": [*tokens, *each.get("t", ())], "u": [*more, *each.get("u", ())]}
+        {
+            **shared,
+            "k": number,
+            "pt": each["pt"],
+            "t": [*tokens, *each.get("t", ())],
+            "u": [*more, *each.get("u", ())],
+            **({"sec": each["sec"]} if "sec" in each else {}),
+        }
         for number, each in enumerate(events, 1)
     ]
 
@@ -34,10 +44,12 @@ def loosened(query: Query) -> Query:
             return Or(tuple(loosened(part) for part in parts))
         case Not():
             return EVERYTHING if mentions(query, _DIFFER) else query
+        case _ if mentions(query, OF_EACH):
+            return EVERYTHING
         case Among(field, values) if field in _DIFFER:
             return In(field, values)
         case _:
-            return EVERYTHING if mentions(query, frozenset({NUMBER})) else query
+            return query
 
 
 def numbered(row_id: str, number: int) -> Query:

@@ -21,7 +21,10 @@ from fhir_dmp.store.query import EVERYTHING, In, Not
 from fhir_dmp.stores.mongo.chain import Chain
 from fhir_dmp.stores.mongo.months import Months
 from fhir_dmp.stores.mongo.store import MongoStore
-from tests.unit.audit.world import BASE, CALLERS, FAILURES, SUCCESSES, UNPROFILED, context, salt, transaction
+from tests.unit.audit.world import BASE, CALLERS, FAILURES, HIDING, SUCCESSES, UNPROFILED, context, salt, transaction
+
+HIDDEN = 1 + 9 * 5 + 7
+"""AuditEvents that are hidden: of the secret read, and of each who asked; of two attempts of the holder their own journal tells."""
 
 IDS = RandomIds()
 DAY = 86_400_000_000
@@ -59,7 +62,7 @@ def log(request, mongodb_uri):
     """A store with some two hundred rows over several days, each alone or in blocks, and the AuditEvents that they hold."""
     name = f"test_log_{IDS.new()[-12:]}"
     store = MongoStore.connect(mongodb_uri, name, clock=SystemClock(), settings=Settings(mongodb_uri=mongodb_uri))
-    acts = [*SUCCESSES.values(), *UNPROFILED.values(), *FAILURES.values(), transaction()]
+    acts = [*SUCCESSES.values(), *UNPROFILED.values(), *FAILURES.values(), *HIDING.values(), transaction()]
     rows = []
     for place, (act, subject) in enumerate(itertools.product(acts, CALLERS.values())):
         recorded = NOW - (place % 9) * DAY - place
@@ -209,8 +212,14 @@ def test_rules_that_allow_and_refuse_are_part_of_the_query(log):
     assert store.count_events(query).told == len(expected)
     open_ones = union([], Not(In("sec", (label,))))
     shown = {event["id"] for event in events if hidden not in codings(event.get("meta", {}), "security")}
-    assert len(shown) == len(events) - 1
-    assert set(ids(store, open_ones, 50)) == shown
+    assert len(shown) == len(events) - HIDDEN
+    for asked, meant in (
+        (open_ones, shown),
+        (union([], In("sec", (label,))), {*(each["id"] for each in events)} - shown),
+    ):
+        assert set(ids(store, asked, 50)) == meant
+        assert store.count_events(asked).told == len(meant)
+        assert sum(tally.count for tally in store.tally_events(asked, 1000)) == len(meant)
     others = union([], Not(In("pt", ("Patient/p1",))))
     elsewhere = {event["id"] for event in events if not judge(event, "entity", "Patient/p1")}
     assert set(ids(store, others, 50)) == elsewhere

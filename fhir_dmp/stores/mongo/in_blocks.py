@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhir_dmp.store.log import loosened
+from fhir_dmp.store.log import OF_EACH, loosened
 from fhir_dmp.store.query import EVERYTHING, Among, And, Between, Eq, In, Like, Not, Or, Query, both, either, mentions
 from fhir_dmp.stores.mongo.blocks import BLOCK, FOUND_BY, ID, SPAN, WHOLE
 from fhir_dmp.stores.mongo.compile import compile_query, pattern_of
@@ -21,7 +21,7 @@ _OF_ANY = frozenset((*FOUND_BY, "k", "_id"))
 _HAVE = frozenset((*FOUND_BY, "rec", "_id"))
 """What rows of a block have; what they lack meets nothing."""
 
-_OF_ROWS_ALONE = frozenset(("at", "ps", "sec"))
+_OF_ROWS_ALONE = frozenset(("at", "ps"))
 """What a row has that lies in no block."""
 
 _NOWHERE = -(2**31)
@@ -67,7 +67,7 @@ def gathered(query: Query) -> Query:  # noqa: PLR0911 - one line for each word o
         case Not():
             return EVERYTHING if mentions(query, _OF_ANY | {"rec"}) else query
         case _:
-            return EVERYTHING if mentions(query, frozenset(("k", "_id"))) else query
+            return EVERYTHING if mentions(query, OF_EACH | {"_id"}) else query
 
 
 def alone(query: Query) -> bool:

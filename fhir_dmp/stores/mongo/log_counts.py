@@ -44,6 +44,7 @@ _APART: list[_Row] = [
     {
         "$set": {
             "pt": _listed("$ev.pt"),
+            "sec": _listed({"$ifNull": ["$ev.sec", "$sec"]}),
             "k": {"$add": ["$k", 1]},
             "t": {"$cond": ["$whole", {"$concatArrays": [_listed({"$ifNull": ["$c", "$t"]}), _listed("$ev.t")]}, []]},
             "u": {"$cond": ["$whole", {"$concatArrays": [_listed({"$ifNull": ["$cu", "$u"]}), _listed("$ev.u")]}, []]},

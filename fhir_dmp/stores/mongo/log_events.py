@@ -45,10 +45,13 @@ def _of_several(terms: Mapping[str, Any]) -> _Index:
     index: _Index = {"t": _texts(terms.get("t")), "u": _texts(terms.get("u")), "pt": patients, "m": int(count)}
     index |= {name: _texts(terms[name]) for name in ("c", "cu") if terms.get(name) is not None}
     if own is not None:
-        index["x"] = [
-            {name: _texts(each.get(name)) for name in _LISTS} if isinstance(each, dict) else _NONE for each in own
-        ]
+        index["x"] = [_apart(each) if isinstance(each, dict) else _NONE for each in own]
     return index
+
+
+def _apart(event: Mapping[str, Any]) -> _Index:
+    index: _Index = {name: _texts(event.get(name)) for name in _LISTS}
+    return {**index, "sec": _texts(event["sec"])} if "sec" in event else index
 
 
 _NONE: _Index = {name: [] for name in _LISTS}

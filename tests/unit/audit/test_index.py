@@ -11,7 +11,17 @@ from fhir_dmp.audit.index import index_of
 from fhir_dmp.audit.parts import Part, parts_of
 from fhir_dmp.fhir import codec
 from fhir_dmp.store.ledger import Row
-from tests.unit.audit.world import CALLERS, FAILURES, SUCCESSES, UNPROFILED, WITH_PROVENANCE, row, token, transaction
+from tests.unit.audit.world import (
+    CALLERS,
+    FAILURES,
+    HIDING,
+    SUCCESSES,
+    UNPROFILED,
+    WITH_PROVENANCE,
+    row,
+    token,
+    transaction,
+)
 
 ACTS = {**SUCCESSES, **UNPROFILED, **FAILURES, "a transaction": transaction()}
 
@@ -57,10 +67,10 @@ def test_the_index_of_this_format_of_rows_is_what_it_ever_was():
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("name", [*ACTS, *WITH_PROVENANCE])
+@pytest.mark.parametrize("name", [*ACTS, *WITH_PROVENANCE, *HIDING])
 def test_a_row_of_any_act_is_found_by_what_its_bytes_say(name, caller):
     """Made anew from the bytes alone, without the act that the row was made of; no token stands twice."""
-    event = row({**ACTS, **WITH_PROVENANCE}[name], CALLERS[caller])
+    event = row({**ACTS, **WITH_PROVENANCE, **HIDING}[name], CALLERS[caller])
 
     assert misfiled(entry(event)) == ()
     assert index_of(codec.loads_object(event.body)) == event.index

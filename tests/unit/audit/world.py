@@ -165,6 +165,41 @@ def transaction():
     return Act(Call("transaction"), Result("ok", entities=made, entries=acts))
 
 
+def hidden(each):
+    """Return what was touched, hidden from representatives."""
+    return replace(each, hidden=True)
+
+
+def hiding(*touched):
+    """Return a transaction that deletes each item which is hidden and makes each other."""
+    acts = tuple(
+        Act(
+            Call("delete" if each.hidden else "create", each.ref.type), Result("ok", ref=each.ref, version=each.version)
+        )
+        for each in touched
+    )
+    return Act(Call("transaction"), Result("ok", entities=touched, entries=acts))
+
+
+OTHERS = entity("Condition/c2", "Patient/p2")
+HIDING = {
+    "a page of two records": done("search-type", "Condition", hidden(CONDITION), OTHERS),
+    "a page of one record": done("search-type", "Condition", hidden(CONDITION), entity("Condition/c3", "Patient/p1")),
+    "an item of two records": done("read", "Group/g", hidden(entity("Group/g", "Patient/p1", "Patient/p2")), OTHERS),
+    "a change that met another's": replace(done("create", "Condition", OTHERS), met=(hidden(CONDITION),)),
+    "a transaction": hiding(hidden(CONDITION), OTHERS),
+    "a transaction of one record": hiding(hidden(CONDITION), entity("Condition/c3", "Patient/p1")),
+    "a transaction of nobody's": hiding(hidden(entity("Group/g")), OTHERS),
+    "a change with its provenance": done(
+        "create", "Condition", CONDITION, hidden(entity("Provenance/v1", "Patient/p1"))
+    ),
+    "an error about two": replace(
+        Act(Call("search-type", "Condition"), error=NotFound("no", patients=("Patient/p2",))), met=(hidden(CONDITION),)
+    ),
+}
+"""Acts of which something is hidden from representatives, and not all."""
+
+
 def token(act="token", error=None, subject=EHR, **more):
     """Return the row of an OAuth act."""
     refusal = {"error": error, "why": "no"} if error else {"subject": subject}
