@@ -9,6 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
+SECOND = 1_000_000
+"""Microseconds, by which moments are told here, since 1970, and spans of time where nothing else is said."""
+
+DAY = 86_400 * SECOND
+
 
 class Clock(Protocol):
     """What time it is."""
@@ -123,7 +128,7 @@ def moment(micros: int) -> str:
 
 def instant(micros: int) -> str:
     """Return a FHIR instant of fixed width, in UTC with microseconds. https://hl7.org/fhir/R4/datatypes.html#instant."""
-    seconds, rest = divmod(micros, 1_000_000)
+    seconds, rest = divmod(micros, SECOND)
     return f"{_second(seconds)}.{rest:06d}Z"
 
 

@@ -11,13 +11,11 @@ from typing import Any, NamedTuple, Protocol
 
 from fhir_dmp.audit.entry import Entry, holds, misfiled, read_entry
 from fhir_dmp.audit.merkle import TILE_WIDTH, leaf_hash
+from fhir_dmp.clock import DAY
 from fhir_dmp.store.ledger import period_of
 
 WINDOW = 16 * TILE_WIDTH
 """Leaves that are looked through together; what a process keeps in memory is about one window."""
-
-_DAY = 86_400_000_000
-"""Microseconds: no day is of two months."""
 
 
 _NOTHING: Mapping[str, Any] = {}
@@ -105,7 +103,7 @@ class Sight:
             return False
         begun.setdefault(key, before)
         last[key] = (entry.n, entry.h)
-        if (day := entry.rec // _DAY) != self._day:
+        if (day := entry.rec // DAY) != self._day:
             self._day = day
             periods.append((period_in(entry), len(hashes)))
         hashes.append(digest)

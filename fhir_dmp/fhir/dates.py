@@ -9,15 +9,15 @@ from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
+from fhir_dmp.clock import DAY, SECOND
+
 Interval = tuple[int, int]
 """Half-open, in microseconds since 1970 UTC."""
 
 FIRST, LAST = -(2**62), 2**62
 """Ends of an interval that is open there."""
 
-DAY = 86_400_000_000
-_SECOND = 1_000_000
-_MINUTE = 60 * _SECOND
+_MINUTE = 60 * SECOND
 _EPOCH = date(1970, 1, 1).toordinal()
 _LEAP_SECOND = 60
 _WEEKDAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -47,9 +47,9 @@ def interval(text: str) -> Interval:
     low += (int(hour) * 60 + int(minute)) * _MINUTE - _offset(zone)
     if second is None:
         return low, low + _MINUTE
-    low += min(int(second), _LEAP_SECOND - 1) * _SECOND
+    low += min(int(second), _LEAP_SECOND - 1) * SECOND
     if fraction is None:
-        return low, low + _SECOND
+        return low, low + SECOND
     return low + int(fraction[:6].ljust(6, "0")), low + int(fraction[:6].ljust(6, "0")) + _width(fraction)
 
 
@@ -79,14 +79,14 @@ def http_date(moment: int) -> str:
     ``OverflowError`` for what is outside of the calendar.
     """
     day, rest = divmod(moment, DAY)
-    second = rest // _SECOND
+    second = rest // SECOND
     return f"{_http_day(day)} {_TWO_DIGITS[second // 3600]}:{_TWO_DIGITS[second // 60 % 60]}:{_TWO_DIGITS[second % 60]} GMT"
 
 
 @lru_cache(maxsize=4096)
 def _http_day(number: int) -> str:
     """Return the first half of ``http_date``, of a day counted from 1970."""
-    day = datetime.fromtimestamp(number * DAY // _SECOND, UTC)
+    day = datetime.fromtimestamp(number * DAY // SECOND, UTC)
     return f"{_WEEKDAY_NAMES[day.weekday()]}, {day.day:02} {_MONTH_NAMES[day.month - 1]} {day.year:04}"
 
 
@@ -106,7 +106,7 @@ def _begun(moment: int, zone: tzinfo) -> int:
 
 
 def _midnight(day: date, zone: tzinfo) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * _SECOND
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * SECOND
 
 
 def _offset(zone: str | None) -> int:

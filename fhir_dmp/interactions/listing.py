@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_dmp.call import Call, Context, Entity, Env, Params, Result
-from fhir_dmp.clock import instant
+from fhir_dmp.clock import SECOND, instant
 from fhir_dmp.errors import Invalid, Issue
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import Entry, bundle, shown
@@ -119,7 +119,7 @@ class Listing(Struct, frozen=True):
 
     def _token(self, used: Params, last: tuple[Any, ...]) -> str:
         env = self.env
-        ends = env.clock.micros() // 1_000_000 + env.limits.page_token_seconds
+        ends = env.clock.micros() // SECOND + env.limits.page_token_seconds
         whose = owner(self.context.subject)
         return seal_place(Place(whose, self.call.path, used, last, self.bound, self.horizon, ends), env.seal)
 
@@ -134,5 +134,5 @@ def _resumed(call: Call, context: Context, env: Env) -> Place | None:
     if beside is not None or len(tokens) > 1:
         told = (beside or "_page")[:64]
         raise Invalid(f"A page goes on with what its first one asked: {told} cannot be added to it.", expression=told)
-    now = env.clock.micros() // 1_000_000
+    now = env.clock.micros() // SECOND
     return open_place(tokens[0], env.unseal, owner=owner(context.subject), path=call.path, now=now)

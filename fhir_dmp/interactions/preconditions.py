@@ -5,6 +5,7 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 
 from fhir_dmp.call import Call
+from fhir_dmp.clock import SECOND
 from fhir_dmp.errors import Conflict, Invalid, VersionMismatch
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.store.change import Stored
@@ -47,7 +48,7 @@ def not_modified(call: Call, row: Stored) -> bool:
             since = parsedate_to_datetime(call.if_modified_since)
         except ValueError:
             return False
-        return row.updated // 1_000_000 <= int(since.timestamp())
+        return row.updated // SECOND <= int(since.timestamp())
     return False
 
 

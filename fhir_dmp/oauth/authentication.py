@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import SECOND, Clock
 from fhir_dmp.oauth.client_secret import read_secret, require_secret
 from fhir_dmp.oauth.clients import ROLES
 from fhir_dmp.oauth.errors import InvalidClient, InvalidRequest
@@ -20,7 +20,6 @@ from fhir_dmp.oauth.rfc7523 import read_assertion, require_proof
 from fhir_dmp.store.grants import Client, Grants
 
 METHODS = ("private_key_jwt", "client_secret_basic", "client_secret_post")
-_SECOND = 1_000_000
 _UNKNOWN = "There is no client of this id that authenticates here."
 
 
@@ -76,8 +75,8 @@ class Authentication:
         client = self.find(assertion.unverified_client_id)
         if client.jwks is None and client.jwks_url is None:
             raise InvalidClient(_UNKNOWN)
-        now = self._clock.micros() / _SECOND
+        now = self._clock.micros() / SECOND
         proof = require_proof(assertion, client, self._fetched, self._audience, now)
-        if not self._grants.use_assertion(client.id, proof.jti, int(proof.expires * _SECOND)):
+        if not self._grants.use_assertion(client.id, proof.jti, int(proof.expires * SECOND)):
             raise InvalidClient("client_assertion was used before: sign a new one, with a new jti, for each request.")
         return client

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fhir_dmp.access.model import Subject
+from fhir_dmp.clock import SECOND
 from fhir_dmp.oauth.id_token import identity_claims
 from fhir_dmp.oauth.tokens import Claims, Issuer
 from fhir_dmp.store.families import Family
@@ -47,5 +48,5 @@ def describe_refresh_token(family: Family, issuer: Issuer) -> dict[str, Any]:
         "scope": " ".join(family.scopes),
         "iss": issuer.url,
         "sub": family.account,
-        "exp": family.ends // 1_000_000,
+        "exp": family.ends // SECOND,
     }

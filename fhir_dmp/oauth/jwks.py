@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey, Key, RSAKey
 from joserfc.util import base64_to_int
 from msgspec import Struct, field
 
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import SECOND, Clock
 from fhir_dmp.outside import OutsideError, ask, is_loopback
 
 ALGORITHMS = {"RS384": "RSA", "ES384": "EC"}
@@ -28,8 +28,8 @@ MOST_KEYS = 20
 MOST_BYTES = 64 * 1024
 LEAST_RSA_BITS, MOST_RSA_BITS = 2048, 8192
 URL_LENGTH = 500
-FRESH_MICROS = 300_000_000
-AGAIN_MICROS = 10_000_000
+FRESH_MICROS = 300 * SECOND
+AGAIN_MICROS = 10 * SECOND
 TIMEOUT_SECONDS = 3.0
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -138,7 +138,7 @@ def _fresh(cache_control: str) -> int:
     if "no-store" in directives or "no-cache" in directives:
         return 0
     age = directives.get("max-age", "")
-    return min(int(age[:9]) * 1_000_000, FRESH_MICROS) if age.isascii() and age.isdigit() else FRESH_MICROS
+    return min(int(age[:9]) * SECOND, FRESH_MICROS) if age.isascii() and age.isdigit() else FRESH_MICROS
 
 
 class _Fetched(Struct):

@@ -16,7 +16,7 @@ from typing import Any
 from joserfc.jwk import ECKey, Key, KeySet, RSAKey, import_key
 from msgspec import Struct
 
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import DAY, SECOND, Clock
 from fhir_dmp.oauth.id_token import ALGORITHM as ID_TOKEN_ALGORITHM
 from fhir_dmp.oauth.tokens import ALGORITHM
 from fhir_dmp.seal import BrokenSealError, Seal
@@ -27,12 +27,11 @@ KEY_TYPES = {ALGORITHM: "EC", ID_TOKEN_ALGORITHM: "RSA"}
 """The algorithms that keys are made for, and the type of each."""
 
 RSA_BITS = 2048
-DAY = 86_400_000_000
 SIGNS = 30 * DAY
 KEPT = DAY
-PUBLISHED_BEFORE = 120_000_000
-LOOKS_AGAIN = 30_000_000
-LOOKS_AGAIN_FOR_UNKNOWN = 1_000_000
+PUBLISHED_BEFORE = 120 * SECOND
+LOOKS_AGAIN = 30 * SECOND
+LOOKS_AGAIN_FOR_UNKNOWN = SECOND
 
 
 class _Ring(Struct, frozen=True):

@@ -20,7 +20,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol, KeySet, RSAKey
 from msgspec import Struct
 
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import SECOND, Clock
 from fhir_dmp.errors import Unauthenticated, Unavailable
 from fhir_dmp.oauth.engine import s256
 from fhir_dmp.oauth.jwks import JwksError, require_secure_url
@@ -29,9 +29,9 @@ from fhir_dmp.outside import OutsideError, ask
 
 MOST_BYTES = 256 * 1024
 TIMEOUT_SECONDS = 5.0
-METADATA_FRESH = 3_600_000_000
-KEYS_FRESH = 300_000_000
-KEYS_AGAIN = 10_000_000
+METADATA_FRESH = 3600 * SECOND
+KEYS_FRESH = 300 * SECOND
+KEYS_AGAIN = 10 * SECOND
 LEEWAY = 60
 OLDEST = 600
 """How old, in seconds, an ID token may be that was made for us just now."""
@@ -138,7 +138,7 @@ class OpenIdClient:
 
     def _assertion(self, key: ECKey | RSAKey) -> str:
         """Return a proof that we hold the key. https://www.rfc-editor.org/rfc/rfc7523#section-2.2."""
-        now = self._clock.micros() // 1_000_000
+        now = self._clock.micros() // SECOND
         client = self.provider.client_id
         algorithm = "RS256" if isinstance(key, RSAKey) else _CURVES[key.curve_name]
         claims = {
@@ -155,7 +155,7 @@ class OpenIdClient:
     def _id_token(self, tokens: Mapping[str, Any], asked: Asked) -> Mapping[str, Any]:
         """Return the claims of the ID token. https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation."""
         claims = self._signed(tokens.get("id_token"))
-        now = self._clock.micros() // 1_000_000
+        now = self._clock.micros() // SECOND
         try:
             holds = {
                 "nonce": hmac.compare_digest(str(claims["nonce"]).encode(), asked.nonce.encode()),

@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 
 from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.call import Context
+from fhir_dmp.clock import SECOND
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.code_grant import require_redirect
 from fhir_dmp.oauth.errors import AccessDenied, ConsentRequired, InvalidRequest, LoginRequired, OAuthError
@@ -21,7 +22,7 @@ from fhir_dmp.oauth.handles import digest
 from fhir_dmp.oauth.lifetimes import CODE_SECONDS
 from fhir_dmp.service.answers import Answers, Choice, ProblemError
 from fhir_dmp.service.claims import Claim
-from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
+from fhir_dmp.service.oauth_env import OAuthEnv
 from fhir_dmp.service.questions import AuthorizationRequest, Question, Questions, organization_of
 from fhir_dmp.service.records import Records
 from fhir_dmp.service.sign_in import SignedIn

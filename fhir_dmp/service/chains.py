@@ -12,14 +12,14 @@ import structlog
 from msgspec import Struct, field
 
 from fhir_dmp.audit.entry import first_link, link
-from fhir_dmp.clock import datetime_of, micros_of
+from fhir_dmp.clock import DAY, SECOND, datetime_of, micros_of
 from fhir_dmp.service.handing import Key, fitting
 from fhir_dmp.store.ledger import Leaves, Ledger, Link, Opening, Row, period_of
 
-PATIENCE = 3 * 1_000_000
+PATIENCE = 3 * SECOND
 """How long the rows are left alone of an epoch whose writer hands in its leaves (microseconds)."""
 
-QUIET = 24 * 3600 * 1_000_000
+QUIET = DAY
 
 _log = structlog.get_logger(__name__)
 

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from fhir_dmp.access.people import EMERGENCIES
 from fhir_dmp.audit.emergency import EXPIRY, expiry
 from fhir_dmp.call import Env
+from fhir_dmp.clock import SECOND
 from fhir_dmp.errors import Stale
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.perform import record_once
@@ -25,7 +26,7 @@ from fhir_dmp.token_act import TokenAct
 LOOK_SECONDS = 10.0
 """How often a server looks whose emergency is over."""
 
-LATE_MICROS = 5_000_000
+LATE_MICROS = 5 * SECOND
 """How long after its time an access is taken for over: another worker's clock may say that it is not."""
 
 _log = structlog.get_logger(__name__)

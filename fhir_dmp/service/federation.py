@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_dmp.call import Context
-from fhir_dmp.clock import Ids
+from fhir_dmp.clock import SECOND, Ids
 from fhir_dmp.errors import Conflict, FhirError, Invalid, NotFound, Refused
 from fhir_dmp.oauth.oidc import Asked, OpenIdClient
 from fhir_dmp.oauth.people import require_account
@@ -23,7 +23,6 @@ from fhir_dmp.oauth.providers import Identity, Provider, identify
 from fhir_dmp.seal import BrokenSealError, Seal
 from fhir_dmp.service.accounts import act_on
 from fhir_dmp.service.sign_in import Provided, SignIn, Step
-from fhir_dmp.service.waits import SECOND
 from fhir_dmp.store.accounts import Account
 from fhir_dmp.token_act import TokenAct
 

@@ -8,11 +8,12 @@ from typing import Any, NoReturn
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person
+from fhir_dmp.clock import SECOND
 from fhir_dmp.oauth import client_credentials, code_grant, refresh_grant
 from fhir_dmp.oauth.errors import InvalidGrant, InvalidRequest, UnsupportedGrantType
 from fhir_dmp.oauth.handles import digest
 from fhir_dmp.service.minting import answer_for_person, token_for_system
-from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
+from fhir_dmp.service.oauth_env import OAuthEnv
 from fhir_dmp.service.telling import TokenRequest, Told
 from fhir_dmp.store.families import Family
 from fhir_dmp.store.grants import Client, Look

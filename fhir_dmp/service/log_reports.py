@@ -11,10 +11,9 @@ from fhir_dmp.audit.render import render
 from fhir_dmp.audit.scene import View
 from fhir_dmp.audit.submitted import named_here
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Plan, Result
-from fhir_dmp.clock import instant
+from fhir_dmp.clock import DAY, SECOND, instant
 from fhir_dmp.errors import Invalid, Refused, TooLong, Unprocessable
 from fhir_dmp.fhir import codec
-from fhir_dmp.fhir.dates import DAY
 from fhir_dmp.fhir.reference import Ref, below, parse_literal, with_relative
 from fhir_dmp.interactions.write import require_valid, resource_of
 from fhir_dmp.service.granting import shut_out
@@ -27,7 +26,7 @@ MOST_BYTES = 64 * 1024
 MOST_SENT = 4 * MOST_BYTES
 """Bytes of one as it is sent, with blanks and ends of lines: nothing longer is looked at."""
 
-AHEAD_MICROS = 5 * 60 * 1_000_000
+AHEAD_MICROS = 5 * 60 * SECOND
 """How far a client's clock may be ahead of ours."""
 
 YEARS = 10

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fhir_dmp.access.model import Person, Subject
+from fhir_dmp.clock import SECOND
 from fhir_dmp.oauth.id_token import ALGORITHM as ID_TOKEN_ALGORITHM
 from fhir_dmp.oauth.id_token import identity_claims, make_id_token
-from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
+from fhir_dmp.service.oauth_env import OAuthEnv
 from fhir_dmp.service.telling import Told
 from fhir_dmp.store.families import Family
 from fhir_dmp.store.grants import Client

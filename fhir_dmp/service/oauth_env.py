@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from fhir_dmp.call import Restrict
-from fhir_dmp.clock import Clock, Ids
+from fhir_dmp.clock import SECOND, Clock, Ids
 from fhir_dmp.oauth.authentication import Authentication
 from fhir_dmp.oauth.handles import Opaque
 from fhir_dmp.oauth.keys import Keys
@@ -17,9 +17,6 @@ from fhir_dmp.store.accounts import Session
 from fhir_dmp.store.families import Families
 from fhir_dmp.store.grants import Grants
 from fhir_dmp.token_act import Announce
-
-SECOND = 1_000_000
-"""Microseconds: the store counts by them, tokens by seconds."""
 
 
 class OAuthEnv(Struct, frozen=True, kw_only=True):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from urllib.parse import urlsplit
 
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import SECOND, Clock
 from fhir_dmp.store.grants import Grants
 
-FRESH_MICROS = 5_000_000
+FRESH_MICROS = 5 * SECOND
 
 
 class Origins:

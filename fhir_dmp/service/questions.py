@@ -16,7 +16,7 @@ from fhir_dmp.access.model import Person, Subject
 from fhir_dmp.access.people import may_break_glass
 from fhir_dmp.access.scopes import Scope, parse_scope
 from fhir_dmp.call import Context, Restrict
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import SECOND, Clock
 from fhir_dmp.oauth.clients import require_meaning
 from fhir_dmp.oauth.code_grant import EMERGENCIES, Asked, read_authorization
 from fhir_dmp.oauth.errors import AccessDenied
@@ -27,7 +27,6 @@ from fhir_dmp.service.sign_in import SignedIn
 from fhir_dmp.settings import Readings
 from fhir_dmp.store.grants import Client
 
-_SECOND = 1_000_000
 TICKET_SECONDS = 900
 PURPOSES = {"holder": "PATRQT", "representative": "FAMRQT", "professional": "TREAT"}
 DOCTOR = "10"
@@ -93,12 +92,12 @@ class Questions:
         require_meaning(asked.scopes, self._restrict)
         launch = None
         if asked.launch is not None:
-            launch = read_launch(self._opaque.launches, asked.launch, client.id, self._clock.micros() // _SECOND)
+            launch = read_launch(self._opaque.launches, asked.launch, client.id, self._clock.micros() // SECOND)
         return AuthorizationRequest(client, asked, launch, params)
 
     def ticket(self, params: Mapping[str, str], signed: SignedIn) -> str:
         """Return what brings these parameters back with the answer of this session."""
-        until = self._clock.micros() + TICKET_SECONDS * _SECOND
+        until = self._clock.micros() + TICKET_SECONDS * SECOND
         return self._opaque.consents.make(p=dict(params), s=signed.session.id, until=until)
 
     def opened(self, ticket: str, signed: SignedIn) -> dict[str, str] | None:

@@ -16,11 +16,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_dmp.call import Call, Context, Env
-from fhir_dmp.clock import instant
+from fhir_dmp.clock import SECOND, instant
 from fhir_dmp.errors import Crowded, FhirError, TooMany, Unavailable
 from fhir_dmp.service.perform import turn_away
 
-WINDOW_MICROS = 60_000_000
+WINDOW_MICROS = 60 * SECOND
 MOST_ADDRESSES = 10_000
 """Addresses that are counted each for itself; those that come beside them are counted together."""
 

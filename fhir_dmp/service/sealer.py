@@ -19,7 +19,7 @@ from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.leaves import leaves_of
 from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles
 from fhir_dmp.audit.sinks import HeadsFile
-from fhir_dmp.clock import Clock, Ids, instant
+from fhir_dmp.clock import DAY, SECOND, Clock, Ids, instant
 from fhir_dmp.metrics import SEAL_FAULTS
 from fhir_dmp.service.chains import Chains, lately
 from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Occupied, Run
@@ -32,7 +32,7 @@ STEP_SECONDS = 0.2
 AT_ONCE = 1000
 """Rows that one sealing reads of a hundred epochs; those of large transactions are some 20 kB each."""
 
-SWEEP = 60 * 1_000_000
+SWEEP = 60 * SECOND
 """How often epochs are asked that have been quiet, or stand still at a gap (microseconds): each time until they bring no more."""
 
 HANDED_AT_ONCE = 100
@@ -44,10 +44,10 @@ RUNS_AT_ONCE = 1000
 RUNS_TOLD = 20
 """Of these, how many the operator is told."""
 
-OVERLAP = 600 * 1_000_000
+OVERLAP = 600 * SECOND
 """How much later than its time an epoch's registration may be seen by each sealing (microseconds)."""
 
-OVERLAP_OF_SWEEPS = 24 * 3600 * 1_000_000
+OVERLAP_OF_SWEEPS = DAY
 """How much later by those that ask epochs that have been quiet.
 
 One that comes later still, by a clock that stands still, is looked for by its name as soon as its writer hands in leaves.

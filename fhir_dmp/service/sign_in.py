@@ -16,13 +16,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_dmp.call import Context
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import SECOND, Clock
 from fhir_dmp.errors import FhirError, Invalid, Refused, Unauthenticated
 from fhir_dmp.oauth.passwords import Passwords
 from fhir_dmp.oauth.people import compared_login, is_minor
 from fhir_dmp.oauth.totp import hash_recovery_code, matching_step
 from fhir_dmp.seal import Seal
-from fhir_dmp.service.waits import SECOND, Waits
+from fhir_dmp.service.waits import Waits
 from fhir_dmp.store.accounts import Account, Accounts, Session, Situation, Stage
 from fhir_dmp.token_act import Announce, TokenAct, TokenKind
 

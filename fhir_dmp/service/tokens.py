@@ -11,6 +11,7 @@ from typing import Any
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Caller, Context
+from fhir_dmp.clock import SECOND
 from fhir_dmp.errors import Unauthenticated
 from fhir_dmp.fhir import codec
 from fhir_dmp.oauth import client_credentials
@@ -26,7 +27,7 @@ from fhir_dmp.oauth.tokens import Claims, invalid_token
 from fhir_dmp.service.bearer import Bearers, subject_of, subject_of_family
 from fhir_dmp.service.grant_types import redeem
 from fhir_dmp.service.minting import launch_context, token_for_system
-from fhir_dmp.service.oauth_env import SECOND, OAuthEnv
+from fhir_dmp.service.oauth_env import OAuthEnv
 from fhir_dmp.service.telling import TokenAnswer, TokenRequest, Told, announced, answered
 from fhir_dmp.store.families import Family
 from fhir_dmp.store.grants import Client

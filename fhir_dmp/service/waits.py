@@ -12,20 +12,17 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from fhir_dmp.clock import Clock
+from fhir_dmp.clock import DAY, SECOND, Clock
 from fhir_dmp.errors import TooMany
 from fhir_dmp.seal import BrokenSealError, Seal
 from fhir_dmp.store.accounts import Account, Accounts
 
-SECOND = 1_000_000
-"""In microseconds, as moments and waits are."""
-
-DEVICE_KEPT = 365 * 86_400 * SECOND
+DEVICE_KEPT = 365 * DAY
 ACCOUNT_WAITS = tuple(wait * SECOND for wait in (0, 0, 0, 0, 15, 30, 60, 120, 240, 480, 900))
 ADDRESS_WAITS = tuple(wait * SECOND for wait in (*([0] * 30), 15, 30, 60, 120, 300))
 """How long each failure keeps the next attempt waiting: never for good, and never longer than the last."""
 
-ACCOUNT_FORGETS = 86_400 * SECOND
+ACCOUNT_FORGETS = DAY
 ADDRESS_FORGETS = 3_600 * SECOND
 
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from fhir_dmp.clock import DAY, SECOND
+
 TilePlace = tuple[int, int]
 """Level and place of a tile, as ``audit.merkle.Tile`` has them."""
 
@@ -24,19 +26,18 @@ MOMENTS = ("at", "ps")
 
 
 HASH_SIZE = 32
-_DAY = 86_400_000_000
 _FIRST, _LAST = -719_162, 2_932_896
 """The days, since 1970, that a date can tell."""
 
 
 def period_of(micros: int) -> str:
     """Return the name of the period that keeps rows of this moment: its month, UTC; the first or last that a date can tell, for any beyond."""
-    return _period_of_day(micros // _DAY)
+    return _period_of_day(micros // DAY)
 
 
 @lru_cache(maxsize=64)
 def _period_of_day(day: int) -> str:
-    return f"{PERIOD_PREFIX}{datetime.fromtimestamp(min(max(day, _FIRST), _LAST) * _DAY // 1_000_000, UTC):%Y_%m}"
+    return f"{PERIOD_PREFIX}{datetime.fromtimestamp(min(max(day, _FIRST), _LAST) * DAY // SECOND, UTC):%Y_%m}"
 
 
 class Row(NamedTuple):

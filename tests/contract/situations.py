@@ -23,6 +23,7 @@ from fhir_dmp.access.numbers import NATIONAL, RPPS
 from fhir_dmp.access.policy import Entry, Member, Policy, decode, encode
 from fhir_dmp.access.rules import finds, rules_for
 from fhir_dmp.access.systems import REVIEW, TASKS
+from fhir_dmp.clock import DAY, micros_of
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.errors import Unprocessable
 from fhir_dmp.fhir import codec
@@ -35,8 +36,8 @@ from tests.access_world import INS, consent
 from tests.unit.search.world import BASE, extract
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-MICROS = int(NOON.timestamp() * 1_000_000)
-DAY = 86_400_000_000
+MICROS = micros_of(NOON)
+
 PATIENTS = ("Patient/p", "Patient/q")
 HL7 = "http://terminology.hl7.org/CodeSystem/"
 NUMBER = "276087512345672"

@@ -8,14 +8,15 @@ import pytest
 from msgspec.structs import replace
 from pymongo import MongoClient
 
+from fhir_dmp.clock import DAY, SECOND, micros_of
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.store.accounts import Account, Represented, Session, Situation
 from fhir_dmp.stores.mongo.accounts import MongoAccounts
 from tests.at_once import at_once
 from tests.oauth_world import NOON
 
-NOW = int(NOON.timestamp() * 1_000_000)
-SECOND = 1_000_000
+NOW = micros_of(NOON)
+
 HOSPITAL = Situation("10", "SM26", "urn:oid:1.2.250.1.71.4.2.2|1750712184", "Hôpital de la Plage")
 DOCTOR = Account(
     id="a-1",
@@ -188,7 +189,7 @@ def test_a_session_is_seen_and_ended_on_any_worker(port):
 def test_attempts_wait_longer_each_time_and_are_forgotten(port):
     """The last wait holds for all later ones; a day without any begins anew."""
     one, two = port
-    waits, day = (0, 2 * SECOND, 4 * SECOND), 86_400 * SECOND
+    waits, day = (0, 2 * SECOND, 4 * SECOND), DAY
 
     def turn(now, worker=one):
         return worker.take_turn("login:x", NOW + now, waits, day)

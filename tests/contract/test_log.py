@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from fhir_dmp.audit.event import describe, submit
 from fhir_dmp.audit.render import render
 from fhir_dmp.audit.search import compile_clause, union
-from fhir_dmp.clock import RandomIds, SystemClock
+from fhir_dmp.clock import DAY, RandomIds, SystemClock
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import period_of
@@ -27,7 +27,7 @@ HIDDEN = 1 + 9 * 5 + 7
 """AuditEvents that are hidden: of the secret read, and of each who asked; of two attempts of the holder their own journal tells."""
 
 IDS = RandomIds()
-DAY = 86_400_000_000
+
 NOW = interval("2026-11-25T12:00:00Z")[0]
 REPORTED = {
     "resourceType": "AuditEvent",

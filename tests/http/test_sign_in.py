@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from fhir_dmp.clock import SECOND
 from fhir_dmp.errors import Unauthenticated, Unavailable
 from fhir_dmp.http.pages.render import LANGUAGES, texts
 from fhir_dmp.oauth.people import PROFESSIONS
 from fhir_dmp.service.sign_in import Attempt, SignInRules
-from fhir_dmp.service.waits import ACCOUNT_WAITS, SECOND
+from fhir_dmp.service.waits import ACCOUNT_WAITS
 from tests.oauth_world import context
 from tests.sign_in_world import HOSPITAL, NEXT, PASSWORD, PRACTICE, Visitor, opened_sign_in_world
 

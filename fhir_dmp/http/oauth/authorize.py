@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ import structlog
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
+from fhir_dmp.clock import datetime_of
 from fhir_dmp.errors import FhirError, Unavailable, failed
 from fhir_dmp.http.errors import from_werkzeug
 from fhir_dmp.http.oauth.sign_in import SignInPages
@@ -158,7 +158,7 @@ def _line(scope: Any, words: Any) -> dict[str, Any]:
 
 
 def _day(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).date().isoformat()
+    return datetime_of(micros).date().isoformat()
 
 
 def authorize_blueprint(own: AuthorizePages) -> Blueprint:

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from fhir_dmp.call import Context
+from fhir_dmp.clock import SECOND
 from fhir_dmp.errors import FhirError, Refused, TooMany, Unauthenticated, Unavailable, failed
 from fhir_dmp.http.errors import from_werkzeug
 from fhir_dmp.http.middleware import Reception
@@ -19,7 +20,7 @@ from fhir_dmp.http.pages.render import Pages
 from fhir_dmp.http.pages.routes import form_blueprint
 from fhir_dmp.service.federation import FLOW_SECONDS, Federation
 from fhir_dmp.service.sign_in import Attempt, SignedIn, SignIn, Step
-from fhir_dmp.service.waits import DEVICE_KEPT, SECOND
+from fhir_dmp.service.waits import DEVICE_KEPT
 
 AUTHORIZE = "/oauth/authorize"
 """Where a sign-in leads on to; nowhere else can it be made to lead."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from fhir_dmp.access.policy import Entry, Period
 from fhir_dmp.call import Call, Context, Entity, Env, Grant, Result
-from fhir_dmp.clock import micros_of
+from fhir_dmp.clock import datetime_of, micros_of
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.interactions.choices import asking
@@ -51,5 +50,5 @@ def _parts(entry: Entry, kind: str, names: tuple[str, ...], period: Period, *, p
     parts.append({"name": "source", "valueReference": {"reference": entry.source}})
     for name, micros in (("from", period.start), ("until", period.end)):
         if micros is not None:
-            parts.append({"name": name, "valueInstant": datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat()})
+            parts.append({"name": name, "valueInstant": datetime_of(micros).isoformat()})
     return parts

@@ -7,11 +7,11 @@ R.1111-53); and before an authorisation ends. Nothing depends on it: what is hid
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from fhir_dmp.access.policy import Policy, decode
 from fhir_dmp.call import Act, Call, Context, Env, Grant, Plan, Result
-from fhir_dmp.clock import micros_of, moment
+from fhir_dmp.clock import datetime_of, micros_of, moment
 from fhir_dmp.errors import Refused
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER
@@ -107,7 +107,7 @@ def _ends(policy: Policy, now: datetime) -> Iterator[_Due]:
         if policy.closing or said is None or not said.permit or said.period.end is None or not said.actors:
             continue
         if micros_of(now) < said.period.end <= soon:
-            day = datetime.fromtimestamp(said.period.end / 1_000_000, UTC).date().isoformat()
+            day = datetime_of(said.period.end).date().isoformat()
             who = ", ".join(" + ".join(actor) for actor in said.actors)
             words = _ENDS.format(who=who, day=day)
             yield f"ends/{entry.source}/{said.period.end}", policy.patient, words, entry.source

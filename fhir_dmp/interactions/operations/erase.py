@@ -6,9 +6,10 @@ The only removal there is: rows, versions and policy of the record go for good, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Grant, Plan, Result
+from fhir_dmp.clock import datetime_of
 from fhir_dmp.errors import Conflict, NotFound, Refused
 from fhir_dmp.store.change import Stored
 
@@ -37,6 +38,6 @@ def erase(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
 
 
 def _years_after(micros: int) -> datetime:
-    closed = datetime.fromtimestamp(micros / 1_000_000, UTC)
+    closed = datetime_of(micros)
     day = 28 if (closed.month, closed.day) == (2, 29) else closed.day
     return closed.replace(year=closed.year + YEARS, day=day)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from fhir_dmp.clock import micros_of
+from fhir_dmp.clock import DAY, micros_of
 from fhir_dmp.definitions.model import Path
 from fhir_dmp.errors import Invalid
-from fhir_dmp.fhir.dates import DAY, LAST, Interval, interval, of_value
+from fhir_dmp.fhir.dates import LAST, Interval, interval, of_value
 from fhir_dmp.search.types.values import prefixed, unescape, unsupported
 from fhir_dmp.store.query import Query, Range, either
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pymongo.database import Database
 
+from fhir_dmp.clock import SECOND
 from fhir_dmp.store.ledger import Link, Row, Run, Tally, period_of
 from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked, rows_in
 from fhir_dmp.stores.mongo.documents import months
@@ -32,7 +33,7 @@ _BRANCHES = 100
 _AT_ONCE = 5000
 """Documents that the driver fetches in one go; rows are small, and a go is bounded by 16 MB besides."""
 
-_LATE = 3600 * 1_000_000
+_LATE = 3600 * SECOND
 """A row is stored well within an hour (microseconds) of being recorded."""
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from fhir_dmp.clock import Clock, moment
+from fhir_dmp.clock import SECOND, Clock, moment
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.fibres import offloaded
 from fhir_dmp.settings import Settings
@@ -201,7 +201,7 @@ class MongoStore:
 
     def horizon(self) -> int:
         """Return the moment before which no commit can still appear."""
-        return self._clock.micros() - int((self._commit_seconds * 2 + SKEW_SECONDS) * 1_000_000)
+        return self._clock.micros() - int((self._commit_seconds * 2 + SKEW_SECONDS) * SECOND)
 
     def newest(self) -> str:
         """Return a ``co`` that bounds what exists now."""
