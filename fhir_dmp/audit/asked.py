@@ -128,7 +128,12 @@ def asked(call: Call, context: Context, understood: str | None, referred: Sequen
     kept = without_credentials(sent)
     if kept != sent:
         shown, sent = without_credentials(shown), kept
-    return shortened(shown), sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
+    return shortened(shown), kept_whole(sent, context)
+
+
+def kept_whole(sent: str, context: Context) -> str:
+    """Return what is sealed of a request: all of it, but of a stranger's what is kept in the open of any."""
+    return sent if len(sent) <= LENGTH else _bounded(sent, SEALED if context.subject else LENGTH)
 
 
 def _beside(call: Call, sent: str, understood: str | None, referred: Sequence[str]) -> Iterator[_Line]:
@@ -205,11 +210,6 @@ def _bounded(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     return f"{text[:most]}{CUT}\nsha256: {digest(text.encode(errors='replace'))} of {len(text)} characters"
-
-
-def seal(sent: str | None, reason: str | None, salt: str) -> bytes:
-    """Return what is kept beside a row: 16 bytes of salt, then JSON with the ``request`` and the ``reason``."""
-    return enclose({name: value for name, value in (("request", sent), ("reason", reason)) if value}, salt)
 
 
 def enclose(said: Mapping[str, Any], salt: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fhir_dmp.audit.index import index_of
+from fhir_dmp.audit.scopes import clean_scopes
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
@@ -22,6 +23,8 @@ def expiry(start: Event, event_id: str, recorded: int) -> Event:
     try:
         began = codec.loads_object(start.body)
         kept = {name: began[name] for name in _KEPT if name in began}
+        if "scopes" in kept:
+            kept["scopes"] = clean_scopes(kept["scopes"])
         row = {"v": began["v"], "id": event_id, "recorded": instant(recorded), "act": EXPIRY, "outcome": "0", **kept}
         return Event(event_id, recorded, codec.dumps(row), index_of(row))
     except (FhirError, LookupError, TypeError, AttributeError) as fault:

@@ -114,7 +114,7 @@ def _query(scene: Scene) -> dict[str, Any]:
 def _token_request(scene: Scene) -> dict[str, Any]:
     """Return what was asked of the authorization server, without what proved it, and what it was answered."""
     row = scene.row
-    asked: str = row.get("request") or row["act"]
+    asked: str = scene.said.get("request") or row.get("request") or row["act"]
     grant_type = dict(parse_qsl(asked.partition("\n")[2])).get("grant_type")
     entity: dict[str, Any] = {
         "type": codes.OBJECT,
@@ -125,7 +125,7 @@ def _token_request(scene: Scene) -> dict[str, Any]:
         ("X-Request-Id", row.get("requestId")),
         ("jti", scene.agent.get("jti")),
         ("grant_type", grant_type),
-        ("scope", " ".join(row.get("scopes", ()))),
+        ("scope", " ".join(scene.said.get("scopes", row.get("scopes", ())))),
     ]
     entity["detail"] = [{"type": name, "valueString": value} for name, value in details if value]
     return entity

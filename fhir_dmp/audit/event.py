@@ -23,8 +23,8 @@ has a row can check what was made of it. The store chains rows when it writes th
 ``from``       network address of the client; behind proxies that are trusted, the one they name
 ``request``    method and URL, clinical values cut out, and what of a path is no id; what a body, a header or a bundle's entry asked, on
                lines of its own; 2,000 characters at most, with a mark at the end (``…``) of what was longer
-``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``), or what
-               was cut out of a submitted AuditEvent
+``sealed``     digest of what lies beside the row: the request as it was sent and the reason for breaking the glass (``audit.asked``), scopes and
+               reasons as they are (``audit.scopes``), or what was cut out of a submitted AuditEvent
 ``purpose``    code of http://terminology.hl7.org/CodeSystem/v3-ActReason; absent where nobody known asked
 ``requestId``  X-Request-Id
 ``for``        ids (``Patient/p``) of the patients whom an act was about that touched nothing: who was named, whose rows were counted, whose
@@ -36,7 +36,7 @@ has a row can check what was made of it. The store chains rows when it writes th
 ``client``     of an OAuth act the client that it was about, where another asked: who was registered or removed, or whose ``token`` it was
 ``token``      of an OAuth act the ``jti`` of the token that it was about, where that is not the one that was asked with
 ``entries``    the entries of a transaction: ``act``, ``on``, ``outcome`` where it is not 0
-``scopes``     what a token was asked or issued for
+``scopes``     what a token was asked or issued for, clinical values cut out, as in reasons
 ``hidden``     true where all that was touched, counted or met is hidden from representatives by its label, or that was asked for and is gone:
                so is the event
 ``hides``      what of it is, where not all is: versions, and patients (``Patient/p``) of whom all is
@@ -55,10 +55,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_dmp.access.model import Person, Subject
-from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, seal, shortened
+from fhir_dmp.audit.asked import REASON_LENGTH, asked, cleaned, digest, enclose, kept_whole, shortened
 from fhir_dmp.audit.concerned import about, by_patient, hidden_in
 from fhir_dmp.audit.cut import cut
 from fhir_dmp.audit.index import index_of
+from fhir_dmp.audit.scopes import clean_form, clean_reasons, clean_scopes
 from fhir_dmp.call import Act, Call, Context, Result
 from fhir_dmp.clock import instant
 from fhir_dmp.errors import FhirError
@@ -87,22 +88,24 @@ Salt = Callable[[], str]
 def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Salt) -> Event:
     """Return the row for one FHIR act; ``recorded`` is microseconds since 1970."""
     call, result, error = act.call, act.result, act.error
-    why = act.reasons or (error.reasons if error else ())
+    reasons = act.reasons or (error.reasons if error else ())
+    why = list(dict.fromkeys(reasons))[:MOST_REASONS]
+    told = clean_reasons(why)
     entities = result.entities if result else ()
     concerned = (result.concerned or act.met) if result else act.met
     touched = by_patient(entities, concerned)
     named = None if any(touched) else about(act, concerned, context)
     hides = hidden_in(act, (*entities, *concerned) if concerned else entities, named or touched, context)
     shown, sent = asked(call, context, result.query if result else None, error.referred if error else act.referred)
-    secret = _secret(context, shown, sent, salt)
+    secret = _secret(context, salt, request=(shown, sent), why=(told, why))
     row = _head(event_id, recorded, call.act)
     _put(
         row,
         on=_target(call, result),
         outcome=error.audit_outcome if error else "0",
         error=_error(error),
-        why=list(dict.fromkeys(why))[:MOST_REASONS],
-        consents=_consents(why),
+        why=told,
+        consents=_consents(reasons),
         **_who(context),
         request=shown,
         sealed=digest(secret) if secret else None,
@@ -125,7 +128,12 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
     """
     subject = act.subject
     who = _who(context, subject or context.subject)
-    secret = _secret(replace(context, subject=subject), "", "", salt) if subject else None
+    why, scopes = [act.why[:200]] if act.why else [], list(act.scopes)
+    sent = "\n".join(part for part in (cleaned(context.url), act.asked) if part)
+    shown, told, granted = clean_form(sent), clean_reasons(why), clean_scopes(scopes)
+    known = replace(context, subject=subject)
+    request = (shown, shown if shown == sent else kept_whole(sent, known))
+    secret = _secret(known, salt, request=request, why=(told, why), scopes=(granted, scopes))
     who["agent"] = _given(client=act.client_id[:64]) | who["agent"]
     person = subject.person if subject else None
     emergency = person is not None and person.purpose in EMERGENCIES and not act.error
@@ -134,10 +142,10 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
         row,
         outcome="8" if act.error else "0",
         error={"code": act.error} if act.error else None,
-        why=[act.why[:200]] if act.why else None,
+        why=told,
         consents=_consents((act.why,)),
         **who,
-        request=shortened("\n".join(part for part in (cleaned(context.url), act.asked) if part)),
+        request=shortened(shown),
         sealed=digest(secret) if secret else None,
         purpose=_purpose(subject, subject.purpose if subject else None),
         requestId=context.request_id,
@@ -147,7 +155,7 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
             act.owner or (act.client_id if subject is None and context.subject else ""), who["agent"].get("client")
         ),
         token=_other(act.token, who["agent"].get("jti")),
-        scopes=list(act.scopes),
+        scopes=granted,
         hidden=act.hidden,
     )
     return _event(event_id, recorded, row, secret)
@@ -194,12 +202,13 @@ def _event(event_id: str, recorded: int, row: Mapping[str, Any], secret: bytes |
     return Event(event_id, recorded, codec.dumps(row), index_of(row), secret)
 
 
-def _secret(context: Context, shown: str, sent: str, salt: Salt) -> bytes | None:
+def _secret(context: Context, salt: Salt, **told: tuple[Any, Any]) -> bytes | None:
+    """Return what lies beside the row: the reason for breaking the glass, and whatever is told (first) otherwise than it was."""
+    said = {name: whole for name, (shown, whole) in told.items() if shown != whole}
     person = context.subject.person if context.subject else None
-    reason = person.reason[:REASON_LENGTH] if person and person.reason else None
-    if shown == sent and reason is None:
-        return None
-    return seal(None if shown == sent else sent, reason, salt())
+    if person is not None and person.reason:
+        said["reason"] = person.reason[:REASON_LENGTH]
+    return enclose(said, salt()) if said else None
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _described(scene: Scene) -> str:
     absent = (scene.in_vain or not told_apart) and row.get("error", {}).get("status") == _ABSENT
     known = all(scene.view.sees(unversioned(name)) for name in (*scene.names, *scene.decided_by))
     if part.outcome != "0" and not absent and known:
-        words.extend(row.get("why", ()))
+        words.extend(scene.said.get("why", row.get("why", ())))
     if "reason" in scene.said:
         words.append(f"motif: {scene.said['reason']}")
     return "; ".join(words)

@@ -16,10 +16,10 @@ _NAME = re.compile(r"[a-z_]{1,40}\Z")
 _OPEN = frozenset(
     (
         *("grant_type", "client_id", "client_assertion_type", "redirect_uri", "token_type_hint"),
-        *("app", "patient", "encounter", "need_patient_banner"),
+        *("scope", "app", "patient", "encounter", "need_patient_banner"),
     )
 )
-"""Parameters whose values prove and open nothing, and tell nothing of a disease."""
+"""Parameters whose values prove and open nothing."""
 
 
 def read_form(content_type: str, body: bytes) -> dict[str, str]:
@@ -49,17 +49,13 @@ def read_parameters(text: bytes) -> dict[str, str]:
 def shown(body: bytes) -> str:
     """Return a form as a log may hold it: its names, and the values of those parameters alone that prove nothing.
 
-    Of scopes the restrictions are cut, which may name a disease. What is no form is told as one of nothing.
+    Scopes are told whole: the log cuts their restrictions. What is no form is told as one of nothing.
     """
     try:
         pairs = parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         return ""
-    return "&".join(f"{name if _NAME.match(name) else CUT}={_shown(name, value)}" for name, value in pairs)
-
-
-def _shown(name: str, value: str) -> str:
-    if name == "scope":
-        heads = [each.partition("?")[:2] for each in value.split(" ")]
-        return "%20".join(f"{quote(head, _PLAIN)}{mark and mark + CUT}" for head, mark in heads)
-    return quote(value, _PLAIN) if name in _OPEN else CUT
+    return "&".join(
+        f"{name if _NAME.match(name) else CUT}={quote(value, _PLAIN) if name in _OPEN else CUT}"
+        for name, value in pairs
+    )

@@ -205,7 +205,7 @@ def test_what_was_asked_of_the_token_endpoint_is_told_without_what_proves_it(app
             "grant_type=client_credentials&client_assertion=a.b.c",
             f"grant_type=client_credentials&client_assertion={CUT}",
         ),
-        ("scope=patient/Observation.rs?code=hiv+openid", f"scope=patient/Observation.rs?{CUT}%20openid"),
+        ("scope=patient/Observation.rs?code=hiv+openid", "scope=patient/Observation.rs%3Fcode%3Dhiv%20openid"),
         ("client_id=a%0AIf-None-Exist:+b%26c", "client_id=a%0AIf-None-Exist:%20b%26c"),
         ("eyJhbGciOiJFUzI1NiJ9.e30.x", f"{CUT}={CUT}"),
         ('{"client_secret": "x"}', f"{CUT}={CUT}"),
