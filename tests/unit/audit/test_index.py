@@ -66,6 +66,24 @@ def test_the_index_of_this_format_of_rows_is_what_it_ever_was():
     }
 
 
+def test_the_index_of_a_row_that_hides_something_is_what_it_ever_was():
+    """What is hidden comes last, and has the label that others of its row have not."""
+    label = "https://mos.esante.gouv.fr/NOS/TRE_A07-StatutVisibiliteDocument/FHIR/TRE-A07-StatutVisibiliteDocument|"
+    event = row(HIDING["a transaction of one record"])
+    assert codec.loads_object(event.body)["hides"] == ["Condition/c1/2"]
+    assert "sec" not in event.index
+    assert event.index["x"] == [
+        {"t": ["s=transaction"], "u": ["a=E", "o=0", "y=rest"], "pt": ["Patient/p1"]},
+        {"t": ["e=Condition/c3"], "u": ["a=C", "o=0", "y=rest", "s=create"], "pt": ["Patient/p1"]},
+        {
+            "t": ["s=delete", "e=Condition/c1"],
+            "u": ["a=D", "o=0", "y=rest"],
+            "pt": ["Patient/p1"],
+            "sec": [f"{label}INVISIBLE_REPRESENTANTS_LEGAUX"],
+        },
+    ]
+
+
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("name", [*ACTS, *WITH_PROVENANCE, *HIDING])
 def test_a_row_of_any_act_is_found_by_what_its_bytes_say(name, caller):
