@@ -34,7 +34,8 @@ class FhirError(Exception):
 
     ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``), whose record was concerned, and
     ``hidden``: representatives are not told. ``met`` (``Type/id``) is what it had to do with, where the path does not name that;
-    ``referred`` are the criteria by which a transaction referred to something.
+    ``referred`` are the criteria by which a transaction referred to something. ``asked`` tells whether all criteria of its entries
+    were asked by then, or some.
     """
 
     status: ClassVar[int] = 500
@@ -61,6 +62,7 @@ class FhirError(Exception):
         self.hidden = hidden
         self.met = met
         self.referred: tuple[str, ...] = ()
+        self.asked: Literal["", "some", "all"] = ""
 
 
 def failed(request_id: str) -> FhirError:

@@ -32,10 +32,24 @@ class Meeting:
             error.met = (*error.met, str(self._ref))
 
 
+class Asking:
+    """Says that an error arose while the criteria of a transaction's entries were asked, one after the other: ``with Asking(): …``."""
+
+    def __enter__(self) -> None:
+        """Begin to ask."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say it for the log."""
+        if isinstance(error, FhirError):
+            error.asked = "some"
+
+
 class Referring:
     """Says by what criteria a transaction refers to things, whatever becomes of it: ``with Referring(criteria): …``.
 
-    An error tells what they met, or that they met nothing; the event of it tells what was asked.
+    An error tells what they met, or that they met nothing; the event of it tells what was asked. Those of its entries were asked before.
     """
 
     def __init__(self, criteria: Iterable[str]) -> None:
@@ -50,3 +64,4 @@ class Referring:
         """Name them for the log."""
         if isinstance(error, FhirError):
             error.referred = tuple(self._criteria)
+            error.asked = "all"

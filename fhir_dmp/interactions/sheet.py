@@ -18,6 +18,7 @@ from fhir_dmp.fhir.reference import ID, Ref
 from fhir_dmp.interactions.conditional import Conditions, only, to_refer, to_write
 from fhir_dmp.interactions.entries import Asked, At, asked, each, entries
 from fhir_dmp.interactions.links import Links
+from fhir_dmp.interactions.meeting import Asking
 from fhir_dmp.store.change import Change, Lock, Stored
 from fhir_dmp.store.query import Row
 
@@ -105,8 +106,9 @@ def sheet_of(call: Call, context: Context, grant: Grant, env: Env) -> Sheet:
     sheet = Sheet(_items(call, context, env), context, grant, env, written, referred, Links(context.base_url))
     sheet.require_few_criteria()
     written.ask((item.call.resource_type, item.call.criteria) for item in sheet.items if item.call.criteria is not None)
-    for method in ("DELETE", "POST", "PUT", "PATCH"):
-        sheet.each((method,), lambda item: _identify(item, sheet))
+    with Asking():
+        for method in ("DELETE", "POST", "PUT", "PATCH"):
+            sheet.each((method,), lambda item: _identify(item, sheet))
     _require_distinct(sheet.items)
     refs = [item.ref for item in sheet.items if item.ref and item.asked.method in RENEWING]
     sheet.before = env.store.find_many(refs) if refs else {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import structlog
 
@@ -11,7 +13,7 @@ from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.audit.asked import conditions_of
 from fhir_dmp.audit.concerned import asked_for
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Params
-from fhir_dmp.errors import FhirError, NotFound
+from fhir_dmp.errors import FhirError, Invalid, NotFound
 from fhir_dmp.fhir.reference import ID, Ref, parse_literal
 from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.search.parse import parse
@@ -22,6 +24,10 @@ from fhir_dmp.store.query import Query, either
 _TELLING = frozenset({400, 404, 409, 410, 412, 422})
 """Statuses of errors that may have looked at what is there; a refusal (403) that did says itself whose it is."""
 
+_REFUSING = _TELLING | {403}
+"""Statuses of errors of a transaction that tell that the criteria of its entries were met which would have been another error else."""
+
+_PLACE = re.compile(r"Bundle\.entry\[(\d+)\]")
 _SEARCHES = ("search-type", "search-system")
 _MADE = 1
 """The version that a create makes."""
@@ -56,9 +62,15 @@ def met_by(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
 
 
 def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
-    if act.error is not None and (act.error.patients or act.error.status not in _TELLING):
+    error = act.error
+    told = error is None or (not error.patients and error.status in _TELLING)
+    if (
+        error is not None
+        and not told
+        and not (act.call.name == "transaction" and error.asked and error.status in _REFUSING)
+    ):
         return ()
-    refs = _refs(act.call, act.error) if act.error else []
+    refs = _refs(act.call, error) if error is not None and told else []
     named = [each for kind, params in _unmet(act, context) if (each := _named_by(kind, params, context, env))]
     found = tuple(map(disclosed, _looked_up(refs, named, env)))
     return (*found, *_named(named, found))
@@ -141,11 +153,30 @@ def _types(params: Params) -> list[str]:
 
 
 def _conditions(call: Call, error: FhirError) -> Iterator[tuple[str, Params]]:
-    """Yield the criteria of a transaction that failed: of its entries, and by which it refers to something."""
+    """Yield the criteria that the error of a transaction tells of: of its entries, and by which it refers to something."""
     entries = call.body.get("entry") if isinstance(call.body, Mapping) else None
-    for url, unless in (*conditions_of(entries), *((each, "") for each in error.referred)):
+    told = _told_of(entries, error) if error.asked == "some" and isinstance(entries, list) else entries
+    for url, unless in (*conditions_of(told), *((each, "") for each in error.referred)):
         kind = url.partition("?")[0].rpartition("/")[2]
         yield kind, with_criteria((), unless or url)
+
+
+def _told_of(entries: Sequence[Any], error: FhirError) -> Sequence[Any]:
+    """Return the entries whose criteria an error tells of which arose while these were asked: those that it names, or all if it names none.
+
+    A patch that goes before one that it names met something, for it would have been named else. Of all others it tells nothing, whether
+    they met something or not.
+    """
+    places = {int(found[1]) for issue in error.issues if (found := _PLACE.match(issue.expression or ""))}
+    patched = [place for place in places if place < len(entries) and _is_patch(entries[place])]
+    last = len(entries) if isinstance(error, Invalid) and patched else max(patched, default=0)
+    before = {place for place in range(last) if _is_patch(entries[place])}
+    return [each for place, each in enumerate(entries) if place in places | before] if places else entries
+
+
+def _is_patch(entry: Any) -> bool:
+    request = entry.get("request") if isinstance(entry, dict) else None
+    return isinstance(request, dict) and request.get("method") == "PATCH"
 
 
 def _planned(act: Act) -> tuple[Act, ...]:
