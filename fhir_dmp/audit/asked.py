@@ -24,6 +24,7 @@ from fhir_dmp.audit.credentials import without_credentials
 from fhir_dmp.call import MOST_ASKED, MOST_CONDITIONS, Call, Context, Params
 from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.url import params_of, parted
+from fhir_dmp.redaction import CUT, plain
 
 LENGTH = 2000
 """Characters of a request that are kept in the open, and of what a stranger sent: nobody unknown can fill the log."""
@@ -35,9 +36,7 @@ digest of the whole is sealed too.
 """
 
 REASON_LENGTH = 500
-CUT = "…"
 _SALT = 16
-_PLAIN = "/:|,"
 _VALUE = re.compile(r"(?<==)[^&\n]*")
 _ODD = re.compile(r"(?<![^/ \n])[^/ \n%]*%[^/ \n]*")
 """A part of a path that is no id, no type and no operation: looked for from its beginning alone, however long it is."""
@@ -75,7 +74,7 @@ def cleaned(text: str, *, of_log: bool = False) -> str:
 def clean_query(params: Params | list[tuple[str, str]], *, of_log: bool = False) -> str:
     """Return the parameters as a query, the values of clinical ones cut out, and all that are JSON; those of the log are about acts."""
     return "&".join(
-        f"{quote(name, _PLAIN)}={quote(value, _PLAIN) if _is_open(name, of_log=of_log) and value[:1] != '{' else CUT}"
+        f"{plain(name)}={plain(value) if _is_open(name, of_log=of_log) and value[:1] != '{' else CUT}"
         for name, value in params
     )
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_plus
 
+from fhir_dmp.redaction import CUT
+
 NAMES = frozenset(
     (
         *("access_token", "id_token", "refresh_token", "token", "client_secret", "client_assertion", "code_verifier"),
@@ -18,7 +20,6 @@ NAMES = frozenset(
 )
 """Parameters of OAuth whose values prove who asks, and none of FHIR."""
 
-CUT = "…"
 _ENCODED = re.compile(r"%[^%&?=\n]*=")
 """A name that is percent-encoded: hardly any is."""
 

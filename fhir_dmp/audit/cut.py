@@ -28,10 +28,11 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from fhir_dmp.audit.asked import CUT, cleaned
+from fhir_dmp.audit.asked import cleaned
 from fhir_dmp.audit.scene import MASKED
 from fhir_dmp.definitions.loader import load
 from fhir_dmp.fhir.url import params_of
+from fhir_dmp.redaction import CUT
 
 _Shape = Mapping[str, Any] | Callable[[Any], Any] | None
 """What stays of a value: members by their names, what a function makes of it, or (None) all."""

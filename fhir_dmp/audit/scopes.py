@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import quote, unquote_plus
+from urllib.parse import unquote_plus
 
-from fhir_dmp.audit.asked import CUT, cleaned
+from fhir_dmp.audit.asked import cleaned
+from fhir_dmp.redaction import CUT, plain
 
-_PLAIN = "/:|,?="
 _NAMED = "scope: "
 """How a reason begins that names the scopes by which something was refused."""
 
@@ -43,4 +43,4 @@ def clean_form(form: str) -> str:
 def _asked(found: re.Match[str]) -> str:
     scopes = unquote_plus(found[1]).split(" ")
     cut = clean_scopes(scopes)
-    return found[0] if cut == scopes else f"scope={CUT.join(quote(part, _PLAIN) for part in ' '.join(cut).split(CUT))}"
+    return found[0] if cut == scopes else f"scope={CUT.join(plain(part, '?=') for part in ' '.join(cut).split(CUT))}"

@@ -19,6 +19,7 @@ from fhir_dmp.app.database import DatabaseError
 from fhir_dmp.app.running import open_server
 from fhir_dmp.errors import FhirError
 from fhir_dmp.oauth.errors import InvalidClient, OAuthError
+from fhir_dmp.redaction import CUT
 from fhir_dmp.serve import PortError
 from fhir_dmp.settings import Settings
 
@@ -113,9 +114,9 @@ def shown(words: Iterable[str]) -> Iterator[str]:
     for word in words:
         name, mark, _ = word.partition("=")
         if before == _REASON:
-            yield "…"
+            yield CUT
         else:
-            yield f"{name}=…" if mark and name == _REASON else word
+            yield f"{name}={CUT}" if mark and name == _REASON else word
         before = word
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from fhir_dmp.oauth.errors import InvalidRequest
+from fhir_dmp.redaction import CUT, plain
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 FORM_LENGTH = 32 * 1024
 MOST_FIELDS = 30
-CUT = "…"
-_PLAIN = "/:|,"
 _NAME = re.compile(r"[a-z_]{1,40}\Z")
 _OPEN = frozenset(
     (
@@ -56,6 +55,5 @@ def shown(body: bytes) -> str:
     except ValueError:
         return ""
     return "&".join(
-        f"{name if _NAME.match(name) else CUT}={quote(value, _PLAIN) if name in _OPEN else CUT}"
-        for name, value in pairs
+        f"{name if _NAME.match(name) else CUT}={plain(value) if name in _OPEN else CUT}" for name, value in pairs
     )
