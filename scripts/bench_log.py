@@ -31,7 +31,7 @@ from fhir_dmp.service.audit_verify import verify_proof
 from fhir_dmp.service.granting import grant_of
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import period_of
+from fhir_dmp.store.period import period_of
 from fhir_dmp.stores.mongo import embedded
 from fhir_dmp.stores.mongo.blocks import rows_in
 from fhir_dmp.stores.mongo.chain import Chain, Epochs

@@ -7,6 +7,6 @@ from fhir_dmp.stores.mongo.documents import months
 
 
 def rows_of(log):
-    """Return all rows of the database of a log (``store.ledger.Row``), those of blocks too, by month and place in their chains."""
+    """Return all rows of the database of a log (``store.chain.Row``), those of blocks too, by month and place in their chains."""
     rows = [row for name in months(log) for document in log[name].find() for row in rows_in(document, name)]
     return sorted(rows, key=lambda row: (row.period, row.writer, row.epoch, row.number))

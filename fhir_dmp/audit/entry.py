@@ -24,7 +24,7 @@ import msgspec
 
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.clock import instant
-from fhir_dmp.store.ledger import MOMENTS, Row
+from fhir_dmp.store.chain import MOMENTS, Row
 
 
 class Entry(msgspec.Struct, frozen=True):

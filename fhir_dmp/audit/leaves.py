@@ -7,7 +7,7 @@ from itertools import groupby
 
 from fhir_dmp.audit.entry import entry_of
 from fhir_dmp.audit.merkle import leaf_hash
-from fhir_dmp.store.ledger import Leaves, Row
+from fhir_dmp.store.chain import Leaves, Row
 
 
 def leaves_of(rows: Iterable[Row]) -> list[Leaves]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from fhir_dmp.audit.entry import Entry, holds, misfiled, read_entry
 from fhir_dmp.audit.merkle import TILE_WIDTH, leaf_hash
 from fhir_dmp.clock import DAY
-from fhir_dmp.store.ledger import period_of
+from fhir_dmp.store.period import period_of
 
 WINDOW = 16 * TILE_WIDTH
 """Leaves that are looked through together; what a process keeps in memory is about one window."""

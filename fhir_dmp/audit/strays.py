@@ -17,7 +17,8 @@ from msgspec import Struct, field
 from fhir_dmp.audit.entry import link, misfiled, taken
 from fhir_dmp.audit.findings import Chain, Report
 from fhir_dmp.audit.tiles import stored_size, wrong_tiles
-from fhir_dmp.store.ledger import Ledger, Link, Opening, Row, Run
+from fhir_dmp.store.chain import Link, Opening, Row, Run
+from fhir_dmp.store.ledger import Ledger
 
 Last = Callable[[Chain], tuple[int, str | None]]
 """Tells the number and the hash (hex) of the last row of an epoch that has a leaf."""

@@ -11,7 +11,8 @@ from fhir_dmp.audit.asked import digest
 from fhir_dmp.audit.entry import encoded, entry_of, taken
 from fhir_dmp.audit.look import WINDOW, Leaf, Seen, Sight
 from fhir_dmp.audit.merkle import HASH_BYTES, TILE_WIDTH
-from fhir_dmp.store.ledger import Ledger, Row, Run
+from fhir_dmp.store.chain import Row, Run
+from fhir_dmp.store.ledger import Ledger
 
 
 class Stored(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The chains whose rows are sealed: how far each is, which may well bring more, and which are not kept in mind any longer.
 
-Each epoch of each writer is one (``store.ledger.Opening``). What is sealed of it stands in the ledger, for whoever leads next; what
+Each epoch of each writer is one (``store.chain.Opening``). What is sealed of it stands in the ledger, for whoever leads next; what
 is kept here grows with the writers of this month and the last, and not with all there ever were.
 """
 
@@ -14,7 +14,9 @@ from msgspec import Struct, field
 from fhir_dmp.audit.entry import first_link, link
 from fhir_dmp.clock import DAY, SECOND, datetime_of, micros_of
 from fhir_dmp.service.handing import Key, fitting
-from fhir_dmp.store.ledger import Leaves, Ledger, Link, Opening, Row, period_of
+from fhir_dmp.store.chain import Leaves, Link, Opening, Row
+from fhir_dmp.store.ledger import Ledger
+from fhir_dmp.store.period import period_of
 
 PATIENCE = 3 * SECOND
 """How long the rows are left alone of an epoch whose writer hands in its leaves (microseconds)."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from fhir_dmp.audit.leaves import leaves_of
-from fhir_dmp.store.ledger import Leaves, Ledger, Link, Recent
+from fhir_dmp.store.chain import Leaves, Link
+from fhir_dmp.store.ledger import Ledger, Recent
 
 HANDING_SECONDS = 0.4
 """Between two times that a worker hands in its leaves."""

@@ -22,7 +22,8 @@ from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.clock import DAY, SECOND, Clock, Ids, instant
 from fhir_dmp.metrics import SEAL_FAULTS
 from fhir_dmp.service.chains import Chains, lately
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Leaves, Ledger, Occupied, Run
+from fhir_dmp.store.chain import Leaves, Run
+from fhir_dmp.store.ledger import Batch, Fenced, Lease, Ledger, Occupied
 
 LEASE_SECONDS = 3.0
 SECONDS = 1.0

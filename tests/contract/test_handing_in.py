@@ -10,8 +10,8 @@ from bson.raw_bson import RawBSONDocument
 
 from fhir_dmp.audit.event import submit
 from fhir_dmp.service.audit_verify import verify_export
+from fhir_dmp.store.chain import HASH_SIZE
 from fhir_dmp.store.change import Commit
-from fhir_dmp.store.ledger import HASH_SIZE
 from fhir_dmp.stores.mongo.packing import unpack
 from tests.contract.test_export import exported, stranger
 from tests.contract.test_reading import WRONG_LENGTH, document, element, text

@@ -16,7 +16,7 @@ from fhir_dmp.audit.search import compile_clause, union
 from fhir_dmp.clock import DAY, RandomIds, SystemClock
 from fhir_dmp.fhir.dates import interval
 from fhir_dmp.settings import Settings
-from fhir_dmp.store.ledger import period_of
+from fhir_dmp.store.period import period_of
 from fhir_dmp.store.query import EVERYTHING, In, Not
 from fhir_dmp.stores.mongo.chain import Chain
 from fhir_dmp.stores.mongo.months import Months

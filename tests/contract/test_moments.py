@@ -10,9 +10,9 @@ import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, encode
 from bson.raw_bson import RawBSONDocument
 
+from fhir_dmp.store.period import span_of
 from fhir_dmp.store.query import EVERYTHING, Between, In, Not
 from fhir_dmp.stores.mongo.blocks import SPAN
-from fhir_dmp.stores.mongo.documents import span_of
 from tests.bson_bytes import element, put, text
 from tests.contract.test_log_pages import both_kinds
 from tests.packed_log import Log, found

@@ -4,7 +4,7 @@ A document costs the database a key in each index and a line in its own log, and
 it worked 1.9 ms where each was a document, and 1.1 where they were a block (measured), which takes little more than half of the room besides.
 Neither the chain nor the tree knows of blocks: whoever reads takes them apart, and each row is what it was.
 
-A row alone is what ``store.ledger.Row`` is: ``_id``, ``rec``, ``w``, ``e``, ``n``, ``p``, ``h``, ``b`` (its text, packed), ``s`` (what lies
+A row alone is what ``store.chain.Row`` is: ``_id``, ``rec``, ``w``, ``e``, ``n``, ``p``, ``h``, ``b`` (its text, packed), ``s`` (what lies
 beside it, packed) and its index (``audit.index``). A block is
 
 =====================  =================================================================================================
@@ -32,7 +32,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from fhir_dmp.errors import Unavailable
-from fhir_dmp.store.ledger import HASH_SIZE, Row
+from fhir_dmp.store.chain import HASH_SIZE, Row
 from fhir_dmp.stores.mongo.exact import exact, is_exact, is_whole
 from fhir_dmp.stores.mongo.month_indexes import fit_indexes
 from fhir_dmp.stores.mongo.packing import pack, unpack

@@ -19,8 +19,9 @@ from pymongo.write_concern import WriteConcern
 
 from fhir_dmp.clock import Clock
 from fhir_dmp.fibres import offload
+from fhir_dmp.store.chain import Link, Row
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Link, Row, period_of
+from fhir_dmp.store.period import period_of
 from fhir_dmp.stores.mongo.recent import RecentRows
 
 DURABLE = WriteConcern("majority", j=True)

@@ -25,8 +25,9 @@ from fhir_dmp.clock import Clock, instant, moment
 from fhir_dmp.errors import Stale, Unavailable, Unrecorded
 from fhir_dmp.fibres import FLIGHTS
 from fhir_dmp.stopping import LANDING_SECONDS
+from fhir_dmp.store.chain import Row
 from fhir_dmp.store.change import STAMP, Change, Commit, Stored
-from fhir_dmp.store.ledger import Row, period_of
+from fhir_dmp.store.period import period_of
 from fhir_dmp.stores.mongo import versions
 from fhir_dmp.stores.mongo.chain import DURABLE, Chain, Epochs
 from fhir_dmp.stores.mongo.checks import LosersError, Members, hold

@@ -23,8 +23,7 @@ from mongoengine.fields import (
 )
 from pymongo.database import Database
 
-from fhir_dmp.fhir.dates import interval
-from fhir_dmp.store.ledger import PERIOD_PREFIX, period_of
+from fhir_dmp.store.period import PERIOD_PREFIX, period_of
 
 
 class Row(Document):  # type: ignore[misc] # mongoengine carries no types
@@ -218,7 +217,7 @@ class Link(Row):
 
 
 class Handed(Row):
-    """Leaves that their writer has handed in and nobody has sealed yet; ``_id`` is ``w/e/n``. See ``store.ledger.Leaves``."""
+    """Leaves that their writer has handed in and nobody has sealed yet; ``_id`` is ``w/e/n``. See ``store.chain.Leaves``."""
 
     meta = {"collection": "handed", "indexes": [{"fields": ["w", "e", "n"]}]}
     id = StringField(primary_key=True)
@@ -279,14 +278,6 @@ SEALS = (Lease, Head, Run, Tile, Link, Handed, Witness)
 def months(log: Database[dict[str, Any]]) -> list[str]:
     """Return the names of the months of the log, oldest first."""
     return sorted(log.list_collection_names(filter={"name": {"$regex": f"^{PERIOD_PREFIX}"}}))
-
-
-def span_of(month: str) -> tuple[int, int]:
-    """Return the first moment of a month of the log, and that of the next (microseconds); all of time for what is no month."""
-    try:
-        return interval(month.removeprefix(PERIOD_PREFIX).replace("_", "-"))
-    except ValueError:
-        return interval("0001")[0], interval("9999")[1]
 
 
 def months_of(log: Database[dict[str, Any]], event_id: str) -> Iterator[str]:

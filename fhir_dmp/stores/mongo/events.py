@@ -11,8 +11,8 @@ from pymongo.errors import PyMongoError
 from fhir_dmp.errors import Crowded, TooMany, Unavailable, Unrecorded
 from fhir_dmp.fibres import pause
 from fhir_dmp.stopping import LANDING_SECONDS
+from fhir_dmp.store.chain import Row
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Row
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
 from fhir_dmp.stores.mongo.faults import come_again
 from fhir_dmp.stores.mongo.flights import MOST_WAITING, Flights, Member

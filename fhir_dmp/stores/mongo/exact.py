@@ -7,7 +7,7 @@ from typing import Any
 
 from bson import Int64
 
-from fhir_dmp.store.ledger import MOMENTS
+from fhir_dmp.store.chain import MOMENTS
 
 _TEXT, _WHOLE = frozenset((str,)), frozenset((int, Int64))
 _PLAIN = frozenset((str, int, float, bool, type(None)))

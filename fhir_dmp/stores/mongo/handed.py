@@ -9,7 +9,8 @@ import structlog
 from pymongo import ReplaceOne
 from pymongo.database import Database
 
-from fhir_dmp.store.ledger import HASH_SIZE, Leaves, period_of
+from fhir_dmp.store.chain import HASH_SIZE, Leaves
+from fhir_dmp.store.period import period_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.placed import PLACED

@@ -10,10 +10,11 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.store.change import Event
+from fhir_dmp.store.period import span_of
 from fhir_dmp.store.port import Counted, EventPart, Tally
 from fhir_dmp.store.query import NOTHING, Or, Query, both
 from fhir_dmp.stores.mongo.blocks import row_of
-from fhir_dmp.stores.mongo.documents import months, months_of, span_of
+from fhir_dmp.stores.mongo.documents import months, months_of
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.log_counts import count, is_of, lost, tallies
 from fhir_dmp.stores.mongo.log_events import event_of

@@ -7,8 +7,8 @@ from typing import Any
 
 from bson.int64 import Int64
 
+from fhir_dmp.store.chain import Row
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Row
 from fhir_dmp.stores.mongo.blocks import SINGLE
 
 ONE: dict[str, Any] = {"m": {"$exists": False}, **SINGLE}

@@ -16,8 +16,8 @@ from bson.errors import InvalidBSON
 from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
+from fhir_dmp.store.chain import Row
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Row
 from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import EventPart

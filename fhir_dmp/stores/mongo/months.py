@@ -14,8 +14,8 @@ from pymongo.read_concern import ReadConcern
 
 from fhir_dmp.fibres import offload, offloaded
 from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
+from fhir_dmp.store.chain import Row
 from fhir_dmp.store.change import Event
-from fhir_dmp.store.ledger import Row
 from fhir_dmp.stores.mongo.blocks import ID, documents_of, ids_in
 from fhir_dmp.stores.mongo.chain import DURABLE
 from fhir_dmp.stores.mongo.lines import Lines

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 from pymongo.database import Database
 
 from fhir_dmp.clock import SECOND
-from fhir_dmp.store.ledger import Link, Row, Run, Tally, period_of
+from fhir_dmp.store.chain import Link, Row, Run
+from fhir_dmp.store.ledger import Tally
+from fhir_dmp.store.period import period_of
 from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked, rows_in
 from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.faults import answering

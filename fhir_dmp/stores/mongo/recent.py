@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import Int64
 
-from fhir_dmp.store.ledger import MOMENTS, Row
+from fhir_dmp.store.chain import MOMENTS, Row
 
 MOST_ROWS = 10_000
 MOST_BYTES = 16 * 1024 * 1024

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo.database import Database
 
-from fhir_dmp.store.ledger import Link, Opening
+from fhir_dmp.store.chain import Link, Opening
 from fhir_dmp.stores.mongo.chain import EPOCHS
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering

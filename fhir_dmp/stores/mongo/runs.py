@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo.database import Database
 
-from fhir_dmp.store.ledger import Row, Run
+from fhir_dmp.store.chain import Row, Run
 from fhir_dmp.stores.mongo.blocks import WHOLE
 from fhir_dmp.stores.mongo.exact import is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering

@@ -8,7 +8,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from fhir_dmp.metrics import LogSize
-from fhir_dmp.store.ledger import PERIOD_PREFIX
+from fhir_dmp.store.period import PERIOD_PREFIX
 from fhir_dmp.stores.mongo.blocks import SIZE
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, months
 

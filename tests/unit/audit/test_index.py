@@ -10,7 +10,7 @@ from fhir_dmp.audit.entry import entry_of, misfiled, read_entry
 from fhir_dmp.audit.index import index_of
 from fhir_dmp.audit.parts import Part, parts_of
 from fhir_dmp.fhir import codec
-from fhir_dmp.store.ledger import Row
+from fhir_dmp.store.chain import Row
 from tests.unit.audit.world import (
     CALLERS,
     FAILURES,

@@ -1,0 +1,31 @@
+"""Periods of the log: the months, in UTC, that keep its rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from fhir_dmp.clock import DAY, SECOND
+from fhir_dmp.fhir.dates import Interval, interval
+
+PERIOD_PREFIX = "audit_"
+_FIRST, _LAST = -719_162, 2_932_896
+"""The days, since 1970, that a date can tell."""
+
+
+def period_of(micros: int) -> str:
+    """Return the name of the period that keeps rows of this moment: its month, UTC; the first or last that a date can tell, for any beyond."""
+    return _period_of_day(micros // DAY)
+
+
+@lru_cache(maxsize=64)
+def _period_of_day(day: int) -> str:
+    return f"{PERIOD_PREFIX}{datetime.fromtimestamp(min(max(day, _FIRST), _LAST) * DAY // SECOND, UTC):%Y_%m}"
+
+
+def span_of(period: str) -> Interval:
+    """Return the first moment of a period, and that of the next (microseconds); all of time for what is no month."""
+    try:
+        return interval(period.removeprefix(PERIOD_PREFIX).replace("_", "-"))
+    except ValueError:
+        return interval("0001")[0], interval("9999")[1]
