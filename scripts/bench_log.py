@@ -33,7 +33,7 @@ from fhir_dmp.settings import Settings
 from fhir_dmp.store.change import Event
 from fhir_dmp.store.period import period_of
 from fhir_dmp.stores.mongo import embedded
-from fhir_dmp.stores.mongo.blocks import rows_in
+from fhir_dmp.stores.mongo.block_rows import rows_in
 from fhir_dmp.stores.mongo.chain import Chain, Epochs
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, months
 from fhir_dmp.stores.mongo.months import Months

@@ -30,7 +30,7 @@ import requests
 from joserfc.jwk import ECKey
 
 from fhir_dmp.stores.mongo import embedded
-from fhir_dmp.stores.mongo.blocks import rows_in
+from fhir_dmp.stores.mongo.block_rows import rows_in
 from fhir_dmp.stores.mongo.documents import months
 
 COMMAND = (sys.executable, "-m", "fhir_dmp.cli")

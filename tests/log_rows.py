@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fhir_dmp.stores.mongo.blocks import rows_in
+from fhir_dmp.stores.mongo.block_rows import rows_in
 from fhir_dmp.stores.mongo.documents import months
 
 

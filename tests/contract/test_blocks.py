@@ -13,7 +13,8 @@ from fhir_dmp.audit.entry import entry_of
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.service.handing import Handing
 from fhir_dmp.store.query import EVERYTHING, Between, In
-from fhir_dmp.stores.mongo.blocks import MOST_BYTES, MOST_ROWS, SPAN, documents_of, rows_in
+from fhir_dmp.stores.mongo.block_rows import rows_in
+from fhir_dmp.stores.mongo.blocks import MOST_BYTES, MOST_ROWS, SPAN, documents_of
 from fhir_dmp.stores.mongo.chain import Chain
 from tests.packed_log import MONTH, ROWS, blocks, found
 

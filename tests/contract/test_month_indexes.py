@@ -274,7 +274,7 @@ def test_searches_and_counts_do_not_go_by_an_index_that_has_some_rows_alone(worl
 def test_nothing_is_asked_of_indexes_on_the_way_of_an_event_that_is_there(world, monkeypatch):
     """Neither who writes nor who finds what they ask for waits for a question more, in the month that has it."""
     asked = []
-    monkeypatch.setattr("fhir_dmp.stores.mongo.blocks.fit_indexes", lambda month: asked.append(month.name) or {})
+    monkeypatch.setattr("fhir_dmp.stores.mongo.block_rows.fit_indexes", lambda month: asked.append(month.name) or {})
     world.write(3)
 
     assert world.store.find_event(world.ids[0][3])

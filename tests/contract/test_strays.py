@@ -6,7 +6,8 @@ import pytest
 from bson import Code, Decimal128, Int64, ObjectId
 
 from fhir_dmp.store.query import EVERYTHING, In
-from fhir_dmp.stores.mongo.blocks import documents_of, rows_in
+from fhir_dmp.stores.mongo.block_rows import rows_in
+from fhir_dmp.stores.mongo.blocks import documents_of
 from tests.packed_log import blocks
 
 MONTH = "audit_2026_10"

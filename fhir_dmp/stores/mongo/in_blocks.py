@@ -38,7 +38,7 @@ _FIT = [
     {"$setIsSubset": [_TYPES, WHOLE]},
 ]
 SOUND = {"$let": {"vars": {"own": "$rows.rec"}, "in": {"$and": _FIT}}}
-"""The expression for whether the moments of the rows are those of their block, as ``blocks.moments_in`` judges it: otherwise each stands
+"""The expression for whether the moments of the rows are those of their block, as ``block_rows.moments_in`` judges it: otherwise each stands
 where that does.
 """
 

@@ -20,7 +20,8 @@ from pymongo.read_concern import ReadConcern
 from fhir_dmp.fibres import offloaded
 from fhir_dmp.store.chain import Link, Row, Run
 from fhir_dmp.store.ledger import Batch, Fenced, Lease, Occupied, TilePlace
-from fhir_dmp.stores.mongo.blocks import BLOCK, BY_ID, row_of
+from fhir_dmp.stores.mongo.block_rows import BY_ID, row_of
+from fhir_dmp.stores.mongo.blocks import BLOCK
 from fhir_dmp.stores.mongo.chain import DURABLE, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, months, months_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole

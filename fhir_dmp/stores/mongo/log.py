@@ -13,7 +13,7 @@ from fhir_dmp.store.change import Event
 from fhir_dmp.store.period import span_of
 from fhir_dmp.store.port import Counted, EventPart, Tally
 from fhir_dmp.store.query import NOTHING, Or, Query, both
-from fhir_dmp.stores.mongo.blocks import row_of
+from fhir_dmp.stores.mongo.block_rows import row_of
 from fhir_dmp.stores.mongo.documents import months, months_of
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.log_counts import count, is_of, lost, tallies

@@ -22,7 +22,8 @@ from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import EventPart
 from fhir_dmp.store.query import EVERYTHING, Between, Query, span
-from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, NO_SENSE, SINGLE, SPAN, rows_in
+from fhir_dmp.stores.mongo.block_rows import NO_SENSE, rows_in
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SINGLE, SPAN
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.in_blocks import alone, gathered, holding

@@ -2,7 +2,7 @@
 
 A moment is a whole number of microseconds, int or long: we write no others, and of those alone both sides make the same. A row alone
 stands at its own. Of a block each stands at its own if all have one, the latest is that of the block and none is more than ``SPAN``
-before; else all stand where the block does (``blocks.moments_in``, ``in_blocks.SOUND``). Who stands within the month that keeps it is told
+before; else all stand where the block does (``block_rows.moments_in``, ``in_blocks.SOUND``). Who stands within the month that keeps it is told
 and counted, who does not is lost: each row is one of both.
 """
 

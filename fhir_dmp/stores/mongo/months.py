@@ -16,7 +16,8 @@ from fhir_dmp.fibres import offload, offloaded
 from fhir_dmp.metrics import LOG_BYTES, LOG_ROWS
 from fhir_dmp.store.chain import Row
 from fhir_dmp.store.change import Event
-from fhir_dmp.stores.mongo.blocks import ID, documents_of, ids_in
+from fhir_dmp.stores.mongo.block_rows import ids_in
+from fhir_dmp.stores.mongo.blocks import ID, documents_of
 from fhir_dmp.stores.mongo.chain import DURABLE
 from fhir_dmp.stores.mongo.lines import Lines
 from fhir_dmp.stores.mongo.month_indexes import make_month

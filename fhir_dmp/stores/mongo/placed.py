@@ -11,7 +11,8 @@ from fhir_dmp.clock import SECOND
 from fhir_dmp.store.chain import Link, Row, Run
 from fhir_dmp.store.ledger import Tally
 from fhir_dmp.store.period import period_of
-from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE, rows_checked, rows_in
+from fhir_dmp.stores.mongo.block_rows import rows_checked, rows_in
+from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SIZE, WHOLE
 from fhir_dmp.stores.mongo.documents import months
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.reading import read_aggregate, read_all, read_with_bytes
