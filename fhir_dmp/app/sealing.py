@@ -20,7 +20,8 @@ from fhir_dmp.errors import FhirError, Unavailable
 from fhir_dmp.service.handing import HANDING_SECONDS, Handing
 from fhir_dmp.service.log_keeping import Keeper
 from fhir_dmp.service.repeated import Repeated, repeating
-from fhir_dmp.service.sealer import SECONDS, Sealer, SealError
+from fhir_dmp.service.seal_state import SealError
+from fhir_dmp.service.sealer import SECONDS, Sealer
 from fhir_dmp.service.witnessing import Witnessing
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import Recent

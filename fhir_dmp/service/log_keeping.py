@@ -23,7 +23,8 @@ from fhir_dmp.call import Context
 from fhir_dmp.clock import Clock
 from fhir_dmp.errors import Conflict, FhirError, NotFound, Unavailable
 from fhir_dmp.service.audit_verify import Report
-from fhir_dmp.service.sealer import Sealer, SealError
+from fhir_dmp.service.seal_state import SealError
+from fhir_dmp.service.sealer import Sealer
 from fhir_dmp.store.chain import Run
 from fhir_dmp.store.ledger import Ledger
 from fhir_dmp.token_act import Announce, TokenAct, TokenKind

@@ -11,19 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-import structlog
-from msgspec import Struct
-
 from fhir_dmp.audit.heads import NOTHING_BEFORE, BrokenHeadError, Head, Removed, SignedHead, SigningKey
 from fhir_dmp.audit.keys import KeyFile
 from fhir_dmp.audit.leaves import leaves_of
-from fhir_dmp.audit.merkle import EMPTY, Tree, edge_tiles
+from fhir_dmp.audit.merkle import EMPTY
 from fhir_dmp.audit.sinks import HeadsFile
 from fhir_dmp.clock import DAY, SECOND, Clock, Ids, instant
 from fhir_dmp.metrics import SEAL_FAULTS
-from fhir_dmp.service.chains import Chains, lately
+from fhir_dmp.service.chains import lately
+from fhir_dmp.service.seal_state import SealError, SealState, take_over
 from fhir_dmp.store.chain import Leaves, Run
-from fhir_dmp.store.ledger import Batch, Fenced, Lease, Ledger, Occupied
+from fhir_dmp.store.ledger import Batch, Fenced, Ledger, Occupied
 
 LEASE_SECONDS = 3.0
 SECONDS = 1.0
@@ -39,12 +37,6 @@ SWEEP = 60 * SECOND
 HANDED_AT_ONCE = 100
 """Pieces of leaves that one sealing takes; a worker hands in two at a time."""
 
-RUNS_AT_ONCE = 1000
-"""Runs that no head holds and that are taken away in one transaction."""
-
-RUNS_TOLD = 20
-"""Of these, how many the operator is told."""
-
 OVERLAP = 600 * SECOND
 """How much later than its time an epoch's registration may be seen by each sealing (microseconds)."""
 
@@ -53,23 +45,6 @@ OVERLAP_OF_SWEEPS = DAY
 
 One that comes later still, by a clock that stands still, is looked for by its name as soon as its writer hands in leaves.
 """
-
-_log = structlog.get_logger(__name__)
-
-
-class SealError(ValueError):
-    """Nothing can be sealed until somebody looks: the message says what does not fit."""
-
-
-class _State(Struct):
-    """What the leader knows; read anew by whoever takes over."""
-
-    lease: Lease
-    head: SignedHead | None
-    tree: Tree
-    chains: Chains
-    seen: int
-    swept: int = 0
 
 
 class Sealer:
@@ -82,7 +57,7 @@ class Sealer:
         self._clock = clock
         self._ids = ids
         self._holder = ids.new()
-        self._state: _State | None = None
+        self._state: SealState | None = None
 
     def tick(self) -> bool:
         """Seal what is new, if the lease is ours; tell whether it is.
@@ -127,7 +102,7 @@ class Sealer:
         state = self._led()
         if state is None:
             raise SealError("Another seals the log by now; try again.")
-        return self._publish(state, self._next(state, removed=removed)).head
+        return self._publish(state, state.next_head(self._time(), removed=removed)).head
 
     @property
     def leads(self) -> bool:
@@ -140,87 +115,41 @@ class Sealer:
             self._ledger.release(self._state.lease)
             self._state = None
 
-    def _led(self) -> _State | None:
+    def _led(self) -> SealState | None:
         lease = self._ledger.lead(self._holder, LEASE_SECONDS)
         if lease is None:
             self._state = None
             return None
         if self._state is None or self._state.lease != lease:
-            self._state = self._take_over(lease)
+            state = take_over(lease, self._ledger, self._sink)
+            self._notice_epochs(state)
+            state.chains.forget("")
+            self._state = state
         if self._state.head is None:
             self._begin(self._state)
         self._rotate(self._state)
         return self._state
 
-    def _take_over(self, lease: Lease) -> _State:
-        line = self._ledger.head()
-        head = SignedHead.from_line(line) if line else None
-        size = head.head.size if head else 0
-        tree = Tree(size, {tile: content for tile in edge_tiles(size) for content in self._tile(tile)})
-        if head is not None and tree.root() != head.head.root:
-            raise SealError(f"The stored tree is not that of head {head.head.number}: see fhir-dmp audit verify.")
-        self._catch_up(head)
-        self._forget_runs(lease, head)
-        state = _State(lease, head, tree, Chains.of(self._ledger), seen=0)
-        self._notice_epochs(state)
-        state.chains.forget("")
-        return state
-
-    def _tile(self, tile: tuple[int, int]) -> Iterable[bytes]:
-        return self._ledger.tiles([tile]).values()
-
-    def _catch_up(self, head: SignedHead | None) -> None:
-        """Publish what was signed and not published; refuse to go on from a database that lags behind what was."""
-        published = self._sink.last()
-        last = published.head.number if published else 0
-        if published is not None:
-            known = self._ledger.head(last)
-            if known is None or SignedHead.from_line(known).digest != published.digest:
-                raise SealError(
-                    f"Head {last} of {self._sink.path} is not in the database: an older state was restored, "
-                    "or the file is another log's. Nothing is sealed until they fit."
-                )
-        if head is not None and last < head.head.number:
-            self._sink.append([SignedHead.from_line(line) for line in self._ledger.heads(last)])
-
-    def _forget_runs(self, lease: Lease, head: SignedHead | None) -> None:
-        """Take away runs that no head holds: they are nobody's, and the next ones could not be stored beside them.
-
-        A head and the runs of its leaves are written together or not at all, and who holds the lease knows the last one. Where there is no
-        head, whatever had some is gone: nothing is taken away of that.
-        """
-        if head is None:
-            if self._ledger.size():
-                raise SealError("There are runs of leaves, and no head holds any: see fhir-dmp audit verify.")
-            return
-        forgotten, told, size = 0, list[str](), head.head.size
-        while odd := self._ledger.forget_runs(lease, size, RUNS_AT_ONCE):
-            forgotten += len(odd)
-            told += [str(run) for run in odd[: RUNS_TOLD - len(told)]]
-        if forgotten:
-            SEAL_FAULTS.inc()
-            _log.error("runs-of-no-head", size=size, number=forgotten, runs=told, see="fhir-dmp audit verify")
-
-    def _begin(self, state: _State) -> None:
+    def _begin(self, state: SealState) -> None:
         key = self._keys.current()
         origin = f"fhir-dmp log {self._ids.new()}"
-        first = Head(origin, 0, EMPTY, 1, NOTHING_BEFORE, instant(self._clock.micros()), key.public.id, adds=key.public)
+        first = Head(origin, 0, EMPTY, 1, NOTHING_BEFORE, self._time(), key.public.id, adds=key.public)
         self._publish(state, first, key)
 
-    def _rotate(self, state: _State) -> None:
+    def _rotate(self, state: SealState) -> None:
         """Introduce the key that waits, and sign by it; a crash in between leaves one of the two files to show how far it came.
 
         Whoever knows the new key alone trusts nothing before it has signed, and nobody may act for a long time.
         """
         successor = self._keys.successor()
         if successor is not None:
-            if _signs(state) != successor.public.id:
-                self._publish(state, self._next(state, adds=successor))
+            if state.key != successor.public.id:
+                self._publish(state, state.next_head(self._time(), adds=successor))
             self._keys.succeed()
-        if state.head is not None and state.head.head.key != _signs(state):
-            self._publish(state, self._next(state))
+        if state.head is not None and state.head.head.key != state.key:
+            self._publish(state, state.next_head(self._time()))
 
-    def _seal_rows(self, state: _State) -> bool:
+    def _seal_rows(self, state: SealState) -> bool:
         """Seal what is new: leaves that writers have handed in, and rows of those who hand in none; tell whether there is more."""
         now, chains, stuck = self._clock.micros(), state.chains, len(state.chains.stuck)
         sweep = now - state.swept >= SWEEP
@@ -243,37 +172,23 @@ class Sealer:
             chains.forget("" if full else lately(now)[0])  # what was full may have left some unread
         return more
 
-    def _seal(self, state: _State, leaves: Sequence[Leaves]) -> None:
+    def _seal(self, state: SealState, leaves: Sequence[Leaves]) -> None:
         runs = list(_runs(leaves, state.tree.size))
         tiles = state.tree.append([leaf for each in leaves for leaf in each])
         links = {(each.writer, each.epoch): each.link for each in leaves}
-        self._publish(state, self._next(state), batch=Batch(0, b"", runs, tiles, tuple(links.values())))
+        self._publish(state, state.next_head(self._time()), batch=Batch(0, b"", runs, tiles, tuple(links.values())))
         state.chains.links.update(links)
 
-    def _notice_epochs(self, state: _State, overlap: int = OVERLAP) -> None:
+    def _notice_epochs(self, state: SealState, overlap: int = OVERLAP) -> None:
         now = self._clock.micros()
         state.chains.notice(self._ledger.openings(max(state.seen - overlap, 0)))
         state.seen = now
 
-    def _next(self, state: _State, *, adds: SigningKey | None = None, removed: Removed | None = None) -> Head:
-        """Return the head of the tree as it is now, to be signed."""
-        if state.head is None:
-            raise SealError("The log has no first head yet.")
-        before = state.head.head
-        return Head(
-            origin=before.origin,
-            size=state.tree.size,
-            root=state.tree.root(),
-            number=before.number + 1,
-            previous=state.head.digest,
-            time=instant(self._clock.micros()),
-            key=_signs(state),
-            adds=adds.public if adds else None,
-            removed=removed,
-        )
+    def _time(self) -> str:
+        return instant(self._clock.micros())
 
     def _publish(
-        self, state: _State, head: Head, key: SigningKey | None = None, batch: Batch | None = None
+        self, state: SealState, head: Head, key: SigningKey | None = None, batch: Batch | None = None
     ) -> SignedHead:
         """Sign, write to the database behind the fence, then to the sink."""
         key = key or self._keys.current()
@@ -289,13 +204,6 @@ class Sealer:
         state.head = signed
         self._sink.append([signed])
         return signed
-
-
-def _signs(state: _State) -> str:
-    """Return the id of the key whose turn it is."""
-    if state.head is None:
-        return ""
-    return state.head.head.adds.id if state.head.head.adds else state.head.head.key
 
 
 def _runs(leaves: Iterable[Leaves], leaf: int) -> Iterable[Run]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fhir_dmp.audit.look import here
-from fhir_dmp.service.sealer import SealError
+from fhir_dmp.service.seal_state import SealError
 from fhir_dmp.store.ledger import Batch, Fenced
 from tests.sealed_world import sealed_world
 

@@ -12,8 +12,8 @@ from bson import Decimal128
 from fhir_dmp import log
 from fhir_dmp.clock import FixedClock
 from fhir_dmp.metrics import SEAL_FAULTS
-from fhir_dmp.service import sealer as sealing
-from fhir_dmp.service.sealer import SealError
+from fhir_dmp.service import seal_state
+from fhir_dmp.service.seal_state import SealError
 from fhir_dmp.settings import Settings
 from fhir_dmp.store.ledger import Fenced
 from fhir_dmp.stores.mongo.store import MongoStore
@@ -89,8 +89,8 @@ def test_no_run_is_taken_away_by_who_does_not_lead_any_more(world):
 
 def test_however_many_runs_no_head_holds_some_are_taken_away_at_a_time_and_a_few_told(world, told, monkeypatch):
     """Whoever put them there may have put millions."""
-    monkeypatch.setattr(sealing, "RUNS_AT_ONCE", 3)
-    monkeypatch.setattr(sealing, "RUNS_TOLD", 5)
+    monkeypatch.setattr(seal_state, "RUNS_AT_ONCE", 3)
+    monkeypatch.setattr(seal_state, "RUNS_TOLD", 5)
     store, sealer = world.writer(), world.sealer()
     world.write(store, 5)
     assert sealer.tick()

@@ -7,7 +7,7 @@ import pytest
 from fhir_dmp.audit.export import page
 from fhir_dmp.audit.heads import SignedHead
 from fhir_dmp.errors import Damaged
-from fhir_dmp.service.sealer import SealError
+from fhir_dmp.service.seal_state import SealError
 from tests.sealed_world import sealed_world
 
 EVENTS = 2 * 256 + 40
