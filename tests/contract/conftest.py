@@ -1,9 +1,12 @@
-"""Logs on the run's MongoDB that several files of tests begin with."""
+"""Stores and logs on the run's MongoDB that several files of tests begin with."""
 
 from __future__ import annotations
 
 import pytest
 
+from fhir_dmp.settings import Settings
+from fhir_dmp.stores.mongo.store import MongoStore
+from tests.contract.changes import CLOCK
 from tests.packed_log import Log
 from tests.sealed_world import sealed_world
 
@@ -31,3 +34,11 @@ def packed(waiting):
     waiting.leader.tick()
     assert waiting.verify(index=True).findings == []
     return waiting
+
+
+@pytest.fixture
+def store(mongodb_uri, database_name):
+    """An empty store."""
+    made = MongoStore.connect(mongodb_uri, database_name, clock=CLOCK, settings=Settings())
+    yield made
+    made.close()

@@ -18,7 +18,7 @@ from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX
 from fhir_dmp.stores.mongo.embedded import Embedded
 from fhir_dmp.stores.mongo.store import MongoStore
 from fhir_dmp.stores.mongo.users import may_alter_log, roles, script
-from tests.contract.test_store import CLOCK, create, event
+from tests.contract.changes import CLOCK, create, event
 
 NAME = "fhir_dmp"
 

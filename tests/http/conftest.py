@@ -173,3 +173,9 @@ def small_ehr(mongodb_uri, database_name, tmp_path):
     made = make_app(mongodb_uri, database_name, tmp_path, body=65536, bundle_entries=10)
     yield register(made, "ehr-small")
     made.extensions["fhir_dmp"].close()
+
+
+@pytest.fixture
+def world_auditor(world):
+    """An auditor of ``world``."""
+    return world.system("auditor-one", "auditor")

@@ -16,7 +16,7 @@ from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import INS, Answer, World, changed, consent, document, observation
 from tests.balp import claimed
 from tests.balp_facts import FACTS
-from tests.http.test_traces import parent_of, traces
+from tests.http.journal import parent_of, traces
 
 PATCH_TYPE = "application/json-patch+json"
 TEST = [{"op": "test", "path": "/code/text", "value": "other"}]

@@ -10,8 +10,8 @@ from fhir_dmp.app.sealing import create_sealing
 from fhir_dmp.call import Call
 from fhir_dmp.settings import Limits
 from tests.access_world import World, document, observation
+from tests.http.journal import parent_of, traces
 from tests.http.test_damaged_rows import BODIES, INDEXES, Log
-from tests.http.test_traces import parent_of, traces
 from tests.http.test_whom_an_answer_concerns import HIDDEN, bundle, entry, rows, shown, told, whose
 
 
