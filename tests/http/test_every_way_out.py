@@ -1,7 +1,7 @@
 """Whatever leaves the server leaves after its event is durable: one that joins must say what it tells.
 
 Every route of documents, of the FHIR endpoint and of tokens is asked here. Pages of a person who is signed in are not, since they need one: what
-those of them show of a record is held back in ``test_authorize``.
+those of them show of a record is held back in ``test_authorize_events``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TELLS_NOTHING = {
 FORMS = re.compile(r"/docs/assets/|/oauth/sign-in|/oauth/sign-out|/oauth/authorize|/oauth/apps")
 """Files, and pages of a person who is signed in: to a stranger they show no record, and what is sent by them has tests of its own.
 
-The page that asks whether an app may is among them, and names records to a doctor: ``test_authorize`` asks it under a muted log.
+The page that asks whether an app may is among them, and names records to a doctor: ``test_authorize_events`` asks it under a muted log.
 """
 
 GIVEN = {"resource_type": "Patient", "record_type": "Patient", "version": "1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -129,3 +130,20 @@ def redeem(app, code, **changed):
 def fhir(app, token, path):
     """Read with a person's token."""
     return app.test_client().get(f"/fhir/{path}", headers={"Authorization": f"Bearer {token}"})
+
+
+def take_into_the_team(app, holder, patient):
+    """Let the holder's word open the record to the doctor."""
+    ask(holder, scope="user/*.cruds patient/*.rs")
+    fill(holder)
+    token = redeem(app, back(holder)["code"]).json["access_token"]
+    rpps = {"system": "urn:oid:1.2.250.1.71.4.2.1", "value": "8anne.martin"}
+    team = {
+        "resourceType": "CareTeam",
+        "status": "active",
+        "subject": {"reference": patient},
+        "participant": [{"member": {"identifier": rpps, "type": "Practitioner"}}],
+    }
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/fhir+json"}
+    made = app.test_client().post("/fhir/CareTeam", data=json.dumps(team), headers=headers)
+    assert made.status_code == 201, made.text
