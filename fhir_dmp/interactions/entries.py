@@ -8,7 +8,6 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from types import TracebackType
 from typing import Any, TypeVar
 
 from msgspec import Struct, field
@@ -22,6 +21,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.bundle import STATUS, Entry
 from fhir_dmp.fhir.outcome import outcome
 from fhir_dmp.fhir.reference import below
+from fhir_dmp.interactions.meeting import ToError
 from fhir_dmp.interactions.operation import find
 from fhir_dmp.interactions.requests import call_of, conditions_of, text_of
 
@@ -46,7 +46,7 @@ class Asked(Struct, frozen=True):
     full_url: str | None = None
 
 
-class At:
+class At(ToError):
     """Says in which entry an error arose: ``with At(3): …`` puts ``Bundle.entry[3]`` before its expressions.
 
     ``of_query`` says that they are about a query, and so about no element of the entry's resource.
@@ -56,15 +56,9 @@ class At:
         self._place = f"Bundle.entry[{place}]"
         self._of_query = of_query
 
-    def __enter__(self) -> None:
-        """Begin the work on the entry."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def say(self, error: FhirError) -> None:
         """Place the issues of what went wrong."""
-        if isinstance(error, FhirError):
-            error.issues = tuple(self._placed(issue) for issue in error.issues)
+        error.issues = tuple(self._placed(issue) for issue in error.issues)
 
     def _placed(self, issue: Issue) -> Issue:
         root, _, below = (issue.expression or "").partition(".")

@@ -5,14 +5,35 @@ https://profiles.ihe.net/ITI/BALP/.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Self
 
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir.reference import Ref
 
 
-class Meeting:
+class ToError(ABC):
+    """Says more of an error that arises within it: ``with …:``."""
+
+    def __enter__(self) -> Self:
+        """Begin the work that may fail."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say it of what went wrong, if that is an error of ours."""
+        if isinstance(error, FhirError):
+            self.say(error)
+
+    @abstractmethod
+    def say(self, error: FhirError) -> None:
+        """Say it of this error."""
+
+
+class Meeting(ToError):
     """Says what an error had to do with: ``with Meeting(ref): …``, where neither the path nor the error itself does.
 
     A precondition, or a test of a patch, tells by an error what a read would: by criteria and in transactions no path names the item.
@@ -21,32 +42,21 @@ class Meeting:
     def __init__(self, ref: Ref | None) -> None:
         self._ref = ref
 
-    def __enter__(self) -> None:
-        """Begin the work on what is there."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def say(self, error: FhirError) -> None:
         """Name it for the log."""
-        if self._ref is not None and isinstance(error, FhirError):
+        if self._ref is not None:
             error.met = (*error.met, str(self._ref))
 
 
-class Asking:
+class Asking(ToError):
     """Says that an error arose while the criteria of a transaction's entries were asked, one after the other: ``with Asking(): …``."""
 
-    def __enter__(self) -> None:
-        """Begin to ask."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def say(self, error: FhirError) -> None:
         """Say it for the log."""
-        if isinstance(error, FhirError):
-            error.asked = "some"
+        error.asked = "some"
 
 
-class Referring:
+class Referring(ToError):
     """Says by what criteria a transaction refers to things, whatever becomes of it: ``with Referring(criteria): …``.
 
     An error tells what they met, or that they met nothing; the event of it tells what was asked. Those of its entries were asked before.
@@ -55,13 +65,7 @@ class Referring:
     def __init__(self, criteria: Iterable[str]) -> None:
         self._criteria = criteria
 
-    def __enter__(self) -> None:
-        """Begin the work on what refers."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def say(self, error: FhirError) -> None:
         """Name them for the log."""
-        if isinstance(error, FhirError):
-            error.referred = tuple(self._criteria)
-            error.asked = "all"
+        error.referred = tuple(self._criteria)
+        error.asked = "all"
