@@ -22,6 +22,7 @@ from fhir_dmp.definitions.loader import load
 from fhir_dmp.http.middleware import Reception
 from fhir_dmp.http.oauth.routes import oauth_blueprint
 from fhir_dmp.oauth.authentication import Authentication
+from fhir_dmp.oauth.clients import LAUNCH_SCOPES
 from fhir_dmp.oauth.handles import Opaque
 from fhir_dmp.oauth.jwks import FetchedKeys
 from fhir_dmp.oauth.keys import Keys
@@ -79,19 +80,7 @@ CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 """The pair of RFC 7636, appendix B."""
 
 CALLBACK = "https://app.example/cb"
-APP_SCOPES = (
-    *(
-        "openid",
-        "fhirUser",
-        "profile",
-        "launch",
-        "launch/patient",
-        "launch/encounter",
-        "offline_access",
-        "online_access",
-    ),
-    *("patient/*.rs", "user/*.rs"),
-)
+APP_SCOPES = (*LAUNCH_SCOPES, "patient/*.rs", "user/*.rs")
 
 
 def authorize(**changed):

@@ -27,7 +27,7 @@ _Versions = Mapping[str, set[str]]
 
 def follows(param: SearchParam, target: str, setting: Setting) -> bool:
     """Tell whether values of the parameter may be canonical references to what the type is."""
-    return "url" in setting.definitions.search_params[target] and any(path.type == "canonical" for path in param.paths)
+    return "url" in setting.params(target) and any(path.type == "canonical" for path in param.paths)
 
 
 def referring(names: Sequence[str], target: str, query: Query, setting: Setting) -> Query:

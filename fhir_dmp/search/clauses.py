@@ -14,7 +14,7 @@ from fhir_dmp.definitions.model import Component, Path, SearchParam
 from fhir_dmp.errors import Invalid, NotSupported
 from fhir_dmp.fhir.reference import Ref, relative
 from fhir_dmp.search import form, names, terminology
-from fhir_dmp.search.model import Clause, Params, Setting
+from fhir_dmp.search.model import Clause, Setting
 from fhir_dmp.search.types import composite, date, near, number, quantity, reference, string, token, uri, words
 from fhir_dmp.search.types.values import halves, split, unescape, unsupported
 from fhir_dmp.store.query import EVERYTHING, NOTHING, Between, In, Not, Query, Range, both, either, prefix
@@ -29,7 +29,7 @@ def compile_clause(clause: Clause, setting: Setting) -> Query:
         return _last_updated(clause, setting)
     if param.code in ("_text", "_content"):
         return _words(clause)
-    kept = names.homes(_params(clause.type, setting), clause.type, param)
+    kept = names.homes(setting.params(clause.type), clause.type, param)
     if clause.modifier == "missing":
         present = either([_present(name, param) for name in kept])
         return Not(present) if _flag(clause) else present
@@ -113,18 +113,14 @@ def _words(clause: Clause) -> Query:
     return either([words.compile_words(clause.param.code, unescape(value)) for value in clause.values])
 
 
-def _params(resource_type: str, setting: Setting) -> Params:
-    return setting.definitions.search_params[resource_type]
-
-
 def _versioned(resource_type: str, kept: Sequence[str], param: SearchParam, value: str, setting: Setting) -> Query:
     """Return the query for a canonical resource by its URL, and by its version after a bar."""
     url, *version = split(value, "|")
     by_url = either([_typed(name, param, (url,), None, setting) for name in kept])
-    versions = _params(resource_type, setting).get("version")
+    versions = setting.params(resource_type).get("version")
     if not version or versions is None:
         return by_url
-    homes = names.homes(_params(resource_type, setting), resource_type, versions)
+    homes = names.homes(setting.params(resource_type), resource_type, versions)
     return both(by_url, _values(resource_type, homes, versions, version[:1], None, setting))
 
 
@@ -132,7 +128,7 @@ def _composite(name: str, values: Sequence[str], modifier: str | None, setting: 
     if modifier is not None:
         raise unsupported(modifier, name)
     resource_type, _, code = name.partition(".")
-    param = _params(resource_type, setting)[code]
+    param = setting.params(resource_type)[code]
     parts = names.parts(param)
     queries = []
     for path in param.paths:
@@ -151,7 +147,7 @@ def _composite(name: str, values: Sequence[str], modifier: str | None, setting: 
 
 def _on_resource(resource_type: str, path: Path, part: Component, value: str, setting: Setting) -> Query:
     """Return the query for one part by the parameter that reads the same elements of the resource."""
-    params = _params(resource_type, setting)
+    params = setting.params(resource_type)
     paths = [replace(each, steps=path.steps + each.steps) for each in part.paths]
     own = names.same_reading(params, part.type, paths)
     if own is None:

@@ -25,7 +25,6 @@ from fhir_dmp.search.model import (
     Listed,
     NoneOf,
     OneOf,
-    Params,
     Setting,
     Single,
 )
@@ -89,7 +88,7 @@ def _chained(chain: Chain, setting: Setting) -> Query:
     """Return the query for what refers to what meets the inner criteria, by id or by canonical."""
     asked = [(each.type, _of(each, setting)) for each in chain.inner]
     refs = _capped(either([query for _, query in asked]), None, setting)
-    kept = names.homes(_params(chain.type, setting), chain.type, chain.param)
+    kept = names.homes(setting.params(chain.type), chain.type, chain.param)
     direct = In("t", tuple(f"{name}={ref}" for name in kept for ref in refs))
     named = [each for each in asked if canonical.follows(chain.param, each[0], setting)]
     return either([direct, *(canonical.referring(kept, *each, setting) for each in named)]) if named else direct
@@ -97,7 +96,7 @@ def _chained(chain: Chain, setting: Setting) -> Query:
 
 def _pointed_at(has: Has, setting: Setting) -> Query:
     """Return the query for what those that meet the inner criterion refer to, by id or by canonical."""
-    kept = names.homes(_params(has.source, setting), has.source, has.param)
+    kept = names.homes(setting.params(has.source), has.source, has.param)
     pointing = _of(has.inner, setting)
     found = [ref for name in kept for ref in _capped(pointing, f"{name}={has.type}/", setting)]
     direct = In("_id", tuple(f"{has.type}/{ref}" for ref in dict.fromkeys(found)))
@@ -139,10 +138,6 @@ def _listed(listed: Listed, setting: Setting) -> Query:
     return In("_id", tuple(f"{listed.type}/{each}" for each in found))
 
 
-def _params(resource_type: str, setting: Setting) -> Params:
-    return setting.definitions.search_params[resource_type]
-
-
 def _of(criterion: Single, setting: Setting) -> Query:
     """Return the query for the visible rows that meet one criterion of a chain."""
     allowed = assuming(setting.allowed(criterion.type), "ty", criterion.type)
@@ -172,7 +167,7 @@ def _compared(compared: Compared, setting: Setting) -> Query:
         raise Invalid(f"A filter cannot ask {param.code} {operator}.", expression="_filter")
     if operator == "ne" and param.type not in date.RANGES:
         return both(clause("missing", "false"), Not(_compared(replace(compared, comparison=_equal(compared)), setting)))
-    kept = names.homes(_params(compared.type, setting), compared.type, param)
+    kept = names.homes(setting.params(compared.type), compared.type, param)
     if param.type == "string":
         return either([string.compare(name, operator, value) for name in kept])
     escaped = value.replace("\\", "\\\\")

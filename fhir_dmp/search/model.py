@@ -145,3 +145,7 @@ class Setting(Struct, frozen=True):
     bodies: Callable[[Query, int], tuple[bytes, ...]]
     allowed: Callable[[str], Query]
     form: int = FORM
+
+    def params(self, resource_type: str) -> Params:
+        """Return the search parameters of a type by their codes."""
+        return self.definitions.search_params[resource_type]

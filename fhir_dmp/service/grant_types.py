@@ -39,8 +39,7 @@ def _named(request: TokenRequest, form: Mapping[str, str], env: OAuthEnv) -> Map
     told = bool(request.authorization) or any(name in form for name in ("client_id", "client_assertion"))
     if told or form.get("grant_type") != refresh_grant.GRANT_TYPE:
         return form
-    handle = env.opaque.refreshes.open(form.get("refresh_token", ""))
-    family = env.families.find_family(handle["f"]) if handle else None
+    family = env.family_of(env.opaque.refreshes.open(form.get("refresh_token", "")))
     return {**form, "client_id": family.client} if family else form
 
 
@@ -60,8 +59,7 @@ def _code(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv) ->
     raw = form.get("code")
     if raw is None:
         raise InvalidRequest("code is missing.")
-    handle = env.opaque.codes.open(raw)
-    family = env.families.find_family(handle["f"]) if handle else None
+    family = env.family_of(env.opaque.codes.open(raw))
     told.of_family(family)
     if family is None or family.client != client.id:
         raise InvalidGrant("There is no such code of this client.")
@@ -89,8 +87,7 @@ def _refresh(client: Client, form: Mapping[str, str], told: Told, env: OAuthEnv)
     raw = form.get("refresh_token")
     if raw is None:
         raise InvalidRequest("refresh_token is missing.")
-    handle = env.opaque.refreshes.open(raw)
-    found = env.families.find_family(handle["f"]) if handle else None
+    found = env.family_of(env.opaque.refreshes.open(raw))
     told.of_family(found)
     family = refresh_grant.require_refreshable(found, client, env.clock.micros())
     refresh_grant.require_online(family, env.sessions(family.session), env.clock.micros())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -14,7 +15,7 @@ from fhir_dmp.oauth.keys import Keys
 from fhir_dmp.oauth.lifetimes import Lifetimes
 from fhir_dmp.oauth.tokens import Issuer
 from fhir_dmp.store.accounts import Session
-from fhir_dmp.store.families import Families
+from fhir_dmp.store.families import Families, Family
 from fhir_dmp.store.grants import Grants
 from fhir_dmp.token_act import Announce
 
@@ -40,6 +41,10 @@ class OAuthEnv(Struct, frozen=True, kw_only=True):
     clock: Clock
     ids: Ids
     announce: Announce
+
+    def family_of(self, handle: Mapping[str, Any] | None) -> Family | None:
+        """Return the authorization that an opened handle belongs to, as far as there is one."""
+        return self.families.find_family(handle["f"]) if handle else None
 
     @property
     def now(self) -> int:
