@@ -32,11 +32,33 @@ class Row(Document):  # type: ignore[misc] # mongoengine carries no types
     meta: ClassVar[dict[str, Any]] = {"abstract": True, "auto_create_index": False}
 
 
-class Current(Row):
-    """The present version of every resource, or its tombstone; fields as ``store.query`` says.
+class Resource(Row):
+    """What the present version of a resource and those before have alike; fields as ``store.query`` says.
 
     ``new``: it came back after a deletion. ``patched``: what changed was sent alone. ``about``: whom it names that is in nobody's record.
     """
+
+    meta = {"abstract": True}
+    id = StringField(primary_key=True)
+    ty = StringField()
+    v = IntField()
+    lu = StringField()
+    co = StringField()
+    b = BinaryField()
+    t = ListField(StringField())
+    r = ListField(DictField())
+    pt = ListField(StringField())
+    about = ListField(StringField())
+    ds = LongField()
+    au = ListField(StringField())
+    sec = ListField(StringField())
+    gone = BooleanField(db_field="del")
+    new = BooleanField()
+    patched = BooleanField()
+
+
+class Current(Resource):
+    """The present version of every resource, or its tombstone."""
 
     meta = {
         "collection": "current",
@@ -50,28 +72,12 @@ class Current(Row):
             {"fields": ["-ds", "co"], "partialFilterExpression": {"ty": "Patient"}, "name": "births"},
         ],
     }
-    id = StringField(primary_key=True)
-    ty = StringField()
-    v = IntField()
-    lu = StringField()
-    co = StringField()
-    b = BinaryField()
-    t = ListField(StringField())
-    r = ListField(DictField())
-    pt = ListField(StringField())
-    about = ListField(StringField())
-    ds = LongField()
     w = ListField(StringField())
-    au = ListField(StringField())
-    sec = ListField(StringField())
     ca = StringField()
-    gone = BooleanField(db_field="del")
-    new = BooleanField()
-    patched = BooleanField()
     kept = BooleanField()
 
 
-class Version(Row):
+class Version(Resource):
     """What ``current`` held before, with the fields that rules narrow by; ``_id`` is ``Type/id/version``.
 
     ``un`` is the ``lu`` of the version that came after it, ``own`` are the labels of this very version, ``whose`` the patients where they are
@@ -82,26 +88,10 @@ class Version(Row):
         "collection": "versions",
         "indexes": [{"fields": ["ty", "lu"]}, {"fields": ["lu"]}],
     }
-    id = StringField(primary_key=True)
-    ty = StringField()
-    v = IntField()
-    lu = StringField()
     un = StringField()
-    co = StringField()
-    b = BinaryField()
-    t = ListField(StringField())
-    r = ListField(DictField())
-    pt = ListField(StringField())
-    about = ListField(StringField())
-    ds = LongField()
-    au = ListField(StringField())
-    sec = ListField(StringField())
     own = ListField(StringField())
     whose = ListField(StringField())
     ca = ListField(StringField())
-    gone = BooleanField(db_field="del")
-    new = BooleanField()
-    patched = BooleanField()
 
 
 class AuditRow(Row):

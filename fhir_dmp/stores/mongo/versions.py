@@ -48,11 +48,12 @@ def _replace(replaced: Sequence[Replaced], transaction: Transaction) -> bool:
 
 def _row(version: Stored) -> _Row:
     row = {**to_row(version.index), "v": version.version, "lu": version.lu, "co": version.co}
-    if version.body is None:
-        row["del"] = True
-    else:
-        row["b"] = version.body
+    row |= _content(version)
     return row
+
+
+def _content(version: Stored) -> _Row:
+    return {"del": True} if version.body is None else {"b": version.body}
 
 
 def _superseded(change: Change, before: Stored, after: Stored) -> _Row:
@@ -66,10 +67,7 @@ def _superseded(change: Change, before: Stored, after: Stored) -> _Row:
         row.update(_given(whose=patients if moved else [], pt=list(dict.fromkeys([*patients, *now]))))
     row.update(_id=f"{before.ref}/{before.version}", ty=before.ref.type, v=before.version, lu=before.lu, co=before.co)
     row["un"] = after.lu
-    if before.body is None:
-        row["del"] = True
-    else:
-        row["b"] = before.body
+    row |= _content(before)
     return row
 
 
