@@ -104,14 +104,18 @@ class FixedClock:
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def datetime_of(micros: int) -> datetime:
-    """Return the instant that is so many microseconds after the Unix epoch."""
-    return _EPOCH + timedelta(microseconds=micros)
-
-
 def micros_of(at: datetime) -> int:
     """Return microseconds since the Unix epoch."""
     return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+_FIRST, _LAST = micros_of(datetime.min.replace(tzinfo=UTC)), micros_of(datetime.max.replace(tzinfo=UTC))
+"""What a calendar of four digits for the year can tell: the end of its last day, as a Consent may have it, is beyond."""
+
+
+def datetime_of(micros: int) -> datetime:
+    """Return the instant that is so many microseconds after the Unix epoch; the first or last of the calendar for any beyond."""
+    return _EPOCH + timedelta(microseconds=min(max(micros, _FIRST), _LAST))
 
 
 _LATEST = 16**13 - 1

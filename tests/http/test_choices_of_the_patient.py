@@ -143,6 +143,17 @@ def test_a_masked_item_is_absent_to_professionals_and_not_to_its_author(world):
     assert doctor.read(made).status == 200
 
 
+def test_an_authorization_until_the_last_day_of_the_calendar_is_listed(world):
+    """Systems write it for one without an end; what it ends before is no moment that can be told."""
+    given = consent(world.patient, "permit", actors=[f"{RPPS}|1"], period={"end": "9999-12-31"})
+    world.holder().made(given)
+
+    answer = say(world.holder(), "access-list")
+
+    assert answer.status == 200
+    assert "9999-12-31T23:59:59.999999+00:00" in json.dumps(answer.body)
+
+
 @pytest.mark.rule("L24")
 def test_a_closed_record_is_shut_to_all_and_the_holder_reopens_it(world, item):
     """The holder keeps reopening, a copy, the list and the traces; nothing else is left to anybody."""
