@@ -92,7 +92,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
     why = list(dict.fromkeys(reasons))[:MOST_REASONS]
     told = clean_reasons(why)
     entities = result.entities if result else ()
-    concerned = (result.concerned or act.met) if result else act.met
+    concerned = (*result.concerned, *act.met) if result else act.met
     touched = by_patient(entities, concerned)
     named = None if any(touched) else about(act, concerned, context)
     hides = hidden_in(act, (*entities, *concerned) if concerned else entities, named or touched, context)

@@ -7,13 +7,13 @@ from msgspec.structs import replace
 from fhir_dmp.audit.event import describe
 from fhir_dmp.call import Act, Context, Env
 from fhir_dmp.service.counting import count_act
-from fhir_dmp.service.met import is_unmet, met_by
+from fhir_dmp.service.met import has_met, met_by
 from fhir_dmp.store.change import Event
 
 
 def described(act: Act, context: Context, env: Env) -> Event:
     """Return the event of an act, which tells too whose items it met in vain."""
     count_act(act.call.act, act.error.audit_outcome if act.error else "0")
-    if act.result is None or not act.result.entities or act.met or is_unmet(act):
+    if has_met(act):
         act = replace(act, met=met_by(act, context, env))
     return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)

@@ -45,7 +45,7 @@ def of_one_person(plan: Plan, context: Context, env: Env) -> Plan:
         others = {row.ref for row in rows if row.ref not in written} | set(_having(token, written))
         if others - {change.ref}:
             text = "Another Patient has this INS, and a person has one record: find it by Patient?identifier=…"
-            raise Duplicate(text, expression=_PATH)
+            raise Duplicate(text, expression=_PATH, met=tuple(map(str, {change.ref, *others})))
         locks.append(Lock(f"INS {token}", query, tuple(row.ref for row in rows)))
     return replace(plan, locks=(*plan.locks, *locks))
 

@@ -24,7 +24,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service import audit_log
-from fhir_dmp.service.log_views import Told, sees_all, traced
+from fhir_dmp.service.log_views import Told, judged, sees_all, traced
 
 NDJSON = "application/x-ndjson"
 _SOON = (("Retry-After", "1"),)
@@ -41,13 +41,14 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if part is None or found is None:
         raise NotFound(f"{call.ref} is not known here.", reasons=reasons, patients=patients)
     row, leaf = found
-    head = _head(call, "head", env)
+    head, told = _head(call, "head", env), Told(env.limits.page)
+    whose = tuple(judged(part)["pt"])
     if leaf is None or leaf >= head.head.size:
-        raise Conflict(f"{call.ref} has no leaf under head {head.head.number}.", headers=_SOON)
+        raise Conflict(f"{call.ref} has no leaf under head {head.head.number}.", headers=_SOON, patients=whose)
     entry = entry_of(row)
     path = range_hashes(env.ledger, [(leaf, leaf + 1), *inclusion_ranges(leaf, head.head.size)])
     if leaf_hash(entry) != path.pop(0):
-        raise Damaged(f"{call.ref} is not what was sealed: fhir-dmp audit verify tells more.")
+        raise Damaged(f"{call.ref} is not what was sealed: fhir-dmp audit verify tells more.", patients=whose)
     whole = sees_all(part.event, context, grant)
     items = [
         ("leaf", "integer", leaf),
@@ -56,7 +57,7 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
         *_path(path),
         *_told("head", head),
     ]
-    entity, told = traced(part), Told(env.limits.page)
+    entity = traced(part)
     if whole:
         told.takes(row.terms)
     entities = (entity,) if entity else ()

@@ -15,6 +15,7 @@ from fhir_dmp.audit.concerned import asked_for
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Params
 from fhir_dmp.errors import FhirError, Invalid, NotFound
 from fhir_dmp.fhir.reference import ID, Ref, parse_literal
+from fhir_dmp.fhir.url import parted
 from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.search.parse import parse
 from fhir_dmp.search.patients import Named, named_by, with_criteria
@@ -31,6 +32,10 @@ _PLACE = re.compile(r"Bundle\.entry\[(\d+)\]")
 _SEARCHES = ("search-type", "search-system")
 _MADE = 1
 """The version that a create makes."""
+
+_LEADING = ("_has:", "_filter", "_list")
+_OF_ITS_PATIENT = re.compile(r"(?:patient|subject)(?::Patient)?\.[^.]*\Z")
+"""A chain that asks something of the patient alone of whom what is found is."""
 
 _MOST = 20
 """Items that a search names and that its event tells of."""
@@ -70,7 +75,7 @@ def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
         and not (act.call.name == "transaction" and error.asked and error.status in _REFUSING)
     ):
         return ()
-    refs = _refs(act.call, error) if error is not None and told else []
+    refs = _refs(act.call, error) if error is not None and told else _within(act)
     named = [each for kind, params in _unmet(act, context) if (each := _named_by(kind, params, context, env))]
     found = tuple(map(disclosed, _looked_up(refs, named, env)))
     return (*found, *_named(named, found))
@@ -107,6 +112,19 @@ def _refs(call: Call, error: FhirError) -> list[Ref]:
     return [ref for ref in dict.fromkeys(found) if ID.match(ref.id)]
 
 
+def _within(act: Act) -> list[Ref]:
+    """Return within what something was asked for that found nothing: the compartment, or the resource of an operation."""
+    call = act.call
+    if act.result is None or _told(act):
+        return []
+    refs = (call.compartment, call.ref if call.operation and call.type and call.id else None)
+    return [ref for ref in refs if ref is not None and ref.type not in (*_NOBODYS, "Patient") and ID.match(ref.id)]
+
+
+def _told(act: Act) -> bool:
+    return act.result is not None and bool(act.result.entities or act.result.concerned)
+
+
 def _looked_up(refs: Sequence[Ref], named: Sequence[Named], env: Env) -> Iterator[Stored]:
     """Yield the rows of what an error is about, and those of what was named and asked something of: by id, and by number."""
     asking = [each for each in named if each.asks]
@@ -128,7 +146,7 @@ def _by_number(kind: str, tokens: Iterable[str], env: Env) -> Query:
 
 
 def _unmet(act: Act, context: Context) -> Iterator[tuple[str, Params]]:
-    """Yield what was asked to which the answer is no: a search that found nothing, and criteria that nothing meets, with their types.
+    """Yield what was asked of which the answer tells others than those that were found: who is named in vain, or led to, with their types.
 
     Not of who reads the log: by what is told of their own search they would learn that there is an item which they do not see.
     """
@@ -136,15 +154,19 @@ def _unmet(act: Act, context: Context) -> Iterator[tuple[str, Params]]:
     if person and person.kind != "professional":
         return
     if call.name in _SEARCHES or call.operation:
-        if result is not None and not result.concerned and not result.entities:
-            params = asked_for(act)
+        params = asked_for(act)
+        if result is not None and (not _told(act) or _reaching(params)):
             yield from ((kind, params) for kind in ([call.type] if call.type else _types(params)))
         return
     if call.name == "transaction" and act.error is not None:
         yield from _conditions(call, act.error)
     for each in (act, *_planned(act)):
-        if each.call.type and is_unmet(each):
-            yield each.call.type, with_criteria((), each.call.criteria)
+        criteria = with_criteria((), each.call.criteria)
+        if each.call.type and criteria and (is_unmet(each) or _reaching(criteria)):
+            yield each.call.type, criteria
+    for kind, criteria in ((parted(each)[0], with_criteria((), each)) for each in act.referred):
+        if _reaching(criteria):
+            yield kind, criteria
 
 
 def _types(params: Params) -> list[str]:
@@ -181,6 +203,22 @@ def _is_patch(entry: Any) -> bool:
 
 def _planned(act: Act) -> tuple[Act, ...]:
     return act.result.entries if act.result is not None and act.call.name == "transaction" else ()
+
+
+def has_met(act: Act) -> bool:
+    """Tell whether an act had to do with others, as far as its outcome tells, than those whose items it touched."""
+    return not (act.result and act.result.entities) or bool(act.met) or is_unmet(act) or _leads_on(act)
+
+
+def _leads_on(act: Act) -> bool:
+    call = act.call
+    asks = call.params or call.criteria or call.parameters.items
+    return any(map(_leads_on, _planned(act))) or bool(asks and _reaching(asked_for(act)))
+
+
+def _reaching(params: Params) -> bool:
+    """Tell whether parameters ask something of others than of whom they find, by chains, ``_has`` and the like."""
+    return any(name.startswith(_LEADING) or ("." in name and not _OF_ITS_PATIENT.match(name)) for name, _ in params)
 
 
 def is_unmet(act: Act) -> bool:

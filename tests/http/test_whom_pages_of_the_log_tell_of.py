@@ -138,3 +138,20 @@ def test_a_proof_that_gives_a_whole_row_stands_in_the_journals_of_all_whose_it_i
     assert answer.status == 200
     assert "entry" in {each["name"] for each in answer.body["parameter"]}
     assert whose(world) == {world.patient, other}
+
+
+def test_that_an_event_has_no_proof_yet_stands_in_the_journal_of_its_patient(world, auditor, seal):
+    """It tells that there is such an event; so does it that what was sealed is not what is there."""
+    world.new_patient()
+    seal()
+    world.ehr.made(observation(world.patient))
+    event = rows(world)[0].id
+    proof = Call("operation", "AuditEvent", event, operation="proof")
+    assert (auditor.ask(proof).status, whose(world)) == (409, {world.patient})
+
+    seal()
+    assert (auditor.ask(proof).status, whose(world)) == (200, {world.patient})
+    log = world.server.store.log
+    for name in log.list_collection_names():
+        log[name].update_one({"_id": event}, {"$set": {"rec": 1}})
+    assert (auditor.ask(proof).status, whose(world)) == (500, {world.patient})
