@@ -155,7 +155,7 @@ def _unmet(act: Act, context: Context) -> Iterator[tuple[str, Params]]:
         return
     if call.name in _SEARCHES or call.operation:
         params = asked_for(act)
-        if result is not None and (not _told(act) or _reaching(params)):
+        if result is not None and (not _told(act) or _reaching(params) or _finds_nobodys(act)):
             yield from ((kind, params) for kind in ([call.type] if call.type else _types(params)))
         return
     if call.name == "transaction" and act.error is not None:
@@ -213,7 +213,13 @@ def has_met(act: Act) -> bool:
 def _leads_on(act: Act) -> bool:
     call = act.call
     asks = call.params or call.criteria or call.parameters.items
-    return any(map(_leads_on, _planned(act))) or bool(asks and _reaching(asked_for(act)))
+    return any(map(_leads_on, _planned(act))) or bool(asks and (_reaching(asked_for(act)) or _finds_nobodys(act)))
+
+
+def _finds_nobodys(act: Act) -> bool:
+    """Tell whether what was found is in nobody's record and may name a patient all the same, as no entry of the directory does."""
+    found = act.result is not None and act.call.type not in _NOBODYS and (act.result.entities or act.result.concerned)
+    return bool(found) and not any(each.patients for each in found or ())
 
 
 def _reaching(params: Params) -> bool:

@@ -82,6 +82,16 @@ def test_what_is_found_tells_of_those_whom_its_criteria_lead_to(world, led, how)
     assert [claimed(event, FACTS) for event in events] == [[]] * 3
 
 
+@pytest.mark.parametrize("more", ["", "&_summary=count"])
+def test_what_is_in_nobodys_record_tells_of_whom_it_was_asked_about(world, led, more):
+    """It names them, and no element of it says that it is theirs."""
+    target = [{"reference": led["patient"]}]
+    world.ehr.made({"resourceType": "VerificationResult", "status": "validated", "target": target})
+    answer = world.ehr.search("VerificationResult", f"target={led['patient']}{more}")
+
+    assert (answer.body["total"], whose(world)) == (1, {led["patient"]})
+
+
 def test_what_a_chain_asks_of_its_own_patient_is_not_looked_for_again(world, led, monkeypatch):
     """As most ask who know a patient by the INS."""
 
