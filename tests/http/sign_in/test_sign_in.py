@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from fhir_dmp.clock import SECOND
-from fhir_dmp.errors import Unauthenticated, Unavailable
-from fhir_dmp.http.pages.render import LANGUAGES, texts
-from fhir_dmp.oauth.people import PROFESSIONS
-from fhir_dmp.service.sign_in import Attempt, SignInRules
-from fhir_dmp.service.waits import ACCOUNT_WAITS
+from fhir_dmp.errors import Unavailable
+from fhir_dmp.service.sign_in import SignInRules
 from tests.oauth_world import context
-from tests.sign_in_world import HOSPITAL, NEXT, PASSWORD, PRACTICE, Visitor, opened_sign_in_world
-
-
-@pytest.fixture
-def world(mongodb_uri, database_name):
-    """One database, and as many workers as a test wants."""
-    with opened_sign_in_world(mongodb_uri, database_name) as made:
-        yield made
+from tests.sign_in_world import HOSPITAL, NEXT, PASSWORD, PRACTICE, Visitor
 
 
 def who(app, visitor):
@@ -96,106 +84,6 @@ def test_unknown_login_wrong_password_and_disabled_account_are_one_answer(world)
         (disabled.id, "disabled"),
     ]
     assert {act.error for act in world.acts} == {"login"}
-
-
-def test_the_same_work_is_done_for_unknown_logins(world):
-    """A hash is computed each time, and as many rows are looked up."""
-    world.patient()
-    door = world.door()
-    hashed, looked = [], []
-    verify, find = door.passwords._hasher.verify, door.accounts._rows.find
-    door.passwords._hasher = type("Hasher", (), {"verify": lambda _, *args: hashed.append(1) or verify(*args)})()
-    door.accounts._rows.find = lambda row_id: looked.append(row_id.partition("/")[0]) or find(row_id)
-    work = []
-    for login in ("zoe.petit", "nobody"):
-        hashed.clear(), looked.clear()
-        with pytest.raises(Unauthenticated, match="not right"):
-            door.by_password(_attempt(login), context())
-        work.append((len(hashed), list(looked)))
-
-    assert work[0] == work[1] == (1, ["login", "account"])
-
-
-def _attempt(login, password="wrong wrong wrong", address="192.0.2.9", device=""):
-    return Attempt(login, password, address, device)
-
-
-def test_failures_make_the_next_attempt_wait_longer_on_any_worker_and_never_for_good(world):
-    """Even the right password waits; after the longest wait it is taken, and all is forgotten."""
-    world.patient()
-    for number in range(5):
-        assert Visitor(world.app(), f"192.0.2.{number}").sign_in(password="wrong!").status_code == 401
-    locked = Visitor(world.app(), "192.0.2.77").sign_in()
-
-    assert (locked.status_code, locked.headers["Retry-After"]) == (429, "15")
-    assert "15 secondes" in locked.text
-    assert world.acts[-1].why == "too many attempts by login"
-    for number in range(10):
-        world.forward(ACCOUNT_WAITS[-1] // SECOND)
-        assert Visitor(world.app(), f"192.0.3.{number}").sign_in(password="wrong!").status_code == 401
-    assert Visitor(world.app()).sign_in().headers["Retry-After"] == "900"
-    world.forward(900)
-    assert Visitor(world.app()).sign_in().status_code == 303
-    assert Visitor(world.app()).sign_in(password="wrong!").status_code == 401
-    assert Visitor(world.app()).sign_in().status_code == 303
-
-
-def test_a_login_that_nobody_has_locks_like_any_other(world):
-    """Who is waiting tells nothing about who exists."""
-    for number in range(5):
-        Visitor(world.app(), f"192.0.2.{number}").sign_in("nobody")
-
-    assert Visitor(world.app()).sign_in("nobody").status_code == 429
-
-
-def test_nobody_can_lock_an_owner_out_of_a_device_they_signed_in_from(world):
-    """Strangers' failures keep strangers waiting; the device has attempts of its own, which count as well."""
-    world.patient()
-    owner = Visitor(world.app())
-    owner.sign_in()
-    for number in range(5):
-        Visitor(world.app(), f"192.0.2.{number}").sign_in(password="wrong!")
-    assert Visitor(world.app(), "192.0.2.88").sign_in().status_code == 429
-
-    owner.http.delete_cookie("dmp-session")
-    assert owner.sign_in().status_code == 303
-    for _ in range(5):
-        assert owner.sign_in(password="wrong!").status_code == 401
-    assert owner.sign_in().status_code == 429
-
-
-def test_a_device_of_one_person_is_none_of_anothers(world):
-    """Nor is one that was made up."""
-    world.patient()
-    world.patient("other.patient")
-    other = Visitor(world.app())
-    other.sign_in("other.patient")
-    for number in range(5):
-        Visitor(world.app(), f"192.0.2.{number}").sign_in(password="wrong!")
-
-    assert other.sign_in().status_code == 429
-    other.http.set_cookie("dmp-device", "x" * 80)
-    assert other.sign_in().status_code == 429
-
-
-def test_an_address_that_fails_at_many_logins_waits_too(world):
-    """One guess at each of many people is still guessing; another address is not kept waiting."""
-    world.patient()
-    app = world.app()
-    for number in range(31):
-        assert Visitor(app).sign_in(f"person-{number}").status_code == 401
-
-    assert Visitor(app).sign_in().status_code == 429
-    assert world.acts[-1].why == "too many attempts by address"
-    assert Visitor(app, "192.0.2.200").sign_in().status_code == 303
-
-
-def test_people_behind_one_address_do_not_wait_for_each_others_success(world):
-    """A hospital has one address."""
-    world.patient()
-    app = world.app()
-
-    assert {Visitor(app).sign_in().status_code for _ in range(40)} == {303}
 
 
 def test_a_code_is_good_once_on_any_worker(world):
@@ -450,97 +338,3 @@ def test_the_database_holds_no_cookie_and_no_password(world):
 
     assert visitor.cookie("session") not in kept
     assert PASSWORD not in kept
-
-
-def test_pages_run_nothing_and_are_kept_by_nobody(world):
-    """No script, nothing from elsewhere, no frame around them, forms to us and to where the authorization leads on."""
-    page = Visitor(world.app()).get("/oauth/sign-in", query_string={"next": NEXT})
-    policy = dict(part.strip().partition(" ")[::2] for part in page.headers["Content-Security-Policy"].split(";"))
-
-    assert policy["default-src"] == "'none'"
-    assert policy["frame-ancestors"] == "'none'"
-    assert policy["form-action"] == "'self' https://app.example"
-    assert "<script" not in page.text
-    assert page.headers["Cache-Control"] == "no-store"
-    style = Visitor(world.app()).get("/oauth/pages/dmp.css")
-    assert (style.status_code, style.content_type) == (200, "text/css; charset=utf-8")
-
-
-@pytest.mark.parametrize(
-    ("query", "accepts", "language"),
-    [
-        ("", "", "fr"),
-        ("", "en-GB,en;q=0.9", "en"),
-        ("", "de", "fr"),
-        ("?lang=en", "fr", "en"),
-        ("?lang=xx", "fr", "fr"),
-    ],
-)
-def test_pages_are_french_first_and_english_for_whom_asks(world, query, accepts, language):
-    """By the URL, else by what the browser accepts; the choice is remembered."""
-    visitor = Visitor(world.app(), **{"Accept-Language": accepts})
-    page = visitor.get(f"/oauth/sign-in{query}")
-
-    assert f'<html lang="{language}">' in page.text
-    if "lang=en" in query:
-        assert '<html lang="en">' in visitor.get("/oauth/sign-in").text
-
-
-def test_both_languages_have_all_words():
-    """And a word for each profession."""
-    french, english = (texts(language) for language in LANGUAGES)
-
-    assert french.keys() == english.keys()
-    assert {f"profession_{code}" for code in PROFESSIONS} <= french.keys()
-    assert all(text.strip() for text in (*french.values(), *english.values()))
-
-
-class _Fields(HTMLParser):
-    """The fields of a page and the labels that name them."""
-
-    def __init__(self):
-        super().__init__()
-        self.fields, self.labels, self.headings = set(), set(), 0
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        if tag == "input" and given.get("type") != "hidden":
-            self.fields.add(given["id"])
-        if tag == "label":
-            self.labels.add(given["for"])
-        self.headings += tag == "h1"
-
-
-def test_each_field_has_a_label_and_each_page_one_heading(world):
-    """Who does not see the page hears what to type."""
-    _, secret, _ = world.doctor(HOSPITAL, PRACTICE)
-    visitor = Visitor(world.app())
-    shown = [visitor.get("/oauth/sign-in").text]
-    visitor.sign_in("anne.martin")
-    shown.append(visitor.follow().text)
-    visitor.send(code=world.code(secret))
-    shown.append(visitor.follow().text)
-    for text in shown:
-        found = _Fields()
-        found.feed(text)
-
-        assert found.headings == 1
-        assert found.fields
-        assert found.fields == found.labels
-
-
-def test_what_was_typed_is_shown_as_text(world):
-    """Markup in a login does not become markup of the page."""
-    page = Visitor(world.app()).sign_in('"><b>x</b>')
-
-    assert "<b>x" not in page.text
-    assert "&lt;b&gt;x" in page.text
-
-
-def test_a_form_that_is_too_long_is_not_read(world):
-    """A page says so, and nobody is tried."""
-    visitor = Visitor(world.app())
-    visitor.get("/oauth/sign-in")
-
-    assert visitor.send(login="x", password="y" * 20_000).status_code == 413
-    assert world.told() == []
