@@ -24,8 +24,12 @@ def _period_of_day(day: int) -> str:
 
 
 def span_of(period: str) -> Interval:
-    """Return the first moment of a period, and that of the next (microseconds); all of time for what is no month."""
+    """Return the first moment of a period, and that of the next (microseconds); for what is no month of ours, no time at all.
+
+    A year, or a month written in another way, would keep rows of a time that is another's: pages go through months one after the other.
+    """
     try:
-        return interval(period.removeprefix(PERIOD_PREFIX).replace("_", "-"))
+        since, until = interval(period.removeprefix(PERIOD_PREFIX).replace("_", "-"))
     except ValueError:
-        return interval("0001")[0], interval("9999")[1]
+        return 0, 0
+    return (since, until) if period_of(since) == period == period_of(until - 1) else (0, 0)

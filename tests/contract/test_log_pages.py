@@ -378,3 +378,15 @@ def test_of_more_days_and_actors_than_may_be_told_none_are(world):
     with profiled(world) as told:
         assert world.store.tally_events(EVERYTHING, 10) is None
     assert max(each["nreturned"] for each in told) <= 11
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_row_that_somebody_copied_is_told_as_often_as_it_is_counted(world, back):
+    """A page that ended between the two went on after both: the next begins after what both say."""
+    block = world.rows.find_one({"rows": {"$exists": True}})
+    world.rows.insert_one({**block, "_id": "copy", "n": 1000})
+    whole = paged(world.store, EVERYTHING, 1000, oldest_first=back)
+
+    assert len(whole) == world.store.count_events(EVERYTHING).told == 25 + 12
+    for size in (1, 2, 3, 7):
+        assert paged(world.store, EVERYTHING, size, oldest_first=back) == whole

@@ -191,3 +191,21 @@ def test_a_row_that_says_two_moments_stands_where_the_database_finds_it(world, p
         assert [found(world, size=size) for size in (1, 4)] == [whole] * 2
         assert [found(world, size=size, oldest_first=True) for size in (1, 4)] == [whole[::-1]] * 2
         assert {finding.kind for finding in world.verify().findings} == {"altered"}
+
+
+@pytest.mark.parametrize("name", ["audit_", "audit_2026", "audit_2026_13", "audit_2026_10_16", "audit_2026_10x"])
+def test_rows_in_what_is_no_month_are_lost_and_told_so(world, name):
+    """Pages go through months one after the other: of a time that is another's they told rows twice, or passed over them."""
+    row = world.rows.find_one({"rows": {"$exists": False}})
+    world.rows.delete_one({"_id": row["_id"]})
+    world.rows.database[name].insert_one(row)
+    counted = world.store.count_events(EVERYTHING, 100)
+
+    assert (counted.told, counted.lost, counted.rows) == (ROWS - 1, 1, (row["_id"],))
+    for size in (1, 4, 100):
+        told = found(world, size=size)
+        assert len(told) == ROWS - 1
+        assert found(world, size=size, oldest_first=True) == told[::-1]
+    assert sum(each.count for each in world.store.tally_events(EVERYTHING, 100)) == ROWS - 1
+    assert world.store.find_event(row["_id"]).id == row["_id"]
+    assert world.verify().findings

@@ -44,7 +44,7 @@ def rows_in(document: _Document, period: str, only: str | None = None) -> list[R
     if "rows" not in document:
         return [_row_in(document, period)]
     try:
-        return _taken_apart(document, period, only)
+        return taken_apart(document, period, only)
     except NO_SENSE:
         return [_row_in(document, period)]
 
@@ -126,9 +126,12 @@ def _row_in(document: _Document, period: str) -> Row:
     return Row(ident, *place, unpack(body), document, period, secret)
 
 
-def _taken_apart(block: _Document, period: str, only: str | None = None) -> list[Row]:
-    parts, hashes, number = block["rows"], block["h"], int(block["n"])
-    chain = [block["p"], *[hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]]
+def taken_apart(block: _Document, period: str, only: str | None = None) -> list[Row]:
+    """Return the rows of a block, or the ``only`` one; raise one of ``NO_SENSE`` for a block that makes none."""
+    parts, hashes, previous, number = block["rows"], block["h"], block["p"], int(block["n"])
+    if not (isinstance(hashes, bytes) and isinstance(previous, bytes)):
+        raise TypeError
+    chain = [previous, *[hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]]
     events = events_in(parts)
     if not len(parts) == block["size"] == len(chain) - 1 or events != block.get("m", len(parts)):
         raise ValueError
@@ -142,14 +145,14 @@ def _taken_apart(block: _Document, period: str, only: str | None = None) -> list
             writer,
             epoch,
             number + at,
-            previous,
+            before,
             digest,
             text,
             _terms(part, block),
             period,
             _unpacked(part.get("s")),
         )
-        for at, (part, recorded, text, (previous, digest)) in enumerate(
+        for at, (part, recorded, text, (before, digest)) in enumerate(
             zip(parts, moments, texts, pairwise(chain), strict=True)
         )
         if only is None or part["i"] == only

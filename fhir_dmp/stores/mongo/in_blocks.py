@@ -7,6 +7,8 @@ take, and less than rows alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any
 
 from fhir_dmp.store.log import OF_EACH, loosened
@@ -24,10 +26,12 @@ _HAVE = frozenset((*FOUND_BY, "rec", "_id"))
 _OF_ROWS_ALONE = frozenset(("at", "ps"))
 """What a row has that lies in no block."""
 
-_NOWHERE = -(2**31)
-"""No place in a list, from its end."""
+_ABSENT = token_hex(16)
+"""Stands for the place of what a block's list lacks. Nobody knew it before this process began, so that no row names it: one that named
+-1, which is what the database has for that, would be found by whatever is not there.
+"""
 
-_ONE, _SEVERAL = {"rows.m": {"$exists": False}}, {"rows.m": {"$exists": True}}
+_ONE, _SEVERAL, _HAS_SEVERAL = {"rows.m": {"$exists": False}}, {"rows.m": {"$exists": True}}, {"m": {"$exists": True}}
 _IS_ONE = {"$eq": [{"$type": "$$row.m"}, "missing"]}
 _EARLIEST = {"$cond": [{"$isNumber": "$rec"}, {"$subtract": ["$rec", SPAN]}, "$rec"]}
 _TYPES = {"$map": {"input": "$$own", "as": "each", "in": {"$type": "$$each"}}}
@@ -132,19 +136,22 @@ def each_row(query: Query, month: Month | None = None) -> list[_Stage]:
 def each_several(query: Query) -> list[_Stage]:
     """Return stages that make one document of each row that holds several AuditEvents, of blocks that may have some which meet the query."""
     fields = dict.fromkeys(("rec", "rows", *FOUND_BY), 1)
-    several = {"$and": [_blocks(query)["$match"], {"m": {"$exists": True}}]}
+    several = {"$and": [_blocks(query)["$match"], _HAS_SEVERAL]}
     return [{"$match": several}, {"$project": {**fields, "sound": SOUND}}, *_apart(_SEVERAL, careful=False)]
 
 
 def left_of_damaged(query: Query, *, several: bool) -> list[_Stage]:
     """Return stages that make documents of rows, at several times the cost, of whatever is left of blocks that somebody damaged.
 
-    The database can make nothing of such a block by the other stages, and says so. Which rows meet the query is left to who asks.
+    The database can make nothing of such a block by the other stages, and says so. Which rows meet the query is left to who asks. They are
+    those that pages tell (``told``).
     """
-    fields = dict.fromkeys(("rec", "rows", *FOUND_BY), 1)
-    lists = {name: {"$type": "array"} for name in (*FOUND_BY, "rows")}
+    listed = {name: _listed(f"${name}") for name in FOUND_BY}
+    rows = {"$cond": [{"$isArray": "$rows"}, "$rows", [{"i": "$_id"}]]}
+    sound = {"$cond": [{"$isArray": "$rows"}, SOUND, False]}
     stages = _apart(_SEVERAL if several else _ONE, careful=True)
-    return [_blocks(query), {"$match": lists}, {"$project": {**fields, "sound": SOUND}}, *stages]
+    blocks = [_blocks(query), *([{"$match": _HAS_SEVERAL}] if several else ())]
+    return [*blocks, {"$project": {"rec": 1, **listed, "rows": rows, "sound": sound}}, *stages]
 
 
 def _blocks(query: Query) -> _Stage:
@@ -155,7 +162,7 @@ def _apart(which: _Stage | None = None, *, careful: bool) -> list[_Stage]:
     """Return stages that make a document of each row, found as it is when it stands alone."""
     return [
         {"$unwind": "$rows"},
-        *([{"$match": which}] if which else ()),
+        *([{"$match": {**which, "$expr": {"$not": [{"$isArray": "$rows"}]}}}] if which else ()),
         {
             "$replaceWith": {
                 "_id": "$rows.i",
@@ -169,12 +176,27 @@ def _apart(which: _Stage | None = None, *, careful: bool) -> list[_Stage]:
 
 def _named(name: str, *, careful: bool) -> _Expression:
     """Return the expression for what a row of a block is found by."""
-    places: _Expression = f"$rows.{name}"
-    place: _Expression = "$$at"
-    if careful:
-        places = {"$cond": [{"$isArray": places}, places, []]}
-        place = {"$convert": {"input": place, "to": "int", "onError": _NOWHERE, "onNull": _NOWHERE}}
-    return {"$map": {"input": places, "as": "at", "in": {"$arrayElemAt": [f"${name}", place]}}}
+    places, texts = f"$rows.{name}", f"${name}"
+    if not careful:
+        return {"$map": {"input": places, "as": "at", "in": {"$arrayElemAt": [texts, "$$at"]}}}
+    is_place = [
+        {"$isNumber": "$$at"},
+        {"$gte": ["$$at", 0]},
+        {"$lt": ["$$at", {"$size": texts}]},
+        {"$eq": ["$$at", {"$floor": "$$at"}]},
+    ]
+    text = {"$let": {"vars": {"text": {"$arrayElemAt": [texts, {"$toInt": "$$at"}]}}, "in": _first_of(texts, "$$at")}}
+    return {"$map": {"input": _listed(places), "as": "at", "in": {"$cond": [{"$and": is_place}, text, None]}}}
+
+
+def _first_of(texts: str, at: _Expression) -> _Expression:
+    """Return the expression for the text that stands there, if it stands there first: by its first place alone others find it."""
+    return {"$cond": [{"$eq": [{"$indexOfArray": [texts, _TEXT]}, at]}, _TEXT, None]}
+
+
+def _listed(field: _Expression) -> _Expression:
+    """Return the expression for a list that may not be there, or be none."""
+    return {"$cond": [{"$isArray": [field]}, field, []]}
 
 
 def _meeting(query: Query) -> _Expression:
@@ -209,13 +231,11 @@ def _said(query: Query, places: dict[str, _Expression]) -> _Expression:  # noqa:
         case Not(part):
             return {"$not": [_said(part, places)]}
         case Eq(field, value) if field in FOUND_BY:
-            return {"$in": [_looked_up(places, _index_of(field, value)), f"$$row.{field}"]}
+            return {"$in": [_looked_up(places, _place_of(field, value)), f"$$row.{field}"]}
         case In(field, values) if field in FOUND_BY:
-            return _any(field, _looked_up(places, [_index_of(field, value) for value in values]))
+            return _any(field, _looked_up(places, _places_of(field, values)))
         case Among(field, values) if field in FOUND_BY:
-            within = {
-                "$setIsSubset": [f"$$row.{field}", _looked_up(places, [_index_of(field, value) for value in values])]
-            }
+            within = {"$setIsSubset": [f"$$row.{field}", _looked_up(places, _places_of(field, values))]}
             return {"$and": [{"$gt": [{"$size": f"$$row.{field}"}, 0]}, within]}
         case Like(field) if field in FOUND_BY:
             return _any(field, _looked_up(places, _where(field, _like(query))))
@@ -243,9 +263,19 @@ def _index_of(field: str, value: Any) -> _Expression:
     return {"$indexOfArray": [f"${field}", {"$literal": value}]}
 
 
+def _place_of(field: str, value: Any) -> _Expression:
+    found = {"$cond": [{"$gte": ["$$at", 0]}, "$$at", _ABSENT]}
+    return {"$let": {"vars": {"at": _index_of(field, value)}, "in": found}}
+
+
+def _places_of(field: str, values: Sequence[Any]) -> _Expression:
+    return {"$setDifference": [[_index_of(field, value) for value in values], [-1]]}
+
+
 def _where(field: str, meets: _Expression) -> _Expression:
-    """Return where texts stand in the list of the block of which ``meets`` is true: ``$$text`` is each."""
-    told = {"$let": {"vars": {"text": {"$arrayElemAt": [f"${field}", "$$at"]}}, "in": meets}}
+    """Return where texts first stand in the list of the block of which ``meets`` is true: ``$$text`` is each."""
+    first = {"$eq": [{"$indexOfArray": [f"${field}", _TEXT]}, "$$at"]}
+    told = {"$let": {"vars": {"text": {"$arrayElemAt": [f"${field}", "$$at"]}}, "in": {"$and": [meets, first]}}}
     return {"$filter": {"input": {"$range": [0, {"$size": f"${field}"}]}, "as": "at", "cond": told}}
 
 

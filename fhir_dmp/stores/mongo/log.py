@@ -43,17 +43,27 @@ class MongoLog:
     def search(
         self, query: Query, limit: int, after: Keys | None, *, oldest_first: bool
     ) -> tuple[tuple[EventPart, ...], tuple[Any, ...] | None]:
-        """Return up to ``limit`` AuditEvents, newest first or the other way round, and the keys of the last if more follow."""
-        found: list[EventPart] = []
-        order = Order(after, back=oldest_first)
-        with answering():
-            for month in self._months()[:: -1 if oldest_first else 1]:
-                branches = [each for each in _branches(query, month.within, order.reach) if is_of(month, each)]
-                found += page_of(month.rows, branches, limit + 1 - len(found), order)
-                if len(found) > limit:
-                    last = found[limit - 1]
-                    return tuple(found[:limit]), (last.event.recorded, last.event.id, last.number)
+        """Return up to ``limit`` AuditEvents, newest first or the other way round, and the keys of the last if more follow.
+
+        More only if somebody copied one, and it would be the last: the next page goes on after its keys, and would leave out the copy.
+        """
+        most = limit + 1
+        while len(found := self._found(query, most, Order(after, back=oldest_first))) == most:
+            end = next((at for at in range(limit, most) if _keys(found[at]) != _keys(found[at - 1])), None)
+            if end is not None:
+                return tuple(found[:end]), _keys(found[end - 1])
+            most *= 2
         return tuple(found), None
+
+    def _found(self, query: Query, most: int, order: Order) -> list[EventPart]:
+        found: list[EventPart] = []
+        with answering():
+            for month in self._months()[:: -1 if order.back else 1]:
+                branches = [each for each in _branches(query, month.within, order.reach) if is_of(month, each)]
+                found += page_of(month.rows, branches, most - len(found), order)
+                if len(found) == most:
+                    break
+        return found
 
     def count(self, query: Query, limit: int) -> Counted:
         """Return how many AuditEvents meet the query, how many of them are lost, and the ids of up to ``limit`` of the rows of these."""
@@ -85,6 +95,10 @@ class MongoLog:
 
     def _month(self, name: str) -> Collection[_Row]:
         return self._database.get_collection(name, read_concern=ReadConcern("majority"))
+
+
+def _keys(part: EventPart) -> tuple[Any, ...]:
+    return part.event.recorded, part.event.id, part.number
 
 
 def _branches(query: Query, *rows: Query) -> list[Query]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from math import inf
 from typing import Any, NamedTuple
 
 from bson.errors import InvalidBSON
@@ -21,15 +20,15 @@ from fhir_dmp.store.change import Event
 from fhir_dmp.store.log import indexes_of, loosened
 from fhir_dmp.store.matching import matches
 from fhir_dmp.store.port import EventPart
-from fhir_dmp.store.query import EVERYTHING, Between, Query, span
-from fhir_dmp.stores.mongo.block_rows import NO_SENSE, rows_in
+from fhir_dmp.store.query import EVERYTHING, Between, Query
 from fhir_dmp.stores.mongo.blocks import BLOCK, MOST_ROWS, SINGLE, SPAN
 from fhir_dmp.stores.mongo.compile import compile_query
 from fhir_dmp.stores.mongo.connect import QUERY_MILLIS
 from fhir_dmp.stores.mongo.in_blocks import alone, gathered, holding
 from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL, event_of
 from fhir_dmp.stores.mongo.moments import IS_MOMENT, moment_of
-from fhir_dmp.stores.mongo.reading import read_as_found
+from fhir_dmp.stores.mongo.reading import read_as_found, read_more
+from fhir_dmp.stores.mongo.told import Contradicted, Told
 
 _MORE_THAN_BLOCKS = 4
 """Documents that are fetched at first beside those that a page of full blocks takes."""
@@ -65,10 +64,6 @@ class _Way(NamedTuple):
 _WAYS = (_Way(judged=True, as_found=False), _Way(judged=True, as_found=True), _Way(judged=False, as_found=True))
 
 
-class _Contradicted(Exception):
-    """A document says that it is of another moment than that by which the database found it: it says two."""
-
-
 def page_of(month: Collection[_Row], branches: Sequence[Query], limit: int, order: Order) -> list[EventPart]:
     """Return up to ``limit`` AuditEvents of the month that meet one of the queries, in the order.
 
@@ -79,7 +74,7 @@ def page_of(month: Collection[_Row], branches: Sequence[Query], limit: int, orde
             return _page_of(month, branches, limit, order, way)
         except ExecutionTimeout:
             raise
-        except (InvalidBSON, _Contradicted, OperationFailure):
+        except (InvalidBSON, Contradicted, OperationFailure):
             continue
     return _page_of(month, branches, limit, order, _WAYS[-1])
 
@@ -94,8 +89,7 @@ def _page_of(
 def _events(month: Collection[_Row], query: Query, limit: int, order: Order, way: _Way) -> Iterator[EventPart]:
     """Yield the AuditEvents of one branch in the order."""
     found = _documents(month, _wanted(query, judged=way.judged), limit, way, back=order.back)
-    documents = _timed(found, query, way, back=order.back)
-    for row, single in _in_order(documents, month.name, back=order.back):
+    for row, single in _in_order(_timed(found), month.name, back=order.back):
         event = event_of(row)
         told = single and "m" not in row.terms
         for number, index in _numbered(event, back=order.back):
@@ -118,57 +112,26 @@ def _wanted(query: Query, *, judged: bool) -> _Row:
     return {"$and": [compile_query(gathered(query)), IS_MOMENT, {"$or": wanted}]}
 
 
-def _documents(month: Collection[_Row], wanted: _Row, limit: int, way: _Way, *, back: bool) -> Iterator[_Row]:
-    """Yield the documents by their moments."""
+def _documents(month: Collection[_Row], wanted: _Row, limit: int, way: _Way, *, back: bool) -> Iterator[Told]:
+    """Yield the documents by their moments. Raises ``Contradicted`` for one that says more than one thing, unless read ``as_found``."""
     stages: list[_Row] = [{"$match": wanted}, {"$sort": {"rec": 1 if back else -1}}]
     if way.as_found:
-        return read_as_found(month, stages, maxTimeMS=QUERY_MILLIS)
-    return _more_and_more(month, stages, limit)
+        return (Told(each, plain=False) for each in read_as_found(month, stages, maxTimeMS=QUERY_MILLIS))
+    found = read_more(month, stages, limit // MOST_ROWS + _MORE_THAN_BLOCKS, maxTimeMS=QUERY_MILLIS)
+    return (Told.once(*each) for each in found)
 
 
-def _more_and_more(month: Collection[_Row], stages: list[_Row], limit: int) -> Iterator[_Row]:
-    """Yield the documents: few at first, then twice as many each time, since one may hold many rows or one."""
-    size, left = limit // MOST_ROWS + _MORE_THAN_BLOCKS, 0
-    documents = month.aggregate(stages, batchSize=size, maxTimeMS=QUERY_MILLIS)
-    for document in documents:
-        if not left:
-            left, size = size, 2 * size
-            documents.batch_size(size)
-        left -= 1
-        yield document
+def _timed(documents: Iterable[Told]) -> Iterator[tuple[Told, int]]:
+    """Yield those of the documents that have a moment, with it."""
+    return ((told, moment) for told in documents if (moment := moment_of(told.document)) is not None)
 
 
-def _timed(documents: Iterable[_Row], query: Query, way: _Way, *, back: bool) -> Iterator[tuple[_Row, int]]:
-    """Yield the documents that the database found, in its order, with their moments. Raises ``_Contradicted`` for one that says another."""
-    since, until = span(query, "rec")
-    low, end = since or -inf, until or inf
-    high = end + SPAN  # a block may have the row that is meant so far before its last
-    for document in documents:
-        moment = moment_of(document)
-        if not way.as_found:
-            block = "rows" in document
-            if moment is None or not low <= moment <= high or not (block or moment < end):
-                raise _Contradicted
-            if block and not _is_latest(moment, document["rows"]):
-                raise _Contradicted
-            low, high = (moment, high) if back else (low, moment)
-        if moment is not None:
-            yield document, moment
-
-
-def _is_latest(moment: int, parts: Any) -> bool:
-    try:
-        return bool(max([part["rec"] for part in parts]) == moment)
-    except NO_SENSE:
-        return False
-
-
-def _in_order(documents: Iterable[tuple[_Row, int]], month: str, *, back: bool) -> Iterator[tuple[Row, bool]]:
+def _in_order(documents: Iterable[tuple[Told, int]], month: str, *, back: bool) -> Iterator[tuple[Row, bool]]:
     """Yield the rows of documents that come in the order of their latest ones, each with whether it stands alone, in their own order."""
     waiting: list[tuple[Row, bool]] = []
-    for document, moment in documents:
-        single = "rows" not in document
-        rows = rows_in(document, month)
+    for told, moment in documents:
+        single = "rows" not in told.document
+        rows = told.rows(month)
         waiting.sort(key=_moment_and_id, reverse=back)
         ready = 0
         while ready < len(waiting) and _precedes(waiting[ready][0].recorded, moment, back=back):
