@@ -19,6 +19,7 @@ from fhir_dmp.audit.findings import Chain, Report
 from fhir_dmp.audit.tiles import stored_size, wrong_tiles
 from fhir_dmp.store.chain import Link, Opening, Row, Run
 from fhir_dmp.store.ledger import Ledger
+from fhir_dmp.store.period import period_of
 
 Last = Callable[[Chain], tuple[int, str | None]]
 """Tells the number and the hash (hex) of the last row of an epoch that has a leaf."""
@@ -220,6 +221,8 @@ def _check_waiting(
             report.add("missing", None, f"event {lacking} does not stand before {_named(row)}")
         elif _breaks(row, number, digest):
             report.add("chain broken", None, f"{_named(row)} does not follow on the one before it")
+        elif row.period != period_of(row.recorded):
+            report.add("misfiled", None, f"{_named(row)} was not recorded then")
         elif wrong := misfiled(taken(row)):
             report.add("misfiled", None, f"{_named(row)} is not found by what it says: {', '.join(wrong)}")
         report.unsealed += 1

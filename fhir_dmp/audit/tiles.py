@@ -8,9 +8,9 @@ proofs answer with are those that are stored beside the tiles.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain as chained
 
-from fhir_dmp.audit.heads import BrokenHeadError, SignedHead
+from fhir_dmp.audit.heads import BrokenHeadError, HeadChain, SignedHead
 from fhir_dmp.audit.merkle import (
     HASH_BYTES,
     TILE_WIDTH,
@@ -57,18 +57,28 @@ def stored_size(ledger: Ledger) -> int:
         return 0
 
 
-def wrong_head(ledger: Ledger, published: Iterable[bytes]) -> str | None:
-    """Return which is the first of the published heads (lines, in order) that is not stored as it was published."""
+def wrong_heads(ledger: Ledger, published: Iterable[bytes], chain: HeadChain) -> Iterator[str]:
+    """Yield what is wrong with the heads that are stored: the first of the published ones (lines, in order) that is not stored as it was.
+
+    Those after, which are not published yet, follow on the last of them, to which the ``chain`` was read; that is read on.
+    """
+    for own in ledger.odd_heads():
+        yield f"{own} is stored among the heads, and is none"
     lines = iter(published)
     first = next(lines, None)
     if first is None:
-        return None
+        return
     since = SignedHead.from_line(first).head.number
     stored = ledger.heads(since - 1)
-    for number, line in enumerate(chain((first,), lines), since):
+    for number, line in enumerate(chained((first,), lines), since):
         if next(stored, None) != line:
-            return f"head {number} is not stored as it was published"
-    return None
+            yield f"head {number} is not stored as it was published"
+            return
+    try:
+        for _ in chain.read(stored):
+            pass
+    except BrokenHeadError as fault:
+        yield f"of what is stored after the published heads, {fault}"
 
 
 def wrong_tiles(ledger: Ledger, size: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from fhir_dmp.audit.look import Looking, here
 from fhir_dmp.audit.lookers import lookers
 from fhir_dmp.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from fhir_dmp.audit.strays import counted, follow
-from fhir_dmp.audit.tiles import wrong_head
+from fhir_dmp.audit.tiles import wrong_heads
 from fhir_dmp.audit.verify import Verifier
 from fhir_dmp.audit.walk import windows
 from fhir_dmp.fhir.parameters import Parameters
@@ -81,9 +81,10 @@ def verify_database(
         looked = looking(windows(ledger, 0, end, index=index))
         report = verifier.run(looked, published.heads(checked), progress(end))
         follow(ledger, strays.result(), verifier.last, report)
-    if not report.cut and (told := wrong_head(ledger, published.checked(checked))):
-        report.add("tree altered", None, told)
     report.halfway = [period for period in ledger.periods() if period in checked.removed]
+    if not report.cut:
+        for told in wrong_heads(ledger, published.checked(checked), checked):
+            report.add("tree altered", None, told)
     return report
 
 

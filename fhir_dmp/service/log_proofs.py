@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from fhir_dmp.access.model import Action
 from fhir_dmp.audit.entry import entry_of
 from fhir_dmp.audit.export import page
-from fhir_dmp.audit.heads import SignedHead
+from fhir_dmp.audit.heads import BrokenHeadError, SignedHead
 from fhir_dmp.audit.merkle import consistency_ranges, inclusion_ranges, leaf_hash
 from fhir_dmp.audit.tiles import range_hashes
 from fhir_dmp.call import Call, Context, Env, Grant, Interaction, Result
@@ -103,7 +103,10 @@ def _head(call: Call, name: str, env: Env) -> SignedHead:
     line = env.ledger.head(number)
     if line is None:
         raise NotFound(f"There is no head {number}." if number else "The log has no head yet.", reasons=("absent",))
-    return SignedHead.from_line(line)
+    try:
+        return SignedHead.from_line(line)
+    except BrokenHeadError:
+        raise Damaged("This head of the log is not what was signed: fhir-dmp audit verify tells more.") from None
 
 
 def _path(hashes: Sequence[bytes]) -> list[_Item]:

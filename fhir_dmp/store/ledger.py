@@ -87,7 +87,11 @@ class Ledger(Protocol):
         ...
 
     def heads(self, after: int = 0) -> Iterator[bytes]:
-        """Yield the lines of the signed heads after that number, in order."""
+        """Yield the lines of the signed heads after that number, in order; an empty one for what stands between them or is none."""
+        ...
+
+    def odd_heads(self) -> Iterator[str]:
+        """Yield the ids of what lies among the heads and has no number."""
         ...
 
     def head(self, number: int | None = None) -> bytes | None:

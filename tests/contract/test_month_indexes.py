@@ -281,3 +281,23 @@ def test_nothing_is_asked_of_indexes_on_the_way_of_an_event_that_is_there(world,
     assert world.store.find_event(world.ids[1][0])
     assert world.store.count_events(EVERYTHING).told == 28
     assert MONTH not in asked
+
+
+OPTIONS = {
+    "collation": {"collation": {"locale": "en", "strength": 1}},
+    "capped": {"capped": True, "size": 10_000_000},
+    "validator": {"validator": {"nothing": 1}},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_month_that_is_made_in_another_way_is_named(world, option):
+    """What is found in it, kept or taken is another thing, though each row is as it was sealed and each index the log's own."""
+    documents, rows = list(world.rows.find()), world.rows
+    rows.drop()
+    rows.database.create_collection(MONTH, validationLevel="off", **OPTIONS[option])
+    rows.create_index(KEYS[IDS], sparse=True, collation={"locale": "simple"})
+    rows.insert_many(documents)
+
+    [finding] = world.verify().findings
+    assert (finding.kind, f"it has {option}" in finding.text) == ("misfiled", True)

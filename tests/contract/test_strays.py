@@ -286,3 +286,14 @@ def test_rows_of_an_epoch_that_is_registered_no_more_are_named(world):
     world.database[f"{world.name}_log"]["epochs"].update_one({"w": row["w"]}, {"$set": {"w": [row["w"]]}})
 
     assert {finding.kind for finding in found(world)} == {"inserted", "altered"}
+
+
+@pytest.mark.parametrize("month", ["audit_2026_01", "audit_2026_13", "audit_"])
+def test_a_row_that_waits_in_another_month_is_named(world, month):
+    """It is told by no page of the time that it says, and is never sealed."""
+    world.write(world.stores[0], 1)
+    moved = world.rows.find_one_and_delete({"n": 21})
+    world.rows.database[month].insert_one(moved)
+
+    [finding] = world.verify().findings
+    assert (finding.kind, moved["_id"] in finding.text) == ("misfiled", True)

@@ -354,3 +354,29 @@ def test_heads_of_another_key_prove_nothing(world, tmp_path):
 
     with pytest.raises(BrokenHeadError, match="no head is signed by the key"):
         world.verify(stranger)
+
+
+UNPUBLISHED = {
+    "another's line": lambda seals: {"_id": 6, "line": seals["heads"].find_one({"_id": 4})["line"]},
+    "far behind": lambda seals: {"_id": 9, "line": seals["heads"].find_one({"_id": 5})["line"]},
+    "no number": lambda seals: {"_id": "x", "line": seals["heads"].find_one({"_id": 5})["line"]},
+    "nothing": lambda _: {"_id": 6},
+}
+"""What somebody puts after the last head."""
+
+
+@pytest.mark.parametrize("case", UNPUBLISHED)
+def test_a_head_that_follows_on_no_other_is_named(world, case):
+    """``$head`` answers with the last, and who seals goes on from it."""
+    world.seals["heads"].insert_one(UNPUBLISHED[case](world.seals))
+
+    told = [finding.text for finding in world.verify().findings if finding.kind == "tree altered"]
+    assert any("after the published heads" in text or "among the heads" in text for text in told)
+
+
+def test_heads_that_are_not_published_yet_are_nothing_wrong(world):
+    """Who verifies may hold older ones than the database has."""
+    lines = world.sink.path.read_bytes().splitlines(keepends=True)
+    world.sink.path.write_bytes(b"".join(lines[:3]))
+
+    assert world.verify().findings == []

@@ -242,7 +242,7 @@ def test_a_page_of_the_log_is_no_entry_of_a_bundle(sealed, auditor, kind):
 
 
 def test_a_proof_of_what_is_not_what_was_sealed_says_so(sealed, app, auditor):
-    """Of an event that was altered, and out of a tree that lacks hashes: nothing that would not hold is told."""
+    """Of an event that was altered, of a head that is none, and out of a tree that lacks hashes: nothing that would not hold is told."""
     event = last_event(auditor)
     sealed.sealer.tick()
     store = app.extensions["fhir_dmp"].store
@@ -257,7 +257,12 @@ def test_a_proof_of_what_is_not_what_was_sealed_says_so(sealed, app, auditor):
     assert auditor.get(f"/AuditEvent/{event}/$proof").status_code == 200
     tiles = list(seals["tiles"].find())
     seals["tiles"].delete_many({})
+    last = seals["heads"].find_one(sort=[("_id", -1)])
+    seals["heads"].update_one({"_id": last["_id"]}, {"$set": {"line": b"x"}})
+    no_head = auditor.get("/AuditEvent/$head")
+    seals["heads"].replace_one({"_id": last["_id"]}, last)
     answers = [
+        no_head,
         altered,
         auditor.get(f"/AuditEvent/{event}/$proof"),
         auditor.get("/AuditEvent/$consistency?from=2"),
@@ -265,5 +270,5 @@ def test_a_proof_of_what_is_not_what_was_sealed_says_so(sealed, app, auditor):
     ]
     seals["tiles"].insert_many(tiles)
 
-    assert [answer.status_code for answer in answers] == [500] * 4
+    assert [answer.status_code for answer in answers] == [500] * 5
     assert all("audit verify" in answer.json["issue"][0]["diagnostics"] for answer in answers)

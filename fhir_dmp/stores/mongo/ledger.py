@@ -21,13 +21,13 @@ from fhir_dmp.fibres import offloaded
 from fhir_dmp.store.chain import Link, Row, Run
 from fhir_dmp.store.ledger import Batch, Fenced, Lease, Occupied, TilePlace
 from fhir_dmp.stores.mongo.block_rows import BY_ID, row_of
-from fhir_dmp.stores.mongo.blocks import BLOCK
+from fhir_dmp.stores.mongo.blocks import BLOCK, WHOLE
 from fhir_dmp.stores.mongo.chain import DURABLE, HEADS
 from fhir_dmp.stores.mongo.documents import LOG_SUFFIX, SEAL_SUFFIX, SEALS, months, months_of
 from fhir_dmp.stores.mongo.exact import is_bytes, is_text, is_whole
 from fhir_dmp.stores.mongo.faults import answering
 from fhir_dmp.stores.mongo.handed import Handed
-from fhir_dmp.stores.mongo.month_indexes import odd_indexes
+from fhir_dmp.stores.mongo.month_indexes import odd_indexes, odd_options
 from fhir_dmp.stores.mongo.placed import PlacedRows
 from fhir_dmp.stores.mongo.prepare import ensure_indexes
 from fhir_dmp.stores.mongo.reading import read_all, read_first, readable
@@ -168,17 +168,24 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
             self.seals["links"].bulk_write(links, ordered=False, session=session)
 
     def heads(self, after: int = 0) -> Iterator[bytes]:
-        """Yield the lines of the signed heads after that number, in order."""
+        """Yield the lines of the signed heads after that number, in order; an empty one for what stands between them or is none."""
         with answering():
-            for row in read_all(self.seals[HEADS], {"_id": {"$gt": after}}, sort=[("_id", 1)]):
-                yield _line(row)
+            heads = read_all(self.seals[HEADS], {"_id": {"$gt": after}}, sort=[("_id", 1)])
+            for number, row in enumerate(heads, after + 1):
+                yield _line(row) if is_whole(row["_id"]) and row["_id"] == number else b""
+
+    def odd_heads(self) -> Iterator[str]:
+        """Yield the ids of what lies among the heads and has no number."""
+        with answering():
+            for row in read_all(self.seals[HEADS], {"_id": {"$not": {"$type": WHOLE}}}, projection=["_id"]):
+                yield str(row["_id"])
 
     @offloaded
     def head(self, number: int | None = None) -> bytes | None:
         """Return the line of one head, or of the last."""
         with answering():
-            wanted = {} if number is None else {"_id": number}
-            row = read_first(self.seals[HEADS], wanted, sort=[("_id", -1)])
+            wanted = {"$type": WHOLE} if number is None else number
+            row = read_first(self.seals[HEADS], {"_id": wanted}, sort=[("_id", -1)])
         return _line(row) if row else None
 
     def acknowledged(self, number: int, witness: str) -> None:
@@ -231,11 +238,15 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
             return months(self.log)
 
     def odd_indexes(self, period: str) -> Iterator[str]:
-        """Yield in words the indexes of the period by which events may not be found that are there: others' under the log's own names.
+        """Yield in words by what events of the period may not be found that are there: others' indexes under the log's own names, a collation.
 
         One that lacks makes what it is for slower, but for that of blocks: nobody is answered without it.
         """
         with answering():
+            if told := odd_options(self.log[period]):
+                yield f"{period} is not as the log made it: it has {', '.join(told)}"
+            if "viewOn" in told:
+                return
             for odd in odd_indexes(self.log[period]):
                 if odd.differs or (odd.name == BY_ID and read_first(self.log[period], BLOCK, projection=["_id"])):
                     yield str(odd)

@@ -30,6 +30,10 @@ _Document = dict[str, Any]
 _log = structlog.get_logger(__name__)
 
 
+_CHANGES = frozenset(("collation", "viewOn", "capped", "timeseries", "expireAfterSeconds", "validator"))
+"""What a collection may be made with that changes what is found in it, what is kept, or what is taken."""
+
+
 class Odd(NamedTuple):
     """An index of a month that is not the log's own though it has the name of one, and in what it differs; in nothing: there is none."""
 
@@ -82,6 +86,11 @@ def odd_indexes(month: Collection[_Document]) -> list[Odd]:
         if differs or name not in fit:
             odd.append(Odd(month.name, name, tuple(differs)))
     return odd
+
+
+def odd_options(month: Collection[_Document]) -> list[str]:
+    """Return what the month is made with that the log's own are not."""
+    return sorted(_CHANGES & month.options().keys())
 
 
 def _make_each(month: Collection[_Document]) -> None:
