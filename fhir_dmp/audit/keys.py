@@ -24,7 +24,7 @@ class KeyFile:
         """Return the key that signs, made if there is none; raise ``ValueError`` for a file that holds no key."""
         self._make(self.path)
         key = SigningKey.from_pem(self.path.read_bytes())
-        if not self.public_path.exists() or self.public() != key.public:
+        if not self.public_path.exists() or self.public_path.read_bytes() != key.public.pem():
             self._tell(key.public)
         return key
 

@@ -131,10 +131,16 @@ class Sealer:
         return self._state
 
     def _begin(self, state: SealState) -> None:
-        key = self._keys.current()
+        key = self._signing_key()
         origin = f"fhir-dmp log {self._ids.new()}"
         first = Head(origin, 0, EMPTY, 1, NOTHING_BEFORE, self._time(), key.public.id, adds=key.public)
         self._publish(state, first, key)
+
+    def _signing_key(self) -> SigningKey:
+        try:
+            return self._keys.current()
+        except ValueError:
+            raise SealError(f"{self._keys.path} holds no key: nothing is sealed until it is there again.") from None
 
     def _rotate(self, state: SealState) -> None:
         """Introduce the key that waits, and sign by it; a crash in between leaves one of the two files to show how far it came.
@@ -191,7 +197,7 @@ class Sealer:
         self, state: SealState, head: Head, key: SigningKey | None = None, batch: Batch | None = None
     ) -> SignedHead:
         """Sign, write to the database behind the fence, then to the sink."""
-        key = key or self._keys.current()
+        key = key or self._signing_key()
         if key.public.id != head.key:
             raise SealError(f"The log is signed by the key {head.key}, and {self._keys.path} holds {key.public.id}.")
         signed = SignedHead.sign(head, key)

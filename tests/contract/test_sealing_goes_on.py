@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from bson import Decimal128
+from bson import Decimal128, MaxKey
 
 from fhir_dmp import log
 from fhir_dmp.clock import FixedClock
@@ -235,3 +235,69 @@ def test_a_row_of_several_writers_stops_no_sealing(world, number, leaves):
     world.look_again(sealer)
 
     assert world.verify().leaves == leaves
+
+
+def test_an_epoch_that_begins_beside_what_is_no_head_is_sealed(world):
+    """It was registered as one that began after that, and so as none."""
+    sealer = world.sealer()
+    sealer.tick()
+    for own in ("x", datetime(2026, 1, 1, tzinfo=UTC), 2.5):
+        world.seals["heads"].insert_one({"_id": own})
+    world.write(world.writer(), 5)
+    world.look_again(sealer, seconds=10)
+
+    assert world.ledger().size() == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"until": datetime(2200, 1, 1, tzinfo=UTC)},
+        {"until": MaxKey()},
+        {"until": "x"},
+        {"wanted": "nobody", "wanted_until": datetime(2200, 1, 1, tzinfo=UTC)},
+        {"token": Decimal128("7.5")},
+        {"token": "x"},
+        None,
+    ],
+    ids=str,
+)
+def test_a_lease_that_somebody_damaged_holds_nobody_up(world, change):
+    """One that is never over, is no lease, or is not there: nobody sealed, and nobody was told."""
+    store, sealer = world.writer(), world.sealer()
+    sealer.tick()
+    sealer.release()
+    if change is None:
+        world.seals["lease"].delete_many({})
+    else:
+        world.seals["lease"].update_one({"_id": "lease"}, {"$set": change})
+    world.write(store, 5)
+    sealer = world.sealer()
+    led = [sealer.tick() for _ in range(2)]
+
+    assert led[-1]
+    assert world.verify().leaves == 5
+
+
+def test_a_public_half_that_was_damaged_is_written_anew(world):
+    """Whoever seals knows the key, and stopped."""
+    sealer = world.sealer()
+    sealer.tick()
+    whole = world.keys.public_path.read_bytes()
+    world.keys.public_path.write_bytes(whole[:-30])
+    world.write(world.writer(), 5)
+    sealer.tick()
+
+    assert world.keys.public_path.read_bytes() == whole
+    assert world.verify().leaves == 5
+
+
+def test_a_key_that_is_none_stops_sealing_and_is_named(world):
+    """The operator is told which file it is."""
+    sealer = world.sealer()
+    sealer.tick()
+    world.keys.path.write_bytes(b"x")
+    world.write(world.writer(), 5)
+
+    with pytest.raises(SealError, match=r"heads\.key holds no key"):
+        sealer.tick()

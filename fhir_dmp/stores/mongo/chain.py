@@ -89,7 +89,8 @@ class Epochs:
             chain.registered = True
 
     def _register(self, chain: Chain) -> None:
-        head = self._heads.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        numbered = {"_id": {"$type": ["int", "long"]}}  # what else lies there is no head, and no epoch begins after it
+        head = self._heads.find_one(numbered, {"_id": 1}, sort=[("_id", -1)])
         row = {"head": head["_id"] if head else 0, "after": _stored(chain.after) if chain.after else None}
         self._add(f"{chain.writer}/{chain.epoch}", chain, row)
 

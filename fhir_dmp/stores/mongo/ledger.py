@@ -37,6 +37,10 @@ from fhir_dmp.stores.mongo.runs import RUNS, Runs, run_of, run_row
 SOCKET_MILLIS = 300_000
 """How long one answer may take: to count a year's rows is the longest."""
 
+_LONGEST = 3600_000
+"""Milliseconds that nobody takes the lease for, or asks for it: one that somebody put so far away holds it up no longer."""
+
+_NO_NUMBER = {"onError": 0, "onNull": 0}
 _DUPLICATE = 11000
 _TEXT = {"w": {"$type": "string"}}
 _Document = dict[str, Any]
@@ -61,10 +65,7 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
         try:
             with answering():
                 ensure_indexes(ledger.seals, SEALS)
-                past = datetime.fromtimestamp(0, UTC)
-                nobody = {"holder": "", "token": 0, "until": past, "wanted": "", "wanted_until": past}
-                with suppress(DuplicateKeyError):
-                    ledger.seals["lease"].insert_one({"_id": "lease", **nobody})
+                ledger._be_there()
         except BaseException:
             ledger.close()
             raise
@@ -80,20 +81,30 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
 
     def lead(self, holder: str, seconds: float) -> Lease | None:
         """Take or keep the lease for so long by the database's clock; return None while another holds it."""
-        own, free = {"$eq": ["$holder", holder]}, {"$lt": ["$until", "$$NOW"]}
-        unwanted = {"$or": [{"$eq": ["$wanted", holder]}, {"$lt": ["$wanted_until", "$$NOW"]}]}
+        own, token = {"$eq": ["$holder", holder]}, {"$convert": {"input": "$token", "to": "long", **_NO_NUMBER}}
+        unwanted = {"$or": [{"$eq": ["$wanted", holder]}, _is_over("$wanted_until")]}
         taken = {
             "holder": holder,
-            "token": {"$cond": [own, "$token", {"$add": ["$token", 1]}]},
+            "token": {"$cond": [own, token, {"$add": [token, 1]}]},
             "until": {"$add": ["$$NOW", int(seconds * 1000)]},
         }
         with answering():
             row = self.seals["lease"].find_one_and_update(
-                {"_id": "lease", "$expr": {"$and": [{"$or": [own, free]}, unwanted]}},
+                {"_id": "lease", "$expr": {"$and": [{"$or": [own, _is_over("$until")]}, unwanted]}},
                 [{"$set": taken}],
                 return_document=pymongo.ReturnDocument.AFTER,
             )
+            if row is None:
+                self._be_there()
         return Lease(holder, int(row["token"])) if row else None
+
+    def _be_there(self) -> None:
+        """See that the lease's row is there, for whoever takes it next."""
+        past = datetime.fromtimestamp(0, UTC)
+        nobody = {"holder": "", "token": 0, "until": past, "wanted": "", "wanted_until": past}
+        if not read_first(self.seals["lease"], {"_id": "lease"}):
+            with suppress(DuplicateKeyError):
+                self.seals["lease"].insert_one({"_id": "lease", **nobody})
 
     def claim(self, holder: str, seconds: float) -> None:
         """Ask that nobody else takes or keeps the lease for so long."""
@@ -279,6 +290,12 @@ def _linked(row: _Document) -> Link | None:
         return None
     writer, _, epoch = row["_id"].partition("/")
     return Link(writer, epoch, int(row["n"]), row["h"], int(row["rec"]))
+
+
+def _is_over(until: str) -> _Document:
+    """Return the expression for whether this time is over; what is no time, or one that nobody of ours wrote, is."""
+    far = {"$gt": [until, {"$add": ["$$NOW", _LONGEST]}]}
+    return {"$or": [{"$ne": [{"$type": until}, "date"]}, {"$lt": [until, "$$NOW"]}, far]}
 
 
 def _is_of_a_key(fault: OperationFailure) -> bool:
