@@ -215,7 +215,8 @@ class Result(Struct, frozen=True):
     ``outcome`` is a fact that ``http`` gives a status. ``body`` is JSON as bytes (never parsed again). ``entities`` are what
     was disclosed or changed; ``query`` is what a search asked, as the server understood it. ``entries`` are the acts of
     a bundle's entries, each with its own outcome. ``content_type`` is that of a body that is no FHIR resource. ``concerned`` are what
-    was told of and not named: rows that were counted, events of the log; of these the event tells whose they are.
+    was told of and not named: rows that were counted, events of the log; of these the event tells whose they are. ``hidden`` tells, once
+    there is an event, that of the token's own record it tells representatives nothing.
     """
 
     outcome: Literal["ok", "created", "no-content", "not-modified", "accepted"]
@@ -228,13 +229,14 @@ class Result(Struct, frozen=True):
     entries: tuple[Act, ...] = ()
     content_type: str | None = None
     concerned: tuple[Entity, ...] = ()
+    hidden: bool = False
 
 
 class Act(Struct, frozen=True):
     """One call and how it ended: what an event describes.
 
     ``met`` is what it had to do with and did not touch: it failed, found nothing or merely referred to it; ``referred`` are the criteria by
-    which a transaction did (``Type?criteria``).
+    which a transaction did (``Type?criteria``). ``hidden``: representatives are told nothing of it, whatever it touched.
     """
 
     call: Call
@@ -243,6 +245,7 @@ class Act(Struct, frozen=True):
     reasons: tuple[str, ...] = ()
     met: tuple[Entity, ...] = ()
     referred: tuple[str, ...] = ()
+    hidden: bool = False
 
 
 class Plan(Struct, frozen=True):

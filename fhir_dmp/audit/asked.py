@@ -38,6 +38,7 @@ digest of the whole is sealed too.
 REASON_LENGTH = 500
 _SALT = 16
 _VALUE = re.compile(r"(?<==)[^&\n]*")
+_PAGE = re.compile(r"&_page=[^&\n]*|(?<=\?)_page=[^&\n]*&|\?_page=[^&\n]*(?=\n|\Z)")
 _ODD = re.compile(r"(?<![^/ \n])[^/ \n%]*%[^/ \n]*")
 """A part of a path that is no id, no type and no operation: looked for from its beginning alone, however long it is."""
 
@@ -82,6 +83,11 @@ def clean_query(params: Params | list[tuple[str, str]], *, of_log: bool = False)
 def bare(shown: str) -> str:
     """Return a request as a row shows it, without any value that it asked for."""
     return _VALUE.sub(CUT, shown)
+
+
+def without_page(shown: str) -> str:
+    """Return a request without the token that goes on from a page before: that it was one may tell what that held."""
+    return _PAGE.sub("", shown)
 
 
 def _is_open(name: str, *, of_log: bool) -> bool:

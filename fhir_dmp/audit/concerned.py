@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from fhir_dmp.access.model import Subject
 from fhir_dmp.call import Act, Context, Entity, Params
-from fhir_dmp.errors import NotFound
+from fhir_dmp.errors import FhirError, NotFound
 from fhir_dmp.fhir.reference import ID
 from fhir_dmp.search.patients import patients_named, with_criteria
 
@@ -47,11 +47,12 @@ def hidden_in(act: Act, entities: Sequence[Entity], journals: Collection[str], c
     ``entities`` are those touched and concerned, ``journals`` whose it stands in. Who reads the log would learn by its label
     that what they asked for in vain is there: of their own record it says no more than the error does.
     """
-    error, subject = act.error, context.subject
+    error = act.error
+    if act.hidden:
+        return None
     if error is None and not any(entity.hidden for entity in entities):
         return []
-    told_as_absent = error is None or not error.hidden or isinstance(error, NotFound)
-    reader = subject if subject is not None and _reads_the_log(subject) and told_as_absent else None
+    reader = context.subject if _is_told_as_absent(error, context.subject) else None
     if error is not None and error.hidden and not error.patients and reader is None:
         return None
     shown = _patients(each for each in entities if not each.hidden)
@@ -71,8 +72,12 @@ def _name(entity: Entity) -> str:
     return f"{entity.ref}/{entity.version}" if entity.version else str(entity.ref)
 
 
-def _reads_the_log(subject: Subject) -> bool:
-    return subject.person is not None and subject.person.kind != "professional"
+def _is_told_as_absent(error: FhirError | None, subject: Subject | None) -> bool:
+    """Tell whether who asked reads the log, and was told no more than of what is absent: the holder sees what else they are told of."""
+    person = subject.person if subject else None
+    if person is None or person.kind == "professional":
+        return False
+    return isinstance(error, NotFound) or (person.kind == "representative" and not (error is not None and error.hidden))
 
 
 def about(act: Act, concerned: Iterable[Entity], context: Context) -> list[str] | None:

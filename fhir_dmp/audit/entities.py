@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from fhir_dmp.audit import codes
 from fhir_dmp.audit.agents import identifier, token_policy
-from fhir_dmp.audit.asked import bare
+from fhir_dmp.audit.asked import bare, without_page
 from fhir_dmp.audit.kinds import Kind
 from fhir_dmp.audit.scene import MASKED, Scene, versioned
 
@@ -102,6 +102,7 @@ def _query(scene: Scene) -> dict[str, Any]:
     shown: str = scene.row.get("request", "")
     if not scene.view.values:
         shown = bare(shown) if len(scene.shown) == len(scene.names) else shown.partition(" ")[0]
+        shown = shown if scene.view.hidden else without_page(shown)
     sent = scene.said.get("request", shown)
     return {
         "type": codes.OBJECT,

@@ -105,7 +105,7 @@ def describe(act: Act, context: Context, event_id: str, recorded: int, salt: Sal
         outcome=error.audit_outcome if error else "0",
         error=_error(error),
         why=told,
-        consents=_consents(reasons),
+        consents=consents_in(reasons),
         **_who(context),
         request=shown,
         sealed=digest(secret) if secret else None,
@@ -143,7 +143,7 @@ def describe_token(act: TokenAct, context: Context, event_id: str, recorded: int
         outcome="8" if act.error else "0",
         error={"code": act.error} if act.error else None,
         why=told,
-        consents=_consents((act.why,)),
+        consents=consents_in((act.why,)),
         **who,
         request=shortened(shown),
         sealed=digest(secret) if secret else None,
@@ -226,7 +226,8 @@ def _error(error: FhirError | None) -> Mapping[str, Any] | None:
     return {"code": error.issues[0].code, "status": error.status} if error else None
 
 
-def _consents(why: Iterable[str]) -> list[str]:
+def consents_in(why: Iterable[str]) -> list[str]:
+    """Return the Consents that reasons name: ``Consent/id/version``."""
     named = [_CONSENT.match(reason) for reason in why if reason.startswith("Consent/")]
     return list(dict.fromkeys([f"Consent/{found[1]}/{found[2]}" for found in named if found]))[:MOST_REASONS]
 

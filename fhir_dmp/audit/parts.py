@@ -47,8 +47,14 @@ def parts_of(row: Row) -> list[Part]:
     if "hides" not in row:
         return parts
     hides = frozenset(row["hides"])
-    named = ((part, part.patient in hides or (bool(part.names) and hides.issuperset(part.names))) for part in parts)
-    return sorted([part._replace(hidden=hidden) for part, hidden in named], key=lambda part: part.hidden)
+    parts = [part._replace(hidden=part.patient in hides or _all_in(hides, part, row)) for part in parts]
+    return sorted(parts, key=lambda part: part.hidden)
+
+
+def _all_in(hides: frozenset[str], part: Part, row: Row) -> bool:
+    """Tell whether all is hidden that an AuditEvent names: of a decision the Consents that made it."""
+    names = row["consents"] if part.act == DECISION else part.names
+    return bool(names) and hides.issuperset(names)
 
 
 def _parts(row: Row) -> list[Part]:

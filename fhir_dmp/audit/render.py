@@ -16,7 +16,7 @@ from fhir_dmp.audit.agents import agents, purpose, server
 from fhir_dmp.audit.asked import unseal
 from fhir_dmp.audit.codes import Coding
 from fhir_dmp.audit.entities import entities
-from fhir_dmp.audit.event import SUBMITTED
+from fhir_dmp.audit.event import SUBMITTED, consents_in
 from fhir_dmp.audit.kinds import kind_of
 from fhir_dmp.audit.parts import Part, Row, event_id, parts_of
 from fhir_dmp.audit.scene import Scene, View, unversioned
@@ -27,6 +27,7 @@ from fhir_dmp.store.change import Event
 
 _PROFILES = f"{codes.BALP}/StructureDefinition"
 _ABSENT = 404
+_REFUSED = "8"
 
 
 class Opened(Struct, frozen=True):
@@ -134,9 +135,25 @@ def _described(scene: Scene) -> str:
         words.append(" ".join(str(value) for value in row["error"].values()))
     told_apart = scene.view.values or scene.names  # by what is named it is known below whether this reader sees it
     absent = (scene.in_vain or not told_apart) and row.get("error", {}).get("status") == _ABSENT
-    known = all(scene.view.sees(unversioned(name)) for name in (*scene.names, *scene.decided_by))
-    if part.outcome != "0" and not absent and known:
-        words.extend(scene.said.get("why", row.get("why", ())))
+    if part.outcome != "0" and not absent:
+        words.extend(_why(scene))
     if "reason" in scene.said:
         words.append(f"motif: {scene.said['reason']}")
     return "; ".join(words)
+
+
+def _why(scene: Scene) -> Sequence[str]:
+    """Return the reasons of what failed, if the reader may know all that they are about: of a bundle nothing says which items these are.
+
+    To a representative the Consents that they may know of are the reasons of a refusal: by any other they would know that there is one, or
+    an item, which they may not know of.
+    """
+    named = scene.decided_by
+    if not all(scene.view.sees(unversioned(name)) for name in (*scene.names, *named)):
+        return ()
+    if scene.kind.shape == "bundle" and not scene.view.values:
+        return ()
+    why: Sequence[str] = scene.said.get("why", scene.row.get("why", ()))
+    if scene.view.hidden or scene.part.outcome != _REFUSED:
+        return why
+    return [reason for reason in why if (decided := consents_in((reason,))) and set(named).issuperset(decided)]

@@ -99,8 +99,9 @@ class Scene(Struct, frozen=True):
 
     @property
     def decided_by(self) -> tuple[str, ...]:
-        """The Consents that decided."""
-        return tuple(self.row.get("consents", ()))
+        """Return the Consents that decided, without those of which this reader may not know that there is one."""
+        named = tuple(self.row.get("consents", ()))
+        return named if self.view.hidden else tuple(name for name in named if self.view.sees(unversioned(name)))
 
     @property
     def consents(self) -> tuple[str, ...]:

@@ -171,7 +171,12 @@ def answered(changes: Sequence[Change], *parameters: tuple[str, str, Any]) -> Pl
     )
 
 
-def require_unblocked(policy: Policy, name: str) -> None:
-    """Raise ``Unprocessable`` where the holder has blocked who is to be let in: the block is to be lifted first."""
-    if any(choices(policy, permit=False, name=name)):
-        raise Unprocessable("The patient has blocked them: the patient lifts the block first.", expression="actor")
+def require_unblocked(policy: Policy, name: str, env: Env) -> None:
+    """Raise ``Unprocessable`` where the holder has blocked who is to be let in: the block is to be lifted first.
+
+    Of one that was said in secret representatives are not told.
+    """
+    blocks = {entry.source for entry in choices(policy, permit=False, name=name)}
+    if blocks:
+        text = "The patient has blocked them: the patient lifts the block first."
+        raise Unprocessable(text, expression="actor", hidden=blocks <= hidden_from_representatives(blocks, env))

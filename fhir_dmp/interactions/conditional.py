@@ -185,6 +185,6 @@ def only(matched: Matched) -> Stored | None:
         raise MultipleMatches(
             f"Several resources match {matched.lock.key[:200]!r}; nothing was changed.",
             patients=tuple(dict.fromkeys(patient for row in matched.found for patient in disclosed(row).patients)),
-            hidden=all(disclosed(row).hidden for row in matched.found),
+            hidden=any(disclosed(row).hidden for row in matched.found),
         )
     return matched.found[0] if matched.found else None

@@ -104,7 +104,8 @@ def _referred(criteria: str, item: Item, sheet: Sheet) -> Ref:
     refs = list(dict.fromkeys([*(row.ref for row in rows), *made]))
     if len(refs) > 1:
         text = f"Several resources match the conditional reference {criteria[:200]!r}."
-        raise MultipleMatches(text, met=tuple(map(str, refs)))
+        hidden = any(disclosed(row).hidden for row in rows)
+        raise MultipleMatches(text, met=tuple(map(str, refs)), hidden=hidden)
     if not refs:
         raise Invalid(f"Nothing matches the conditional reference {criteria[:200]!r}.")
     sheet.relied_on.update((row.ref, row.version) for row in rows)

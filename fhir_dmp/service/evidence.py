@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
-from fhir_dmp.audit.event import describe
-from fhir_dmp.call import Act, Context, Env
+from fhir_dmp.audit.event import consents_in, describe
+from fhir_dmp.call import Act, Context, Entity, Env
+from fhir_dmp.errors import FhirError
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.interactions.choices import hidden_from_representatives
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.met import has_met, met_by
 from fhir_dmp.store.change import Event
+from fhir_dmp.store.log import indexes_of
+
+_REFUSED = "8"
 
 
 def described(act: Act, context: Context, env: Env) -> Event:
-    """Return the event of an act, which tells too whose items it met in vain."""
+    """Return the event of an act, which tells too whose items it met in vain, and what refused it in secret."""
     count_act(act.call.act, act.error.audit_outcome if act.error else "0")
     if has_met(act):
         act = replace(act, met=met_by(act, context, env))
+    if act.error is not None and act.error.audit_outcome == _REFUSED:
+        act = replace(act, met=(*act.met, *_refusing_in_secret(act.error, env)))
     return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)
+
+
+def _refusing_in_secret(error: FhirError, env: Env) -> Sequence[Entity]:
+    """Return the Consents that refused and are hidden from representatives: so is that they decided."""
+    named = [Ref(*name.split("/")[:2]) for name in consents_in(error.reasons)]
+    versions = [int(name.rpartition("/")[2]) for name in consents_in(error.reasons)]
+    secret = hidden_from_representatives(map(str, named), env) if named else ()
+    return [
+        Entity(ref, version, hidden=True) for ref, version in zip(named, versions, strict=True) if str(ref) in secret
+    ]
+
+
+def is_hidden(event: Event, context: Context) -> bool:
+    """Tell whether representatives find nothing of it in the record that the token opens; of a token for none nobody asks."""
+    record, index = context.subject.record if context.subject else None, event.index
+    if record is None or "x" not in index:
+        return record is not None and ("sec" in index or record not in index["pt"])
+    return not any(record in each["pt"] and "sec" not in each for each in indexes_of(index))
+
+
+def is_frame_hidden(entries: Sequence[Act]) -> bool:
+    """Tell whether representatives are told of none of a bundle's entries: a frame without any would tell them that there was one."""
+    return bool(entries) and all(
+        (each.error.hidden if each.error else each.result is not None and each.result.hidden) for each in entries
+    )

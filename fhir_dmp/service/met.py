@@ -8,12 +8,14 @@ from itertools import islice
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from fhir_dmp.access.kinds import DIRECTORY
 from fhir_dmp.audit.asked import conditions_of
 from fhir_dmp.audit.concerned import asked_for
 from fhir_dmp.call import Act, Call, Context, Entity, Env, Params
 from fhir_dmp.errors import FhirError, Invalid, NotFound
+from fhir_dmp.fhir.labels import HIDDEN_FROM_HOLDER
 from fhir_dmp.fhir.reference import ID, Ref, parse_literal
 from fhir_dmp.fhir.url import parted
 from fhir_dmp.interactions.entities import disclosed
@@ -77,8 +79,20 @@ def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
         return ()
     refs = _refs(act.call, error) if error is not None and told else _within(act)
     named = [each for kind, params in _unmet(act, context) if (each := _named_by(kind, params, context, env))]
-    found = tuple(map(disclosed, _looked_up(refs, named, env)))
+    found = tuple(_disclosed(row, context) for row in _looked_up(refs, named, env))
     return (*found, *_named(named, found))
+
+
+def _disclosed(row: Stored, context: Context) -> Entity:
+    """Return what the event says of an item that was met: of what is hidden from the holder who asked no more than of what is absent.
+
+    Its label would tell them that it is there.
+    """
+    entity, subject = disclosed(row), context.subject
+    person = subject.person if subject else None
+    if person is None or person.kind != "holder" or entity.patients != (person.patient,):
+        return entity
+    return replace(entity, hidden=entity.hidden and HIDDEN_FROM_HOLDER not in (row.index.get("sec") or ()))
 
 
 def _named_by(resource_type: str, params: Params, context: Context, env: Env) -> Named | None:

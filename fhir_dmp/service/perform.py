@@ -41,7 +41,7 @@ from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.service import audit_log
 from fhir_dmp.service.emergencies import owed_by, owed_by_failure
-from fhir_dmp.service.evidence import described
+from fhir_dmp.service.evidence import described, is_frame_hidden, is_hidden
 from fhir_dmp.service.granting import Granting, grant_of, shut_out
 from fhir_dmp.service.identities import of_one_person
 from fhir_dmp.service.judging import judge
@@ -107,7 +107,14 @@ class _Told(Exception):
 
 def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
     """Make a refusal or a fault durable before its answer leaves."""
-    env.store.record(described(Act(call, error=error), context, env))
+    env.store.record(_failed(call, error, context, env))
+
+
+def _failed(call: Call, error: FhirError, context: Context, env: Env) -> Event:
+    """Return the event of what failed; the error knows then whether representatives of the token's record are told."""
+    event = described(Act(call, error=error), context, env)
+    error.hidden = is_hidden(event, context)
+    return event
 
 
 def record_once(event: Event, mark: str, env: Env) -> None:
@@ -139,7 +146,7 @@ def _carry_out(call: Call, context: Context, env: Env) -> Result:
                     owed = owed_by_failure(error, call, context, grant, env)
                     if not owed:
                         raise
-                    env.store.commit(Commit(owed, (described(Act(call, error=error), context, env),)))
+                    env.store.commit(Commit(owed, (_failed(call, error, context, env),)))
                     raise _Told(error) from None
     raise Conflict("Others changed the same resources at the same time; read them again and repeat the request.")
 
@@ -196,7 +203,8 @@ def _batch(call: Call, context: Context, env: Env) -> Result:
     result = batch(call, context, env, do, refuse)
     failed = any(entry.error is not None for entry in result.entries)
     told = replace(result, entries=tuple(entry for entry in result.entries if entry.result is not _DONE_BEFORE))
-    _recorded(Act(replace(call, mark=None) if failed else call, told), context, env)
+    frame = Act(replace(call, mark=None) if failed else call, told, hidden=is_frame_hidden(told.entries))
+    _recorded(frame, context, env)
     return result
 
 
@@ -244,11 +252,10 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
         if plan.withheld
         else Act(done, made, reasons=why, met=plan.met, referred=plan.referred)
     )
-    told = described(act, context, env)
     owed = owed_by(call, plan.entities, context, grant, env)
     if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:
-        env.store.record(told)
-        return plan.finish((), _read_after(plan, context, env))
+        return _read_alone(plan, act, context, env)
+    told = described(act, context, env)
     events = (*plan.events, told)
     relied_on = {**compiled_from, **plan.relied_on}
     decided_on = grant.policies.versions if plan.changes or plan.erased else {}
@@ -257,7 +264,20 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
         raise Stale
     commit = Commit(changes, events, plan.locks, relied_on, _marks(call), policies, decided_on, plan.erased)
     stored = env.store.commit(commit)[: len(plan.changes)]
-    return plan.finish(stored, _read_after(plan, context, env))
+    return _finished(plan.finish(stored, _read_after(plan, context, env)), told, context)
+
+
+def _read_alone(plan: Plan, act: Act, context: Context, env: Env) -> Result:
+    """Answer a plan that changes nothing; where it only reads, representatives are told of it if they are of anything that it read."""
+    read = _read_after(plan, context, env)
+    told = described(replace(act, hidden=is_frame_hidden(read) and not plan.entities), context, env)
+    env.store.record(told)
+    return _finished(plan.finish((), read), told, context)
+
+
+def _finished(result: Result, event: Event, context: Context) -> Result:
+    """Return the result, which knows whether representatives are told."""
+    return replace(result, hidden=True) if is_hidden(event, context) else result
 
 
 def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:
@@ -289,7 +309,7 @@ def _recorded(act: Act, context: Context, env: Env, owed: tuple[Change, ...] = (
         env.store.commit(Commit(owed, (told,), marks=_marks(act.call)))
     else:
         env.store.record(told)
-    return act.result or Result("ok")
+    return _finished(act.result or Result("ok"), told, context)
 
 
 def _marks(call: Call) -> tuple[str, ...]:

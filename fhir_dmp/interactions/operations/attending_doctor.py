@@ -23,7 +23,7 @@ def attending_doctor(call: Call, context: Context, grant: Grant, env: Env) -> Pl
     actor: dict[str, Any] | None = None
     if call.parameters.all("actor"):
         actor = actor_of(call, context)
-        require_unblocked(policy, name_of(actor))
+        require_unblocked(policy, name_of(actor), env)
     row = env.store.find_current(call.ref)
     if row is None or row.body is None:
         raise Unprocessable("There is no such record.")

@@ -33,10 +33,10 @@ def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     person, policy = asking(call, context, grant, env, may=(*HOLDERS, "professional"))
     actor = actor_of(call, context)
     name = name_of(actor)
-    require_unblocked(policy, name)
+    require_unblocked(policy, name, env)
     title = "Autorisation d’accès"
     if person.kind == "professional":
-        title = f"{title} déclarée : {_declaration(call, person, policy, grant, context)}"
+        title = f"{title} déclarée : {_declaration(call, person, policy, grant, context, env)}"
     until = _until(call, context, person, env.readings)
     standing = choices(policy, permit=True, name=name, purpose="TREAT")
     earlier = ended((each for each in standing if each.declared or person.kind != "professional"), context, env)
@@ -44,13 +44,13 @@ def authorize(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     return answered([*earlier, made], ("until", "dateTime", until))
 
 
-def _declaration(call: Call, person: Person, policy: Policy, grant: Grant, context: Context) -> str:
+def _declaration(call: Call, person: Person, policy: Policy, grant: Grant, context: Context, env: Env) -> str:
     """Return the words of a professional who says that the patient consents; refuse who may not say so."""
     if person.purpose != "TREAT":
         raise Refused("Who comes in an emergency says of no patient that they consent.", reasons=("L.1111-17 I",))
     own = {person.identifier, person.resource}
     for name in own:
-        require_unblocked(policy, name)
+        require_unblocked(policy, name, env)
     if not any(rule.permit and rule.record for rule in grant.rules("create")):
         raise Refused("Only the patient's own word opens the record to you.", reasons=("explicit consent only",))
     named = name_of(actor_of(call, context))
