@@ -14,8 +14,9 @@ from fhir_dmp.fhir.labels import MASKED, flags_of, with_flags
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import local
 from fhir_dmp.interactions.choices import asking
-from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.entities import disclosed, entity, left_as_it_is
 from fhir_dmp.interactions.known import visible
+from fhir_dmp.interactions.meeting import Meeting
 from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Stored
 
@@ -30,15 +31,17 @@ def mask(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
         raise Invalid("item must be a reference to an item of the record.", expression="item")
     row = visible(ref, env.store.find_current(ref), grant)
     if row.body is None or str(call.ref) not in (row.index.get("pt") or ()):
-        raise Invalid("item must be an item of this record.", expression="item")
+        there, text = disclosed(row), "item must be an item of this record."
+        raise Invalid(text, expression="item", patients=there.patients, hidden=there.hidden)
     tree = codec.loads_object(row.body)
     before = flags_of(tree)
     after = before | {MASKED} if masked else before - {MASKED}
-    changes = () if after == before else (prepare(ref, row, with_flags(tree, after), context, env),)
+    with Meeting(ref):
+        changes = () if after == before else (prepare(ref, row, with_flags(tree, after), context, env),)
 
     def finish(stored: Sequence[Stored], _: Sequence[Act]) -> Result:
         version = stored[0].version if stored else row.version
         item = {"reference": f"{ref}/_history/{version}"}
         return Result("ok", codec.dumps(write([("item", "Reference", item), ("masked", "boolean", masked)])))
 
-    return Plan(changes=changes, finish=finish, entities=tuple(map(entity, changes)))
+    return Plan(changes=changes, finish=finish, entities=tuple(map(entity, changes)) or (left_as_it_is(row),))
