@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,7 +13,9 @@ from fhir_dmp.audit.agents import identifier, token_policy
 from fhir_dmp.audit.asked import bare, without_page
 from fhir_dmp.audit.kinds import Kind
 from fhir_dmp.audit.scene import MASKED, Scene, versioned
+from fhir_dmp.redaction import CUT
 
+_ITEM = re.compile(r"(?<=/)([A-Z][A-Za-z]{1,63})/[A-Za-z0-9\-.]{1,64}(?=/|\s|\Z)")
 _REPORTS = ("DiagnosticReport", "Composition", "MeasureReport")
 
 
@@ -101,7 +104,7 @@ def _data(name: str, kind: Kind, stayed: Collection[str]) -> dict[str, Any]:
 def _query(scene: Scene) -> dict[str, Any]:
     shown: str = scene.row.get("request", "")
     if not scene.view.values:
-        shown = bare(shown) if len(scene.shown) == len(scene.names) else shown.partition(" ")[0]
+        shown = _path_of(bare(shown), scene) if len(scene.shown) == len(scene.names) else shown.partition(" ")[0]
         shown = shown if scene.view.hidden else without_page(shown)
     sent = scene.said.get("request", shown)
     return {
@@ -110,6 +113,16 @@ def _query(scene: Scene) -> dict[str, Any]:
         "description": shown,
         "query": base64.b64encode(sent.encode()).decode(),
     }
+
+
+def _path_of(shown: str, scene: Scene) -> str:
+    """Return a request without the ids of its path, but of the record itself: whoever asks for one would have others' journals tell of it."""
+
+    def cut(found: re.Match[str]) -> str:
+        return found[0] if found[0] == scene.part.patient else f"{found[1]}/{CUT}"
+
+    path, mark, query = shown.partition("?")
+    return f"{_ITEM.sub(cut, path)}{mark}{query}"
 
 
 def _token_request(scene: Scene) -> dict[str, Any]:

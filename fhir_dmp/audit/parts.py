@@ -52,9 +52,21 @@ def parts_of(row: Row) -> list[Part]:
 
 
 def _all_in(hides: frozenset[str], part: Part, row: Row) -> bool:
-    """Tell whether all is hidden that an AuditEvent names: of a decision the Consents that made it."""
-    names = row["consents"] if part.act == DECISION else part.names
-    return bool(names) and hides.issuperset(names)
+    """Tell whether all is hidden that an AuditEvent is about: versions that it has for itself, or the Consents that made a decision.
+
+    One of all that was found of a patient's is about what was counted, too: where all of that is hidden, the patient is.
+    """
+    if part.act == DECISION:
+        return hides.issuperset(row["consents"])
+    apart = not part.patient or row["act"] in _CHANGES or kind_of(row["act"]).shape == "bundle"
+    return apart and bool(part.names) and hides.issuperset(part.names)
+
+
+def hidden_names(row: Row) -> frozenset[str]:
+    """Return all versions of which representatives are not told: by themselves, or since all is hidden of whose they are."""
+    hides = row.get("hides", ())
+    touched = row.get("touched", {})
+    return frozenset((*hides, *(name for patient in hides for name in _names(touched.get(patient, ())))))
 
 
 def _parts(row: Row) -> list[Part]:

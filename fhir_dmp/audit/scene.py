@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from fhir_dmp.audit.kinds import Kind
-from fhir_dmp.audit.parts import Part, Row
+from fhir_dmp.audit.parts import Part, Row, hidden_names
 
 Language = Literal["fr", "en"]
 MASKED: dict[str, Any] = {
@@ -81,16 +81,19 @@ class Scene(Struct, frozen=True):
     @property
     def names(self) -> tuple[str, ...]:
         """Return the versions that it was about, without those of which this reader may not know that there is anything to know."""
-        return tuple(name for name in self.part.names if self.is_told(name))
-
-    def is_told(self, name: str) -> bool:
-        """Tell whether the reader may know that there was something of this name."""
-        return self.view.hidden or name not in self.row.get("hides", ()) or self.view.sees(unversioned(name))
+        return tuple(self._told(self.part.names))
 
     @property
     def entries(self) -> int:
         """Return of how many entries of a bundle the reader may know."""
-        return sum(self.is_told(entry.get("on", "")) for entry in self.row.get("entries", ()))
+        return len(self._told([entry.get("on", "") for entry in self.row.get("entries", ())]))
+
+    def _told(self, names: Sequence[str]) -> Sequence[str]:
+        """Return the names of which the reader may know that there was something."""
+        if self.view.hidden or "hides" not in self.row:
+            return names
+        hidden = hidden_names(self.row)
+        return [name for name in names if name not in hidden or self.view.sees(unversioned(name))]
 
     @property
     def shown(self) -> tuple[str, ...]:

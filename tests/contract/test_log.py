@@ -23,8 +23,8 @@ from fhir_dmp.stores.mongo.months import Months
 from fhir_dmp.stores.mongo.store import MongoStore
 from tests.unit.audit.world import BASE, CALLERS, FAILURES, HIDING, SUCCESSES, UNPROFILED, context, salt, transaction
 
-HIDDEN = 1 + 9 * 5 + 7
-"""AuditEvents that are hidden: of the secret read, and of each who asked; of two attempts of the holder their own journal tells."""
+HIDDEN = 1 + 9 * 5 + 8
+"""AuditEvents that are hidden: of the secret read, and of each who asked; of an attempt of the holder their own journal tells."""
 
 IDS = RandomIds()
 

@@ -263,3 +263,40 @@ def test_a_block_said_in_secret_is_not_told_by_what_the_doctor_declares(world, f
 
     assert new(father, before[0]) == []
     assert len(new(world.holder(), before[1])) == 1
+
+
+def test_a_path_is_told_without_the_id_that_somebody_asked_for(world, father):
+    """A parent who asks for one by another's token would read in the child's journal which it is; the record's own stays."""
+    world.holder().made(consent(world.patient, "permit"))
+    hidden, had = world.ehr.made(document(world.patient, HIDDEN))["id"], known(father)
+    patient = world.patient.partition("/")[2]
+    doctor = world.professional("7")
+    for call in (Call("options", KIND, hidden), Call("put", KIND, hidden), Call("options", "Patient", patient)):
+        doctor.ask(call)
+
+    assert hidden not in json.dumps(new(father, had))
+
+
+def test_a_parent_is_told_that_what_they_see_was_counted_beside_a_page_of_what_is_hidden(world, father):
+    """Of the number, and of nothing on the page."""
+    hidden, shown = (world.ehr.made(document(world.patient, *flags))["id"] for flags in ((HIDDEN,), ()))
+    had = known(father)
+    found = world.ehr.search(KIND, f"_id={hidden},{shown}&_count=1&_total=accurate&_sort=-_lastUpdated")
+    if hidden not in found.ids:
+        found = world.ehr.search(KIND, f"_id={hidden},{shown}&_count=1&_total=accurate&_sort=_lastUpdated")
+    assert found.body["total"] == 2
+    events = new(father, had)
+
+    assert acts(events)[:1] == [("search-type", "0")]
+    assert hidden not in json.dumps(events)
+
+
+def test_the_labels_of_a_type_are_told_to_those_who_have_them(world):
+    """Where they are as few as a page may hold: a tag says of one patient what a search by it does."""
+    tagged = {**observation(world.patient), "meta": {"tag": [{"system": "urn:x", "code": "hiv"}]}}
+    world.ehr.made(tagged)
+    for kind in ("Observation", None):
+        had = known(world.holder())
+        answer = world.ehr.ask(Call("operation", kind, operation="meta"))
+        assert "hiv" in json.dumps(answer.body)
+        assert len(new(world.holder(), had)) == 1

@@ -80,6 +80,17 @@ def test_what_is_made_beside_what_is_hidden_is_told_to_the_holder_of_it_and_to_n
     assert "create" in json.dumps(acts(seen[2]))
 
 
+def test_the_entries_of_a_transaction_are_counted_without_those_hidden_in_another_record(world, families):
+    """As many as its journals tell the parent of."""
+    own = world.ehr.made(document(world.patient, HIDDEN))["id"]
+    before = {event["id"] for event in traces(families[2], BY_EHR)}
+    assert world.ehr.ask(by_deletion(own, families[3].subject.record)).status == 200
+    events = [event for event in traces(families[2], BY_EHR) if event["id"] not in before]
+
+    assert sorted(acts(events)) == [("create", "0"), ("transaction", "0")]
+    assert "transaction: 1 entries" in json.dumps(events)
+
+
 @pytest.mark.rule("L13")
 @pytest.mark.parametrize("how", ["an entry's condition", "a deletion"])
 def test_an_act_has_one_row_whatever_is_hidden_of_it(world, families, how):

@@ -20,7 +20,7 @@ from fhir_dmp.interactions.vread import version_of
 from fhir_dmp.interactions.write import changed
 from fhir_dmp.search.types.values import split
 from fhir_dmp.store.change import Stored
-from fhir_dmp.store.query import LONGEST, both, prefix
+from fhir_dmp.store.query import LONGEST, In, both, prefix
 
 _LISTS = ("profile", "security", "tag")
 """What may be added and taken away; the rest of a meta is the server's, or one resource's alone."""
@@ -34,7 +34,7 @@ def meta(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     """Return the meta of the resource as it is now or was in a version, or all that is used on resources of a type, for who may read them."""
     del context
     if call.id is None:
-        return Result("ok", codec.dumps(write([("return", "Meta", _used(call, grant, env))])))
+        return _used(call, grant, env)
     row = (
         visible(call.ref, env.store.find_current(call.ref), grant)
         if call.version is None
@@ -43,18 +43,26 @@ def meta(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     return _answer(row, entities=(disclosed(row),))
 
 
-def _used(call: Call, grant: Grant, env: Env) -> dict[str, Any]:
-    """Return profiles, labels and tags of what the caller may see, each once; raise ``TooCostly`` for too many."""
+def _used(call: Call, grant: Grant, env: Env) -> Result:
+    """Return profiles, labels and tags of what the caller may see, each once; raise ``TooCostly`` for too many.
+
+    It tells of those who have them, if these are as few as a page may hold.
+    """
     types = (call.type,) if call.type else env.definitions.resource_types
     allowed = narrow(grant.rules("search"))
     found: dict[str, dict[str, Any]] = {}
+    known: list[str] = []
     for name, start in [(name, f"{kind}._{name}=") for kind in types if kind != "AuditEvent" for name in _LISTS]:
         forms = env.store.keys(both(prefix("t", start), allowed), start, MOST + 1)
         if len(forms) > MOST:
             raise TooCostly(f"{call.type or 'The server'} has more than {MOST} different entries of meta.{name}.")
+        known += [f"{start}{form}" for form in forms]
         read = _profile if name == "profile" else _coding
         found.setdefault(name, {}).update({form: item for form in forms if (item := read(form))})
-    return {name: [items[form] for form in sorted(items)] for name, items in found.items() if items}
+    used = {name: [items[form] for form in sorted(items)] for name, items in found.items() if items}
+    rows = env.store.concerned(both(In("t", tuple(known)), allowed), env.limits.page + 1) if known else ()
+    concerned = tuple(map(disclosed, rows)) if len(rows) <= env.limits.page else ()
+    return Result("ok", codec.dumps(write([("return", "Meta", used)])), concerned=concerned)
 
 
 def _profile(form: str) -> str:
