@@ -199,7 +199,8 @@ class Entity(Struct, frozen=True):
     """A resource that an act touched, for its event.
 
     ``patients`` are ids (``Patient/p``) of the records concerned; ``hidden`` tells that its label hides it from representatives,
-    ``stays`` that it was to be changed and nothing of it differed: it is the version that it was.
+    ``stays`` that it was to be changed and nothing of it differed: it is the version that it was. ``authors`` are those of a Binary, whose
+    documents say whose it is.
     """
 
     ref: Ref
@@ -207,6 +208,7 @@ class Entity(Struct, frozen=True):
     patients: tuple[str, ...] = ()
     hidden: bool = False
     stays: bool = False
+    authors: tuple[str, ...] = ()
 
 
 class Result(Struct, frozen=True):

@@ -88,8 +88,7 @@ class Rule(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """The answer for one row, with the reasons that made it; ``patients`` where other rows say whose record it is of."""
+    """The answer for one row, with the reasons that made it."""
 
     permit: bool
     reasons: tuple[str, ...]
-    patients: tuple[str, ...] = ()

@@ -21,13 +21,15 @@ def entity(change: Change) -> Entity:
         patients |= dict.fromkeys(before.index.get("pt") or before.index.get("about") or ())
     if change.ref.type == "Patient":
         patients[str(change.ref)] = None
-    return Entity(change.ref, change.version, tuple(patients), _is_hidden(change.index), change.stays)
+    authors = _authors(change.ref.type, change.index)
+    return Entity(change.ref, change.version, tuple(patients), is_hidden(change.index), change.stays, authors)
 
 
 def disclosed(row: Stored) -> Entity:
     """Return what the event says of a version that leaves."""
     patients = tuple(each for each in row.index.get("pt") or row.index.get("about") or () if each != NOBODYS)
-    return Entity(row.ref, row.version, patients, _is_hidden(row.index))
+    authors = _authors(row.ref.type, row.index)
+    return Entity(row.ref, row.version, patients, is_hidden(row.index), authors=authors)
 
 
 def counted(total: int | None, shown: int, find: Callable[[int], Sequence[Stored]], env: Env) -> tuple[Entity, ...]:
@@ -53,6 +55,11 @@ def gone(what: Entity, text: str = "") -> Gone:
     return Gone(text or f"{what.ref} was deleted.", patients=what.patients, hidden=what.hidden)
 
 
-def _is_hidden(index: Row) -> bool:
+def is_hidden(index: Row) -> bool:
     """Tell whether a label hides it from representatives: the trace of it is then hidden from them as well."""
     return HIDDEN_FROM_REPRESENTATIVES in (index.get("sec") or ())
+
+
+def _authors(resource_type: str, index: Row) -> tuple[str, ...]:
+    """Return who wrote a Binary: it is of the documents of its author, and these say the rest of it (``service.binaries``)."""
+    return tuple(index.get("au") or ()) if resource_type == "Binary" else ()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from fhir_dmp.access.model import Action
 from fhir_dmp.call import Call, Context, Grant
 from fhir_dmp.errors import Conflict, FhirError, NotFound
@@ -26,7 +24,7 @@ def visible(ref: Ref, row: Stored | None, grant: Grant) -> Stored:
     if row is not None:
         decision = grant.decide("read", row.index)
         if decision.permit:
-            return replace(row, index={**row.index, "pt": list(decision.patients)}) if decision.patients else row
+            return row
         there = disclosed(row)
         reasons, patients, hidden = decision.reasons, there.patients, there.hidden
     raise NotFound(f"{ref} is not known here.", reasons=reasons, patients=patients, hidden=hidden)

@@ -9,17 +9,13 @@ from fhir_dmp.access.model import Action, Decision, Rule
 from fhir_dmp.access.people import READS
 from fhir_dmp.access.rules import authors_of
 from fhir_dmp.call import Call, Env
+from fhir_dmp.service.contents import TYPE, Documents
 from fhir_dmp.service.named import reaches
 from fhir_dmp.service.provenances import Judge
-from fhir_dmp.store.port import Page
-from fhir_dmp.store.query import Eq, In, Not, Row, both, either, prefix
-
-TYPE = "Binary"
-MOST_DOCUMENTS = 20
-"""Documents that name one Binary and are looked at."""
+from fhir_dmp.store.query import Eq, In, Not, Row, both
 
 
-def as_documents(row: Row, decision: Decision, judge: Judge, base_url: str, env: Env) -> Decision:
+def as_documents(row: Row, decision: Decision, judge: Judge, known: Documents) -> Decision:
     """Return the decision for a Binary: that for the documents of its author which name it, if there are any; its author has it anyhow.
 
     A Binary has no labels of its own, and is seen by who sees what it belongs to. Whoever knows its id can write that a document is of
@@ -27,20 +23,17 @@ def as_documents(row: Row, decision: Decision, judge: Judge, base_url: str, env:
     """
     if decision.reasons == ("author",) or not (decision.permit or decision.reasons == (NO_RULE,)):
         return decision
-    urls = (row["_id"], f"{base_url}/{row['_id']}")
-    at = tuple(f"DocumentReference.location={url}" for url in urls)
-    naming = either([In("t", at), *(prefix("t", f"{each}/_history/") for each in at)])
-    documents = env.store.search(naming, Page(MOST_DOCUMENTS)).rows
-    own = [each for each in documents if not authors_of(row).isdisjoint(authors_of(each.index))]
-    judged = [(each, judge.decide("read", each.index)) for each in own or documents]
+    documents = known.of(row["_id"])
+    own = [each for each in documents if not authors_of(row).isdisjoint(authors_of(each))]
+    judged = [(each, judge.decide("read", each)) for each in own or documents]
     seen = [(each, found) for each, found in judged if found.permit]
     if not documents or not (own or decision.permit):
         return decision
     if not seen or (not own and len(seen) < len(judged)):
         return Decision(permit=False, reasons=("its documents are hidden",))
     document, found = seen[0]
-    reasons = tuple(f"{document.ref}: {reason}" for reason in found.reasons)
-    return Decision(permit=True, reasons=reasons, patients=tuple(document.index.get("pt") or ()))
+    reasons = tuple(f"{document['_id']}: {reason}" for reason in found.reasons)
+    return Decision(permit=True, reasons=reasons)
 
 
 def not_listed(call: Call, action: Action, names: Collection[str], env: Env) -> Iterator[Rule]:

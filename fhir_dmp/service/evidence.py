@@ -11,6 +11,7 @@ from fhir_dmp.call import Act, Context, Entity, Env
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.interactions.choices import hidden_from_representatives
+from fhir_dmp.service.contents import placed
 from fhir_dmp.service.counting import count_act
 from fhir_dmp.service.met import has_met, met_by
 from fhir_dmp.store.change import Event
@@ -26,7 +27,7 @@ def described(act: Act, context: Context, env: Env) -> Event:
         act = replace(act, met=met_by(act, context, env))
     if act.error is not None and act.error.audit_outcome == _REFUSED:
         act = replace(act, met=(*act.met, *_refusing_in_secret(act.error, env)))
-    return describe(act, context, env.ids.new(), env.clock.micros(), env.ids.new)
+    return describe(placed(act, context, env), context, env.ids.new(), env.clock.micros(), env.ids.new)
 
 
 def _refusing_in_secret(error: FhirError, env: Env) -> Sequence[Entity]:

@@ -16,6 +16,8 @@ from fhir_dmp.errors import FhirError, Refused
 from fhir_dmp.fhir.ins import is_ins
 from fhir_dmp.fhir.reference import Ref, parse_literal
 from fhir_dmp.service import binaries, provenances
+from fhir_dmp.service.contents import TYPE as CONTENT
+from fhir_dmp.service.contents import Documents
 from fhir_dmp.service.known_policies import KnownPolicies
 from fhir_dmp.service.list_policies import ListPolicies, list_policies
 from fhir_dmp.service.provenances import SeenProvenances
@@ -33,12 +35,14 @@ class Granting:
 
     A person's token names one record: its policy came with the token. A system's rules rest on the policies of the rows in
     question, or, for lists, on those of the records that the ``call`` names, or on all that name its structure. ``sought`` are the
-    rows of whoever is looked for by an exact INS. ``looked`` tells whether anything that is kept was judged.
+    rows of whoever is looked for by an exact INS. ``looked`` tells whether anything that is kept was judged; ``documents`` are those that
+    name contents, as far as they were looked for.
     """
 
     def __init__(self, call: Call, context: Context, env: Env, policies: KnownPolicies, sought: Query) -> None:
         self.looked = False
         self.policies = policies
+        self.documents = Documents(context.base_url, env)
         self._call = call
         self._sought = sought
         self._context = context
@@ -73,8 +77,8 @@ class Granting:
         if "t" not in row and (told or any(_looks_at(rule.where, _SEARCHED) for rule in rules)):
             row = self._whole(row)
         decision = decide(rules, row)
-        if row.get("ty") == binaries.TYPE and action == "read":
-            decision = binaries.as_documents(row, decision, self, self._context.base_url, self._env)
+        if row.get("ty") == CONTENT and action == "read":
+            decision = binaries.as_documents(row, decision, self, self.documents)
         if told and decision.permit:
             decision = self._provenances.as_targets(row, decision)
         if decision.permit:

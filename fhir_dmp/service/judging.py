@@ -36,6 +36,7 @@ def judge(plan: Plan, context: Context, grant: Granting) -> None:
                 reasons=decision.reasons,
                 patients=entity(change).patients,
                 hidden=change.before is not None and disclosed(change.before).hidden,
+                met=() if change.before is None else (str(change.ref),),
             )
 
 

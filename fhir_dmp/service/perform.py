@@ -159,12 +159,13 @@ def _attempted(
     if isinstance(answer, Result) or not answer.changes:
         grant.policies.confirm()  # there is no commit that would
     if isinstance(answer, Result):
+        answer = grant.documents.answered(answer)
         owed = owed_by(call, answer.entities, context, grant, env)
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
     with Referring(answer.referred):
         answer = belonging(with_provenance(answer, call, context, env), grant, env)
         judge(answer, context, grant)
-        answer = of_one_person(answer, context, env)
+        answer = grant.documents.planned(of_one_person(answer, context, env), call)
         attempts.about((*(str(change.ref) for change in answer.changes), *(lock.key for lock in answer.locks)))
         return _committed(call, answer, indexed_by, context, grant, env)
 

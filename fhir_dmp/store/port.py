@@ -152,7 +152,7 @@ class Store(Protocol):
         ...
 
     def concerned(self, query: Query, limit: int) -> tuple[Stored, ...]:
-        """Return up to ``limit`` present rows that meet the query, in no order and without bodies: whose they are, and their labels."""
+        """Return up to ``limit`` present rows that meet the query, in no order: whose they are, who wrote them, and their labels."""
         ...
 
     def keys(self, query: Query, prefix: str | None, limit: int) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ UNSEARCHED: Mapping[str, int] = {field: 1 for field in _FIELDS.values() if field
 What a row holds and the schemas do not declare would be lost to whoever judges by it: a test looks for such.
 """
 
-CONCERNED: Mapping[str, int] = dict.fromkeys(("v", "lu", "co", "pt", "about", "sec"), 1)
-"""The projection of rows that are counted: whose they are, and the labels that hide them."""
+CONCERNED: Mapping[str, int] = dict.fromkeys(("v", "lu", "co", "pt", "about", "au", "sec"), 1)
+"""The projection of rows that are counted: whose they are, who wrote them, and the labels that hide them."""
 
 
 def stored_of(row: dict[str, Any]) -> Stored:
