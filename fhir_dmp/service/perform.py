@@ -163,7 +163,7 @@ def _attempted(
         owed = owed_by(call, answer.entities, context, grant, env)
         return _recorded(Act(call, answer, reasons=grant.used), context, env, owed)
     with Referring(answer.referred):
-        answer = belonging(with_provenance(answer, call, context, env), grant, env)
+        answer = belonging(with_provenance(answer, call, context, env), grant, grant.documents, env)
         judge(answer, context, grant)
         answer = grant.documents.planned(of_one_person(answer, context, env), call)
         attempts.about((*(str(change.ref) for change in answer.changes), *(lock.key for lock in answer.locks)))

@@ -20,7 +20,9 @@ from fhir_dmp.call import Call, Entity, Env, Plan
 from fhir_dmp.errors import FhirError, TooCostly
 from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES
 from fhir_dmp.fhir.reference import Ref, parse_literal
-from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.entities import disclosed, entity, is_hidden
+from fhir_dmp.service.contents import TYPE as CONTENT
+from fhir_dmp.service.contents import Documents
 from fhir_dmp.service.named import asked_of, reaches
 from fhir_dmp.store.change import Change, Stored
 from fhir_dmp.store.port import Found, HistoryPage, Page, Scope
@@ -62,10 +64,11 @@ def may_be_listed(call: Call, env: Env) -> bool:
     return any(TYPE in text or text == "*" for pair in asked_of(call, env) for text in pair)
 
 
-def belonging(plan: Plan, judge: Judge, env: Env) -> Plan:
+def belonging(plan: Plan, judge: Judge, documents: Documents, env: Env) -> Plan:
     """Return the plan with each Provenance in the record of its targets that the caller makes, changes or sees.
 
-    Of any other target nothing is taken over: whether it is there is not told by what becomes of the Provenance.
+    Of any other target nothing is taken over: whether it is there is not told by what becomes of the Provenance. A content is hidden by the
+    ``documents`` that name it.
     """
     told = [change for change in plan.changes if change.ref.type == TYPE and change.body is not None]
     if not told:
@@ -78,29 +81,39 @@ def belonging(plan: Plan, judge: Judge, env: Env) -> Plan:
         for ref, row in rows.items()
         if any(judge.decide(action, row.index).permit for action in ("read", "update"))
     }
-    placed = {change.ref: _placed(change, {**known, **made}) for change in told}
+    about = [entity(each) for each in plan.changes if each.ref.type == CONTENT]
+    about += [disclosed(row) for ref, row in rows.items() if ref.type == CONTENT and ref in known]
+    contents = documents.told(about, plan.changes)
+    hidden = frozenset(each.ref for each in contents if each.hidden)
+    placed = {change.ref: _placed(change, {**known, **made}, hidden) for change in told}
     return replace(
         plan,
         changes=tuple(placed.get(change.ref, change) for change in plan.changes),
-        entities=tuple(_entities(plan, placed)),
+        entities=tuple(_entities(plan, placed, contents)),
     )
 
 
-def _placed(change: Change, known: Mapping[Ref, Row]) -> Change:
+def _placed(change: Change, known: Mapping[Ref, Row], hidden: frozenset[Ref]) -> Change:
     about = [known[ref] for ref in targets_of(change.index) if ref in known and ref != change.ref]
     patients = dict.fromkeys(
         (*(change.index.get("pt") or ()), *(each for row in about for each in row.get("pt") or ()))
     )
     category = next((row["ca"] for row in about if "ca" in row), None)
     index = {**change.index, **({"pt": list(patients)} if patients else {}), **({"ca": category} if category else {})}
-    if any(HIDDEN_FROM_REPRESENTATIVES in (row.get("sec") or ()) for row in about):
+    if not hidden.isdisjoint(targets_of(change.index)) or any(map(is_hidden, about)):
         index["sec"] = list(dict.fromkeys((*(index.get("sec") or ()), HIDDEN_FROM_REPRESENTATIVES)))
     return replace(change, index=index)
 
 
-def _entities(plan: Plan, placed: Mapping[Ref, Change]) -> Iterator[Entity]:
+def _entities(plan: Plan, placed: Mapping[Ref, Change], contents: Sequence[Entity]) -> Iterator[Entity]:
     for each in plan.entities:
-        yield entity(placed[each.ref]) if each.ref in placed else each
+        if each.ref in placed:
+            told = entity(placed[each.ref])
+            refs = targets_of(placed[each.ref].index)
+            patients = (patient for content in contents if content.ref in refs for patient in content.patients)
+            yield replace(told, patients=tuple(dict.fromkeys((*told.patients, *patients))))
+        else:
+            yield each
 
 
 class SeenProvenances:

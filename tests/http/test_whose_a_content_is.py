@@ -15,6 +15,7 @@ from tests.http.test_choices_of_the_patient import say
 from tests.http.test_whom_an_answer_concerns import HIDDEN, bundle, entry, told
 
 READ_LOG = "110101"
+ABOUT = {"resourceType": "Provenance", "recorded": "2026-11-23T12:00:00Z", "agent": [{"who": {"display": "EHR one"}}]}
 OTHER = {**TEXT, "data": "eQ=="}
 
 
@@ -24,6 +25,11 @@ def parent(world):
     found = parent_of(world)
     world.holder().made(consent(world.patient, "permit"))
     return found
+
+
+def of(own):
+    """Return what a Provenance of the content is about."""
+    return [{"reference": f"Binary/{own}"}]
 
 
 def content(world, **more):
@@ -99,6 +105,8 @@ ALONE = {
     ),
     "read in a batch": lambda own: bundle("batch", {"request": {"method": "GET", "url": f"Binary/{own}"}}),
     "read in a transaction": lambda own: bundle("transaction", {"request": {"method": "GET", "url": f"Binary/{own}"}}),
+    "update with a Provenance": lambda own: put(own, provenance=json.dumps(ABOUT)),
+    "Provenance": lambda own: Call("create", "Provenance", body=json.dumps({**ABOUT, "target": of(own)}).encode()),
     "failed test": lambda own: by_patch(own, "text/html"),
     "If-Match": lambda own: put(own, if_match='W/"9"'),
     "absent version": lambda own: Call("vread", "Binary", own, "9"),
