@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -38,6 +38,12 @@ _MADE = 1
 _LEADING = ("_has:", "_filter", "_list")
 _OF_ITS_PATIENT = re.compile(r"(?:patient|subject)(?::Patient)?\.[^.]*\Z")
 """A chain that asks something of the patient alone of whom what is found is."""
+
+_NAMING = re.compile(r"(?:_id|identifier|patient|subject)(?![a-z-])")
+"""How a parameter begins that names a resource or its patient."""
+
+_NAMED_IN = re.compile(r"[A-Z][A-Za-z]+/")
+"""How a reference stands in a value, of whatever parameter."""
 
 _MOST = 20
 """Items that a search names and that its event tells of."""
@@ -79,7 +85,8 @@ def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
         return ()
     refs = _refs(act.call, error) if error is not None and told else _within(act)
     named = [each for kind, params in _unmet(act, context) if (each := _named_by(kind, params, context, env))]
-    found = tuple(_disclosed(row, context) for row in _looked_up(refs, named, env))
+    touched = {each.ref for each in act.result.entities} if act.result else set()
+    found = tuple(_disclosed(row, context) for row in _looked_up(refs, named, touched, env))
     return (*found, *_named(named, found))
 
 
@@ -139,10 +146,11 @@ def _told(act: Act) -> bool:
     return act.result is not None and bool(act.result.entities or act.result.concerned)
 
 
-def _looked_up(refs: Sequence[Ref], named: Sequence[Named], env: Env) -> Iterator[Stored]:
-    """Yield the rows of what an error is about, and those of what was named and asked something of: by id, and by number."""
+def _looked_up(refs: Sequence[Ref], named: Sequence[Named], touched: Collection[Ref], env: Env) -> Iterator[Stored]:
+    """Yield the rows of what an error is about, and those of what was named and asked something of, and not touched: by id, and by number."""
     asking = [each for each in named if each.asks]
-    items = dict.fromkeys(ref for each in asking for ref in each.items if ref.type not in _NOBODYS)
+    told_of = (ref for each in asking for ref in each.items)
+    items = dict.fromkeys(ref for ref in told_of if ref.type not in _NOBODYS and ref not in touched)
     wanted = list(dict.fromkeys((*refs, *islice(items, _MOST_LOOKED_FOR))))
     if wanted:
         yield from islice(env.store.find_many(wanted, with_index=False).values(), len(refs) + _MOST)
@@ -237,8 +245,16 @@ def _finds_nobodys(act: Act) -> bool:
 
 
 def _reaching(params: Params) -> bool:
-    """Tell whether parameters ask something of others than of whom they find, by chains, ``_has`` and the like."""
-    return any(name.startswith(_LEADING) or ("." in name and not _OF_ITS_PATIENT.match(name)) for name, _ in params)
+    """Tell whether parameters ask something of others than of whom they find: by chains, ``_has`` and the like, or of several at once."""
+    return any(
+        name.startswith(_LEADING) or ("." in name and not _OF_ITS_PATIENT.match(name)) or _is_of_several(name, value)
+        for name, value in params
+    )
+
+
+def _is_of_several(name: str, value: str) -> bool:
+    """Tell whether a parameter names several of whom one may be found: of the others no is said."""
+    return "," in value and bool(_NAMING.match(name) or _NAMED_IN.search(value))
 
 
 def is_unmet(act: Act) -> bool:

@@ -16,6 +16,7 @@ from fhir_dmp.store.change import Change, Commit
 from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import INS, Actor, World, changed, observation
 from tests.at_once import at_once
+from tests.http.test_whom_an_answer_concerns import whose
 from tests.oauth_world import jwks, key_pair
 
 NUMBER, OTHER = "279035121518989", "124018852493334"
@@ -59,14 +60,14 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_second_patient_with_the_same_ins_is_refused(world, way):
-    """By every way to write one, in any record; the answer says how the first is found, and a laboratory goes on finding it."""
+    """By every way to write one, in any record; the answer says how the first is found, and is told to whose it is; a laboratory goes on finding it."""
     first = world.insurance.made(numbered(NUMBER))
     own = world.ehr.made(numbered(OTHER))
     lab = world.system("lab", "lab", "urn:l|1")
 
     answer = WAYS[way](world.ehr, own)
 
-    assert answer.status == 409
+    assert (answer.status, f"Patient/{first['id']}" in whose(world)) == (409, True)
     assert "a person has one record: find it by Patient?identifier=" in answer.text
     assert [issue.code for issue in answer.issues] == ["duplicate"]
     assert NUMBER not in answer.text
