@@ -17,7 +17,6 @@ from fhir_dmp.store.period import period_of
 WINDOW = 16 * TILE_WIDTH
 """Leaves that are looked through together; what a process keeps in memory is about one window."""
 
-
 _NOTHING: Mapping[str, Any] = {}
 
 

@@ -61,5 +61,5 @@ def is_hidden(index: Row) -> bool:
 
 
 def _authors(resource_type: str, index: Row) -> tuple[str, ...]:
-    """Return who wrote a Binary: it is of the documents of its author, and these say the rest of it (``service.binaries``)."""
+    """Return who wrote a Binary: it is of the documents of its author, and these say the rest of it (``service.contents``)."""
     return tuple(index.get("au") or ()) if resource_type == "Binary" else ()

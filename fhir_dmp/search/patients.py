@@ -22,7 +22,6 @@ _DIRECTLY = frozenset(f"{code}{target}" for code in _HOLDING for target in ("", 
 _EQUAL = ("eq", "ne", "in", "ni", "re")
 """Operators of a filter whose value is what it looks for."""
 
-
 _OWN = (("_id", None), ("identifier", None), ("identifier", "of-type"))
 """Parameters, with their modifiers, whose value names the resource itself."""
 
@@ -133,8 +132,8 @@ def _of_clause(clause: Clause, base_url: str) -> Iterator[_Name]:
             if ref is not None:
                 yield _known(ref)
             elif ID.match(value):
-                types = _targets(clause)
-                yield from map(_known if len(types) == 1 else _may_be, (Ref(kind, value) for kind in types))
+                refs = [Ref(kind, value) for kind in _targets(clause)]
+                yield from map(_known, refs) if len(refs) == 1 else refs
 
 
 def _targets(clause: Clause) -> Sequence[str]:
@@ -147,7 +146,3 @@ def _targets(clause: Clause) -> Sequence[str]:
 
 def _known(ref: Ref) -> _Name:
     return str(ref) if ref.type == "Patient" else ref
-
-
-def _may_be(ref: Ref) -> _Name:
-    return ref

@@ -32,15 +32,14 @@ def described(act: Act, context: Context, env: Env) -> Event:
 
 def _refusing_in_secret(error: FhirError, env: Env) -> Sequence[Entity]:
     """Return the Consents that refused and are hidden from representatives: so is that they decided."""
-    named = [Ref(*name.split("/")[:2]) for name in consents_in(error.reasons)]
-    versions = [int(name.rpartition("/")[2]) for name in consents_in(error.reasons)]
-    secret = hidden_from_representatives(map(str, named), env) if named else ()
+    named = [name.rpartition("/")[::2] for name in consents_in(error.reasons)]
+    secret = hidden_from_representatives((consent for consent, _ in named), env) if named else ()
     return [
-        Entity(ref, version, hidden=True) for ref, version in zip(named, versions, strict=True) if str(ref) in secret
+        Entity(Ref(*consent.split("/")), int(version), hidden=True) for consent, version in named if consent in secret
     ]
 
 
-def is_hidden(event: Event, context: Context) -> bool:
+def is_event_hidden(event: Event, context: Context) -> bool:
     """Tell whether representatives find nothing of it in the record that the token opens; of a token for none nobody asks."""
     record, index = context.subject.record if context.subject else None, event.index
     if record is None or "x" not in index:

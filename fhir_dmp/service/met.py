@@ -1,4 +1,4 @@
-"""Whose item a call met that failed, or that found nothing: the answer tells of it, and so its event stands in the journals of its patients."""
+"""Whose items a call met beside what it found or changed: its answer tells of them, and so its event stands in their journals."""
 
 from __future__ import annotations
 
@@ -77,17 +77,19 @@ def met_by(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
 def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
     error = act.error
     told = error is None or (not error.patients and error.status in _TELLING)
-    if (
-        error is not None
-        and not told
-        and not (act.call.name == "transaction" and error.asked and error.status in _REFUSING)
-    ):
+    if not (told or _has_asked(act)):
         return ()
     refs = _refs(act.call, error) if error is not None and told else _within(act)
     named = [each for kind, params in _unmet(act, context) if (each := _named_by(kind, params, context, env))]
     touched = {each.ref for each in act.result.entities} if act.result else set()
     found = tuple(_disclosed(row, context) for row in _looked_up(refs, named, touched, env))
     return (*found, *_named(named, found))
+
+
+def _has_asked(act: Act) -> bool:
+    """Tell whether a transaction failed after criteria of its entries were asked, by an error that tells that these were met."""
+    error = act.error
+    return act.call.name == "transaction" and error is not None and bool(error.asked) and error.status in _REFUSING
 
 
 def _disclosed(row: Stored, context: Context) -> Entity:

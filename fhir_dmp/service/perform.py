@@ -41,7 +41,7 @@ from fhir_dmp.interactions.update import update
 from fhir_dmp.interactions.vread import vread
 from fhir_dmp.service import audit_log
 from fhir_dmp.service.emergencies import owed_by, owed_by_failure
-from fhir_dmp.service.evidence import described, is_frame_hidden, is_hidden
+from fhir_dmp.service.evidence import described, is_event_hidden, is_frame_hidden
 from fhir_dmp.service.granting import Granting, grant_of, shut_out
 from fhir_dmp.service.identities import of_one_person
 from fhir_dmp.service.judging import judge
@@ -113,7 +113,7 @@ def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
 def _failed(call: Call, error: FhirError, context: Context, env: Env) -> Event:
     """Return the event of what failed; the error knows then whether representatives of the token's record are told."""
     event = described(Act(call, error=error), context, env)
-    error.hidden = is_hidden(event, context)
+    error.hidden = is_event_hidden(event, context)
     return event
 
 
@@ -278,7 +278,7 @@ def _read_alone(plan: Plan, act: Act, context: Context, env: Env) -> Result:
 
 def _finished(result: Result, event: Event, context: Context) -> Result:
     """Return the result, which knows whether representatives are told."""
-    return replace(result, hidden=True) if is_hidden(event, context) else result
+    return replace(result, hidden=True) if is_event_hidden(event, context) else result
 
 
 def _read_after(plan: Plan, context: Context, env: Env) -> Sequence[Act]:

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_dmp.call import Act, Call, Context, Env, Result
+from fhir_dmp.clock import SECOND
 from fhir_dmp.definitions.compiler import UnsupportedError
 from fhir_dmp.errors import FhirError
 from fhir_dmp.fhir import codec
@@ -152,7 +153,7 @@ class Reindexer(Struct, frozen=True):
 
     def _until_all_know(self, since: int) -> None:
         """Wait until nothing that was indexed without the new parameters can still be committed."""
-        while self.env.store.horizon() <= since + int(POLL_SECONDS * 1_000_000):
+        while self.env.store.horizon() <= since + int(POLL_SECONDS * SECOND):
             self.wait(_PAUSE_SECONDS)
 
     def _types(self, waiting: Mapping[str, AddedParam], *, everything: bool) -> set[str]:

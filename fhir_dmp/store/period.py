@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import lru_cache
 
-from fhir_dmp.clock import DAY, SECOND
+from fhir_dmp.clock import DAY, datetime_of
 from fhir_dmp.fhir.dates import Interval, interval
 
 PERIOD_PREFIX = "audit_"
-_FIRST, _LAST = -719_162, 2_932_896
-"""The days, since 1970, that a date can tell."""
 
 
 def period_of(micros: int) -> str:
@@ -20,7 +17,7 @@ def period_of(micros: int) -> str:
 
 @lru_cache(maxsize=64)
 def _period_of_day(day: int) -> str:
-    return f"{PERIOD_PREFIX}{datetime.fromtimestamp(min(max(day, _FIRST), _LAST) * DAY // SECOND, UTC):%Y_%m}"
+    return f"{PERIOD_PREFIX}{datetime_of(day * DAY):%Y_%m}"
 
 
 def span_of(period: str) -> Interval:

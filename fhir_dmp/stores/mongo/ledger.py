@@ -249,9 +249,10 @@ class MongoLedger(PlacedRows, Runs, Register, Handed):
             return months(self.log)
 
     def odd_indexes(self, period: str) -> Iterator[str]:
-        """Yield in words by what events of the period may not be found that are there: others' indexes under the log's own names, a collation.
+        """Yield in words what of the period is not as the log makes it: how it is made, and others' indexes under the log's own names.
 
-        One that lacks makes what it is for slower, but for that of blocks: nobody is answered without it.
+        Events that are there may not be found by them. An index that lacks makes what it is for slower, but for that of blocks: nobody is
+        answered without it.
         """
         with answering():
             if told := odd_options(self.log[period]):

@@ -11,6 +11,7 @@ from typing import Any
 
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
+from fhir_dmp.clock import DAY
 from fhir_dmp.store.log import loosened
 from fhir_dmp.store.query import Query, both, end_of, span
 from fhir_dmp.stores.mongo.compile import compile_query
@@ -19,7 +20,7 @@ from fhir_dmp.stores.mongo.in_blocks import alone, counting, each_row, each_seve
 from fhir_dmp.stores.mongo.log_events import ONE, SEVERAL
 from fhir_dmp.stores.mongo.moments import Month
 
-_DAY = {"$floor": {"$divide": ["$rec", 86_400_000_000]}}
+_DAY = {"$floor": {"$divide": ["$rec", DAY]}}
 _Row = dict[str, Any]
 
 

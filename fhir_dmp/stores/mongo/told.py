@@ -1,6 +1,6 @@
 """The rows of a document as pages tell them: of a block that somebody damaged so many, found by what the database finds them by (``in_blocks``).
 
-Whoever verifies, seals or proves takes a damaged block for what it is (``blocks.rows_in``). Pages and totals must tell the same rows
+Whoever verifies, seals or proves takes a damaged block for what it is (``block_rows.rows_in``). Pages and totals must tell the same rows
 besides, whatever is left of it. So a block has as many as its ``rows`` has items, but for lists, and for rows that hold several
 AuditEvents of a block that does not say so. A place is a whole number, of whatever kind, that its list has, where the text that stands
 there stands first; what is no text is none that is asked for. One whose ``rows`` is no list at all is a row that is found by nothing.
