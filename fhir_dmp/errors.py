@@ -33,9 +33,9 @@ class FhirError(Exception):
     """An answer other than success, written for the sender.
 
     ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``), whose record was concerned, and
-    ``hidden``: representatives are not told. ``met`` (``Type/id``) is what it had to do with, where the path does not name that;
-    ``referred`` are the criteria by which a transaction referred to something. ``asked`` tells whether all criteria of its entries
-    were asked by then, or some.
+    ``hidden``: representatives are not told, or those of some patients (``secret``). ``met`` (``Type/id``) is what it had to do with,
+    where the path does not name that; ``referred`` are the criteria by which a transaction referred to something. ``asked`` tells whether
+    all criteria of its entries were asked by then, or some.
     """
 
     status: ClassVar[int] = 500
@@ -52,6 +52,7 @@ class FhirError(Exception):
         headers: tuple[tuple[str, str], ...] = (),
         patients: tuple[str, ...] = (),
         hidden: bool = False,
+        secret: tuple[str, ...] = (),
         met: tuple[str, ...] = (),
     ) -> None:
         super().__init__(text)
@@ -60,6 +61,7 @@ class FhirError(Exception):
         self.headers = headers
         self.patients = patients
         self.hidden = hidden
+        self.secret = secret
         self.met = met
         self.referred: tuple[str, ...] = ()
         self.asked: Literal["", "some", "all"] = ""

@@ -38,7 +38,9 @@ digest of the whole is sealed too.
 REASON_LENGTH = 500
 _SALT = 16
 _VALUE = re.compile(r"(?<==)[^&\n]*")
-_PAGE = re.compile(r"&_page=[^&\n]*|(?<=\?)_page=[^&\n]*&|\?_page=[^&\n]*(?=\n|\Z)")
+_LATER = re.compile(r"\?(?:[^\n]*&)?_page=[^\n]*(?:\n|\Z)")
+"""Of a later page what its URL asks for: the line after it tells what it goes on with."""
+
 _ODD = re.compile(r"(?<![^/ \n])[^/ \n%]*%[^/ \n]*")
 """A part of a path that is no id, no type and no operation: looked for from its beginning alone, however long it is."""
 
@@ -86,8 +88,8 @@ def bare(shown: str) -> str:
 
 
 def without_page(shown: str) -> str:
-    """Return a request without the token that goes on from a page before: that it was one may tell what that held."""
-    return _PAGE.sub("", shown)
+    """Return the request of a later page as that of the first: that there was one before may tell what it held."""
+    return _LATER.sub("?", shown, count=1)
 
 
 def _is_open(name: str, *, of_log: bool) -> bool:

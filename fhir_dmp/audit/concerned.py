@@ -57,8 +57,8 @@ def hidden_in(act: Act, entities: Sequence[Entity], journals: Collection[str], c
         return None
     shown = _patients(each for each in entities if not each.hidden)
     secret = _patients(each for each in entities if each.hidden).keys() - shown.keys()
-    if error is not None and error.hidden:
-        secret |= set(error.patients)
+    if error is not None:
+        secret |= set(error.patients if error.hidden else error.secret)
     if reader is not None and (error is not None or act.met):
         secret.discard(reader.record or "")
     patients = [each for each in journals if each]

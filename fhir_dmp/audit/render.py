@@ -143,17 +143,16 @@ def _described(scene: Scene) -> str:
 
 
 def _why(scene: Scene) -> Sequence[str]:
-    """Return the reasons of what failed, if the reader may know all that they are about: of a bundle nothing says which items these are.
+    """Return the reasons of what failed, if the reader may know all that they are about.
 
-    To a representative the Consents that they may know of are the reasons of a refusal: by any other they would know that there is one, or
-    an item, which they may not know of.
+    Of a bundle nothing says which item these are about, and to a representative other reasons of a refusal may tell that there is a Consent
+    which they may not know of: persons are told then of the Consents alone that decided.
     """
     named = scene.decided_by
     if not all(scene.view.sees(unversioned(name)) for name in (*scene.names, *named)):
         return ()
-    if scene.kind.shape == "bundle" and not scene.view.values:
-        return ()
     why: Sequence[str] = scene.said.get("why", scene.row.get("why", ()))
-    if scene.view.hidden or scene.part.outcome != _REFUSED:
+    of_bundle = scene.kind.shape == "bundle" and not scene.view.values
+    if not of_bundle and (scene.view.hidden or scene.part.outcome != _REFUSED):
         return why
     return [reason for reason in why if (decided := consents_in((reason,))) and set(named).issuperset(decided)]

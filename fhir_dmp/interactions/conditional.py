@@ -10,6 +10,7 @@ other finds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -23,7 +24,7 @@ from fhir_dmp.access.rules import may_find_by_ins, require_scope
 from fhir_dmp.access.systems import keeps_directory
 from fhir_dmp.call import Call, Context, Env, Grant, Params
 from fhir_dmp.errors import FhirError, Invalid, MultipleMatches
-from fhir_dmp.fhir.reference import below
+from fhir_dmp.fhir.reference import Ref, below
 from fhir_dmp.fhir.url import params_of, parted
 from fhir_dmp.interactions.criteria import by_ins, setting_of
 from fhir_dmp.interactions.entities import disclosed
@@ -33,6 +34,12 @@ from fhir_dmp.search.parse import parse
 from fhir_dmp.store.change import Lock, Stored
 from fhir_dmp.store.matching import assuming
 from fhir_dmp.store.query import Eq, In, Query, both
+
+_SEVERAL = 2
+"""Matches that are told as several."""
+
+_MOST_TOLD = 100
+"""Matches that an error tells of to those whose they are."""
 
 _OF_ANSWERS = frozenset({"_count", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"})
 """Parameters that say how an answer looks, and nothing of what is matched."""
@@ -175,16 +182,27 @@ def sought(call: Call, context: Context, grant: Grant, env: Env) -> tuple[Call, 
     if call.id is not None:
         return call, ()
     matched = to_write(context, grant, env).match(call.resource_type, call.criteria or "")
-    found = only(matched)
+    found = only(matched, env)
     return (replace(call, id=found.ref.id) if found else call), (matched.lock,)
 
 
-def only(matched: Matched) -> Stored | None:
+def only(matched: Matched, env: Env) -> Stored | None:
     """Return the one row that matches, or None; raise ``MultipleMatches`` for more."""
     if len(matched.found) > 1:
-        raise MultipleMatches(
-            f"Several resources match {matched.lock.key[:200]!r}; nothing was changed.",
-            patients=tuple(dict.fromkeys(patient for row in matched.found for patient in disclosed(row).patients)),
-            hidden=any(disclosed(row).hidden for row in matched.found),
+        raise several(
+            f"Several resources match {matched.lock.key[:200]!r}; nothing was changed.", matched.lock.query, env
         )
     return matched.found[0] if matched.found else None
+
+
+def several(text: str, query: Query, env: Env, *, met: Iterable[Ref] = ()) -> MultipleMatches:
+    """Return the refusal of criteria that several match: representatives are told of it who see two, or none that is hidden from them."""
+    entities = [disclosed(row) for row in env.store.concerned(query, _MOST_TOLD)]
+    shown = Counter(patient for entity in entities if not entity.hidden for patient in entity.patients)
+    hidden = {patient for entity in entities if entity.hidden for patient in entity.patients}
+    return MultipleMatches(
+        text,
+        patients=tuple(dict.fromkeys(patient for entity in entities for patient in entity.patients)),
+        secret=tuple(patient for patient in hidden if shown[patient] < _SEVERAL),
+        met=tuple(map(str, met)),
+    )

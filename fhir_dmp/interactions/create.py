@@ -16,7 +16,7 @@ def create(call: Call, context: Context, grant: Grant, env: Env) -> Plan:
     locks: tuple[Lock, ...] = ()
     if call.criteria is not None:
         matched = to_write(context, grant, env).match(call.resource_type, call.criteria)
-        found = only(matched)
+        found = only(matched, env)
         if found is not None:
             return found_instead(call, found)
         locks = (matched.lock,)

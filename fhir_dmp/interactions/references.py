@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fhir_dmp.errors import Invalid, MultipleMatches
+from fhir_dmp.errors import Invalid
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.fhir.url import parted
-from fhir_dmp.interactions.conditional import Criteria, Matched, match_each
+from fhir_dmp.interactions.conditional import Criteria, Matched, match_each, several
 from fhir_dmp.interactions.entities import disclosed
 from fhir_dmp.interactions.entries import At
 from fhir_dmp.interactions.links import criteria_of, unsettled_references
@@ -104,8 +104,7 @@ def _referred(criteria: str, item: Item, sheet: Sheet) -> Ref:
     refs = list(dict.fromkeys([*(row.ref for row in rows), *made]))
     if len(refs) > 1:
         text = f"Several resources match the conditional reference {criteria[:200]!r}."
-        hidden = any(disclosed(row).hidden for row in rows)
-        raise MultipleMatches(text, met=tuple(map(str, refs)), hidden=hidden)
+        raise several(text, matched.lock.query, sheet.env, met=refs)
     if not refs:
         raise Invalid(f"Nothing matches the conditional reference {criteria[:200]!r}.")
     sheet.relied_on.update((row.ref, row.version) for row in rows)

@@ -141,7 +141,7 @@ def _identify(item: Item, sheet: Sheet) -> None:
         with At(item.place, of_query=True):
             matched = sheet.written.match(call.resource_type, call.criteria)
         sheet.locks[matched.lock.key] = matched.lock
-        item.existing = _standing(item, only(matched), sheet)
+        item.existing = _standing(item, only(matched, sheet.env), sheet)
         item.ref = item.existing.ref if item.existing else _twin(item, matched.lock.key, sheet).ref
     item.ref = item.ref or _new_ref(item, sheet.env)
     if item.ref is not None and not ID.match(item.ref.id):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fhir_dmp.call import Call
 from tests.access_world import RPPS, SYSTEM, Actor, consent, document, observation
 from tests.http.journal import acts, parent_of, traces
+from tests.http.test_attempts_at_what_is_hidden import representative
 from tests.http.test_whom_an_answer_concerns import HIDDEN, TEST, bundle, entry
 
 KIND = "DocumentReference"
@@ -128,6 +129,44 @@ def test_that_several_match_is_told_to_no_parent_who_sees_one_of_them(world, fat
     assert len(new(world.holder(), before[1])) == 1
 
 
+@pytest.mark.rule("L13")
+@pytest.mark.parametrize("how", SEVERAL)
+def test_that_several_match_is_told_to_each_parent_by_what_they_see(world, father, how):
+    """Of two visible ones beside a hidden one, theirs or somebody else's."""
+    other = world.new_patient(birthDate="2012-05-31")
+    world.ehr.made(document(world.patient, HIDDEN))
+    for patient in (other, other):
+        world.ehr.made(document(patient))
+    others_father = representative(world, other)
+    call = SEVERAL[how]("PATIENT")
+    asked = replace(
+        call,
+        criteria=call.criteria and "status=current",
+        body=call.body and call.body.replace(b"patient=PATIENT", b"status=current").replace(b"PATIENT", other.encode()),
+    )
+    told = []
+    for _ in range(2):
+        before = known(father), known(others_father)
+        assert world.ehr.ask(asked).status == 412
+        told.append([len(new(father, before[0])), len(new(others_father, before[1]))])
+        for _ in range(2):
+            world.ehr.made(document(world.patient))
+
+    assert told == [[0, 1], [1, 1]]
+
+
+def test_why_a_bundle_was_refused_is_told_to_the_holder_by_the_consent_that_decided(world):
+    """It has no decision of its own."""
+    made = world.holder().made(consent(world.patient, "deny", actors=[f"{RPPS}|7"]))["id"]
+    own, had = world.ehr.made(document(world.patient))["id"], known(world.holder())
+    assert world.professional("7").ask(bundle("transaction", got(own))).status == 403
+    events = new(world.holder(), had)
+
+    assert [f"Consent/{made} v1" in event["outcomeDesc"] for event in events if "outcomeDesc" in event] == [True] * len(
+        events
+    )
+
+
 @pytest.mark.rule("L13", "F11")
 def test_a_decision_of_a_consent_said_in_secret_is_told_to_the_minor_alone(world, father):
     """To a parent the refusal reads as that of somebody whom nobody let in."""
@@ -239,9 +278,17 @@ def test_a_later_page_is_told_to_a_parent_as_a_search(world, father):
     assert doctor.search(KIND, later).status == 200
     (event,) = new(father, had)
 
-    assert "_page" not in json.dumps(event)
-    assert "_page" not in base64.b64decode(event["entity"][1]["query"]).decode()
-    assert "_page" in json.dumps(traces(world.holder())[:4])
+    had = known(father)
+    assert (
+        doctor.search(KIND, "_count=1&_sort=-_lastUpdated&_id=" + world.ehr.made(document(world.patient))["id"]).status
+        == 200
+    )
+    (plain,) = [each for each in new(father, had) if acts([each]) == [("search-type", "0")]]
+
+    for element in (event["entity"][1]["description"], base64.b64decode(event["entity"][1]["query"]).decode()):
+        assert element == f"GET /fhir/{KIND}?_count=…&_sort=…"
+    assert plain["entity"][1]["description"].startswith(element)
+    assert "_page" in json.dumps(traces(world.holder(), "subtype=search-type"))
 
 
 @pytest.mark.rule("L13")
