@@ -24,7 +24,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.service import audit_log
-from fhir_dmp.service.log_views import Told, judged, sees_all, traced
+from fhir_dmp.service.log_views import Concerned, judged, sees_all, traced
 
 NDJSON = "application/x-ndjson"
 _SOON = (("Retry-After", "1"),)
@@ -41,7 +41,7 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if part is None or found is None:
         raise NotFound(f"{call.ref} is not known here.", reasons=reasons, patients=patients)
     row, leaf = found
-    head, told = _head(call, "head", env), Told(env.limits.page)
+    head, concerned = _head(call, "head", env), Concerned(env.limits.page)
     whose = tuple(judged(part)["pt"])
     if leaf is None or leaf >= head.head.size:
         raise Conflict(f"{call.ref} has no leaf under head {head.head.number}.", headers=_SOON, patients=whose)
@@ -59,9 +59,9 @@ def proof(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     ]
     entity = traced(part)
     if whole:
-        told.takes(row.terms)
+        concerned.takes(row.terms)
     entities = (entity,) if entity else ()
-    return replace(_result(items, Ref("AuditEvent", call.ref.id)), entities=entities, concerned=told.concerned)
+    return replace(_result(items, Ref("AuditEvent", call.ref.id)), entities=entities, concerned=concerned.entities)
 
 
 def head(call: Call, context: Context, grant: Grant, env: Env) -> Result:
@@ -93,9 +93,9 @@ def entries(call: Call, context: Context, grant: Grant, env: Env) -> Result:
     if first > newest.head.size:
         raise Invalid(f"The log has {newest.head.size} leaves under head {newest.head.number}.", expression="from")
     most = min(call.parameters.value("_count") or env.limits.page, env.limits.page)
-    told = Told(env.limits.page)
-    lines = page(env.ledger, first, newest, most, lambda leaf: told.takes(leaf.terms))
-    return Result("ok", lines, content_type=NDJSON, concerned=told.concerned)
+    concerned = Concerned(env.limits.page)
+    lines = page(env.ledger, first, newest, most, lambda leaf: concerned.takes(leaf.terms))
+    return Result("ok", lines, content_type=NDJSON, concerned=concerned.entities)
 
 
 def _head(call: Call, name: str, env: Env) -> SignedHead:

@@ -151,7 +151,7 @@ def _patients(index: Mapping[str, Any]) -> Iterator[str]:
     return (each for each in index.get("pt", ()) if isinstance(each, str) and _PATIENT.match(each))
 
 
-class Told(Struct):
+class Concerned(Struct):
     """Of whom rows tell that leave whole: of as many patients as an event may name (``most``), unless one row tells of more."""
 
     most: int
@@ -160,13 +160,13 @@ class Told(Struct):
     def takes(self, index: Mapping[str, Any]) -> bool:
         """Take in a row, by what it is found by, and return True; False where it would then be of too many. A damaged row is nobody's."""
         found = _made(partial(_whose, index)) or {}
-        if self.hidden and len({*self.hidden, *found}) > self.most:
+        if self.hidden and len(self.hidden) + sum(each not in self.hidden for each in found) > self.most:
             return False
         self.hidden.update({each: hidden and self.hidden.get(each, True) for each, hidden in found.items()})
         return True
 
     @property
-    def concerned(self) -> tuple[Entity, ...]:
+    def entities(self) -> tuple[Entity, ...]:
         """In whose journals it stands, and where with the holder alone, for all that is told of them is."""
         return tuple(
             Entity(ref, None, (patient,), hidden)
