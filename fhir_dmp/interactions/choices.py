@@ -19,7 +19,7 @@ from fhir_dmp.fhir import codec
 from fhir_dmp.fhir.labels import HIDDEN_FROM_REPRESENTATIVES, with_flags
 from fhir_dmp.fhir.parameters import write
 from fhir_dmp.fhir.reference import Ref, local, parse_literal
-from fhir_dmp.interactions.entities import entity
+from fhir_dmp.interactions.entities import entity, is_hidden
 from fhir_dmp.interactions.write import prepare
 from fhir_dmp.store.change import Change, Stored
 
@@ -66,9 +66,7 @@ def hidden_from_representatives(sources: Iterable[str], env: Env) -> frozenset[s
     """Return those of the resources (``Type/id``) whose label hides them from who represents the holder."""
     refs = [literal.ref for source in sources if (literal := parse_literal(source))]
     found = env.store.find_many(tuple(dict.fromkeys(refs))) if refs else {}
-    return frozenset(
-        str(ref) for ref, row in found.items() if HIDDEN_FROM_REPRESENTATIVES in (row.index.get("sec") or ())
-    )
+    return frozenset(str(ref) for ref, row in found.items() if is_hidden(row.index))
 
 
 def actor_of(call: Call, context: Context) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from fhir_dmp.call import Call
 from tests.access_world import RPPS, SYSTEM, Actor, consent, document, observation
 from tests.http.journal import acts, parent_of, traces
+from tests.http.newest_row import HIDDEN, TEST, bundle, entry
 from tests.http.test_attempts_at_what_is_hidden import representative
-from tests.http.test_whom_an_answer_concerns import HIDDEN, TEST, bundle, entry
 
 KIND = "DocumentReference"
 NOBODYS = "a" * 36

@@ -16,7 +16,7 @@ from fhir_dmp.store.change import Change, Commit
 from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import INS, Actor, World, changed, observation
 from tests.at_once import at_once
-from tests.http.test_whom_an_answer_concerns import whose
+from tests.http.newest_row import whose
 from tests.oauth_world import jwks, key_pair
 
 NUMBER, OTHER = "279035121518989", "124018852493334"

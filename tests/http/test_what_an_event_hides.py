@@ -12,8 +12,8 @@ import pytest
 from fhir_dmp.call import Call
 from tests.access_world import document
 from tests.http.journal import acts, parent_of, traces
+from tests.http.newest_row import HIDDEN, bundle, entry, rows
 from tests.http.test_attempts_at_what_is_hidden import representative
-from tests.http.test_whom_an_answer_concerns import HIDDEN, bundle, entry, rows
 
 KIND = "DocumentReference"
 BY_EHR = "agent=ehr-one"

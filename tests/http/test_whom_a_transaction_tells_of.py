@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.access_world import observation
-from tests.http.test_whom_an_answer_concerns import binary, bundle, entry, whose
+from tests.http.newest_row import binary, bundle, entry, whose
 
 SAME = [{"op": "test", "path": "/code/text", "value": "x"}]
 """A patch that changes nothing of what the tests make."""

@@ -9,7 +9,7 @@ import pytest
 from fhir_dmp.call import Call
 from tests.access_world import consent, document, observation
 from tests.http.journal import acts, named, parent_of, traces
-from tests.http.test_whom_an_answer_concerns import HIDDEN, told, whose
+from tests.http.newest_row import HIDDEN, told, whose
 
 KIND = "DocumentReference"
 

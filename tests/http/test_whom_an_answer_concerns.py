@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from urllib.parse import parse_qsl
 
@@ -12,48 +11,9 @@ from fhir_dmp.call import Call
 from fhir_dmp.errors import Unavailable
 from fhir_dmp.fhir.reference import Ref
 from fhir_dmp.settings import Limits
-from fhir_dmp.store.query import EVERYTHING
 from tests.access_world import INS, Answer, World, changed, consent, document, observation
-from tests.balp import claimed
-from tests.balp_facts import FACTS
 from tests.http.journal import parent_of, traces
-
-PATCH_TYPE = "application/json-patch+json"
-TEST = [{"op": "test", "path": "/code/text", "value": "other"}]
-HIDDEN = "INVISIBLE_REPRESENTANTS_LEGAUX"
-
-
-def rows(world, number=1):
-    """Return the newest rows of the log."""
-    parts, _ = world.server.store.search_events(EVERYTHING, number * 10, None)
-    found = {part.event.id: part.event for part in parts}
-    return list(found.values())[:number]
-
-
-def whose(world):
-    """Return in whose journals the newest row stands."""
-    return set(rows(world)[0].index["pt"])
-
-
-def told(world):
-    """Return what the newest row says."""
-    return json.loads(rows(world)[0].body)
-
-
-def shown(world, auditor):
-    """Return the AuditEvents of the newest row, which meet what they claim, by patient."""
-    row = rows(world)[0]
-    numbers = range(1, row.index.get("m", 1) + 1)
-    ids = [row.id if number == 1 else f"{row.id}-{number}" for number in numbers]
-    events = [auditor.read(f"AuditEvent/{each}").body for each in ids]
-    assert [claimed(event, FACTS) for event in events] == [[] for _ in events]
-    return {entity["what"]["reference"]: event for event in events for entity in event["entity"][:1]}
-
-
-@pytest.fixture
-def auditor(world):
-    """An auditor."""
-    return world.system("auditor-one", "auditor")
+from tests.http.newest_row import HIDDEN, NUMBER, TEST, binary, bundle, entry, numbered, rows, shown, told, whose
 
 
 @pytest.fixture
@@ -76,7 +36,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("how", NAMED)
-def test_a_search_that_finds_nothing_stands_in_the_journals_of_those_it_names(world, pair, auditor, how):
+def test_a_search_that_finds_nothing_stands_in_the_journals_of_those_it_names(world, pair, world_auditor, how):
     """However it names them; the event claims the profile of a patient's query for each."""
     kind, query, found = NAMED[how]
     first, second = pair
@@ -86,7 +46,7 @@ def test_a_search_that_finds_nothing_stands_in_the_journals_of_those_it_names(wo
     assert (answer.status, answer.ids) == (200, set())
     assert whose(world) == named
 
-    events = shown(world, auditor) if named else {}
+    events = shown(world, world_auditor) if named else {}
     assert set(events) == named
     assert all(each["meta"]["profile"][0].endswith("PatientQuery") for each in events.values())
 
@@ -146,7 +106,7 @@ COUNTED = {
 
 
 @pytest.mark.parametrize("how", COUNTED)
-def test_a_number_stands_in_the_journals_of_those_whose_rows_were_counted(world, pair, auditor, how):
+def test_a_number_stands_in_the_journals_of_those_whose_rows_were_counted(world, pair, world_auditor, how):
     """Each patient's, and no other's; of who is counted the event names no item."""
     world.new_patient()
     answer = world.ehr.ask(COUNTED[how](pair[world.patient]))
@@ -157,7 +117,7 @@ def test_a_number_stands_in_the_journals_of_those_whose_rows_were_counted(world,
 
     row = json.dumps(told(world))
     assert [own for own in ids if own in row] == listed
-    assert set(shown(world, auditor)) == set(pair)
+    assert set(shown(world, world_auditor)) == set(pair)
 
 
 ONE = {
@@ -194,8 +154,6 @@ def test_that_an_item_is_not_so_stands_in_the_journal_of_its_patient(world, pair
     assert (looked, whose(world)) == ([], set())
 
 
-NUMBER = "279035121518989"
-
 BY_NAMES = (
     "Observation?patient.identifier={ins}&code:text=none",
     "Observation?subject:Patient.identifier={ins}&code:text=none",
@@ -211,22 +169,15 @@ BY_NAMES = (
 )
 
 
-def numbered(world):
-    """Return the id of a patient with an INS, and that of an observation with a number of its own."""
-    patient = world.new_patient(identifier=[{"system": INS, "value": NUMBER}])
-    item = world.ehr.made({**observation(patient), "identifier": [{"system": "urn:x", "value": "7"}]})
-    return patient.partition("/")[2], item["id"]
-
-
 @pytest.mark.parametrize("how", BY_NAMES)
-def test_that_somebody_is_not_so_stands_in_their_journal_however_they_were_named(world, auditor, how):
+def test_that_somebody_is_not_so_stands_in_their_journal_however_they_were_named(world, world_auditor, how):
     """By their number or id, led to by a chain or not, or by the number of an item."""
     patient, _ = numbered(world)
     kind, _, query = how.format(ins=f"{INS}|{NUMBER}", number=NUMBER, id=patient).partition("?")
     answer = world.ehr.search(kind, query)
 
     assert (answer.status, answer.body["total"], whose(world)) == (200, 0, {f"Patient/{patient}"})
-    assert set(shown(world, auditor)) == {f"Patient/{patient}"}
+    assert set(shown(world, world_auditor)) == {f"Patient/{patient}"}
 
 
 @pytest.mark.parametrize("how", ["Patient?identifier={}|1", "Observation?identifier={}|1&_count=1"])
@@ -263,7 +214,7 @@ UNMET = {
 
 @pytest.mark.parametrize("named", ONCE)
 @pytest.mark.parametrize("how", UNMET)
-def test_criteria_that_nothing_meets_stand_in_the_journal_of_whom_they_name(world, auditor, how, named):
+def test_criteria_that_nothing_meets_stand_in_the_journal_of_whom_they_name(world, world_auditor, how, named):
     """As the same question by GET does: that an item is not so is told, also by what is made instead in somebody else's record."""
     patient, own = numbered(world)
     status, make = UNMET[how]
@@ -272,7 +223,7 @@ def test_criteria_that_nothing_meets_stand_in_the_journal_of_whom_they_name(worl
     made = {world.patient} if status == 201 else set()
 
     assert (answer.status, whose(world)) == (status, {f"Patient/{patient}", *made})
-    assert set(shown(world, auditor)) == {f"Patient/{patient}", *made}
+    assert set(shown(world, world_auditor)) == {f"Patient/{patient}", *made}
 
 
 def by(reference):
@@ -307,7 +258,7 @@ def test_criteria_of_a_transaction_stand_in_the_journal_of_whom_they_name(world,
     assert (answer.status, whose(world)) == (refused.get(how, 200), {f"Patient/{patient}", *made})
 
 
-def test_what_a_reference_of_a_transaction_found_stands_in_the_journal_of_its_patient(world, auditor):
+def test_what_a_reference_of_a_transaction_found_stands_in_the_journal_of_its_patient(world, world_auditor):
     """That there is such an item is told; none of theirs was touched."""
     patient, own = numbered(world)
     made = by("hasMember")(observation(world.patient), f"_id={own}&code:text=x")
@@ -315,7 +266,7 @@ def test_what_a_reference_of_a_transaction_found_stands_in_the_journal_of_its_pa
 
     assert whose(world) == {f"Patient/{patient}", world.patient}
     assert told(world)["touched"][f"Patient/{patient}"] == {}
-    assert set(shown(world, auditor)) >= {f"Patient/{patient}", world.patient}
+    assert set(shown(world, world_auditor)) >= {f"Patient/{patient}", world.patient}
 
 
 def test_who_refers_to_a_patient_by_number_asks_for_no_more(world, monkeypatch):
@@ -362,7 +313,7 @@ def test_what_is_made_instead_tells_representatives_nothing_of_what_is_hidden(wo
 
 
 @pytest.mark.parametrize("kind", ["url", "system"])
-def test_a_record_that_is_counted_by_its_number_has_it_in_its_journal(world, auditor, kind):
+def test_a_record_that_is_counted_by_its_number_has_it_in_its_journal(world, world_auditor, kind):
     """A professional without a record asks whether there is one, by the INS, and is answered with a number."""
     patient = world.new_patient(identifier=[{"system": INS, "value": NUMBER}])
     doctor = world.professional("7", patient=False)
@@ -371,7 +322,7 @@ def test_a_record_that_is_counted_by_its_number_has_it_in_its_journal(world, aud
 
     assert (answer.status, answer.body["total"]) == (200, 1)
     assert whose(world) == {patient}
-    assert shown(world, auditor)[patient]["meta"]["profile"][0].endswith("PatientQuery")
+    assert shown(world, world_auditor)[patient]["meta"]["profile"][0].endswith("PatientQuery")
 
 
 def test_a_number_of_more_rows_than_a_page_may_hold_names_nobody(mongodb_uri, database_name, tmp_path):
@@ -436,22 +387,6 @@ def put(own, **more):
     """Return an update with another text."""
     tree = {**observation(more.pop("of")), "id": own, "code": {"text": "y"}}
     return Call("update", "Observation", own, body=json.dumps(tree).encode(), **more)
-
-
-def bundle(kind, *entries):
-    """Return a batch or a transaction."""
-    return Call("bundle", body=json.dumps({"resourceType": "Bundle", "type": kind, "entry": list(entries)}).encode())
-
-
-def entry(method, url, resource, **request):
-    """Return an entry."""
-    return {"request": {"method": method, "url": url, **request}, "resource": resource}
-
-
-def binary(patch):
-    """Return a JSON Patch as an entry brings it."""
-    data = base64.b64encode(json.dumps(patch).encode()).decode()
-    return {"resourceType": "Binary", "contentType": PATCH_TYPE, "data": data}
 
 
 FAILED = {
@@ -521,7 +456,7 @@ FAILED = {
 
 
 @pytest.mark.parametrize("how", FAILED)
-def test_an_error_about_what_is_there_stands_in_the_journal_of_its_patient(world, pair, auditor, how):
+def test_an_error_about_what_is_there_stands_in_the_journal_of_its_patient(world, pair, world_auditor, how):
     """A precondition or a test tells by an error what a read would."""
     status, make = FAILED[how]
     other = list(pair)[1]
@@ -529,7 +464,7 @@ def test_an_error_about_what_is_there_stands_in_the_journal_of_its_patient(world
     assert world.ehr.ask(call).status == status
 
     assert whose(world) == {other}
-    assert set(shown(world, auditor)) == {other}
+    assert set(shown(world, world_auditor)) == {other}
     assert traces(world.holder(other))[0]["outcome"] == told(world)["outcome"]
 
 
@@ -635,17 +570,17 @@ def test_an_error_about_what_is_hidden_from_representatives_is_hidden_from_them(
     assert found == {"7": [0, 1], "8": [1, 1]}
 
 
-def test_a_page_of_the_log_stands_in_the_journals_of_those_whose_events_it_told(world, pair, auditor):
+def test_a_page_of_the_log_stands_in_the_journals_of_those_whose_events_it_told(world, pair, world_auditor):
     """As an event that is read alone does; which events they were is told by what was asked."""
     for item in pair.values():
         world.ehr.read(item)
     world.new_patient()
-    answer = auditor.search("AuditEvent", "date=ge2026&subtype=read")
+    answer = world_auditor.search("AuditEvent", "date=ge2026&subtype=read")
     assert (len(answer.body["entry"]), whose(world)) == (2, set(pair))
 
     row = told(world)
     assert "touched" not in row
-    events = shown(world, auditor)
+    events = shown(world, world_auditor)
     assert set(events) == set(pair)
     assert all(each["meta"]["profile"][0].endswith("PatientQuery") for each in events.values())
     event = traces(world.holder(), "subtype=search-type")[0]
@@ -653,11 +588,11 @@ def test_a_page_of_the_log_stands_in_the_journals_of_those_whose_events_it_told(
 
 
 @pytest.mark.parametrize("query", ["_summary=count", "_count=0&_total=accurate", "_count=1&_total=accurate"])
-def test_a_number_of_events_stands_in_the_journals_of_those_whose_events_it_counts(world, pair, auditor, query):
+def test_a_number_of_events_stands_in_the_journals_of_those_whose_events_it_counts(world, pair, world_auditor, query):
     """It says whether something was done with an item."""
     for item in pair.values():
         world.ehr.read(item)
-    answer = auditor.search("AuditEvent", f"date=ge2026&subtype=read&{query}")
+    answer = world_auditor.search("AuditEvent", f"date=ge2026&subtype=read&{query}")
 
     assert (answer.body["total"], whose(world)) == (2, set(pair))
 
@@ -672,18 +607,18 @@ LOOKS = (
 
 
 @pytest.mark.parametrize("how", LOOKS)
-def test_a_look_for_events_that_finds_none_stands_in_the_journal_of_whom_it_names(world, pair, auditor, how):
+def test_a_look_for_events_that_finds_none_stands_in_the_journal_of_whom_it_names(world, pair, world_auditor, how):
     """As what was touched, the record itself or an item of it: that nothing was done with it is told."""
     patient, item = next(iter(pair.items()))
     base, ids = world.server.base_url, {"id": patient.partition("/")[2], "own": item.partition("/")[2]}
     query = how.format(patient=patient, item=item, base=base, **ids)
-    answer = auditor.search("AuditEvent", f"date=ge2026&{query}&outcome=12&_total=accurate")
+    answer = world_auditor.search("AuditEvent", f"date=ge2026&{query}&outcome=12&_total=accurate")
 
     assert (answer.status, answer.body["total"], whose(world)) == (200, 0, {patient})
-    assert set(shown(world, auditor)) == {patient}
+    assert set(shown(world, world_auditor)) == {patient}
 
 
-def test_who_looks_at_their_own_journal_leaves_one_small_row(world, pair, auditor):
+def test_who_looks_at_their_own_journal_leaves_one_small_row(world, pair, world_auditor):
     """Their own record, once, however long the page is; days and actors that are counted name nobody."""
     for _ in range(5):
         world.ehr.read(pair[world.patient])
@@ -692,5 +627,5 @@ def test_who_looks_at_their_own_journal_leaves_one_small_row(world, pair, audito
     assert json.loads(row.body)["for"] == [world.patient]
     assert ("m" in row.index, len(row.body) < 700) == (False, True)
 
-    auditor.ask(Call("operation", "AuditEvent", operation="counts", params=(("date", "ge2026"),)))
+    world_auditor.ask(Call("operation", "AuditEvent", operation="counts", params=(("date", "ge2026"),)))
     assert whose(world) == set()

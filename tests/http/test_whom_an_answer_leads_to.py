@@ -13,7 +13,7 @@ from tests.access_world import INS, document, observation
 from tests.balp import claimed
 from tests.balp_facts import FACTS
 from tests.http.journal import parent_of, traces
-from tests.http.test_whom_an_answer_concerns import HIDDEN, NUMBER, bundle, entry, told, whose
+from tests.http.newest_row import HIDDEN, NUMBER, bundle, entry, told, whose
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from fhir_dmp.call import Call
 from tests.access_world import INS, observation
-from tests.http.test_whom_an_answer_concerns import NUMBER, bundle, entry, numbered, shown, whose
+from tests.http.newest_row import NUMBER, bundle, entry, numbered, shown, whose
 
 OTHERWISE = (
     "Observation?performer=Patient/{id}&code:text=none",

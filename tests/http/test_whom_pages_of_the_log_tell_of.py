@@ -11,14 +11,8 @@ from fhir_dmp.call import Call
 from fhir_dmp.settings import Limits
 from tests.access_world import World, document, observation
 from tests.http.journal import parent_of, traces
+from tests.http.newest_row import HIDDEN, bundle, entry, rows, shown, told, whose
 from tests.http.test_damaged_rows import BODIES, INDEXES, Log
-from tests.http.test_whom_an_answer_concerns import HIDDEN, bundle, entry, rows, shown, told, whose
-
-
-@pytest.fixture
-def auditor(world):
-    """An auditor."""
-    return world.system("auditor-one", "auditor")
 
 
 @pytest.fixture
@@ -42,26 +36,26 @@ def page(reader, **asked):
     return leaves, last["leaf"], last["size"]
 
 
-def lines_for(world, auditor):
+def lines_for(world):
     """Return what asks for a page and returns its lines."""
     context = world.server.auditor_context("tester", "audit export")
     return lambda call: world.server.perform(call, context).body
 
 
-def test_a_page_of_rows_stands_in_the_journals_of_those_whose_rows_they_are(world, auditor, seal):
+def test_a_page_of_rows_stands_in_the_journals_of_those_whose_rows_they_are(world, world_auditor, seal):
     """Of nobody else's; its event for each is that of a list, and names none of the rows."""
     other, third = world.new_patient(), world.new_patient()
     item = world.ehr.made(observation(world.patient))["id"]
     world.ehr.made(observation(other))
     world.ehr.search("Observation", f"subject:Patient={third}&code:text=none")
     seal()
-    read = lines_for(world, auditor)
+    read = lines_for(world)
     leaves, end, size = page(read)
     made = [leaf["leaf"] for leaf in leaves if item in json.dumps(leaf)]
 
     assert (end, whose(world)) == (size, {world.patient, other, third})
     assert "touched" not in told(world)
-    assert set(shown(world, auditor)) == {world.patient, other, third}
+    assert set(shown(world, world_auditor)) == {world.patient, other, third}
     event = traces(world.holder(), "subtype=$entries")[0]
     assert [each["code"] for each in event["subtype"]] == ["operation", "$entries", "110101"]
 
@@ -74,11 +68,10 @@ def test_a_page_ends_before_it_tells_of_more_patients_than_its_event_may_name(mo
     world = World(mongodb_uri, database_name, tmp_path, limits=Limits(page=3, default_page=3))
     sealing = create_sealing(world.server.settings)
     try:
-        auditor = world.system("auditor-one", "auditor")
         patients = [world.patient, *(world.new_patient() for _ in range(4))]
         world.ehr.ask(bundle("transaction", *(entry("POST", "Observation", observation(each)) for each in patients)))
         world.ehr.made(observation(world.patient))
-        read, named = lines_for(world, auditor), []
+        read, named = lines_for(world), []
         for _ in range(2):
             sealed(sealing)
             at, size, leaves = 0, 1, []
@@ -100,7 +93,7 @@ def test_a_page_with_a_damaged_row_stands_in_the_journals_of_the_others(world):
     log, sealing = Log(world), create_sealing(world.server.settings)
     other = world.new_patient()
     sealing.sealer.tick()
-    read = lines_for(world, log.auditor)
+    read = lines_for(world)
     for damage in (*(make(log.row) for make in BODIES.values()), *INDEXES.values()):
         with log.damaged(damage):
             leaves, end, size = page(read, _count=1000)
@@ -112,7 +105,7 @@ def test_a_page_with_a_damaged_row_stands_in_the_journals_of_the_others(world):
 
 def test_a_page_of_what_is_hidden_from_representatives_is_hidden_from_them(world, seal):
     """It says that something was done; where other rows of the same record leave too, it says no more than these."""
-    father, read, found = parent_of(world), lines_for(world, None), []
+    father, read, found = parent_of(world), lines_for(world), []
     for flags in ((HIDDEN,), ()):
         item = world.ehr.made(document(world.patient, *flags))["id"]
         seal()
@@ -126,32 +119,32 @@ def test_a_page_of_what_is_hidden_from_representatives_is_hidden_from_them(world
     assert found == [[0, 1], [1, 1]]
 
 
-def test_a_proof_that_gives_a_whole_row_stands_in_the_journals_of_all_whose_it_is(world, auditor, seal):
+def test_a_proof_that_gives_a_whole_row_stands_in_the_journals_of_all_whose_it_is(world, world_auditor, seal):
     """The entry tells of each patient of a transaction, whichever of its events was asked for."""
     other = world.new_patient()
     made = [entry("POST", "Observation", observation(each)) for each in (world.patient, other)]
     world.ehr.ask(bundle("transaction", *made))
     event = rows(world)[0].id
     seal()
-    answer = auditor.ask(Call("operation", "AuditEvent", event, operation="proof"))
+    answer = world_auditor.ask(Call("operation", "AuditEvent", event, operation="proof"))
 
     assert answer.status == 200
     assert "entry" in {each["name"] for each in answer.body["parameter"]}
     assert whose(world) == {world.patient, other}
 
 
-def test_that_an_event_has_no_proof_yet_stands_in_the_journal_of_its_patient(world, auditor, seal):
+def test_that_an_event_has_no_proof_yet_stands_in_the_journal_of_its_patient(world, world_auditor, seal):
     """It tells that there is such an event; so does it that what was sealed is not what is there."""
     world.new_patient()
     seal()
     world.ehr.made(observation(world.patient))
     event = rows(world)[0].id
     proof = Call("operation", "AuditEvent", event, operation="proof")
-    assert (auditor.ask(proof).status, whose(world)) == (409, {world.patient})
+    assert (world_auditor.ask(proof).status, whose(world)) == (409, {world.patient})
 
     seal()
-    assert (auditor.ask(proof).status, whose(world)) == (200, {world.patient})
+    assert (world_auditor.ask(proof).status, whose(world)) == (200, {world.patient})
     log = world.server.store.log
     for name in log.list_collection_names():
         log[name].update_one({"_id": event}, {"$set": {"rec": 1}})
-    assert (auditor.ask(proof).status, whose(world)) == (500, {world.patient})
+    assert (world_auditor.ask(proof).status, whose(world)) == (500, {world.patient})

@@ -9,7 +9,7 @@ import pytest
 
 from fhir_dmp.call import Call
 from tests.access_world import observation
-from tests.http.test_whom_an_answer_concerns import bundle, entry, numbered, shown, told, whose
+from tests.http.newest_row import bundle, entry, numbered, shown, told, whose
 
 
 @pytest.fixture

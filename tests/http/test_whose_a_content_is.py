@@ -9,10 +9,10 @@ import pytest
 from fhir_dmp.call import Call
 from tests.access_world import consent, document, observation
 from tests.http.journal import acts, parent_of, traces
+from tests.http.newest_row import HIDDEN, bundle, entry, told
 from tests.http.test_attempts_at_what_is_hidden import representative
 from tests.http.test_binary_of_a_document import TEXT
 from tests.http.test_choices_of_the_patient import say
-from tests.http.test_whom_an_answer_concerns import HIDDEN, bundle, entry, told
 
 READ_LOG = "110101"
 ABOUT = {"resourceType": "Provenance", "recorded": "2026-11-23T12:00:00Z", "agent": [{"who": {"display": "EHR one"}}]}
