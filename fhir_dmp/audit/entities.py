@@ -15,7 +15,7 @@ from fhir_dmp.audit.kinds import Kind
 from fhir_dmp.audit.scene import MASKED, Scene, versioned
 from fhir_dmp.redaction import CUT
 
-_ITEM = re.compile(r"(?<=/)([A-Z][A-Za-z]{1,63})/[A-Za-z0-9\-.]{1,64}(?=/|\s|\Z)")
+_ITEM = re.compile(r"(?<![^/\s])([A-Z][A-Za-z]{1,63})/+[A-Za-z0-9\-.]{1,64}(?=/|\s|\Z)")
 _REPORTS = ("DiagnosticReport", "Composition", "MeasureReport")
 
 
@@ -116,13 +116,13 @@ def _query(scene: Scene) -> dict[str, Any]:
 
 
 def _path_of(shown: str, scene: Scene) -> str:
-    """Return a request without the ids of its path, but of the record itself: whoever asks for one would have others' journals tell of it."""
+    """Return a request without the ids of its paths, but of the record itself: whoever asks for one would have others' journals tell of it."""
 
     def cut(found: re.Match[str]) -> str:
         return found[0] if found[0] == scene.part.patient else f"{found[1]}/{CUT}"
 
-    path, mark, query = shown.partition("?")
-    return f"{_ITEM.sub(cut, path)}{mark}{query}"
+    lines = (line.partition("?") for line in shown.split("\n"))
+    return "\n".join(f"{_ITEM.sub(cut, path)}{mark}{query}" for path, mark, query in lines)
 
 
 def _token_request(scene: Scene) -> dict[str, Any]:

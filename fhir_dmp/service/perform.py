@@ -253,9 +253,9 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
         if plan.withheld
         else Act(done, made, reasons=why, met=plan.met, referred=plan.referred)
     )
+    if not plan.changes and not plan.events and not plan.erased:
+        return _read_alone(call, plan, act, context, grant, env)
     owed = owed_by(call, plan.entities, context, grant, env)
-    if not plan.changes and not plan.events and not plan.erased and not call.mark and not owed:
-        return _read_alone(plan, act, context, env)
     told = described(act, context, env)
     events = (*plan.events, told)
     relied_on = {**compiled_from, **plan.relied_on}
@@ -268,11 +268,11 @@ def _committed(call: Call, plan: Plan, indexed_by: int, context: Context, grant:
     return _finished(plan.finish(stored, _read_after(plan, context, env)), told, context)
 
 
-def _read_alone(plan: Plan, act: Act, context: Context, env: Env) -> Result:
+def _read_alone(call: Call, plan: Plan, act: Act, context: Context, grant: Granting, env: Env) -> Result:
     """Answer a plan that changes nothing; where it only reads, representatives are told of it if they are of anything that it read."""
     read = _read_after(plan, context, env)
     told = described(replace(act, hidden=is_frame_hidden(read) and not plan.entities), context, env)
-    env.store.record(told)
+    _record(call, told, owed_by(call, plan.entities, context, grant, env), env)
     return _finished(plan.finish((), read), told, context)
 
 
@@ -306,11 +306,16 @@ def _refused(call: Call, error: FhirError, context: Context, env: Env) -> Act:
 def _recorded(act: Act, context: Context, env: Env, owed: tuple[Change, ...] = ()) -> Result:
     """Make the event of what was read durable, with the notices that it owes, and only then hand it on."""
     told = described(act, context, env)
-    if act.call.mark or owed:
-        env.store.commit(Commit(owed, (told,), marks=_marks(act.call)))
-    else:
-        env.store.record(told)
+    _record(act.call, told, owed, env)
     return _finished(act.result or Result("ok"), told, context)
+
+
+def _record(call: Call, event: Event, owed: tuple[Change, ...], env: Env) -> None:
+    """Make the event of what changed nothing durable, with the notices that it owes."""
+    if call.mark or owed:
+        env.store.commit(Commit(owed, (event,), marks=_marks(call)))
+    else:
+        env.store.record(event)
 
 
 def _marks(call: Call) -> tuple[str, ...]:

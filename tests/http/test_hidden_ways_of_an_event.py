@@ -244,6 +244,20 @@ def test_a_bundle_of_which_all_is_hidden_is_hidden_itself(world, father, how, wh
 
 
 @pytest.mark.rule("L13")
+@pytest.mark.parametrize("how", ["a transaction that reads", "a transaction that searches"])
+def test_a_bundle_by_which_an_emergency_begins_is_hidden_where_all_of_it_is(world, father, how):
+    """The notices that it owes are told all the same."""
+    own = world.ehr.made(document(world.patient, HIDDEN))["id"]
+    before = known(father), known(world.holder())
+    doctor = world.professional("7", purpose="BTG", reason="inconscient")
+    assert doctor.ask(FRAMES[how](own)).status == 200
+
+    assert new(father, before[0]) == []
+    assert len(new(world.holder(), before[1])) == 2
+    assert world.holder().search("Communication", "").body["total"] == 1
+
+
+@pytest.mark.rule("L13")
 def test_a_bundle_of_hidden_and_shown_entries_is_shown(world, father):
     """With those entries that may be told."""
     world.holder().made(consent(world.patient, "permit"))
@@ -322,6 +336,23 @@ def test_a_path_is_told_without_the_id_that_somebody_asked_for(world, father):
         doctor.ask(call)
 
     assert hidden not in json.dumps(new(father, had))
+
+
+def test_a_path_in_a_bundle_is_told_without_its_id(world, father):
+    """The visible item that was found within is."""
+    world.holder().made(consent(world.patient, "permit"))
+    label = {"security": [{"system": SYSTEM, "code": HIDDEN}]}
+    encounter = {"status": "planned", "class": {"code": "AMB"}, "subject": {"reference": world.patient}, "meta": label}
+    own = world.ehr.made({"resourceType": "Encounter", **encounter})["id"]
+    item = world.ehr.made({**observation(world.patient), "encounter": {"reference": f"Encounter/{own}"}})["id"]
+    had = known(father)
+    url = f"Encounter/{own}/Observation?_count=3"
+    asked = bundle("batch", {"request": {"method": "GET", "url": url}}, {"request": {"method": "OPTIONS", "url": url}})
+    assert world.professional("7").ask(asked).status == 200
+    told = json.dumps(new(father, had))
+
+    assert item in told
+    assert own not in told
 
 
 def test_a_parent_is_told_that_what_they_see_was_counted_beside_a_page_of_what_is_hidden(world, father):
