@@ -38,8 +38,8 @@ digest of the whole is sealed too.
 REASON_LENGTH = 500
 _SALT = 16
 _VALUE = re.compile(r"(?<==)[^&\n]*")
-_LATER = re.compile(r"\?(?:[^\n]*&)?_page=[^\n]*(?:\n|\Z)")
-"""Of a later page what its URL asks for: the line after it tells what it goes on with."""
+_LATER = re.compile(r"(\?|(?<=\n))(?:[^\n]*&)?_page=[^\n]*(?:\n|\Z)")
+"""Of a later page what its URL, or its form, asks for: the line after it tells what it goes on with."""
 
 _ODD = re.compile(r"(?<![^/ \n])[^/ \n%]*%[^/ \n]*")
 """A part of a path that is no id, no type and no operation: looked for from its beginning alone, however long it is."""
@@ -89,7 +89,7 @@ def bare(shown: str) -> str:
 
 def without_page(shown: str) -> str:
     """Return the request of a later page as that of the first: that there was one before may tell what it held."""
-    return _LATER.sub("?", shown, count=1)
+    return _LATER.sub(r"\1", shown, count=1)
 
 
 def _is_open(name: str, *, of_log: bool) -> bool:

@@ -50,7 +50,7 @@ def _told(scene: Scene) -> Iterator[dict[str, Any]]:
     """Yield what an act of an operator or a sign-in was about, and what was asked."""
     yield from _whose(scene)
     if "request" in scene.row:
-        yield {"type": codes.OBJECT, "role": codes.JOB, "name": scene.row["request"]}
+        yield {"type": codes.OBJECT, "role": codes.JOB, "name": _shown(scene)}
 
 
 def _whose(scene: Scene) -> Iterator[dict[str, Any]]:
@@ -102,10 +102,7 @@ def _data(name: str, kind: Kind, stayed: Collection[str]) -> dict[str, Any]:
 
 
 def _query(scene: Scene) -> dict[str, Any]:
-    shown: str = scene.row.get("request", "")
-    if not scene.view.values:
-        shown = _path_of(bare(shown), scene) if len(scene.shown) == len(scene.names) else shown.partition(" ")[0]
-        shown = shown if scene.view.hidden else without_page(shown)
+    shown = _shown(scene)
     sent = scene.said.get("request", shown)
     return {
         "type": codes.OBJECT,
@@ -113,6 +110,15 @@ def _query(scene: Scene) -> dict[str, Any]:
         "description": shown,
         "query": base64.b64encode(sent.encode()).decode(),
     }
+
+
+def _shown(scene: Scene) -> str:
+    """Return what was asked, as this reader may know it: to others than who asked it no value is told, and no id that they may not know."""
+    shown: str = scene.row.get("request", "")
+    if scene.view.values:
+        return shown
+    shown = _path_of(bare(shown), scene) if len(scene.shown) == len(scene.names) else shown.partition(" ")[0]
+    return shown if scene.view.hidden else without_page(shown)
 
 
 def _path_of(shown: str, scene: Scene) -> str:

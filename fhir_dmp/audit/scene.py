@@ -80,8 +80,12 @@ class Scene(Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the versions that it was about, without those of which this reader may not know that there is anything to know."""
-        return tuple(self._told(self.part.names))
+        """Return the versions that it was about, without those of which this reader may not know that there is anything to know.
+
+        Where none is left, it reads as one that was about none of them.
+        """
+        told = tuple(self._told(self.part.names))
+        return told if told or "on" not in self.row or not self.part.names else (self.row["on"],)
 
     @property
     def entries(self) -> int:

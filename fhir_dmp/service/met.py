@@ -82,7 +82,7 @@ def _met(act: Act, context: Context, env: Env) -> tuple[Entity, ...]:
     refs = _refs(act.call, error) if error is not None and told else _within(act)
     named = [each for kind, params in _unmet(act, context) if (each := _named_by(kind, params, context, env))]
     touched = {each.ref for each in act.result.entities} if act.result else set()
-    found = tuple(_disclosed(row, context) for row in _looked_up(refs, named, touched, env))
+    found = tuple(each for row in _looked_up(refs, named, touched, env) for each in _disclosed(row, context))
     return (*found, *_named(named, found))
 
 
@@ -92,16 +92,18 @@ def _has_asked(act: Act) -> bool:
     return act.call.name == "transaction" and error is not None and bool(error.asked) and error.status in _REFUSING
 
 
-def _disclosed(row: Stored, context: Context) -> Entity:
+def _disclosed(row: Stored, context: Context) -> tuple[Entity, ...]:
     """Return what the event says of an item that was met: of what is hidden from the holder who asked no more than of what is absent.
 
-    Its label would tell them that it is there.
+    Its label would tell them that it is there; in the journals of others whose it is, too, it stays.
     """
-    entity, subject = disclosed(row), context.subject
-    person = subject.person if subject else None
-    if person is None or person.kind != "holder" or entity.patients != (person.patient,):
-        return entity
-    return replace(entity, hidden=entity.hidden and HIDDEN_FROM_HOLDER not in (row.index.get("sec") or ()))
+    entity, person = disclosed(row), context.subject.person if context.subject else None
+    unseen = entity.hidden and HIDDEN_FROM_HOLDER in (row.index.get("sec") or ())
+    if not unseen or person is None or person.kind != "holder" or person.patient not in entity.patients:
+        return (entity,)
+    others = tuple(each for each in entity.patients if each != person.patient)
+    own = replace(entity, patients=(person.patient,), hidden=False)
+    return (own, replace(entity, patients=others)) if others else (own,)
 
 
 def _named_by(resource_type: str, params: Params, context: Context, env: Env) -> Named | None:

@@ -11,6 +11,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from fhir_dmp.audit.asked import without_page
 from fhir_dmp.call import Call
 from tests.access_world import RPPS, SYSTEM, Actor, consent, document, observation
 from tests.http.journal import acts, parent_of, traces
@@ -88,12 +89,17 @@ def test_a_minors_own_failure_on_what_they_hid_is_hidden_as_their_successes_are(
     assert len(new(holder, before[1])) == 1
 
 
-def test_a_holder_learns_by_no_label_that_something_is_hidden_from_them_and_their_parents(world):
+@pytest.mark.parametrize("records", [1, 2])
+def test_a_holder_learns_by_no_label_that_something_is_hidden_from_them_and_their_parents(world, records):
     """A deletion of a version that they do not see reads in their journal as one of an id that nobody has."""
     holder, told = world.holder(), []
-    for own in (world.ehr.made(document(world.patient, HIDDEN, "INVISIBLE_PATIENT"))["id"], NOBODYS):
+    other = world.new_patient(birthDate="2012-05-31")
+    flags = [{"system": SYSTEM, "code": flag} for flag in (HIDDEN, "INVISIBLE_PATIENT")]
+    tree = {"status": "active", "subject": [{"reference": each} for each in (world.patient, other)][:records]}
+    account = {"resourceType": "Account", **tree, "meta": {"security": flags}}
+    for own in (world.ehr.made(account)["id"], NOBODYS):
         had = known(holder)
-        assert holder.delete(f"{KIND}/{own}", if_match='W/"1"').status == 412
+        assert holder.delete(f"Account/{own}", if_match='W/"1"').status == 412
         told.append(read_alike(new(holder, had), own))
 
     assert told[0] == told[1]
@@ -332,7 +338,8 @@ def test_a_path_is_told_without_the_id_that_somebody_asked_for(world, father):
     hidden, had = world.ehr.made(document(world.patient, HIDDEN))["id"], known(father)
     patient = world.patient.partition("/")[2]
     doctor = world.professional("7")
-    for call in (Call("options", KIND, hidden), Call("put", KIND, hidden), Call("options", "Patient", patient)):
+    asked = ("options", KIND, hidden), ("put", KIND, hidden), ("foo", KIND, hidden), ("options", "Patient", patient)
+    for call in (Call(*each) for each in asked):
         doctor.ask(call)
 
     assert hidden not in json.dumps(new(father, had))
@@ -367,6 +374,30 @@ def test_a_parent_is_told_that_what_they_see_was_counted_beside_a_page_of_what_i
 
     assert acts(events)[:1] == [("search-type", "0")]
     assert hidden not in json.dumps(events)
+
+
+def test_a_count_beside_a_hidden_page_reads_as_one_beside_somebody_elses(world, father):
+    """Of both the parent knows that one was counted which they see, and no more."""
+    world.ehr.made(document(world.patient))
+    told = []
+    for each in ((world.patient, HIDDEN), (world.new_patient(),)):
+        own = world.ehr.made(document(*each))["id"]
+        had = known(father)
+        found = world.ehr.search(KIND, "_count=1&_total=accurate&_sort=-_lastUpdated")
+        assert found.ids == {own}
+        told.append(read_alike(new(father, had), own))
+
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_a_request_of_a_later_page_is_told_as_that_of_the_first(form):
+    """By URL and by form, with what else they say."""
+    head = "POST /fhir/Patient/_search\n" if form else "GET /fhir/Patient?"
+    asked = "_count=…&_sort=…"
+    for later in (f"{head}_page=…\n{asked}", f"{head}_format=json&_page=…&_pretty=true\n{asked}"):
+        assert without_page(later) == f"{head}{asked}"
+    assert without_page(f"{head}{asked}") == f"{head}{asked}"
 
 
 def test_the_labels_of_a_type_are_told_to_those_who_have_them(world):
