@@ -35,7 +35,8 @@ class FhirError(Exception):
     ``text`` goes out; ``reasons`` go to the audit alone, and so do ``patients`` (``Patient/p``), whose record was concerned, and
     ``hidden``: representatives are not told, or those of some patients (``secret``). ``met`` (``Type/id``) is what it had to do with,
     where the path does not name that; ``referred`` are the criteria by which a transaction referred to something. ``asked`` tells whether
-    all criteria of its entries were asked by then, or some.
+    all criteria of its entries were asked by then, or some. ``untold`` tells, once there is an event, that of the token's own record it
+    tells representatives nothing.
     """
 
     status: ClassVar[int] = 500
@@ -62,6 +63,7 @@ class FhirError(Exception):
         self.patients = patients
         self.hidden = hidden
         self.secret = secret
+        self.untold = False
         self.met = met
         self.referred: tuple[str, ...] = ()
         self.asked: Literal["", "some", "all"] = ""

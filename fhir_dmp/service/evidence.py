@@ -50,5 +50,5 @@ def is_event_hidden(event: Event, context: Context) -> bool:
 def is_frame_hidden(entries: Sequence[Act]) -> bool:
     """Tell whether representatives are told of none of a bundle's entries: a frame without any would tell them that there was one."""
     return bool(entries) and all(
-        (each.error.hidden if each.error else each.result is not None and each.result.hidden) for each in entries
+        (each.error.untold if each.error else each.result is not None and each.result.hidden) for each in entries
     )

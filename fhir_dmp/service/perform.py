@@ -113,7 +113,7 @@ def turn_away(call: Call, error: FhirError, context: Context, env: Env) -> None:
 def _failed(call: Call, error: FhirError, context: Context, env: Env) -> Event:
     """Return the event of what failed; the error knows then whether representatives of the token's record are told."""
     event = described(Act(call, error=error), context, env)
-    error.hidden = is_event_hidden(event, context)
+    error.untold = is_event_hidden(event, context)
     return event
 
 
