@@ -37,6 +37,17 @@ def packed(waiting):
 
 
 @pytest.fixture
+def unlisted(mongodb_uri, new_database_name, tmp_path):
+    """A sealed log with a block of twelve rows, a row alone, and a block of twelve again. Who can write a list can drop what refuses it."""
+    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
+        log = Log(made)
+        log.sealer().tick()
+        for index in ("t_1_rec_-1", "pt_1_rec_-1"):
+            log.rows.drop_index(index)
+        yield log
+
+
+@pytest.fixture
 def store(mongodb_uri, database_name):
     """An empty store."""
     made = MongoStore.connect(mongodb_uri, database_name, clock=CLOCK, settings=Settings())

@@ -11,21 +11,9 @@ from fhir_dmp.store.query import EVERYTHING, Among, And, Between, In, Like, Not,
 from tests.bson_bytes import array, document, element, put
 from tests.contract.test_blocks import DAMAGE, change
 from tests.contract.test_log_pages import both_kinds, paged
-from tests.packed_log import Log, blocks
-from tests.sealed_world import sealed_world
+from tests.packed_log import blocks
 
 VICTIM = "Patient/victim"
-
-
-@pytest.fixture
-def world(mongodb_uri, new_database_name, tmp_path):
-    """A sealed log with a block of twelve rows, a row alone, and a block of twelve again. Who can write a list can drop what refuses it."""
-    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
-        log = Log(made)
-        log.sealer().tick()
-        for index in ("t_1_rec_-1", "pt_1_rec_-1"):
-            log.rows.drop_index(index)
-        yield log
 
 
 def first(value):
@@ -82,36 +70,36 @@ QUERIES = {
 }
 
 
-def held_to(world, damage):
+def held_to(unlisted, damage):
     """Hold totals and tallies to what all pages tell, of whatever size and in whatever order."""
     for asked, query in QUERIES.items():
-        whole = paged(world.store, query, 100)
-        counted = world.store.count_events(query, 100).told
-        tallied = sum(each.count for each in world.store.tally_events(query, 1000))
+        whole = paged(unlisted.store, query, 100)
+        counted = unlisted.store.count_events(query, 100).told
+        tallied = sum(each.count for each in unlisted.store.tally_events(query, 1000))
         assert (damage, asked, counted, tallied) == (damage, asked, len(whole), len(whole))
         for size, back in ((3, True), (7, False)):
-            told = paged(world.store, query, size, oldest_first=back)
+            told = paged(unlisted.store, query, size, oldest_first=back)
             assert (damage, asked, size, told) == (damage, asked, size, whole[::-1] if back else whole)
 
 
 @pytest.mark.parametrize("damages", [DAMAGE, MORE], ids=["of the block", "of what it is found by"])
-def test_what_is_counted_of_a_damaged_block_is_what_pages_tell(world, damages):
+def test_what_is_counted_of_a_damaged_block_is_what_pages_tell(unlisted, damages):
     """The verifier names each, and no total says more or less than whoever goes through the pages finds."""
-    block = blocks(world)[0]
+    block = blocks(unlisted)[0]
     for damage, make in damages.items():
-        world.rows.update_one({"_id": block["_id"]}, make(block))
-        held_to(world, damage)
-        assert (damage, bool(world.verify().findings)) == (damage, True)
-        world.rows.replace_one({"_id": block["_id"]}, block)
+        unlisted.rows.update_one({"_id": block["_id"]}, make(block))
+        held_to(unlisted, damage)
+        assert (damage, bool(unlisted.verify().findings)) == (damage, True)
+        unlisted.rows.replace_one({"_id": block["_id"]}, block)
 
 
 def twice(name, value):
     """Return what says the field twice, first so: as the database finds it, and then as the driver tells it."""
 
-    def tamper(world):
-        block = blocks(world)[0]
+    def tamper(unlisted):
+        block = blocks(unlisted)[0]
         put(
-            world.rows,
+            unlisted.rows,
             {name: value, **{other: block[other] for other in block if other != name}, "_id": block["_id"]},
             own(block, name),
         )
@@ -125,13 +113,13 @@ def own(block, name):
     return body[4:-1]
 
 
-def two_places(world):
+def two_places(unlisted):
     """Have a row of a block be found by the patient of another."""
-    block = blocks(world)[0]
+    block = blocks(unlisted)[0]
     parts = [encode(part) for part in block.pop("rows")]
     other = element(4, document(element(16, pack("<i", 4), b"0")), b"pt")
     parts[3] = document(other + parts[3][4:-1])
-    put(world.rows, block, element(4, array(parts), b"rows"))
+    put(unlisted.rows, block, element(4, array(parts), b"rows"))
 
 
 TWICE = {
@@ -144,24 +132,26 @@ TWICE = {
 
 
 @pytest.mark.parametrize("case", TWICE)
-def test_what_is_counted_of_a_block_that_says_two_things_is_what_pages_tell(world, case):
+def test_what_is_counted_of_a_block_that_says_two_things_is_what_pages_tell(unlisted, case):
     """The database finds and counts by the first, and the driver tells the last: pages go by the first, too."""
-    TWICE[case](world)
+    TWICE[case](unlisted)
 
-    held_to(world, case)
-    assert {finding.kind for finding in world.verify().findings} <= {"altered", "missing"}
+    held_to(unlisted, case)
+    assert {finding.kind for finding in unlisted.verify().findings} <= {"altered", "missing"}
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
-def test_a_block_that_the_database_finds_at_another_moment_than_it_says_is_left_out_by_no_page(world, oldest_first):
+def test_a_block_that_the_database_finds_at_another_moment_than_it_says_is_left_out_by_no_page(unlisted, oldest_first):
     """Its rows came before what a small page began with, and after what the one before had ended with."""
-    world.later(seconds=1)
-    world.write(12)
-    for block, moment in zip(blocks(world), (-40, 40, -40), strict=True):
-        lie = {**block, "rec": Int64(blocks(world)[1]["rec"] + moment)}
-        put(world.rows, lie, element(18, pack("<q", block["rec"]), b"rec"))
-        whole = paged(world.store, EVERYTHING, 100, oldest_first=oldest_first)
+    unlisted.later(seconds=1)
+    unlisted.write(12)
+    for block, moment in zip(blocks(unlisted), (-40, 40, -40), strict=True):
+        lie = {**block, "rec": Int64(blocks(unlisted)[1]["rec"] + moment)}
+        put(unlisted.rows, lie, element(18, pack("<q", block["rec"]), b"rec"))
+        whole = paged(unlisted.store, EVERYTHING, 100, oldest_first=oldest_first)
 
-        assert len(whole) == world.store.count_events(EVERYTHING).told == 37
-        assert all(paged(world.store, EVERYTHING, size, oldest_first=oldest_first) == whole for size in (1, 2, 5, 13))
-        world.rows.replace_one({"_id": block["_id"]}, block)
+        assert len(whole) == unlisted.store.count_events(EVERYTHING).told == 37
+        assert all(
+            paged(unlisted.store, EVERYTHING, size, oldest_first=oldest_first) == whole for size in (1, 2, 5, 13)
+        )
+        unlisted.rows.replace_one({"_id": block["_id"]}, block)

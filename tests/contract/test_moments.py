@@ -15,8 +15,7 @@ from fhir_dmp.store.query import EVERYTHING, Between, In, Not
 from fhir_dmp.stores.mongo.blocks import SPAN
 from tests.bson_bytes import element, put, text
 from tests.contract.test_log_pages import both_kinds
-from tests.packed_log import Log, found
-from tests.sealed_world import sealed_world
+from tests.packed_log import found
 
 MONTH = "audit_2026_10"
 SINCE, UNTIL = span_of(MONTH)
@@ -89,17 +88,6 @@ LIES = {
 """Moments that a document says beside its own."""
 
 
-@pytest.fixture
-def world(mongodb_uri, new_database_name, tmp_path):
-    """A sealed log with a block of twelve rows, a row alone, and a block of twelve again. Who can write a list can drop what refuses it."""
-    with sealed_world(mongodb_uri, new_database_name, tmp_path) as made:
-        log = Log(made)
-        log.sealer().tick()
-        for index in ("t_1_rec_-1", "pt_1_rec_-1"):
-            log.rows.drop_index(index)
-        yield log
-
-
 def damaged(document, place, kind):
     """Return the document with this kind of moment at the place, as the database takes it."""
     made = {**document, "rows": [{**row} for row in document["rows"]]} if "rows" in document else {**document}
@@ -125,87 +113,90 @@ def lost_of(document, place, kind):
 
 
 @pytest.mark.parametrize("place", ["a row alone", "a block", "a row of a block"])
-def test_a_row_stands_in_time_for_all_or_is_lost_to_all(world, place):
+def test_a_row_stands_in_time_for_all_or_is_lost_to_all(unlisted, place):
     """Pages in both orders, totals and tallies tell the same rows, the others are told as lost, and the verifier names each."""
-    document = world.rows.find_one({"rows": {"$exists": place != "a row alone"}})
-    everyone = {each for group in world.ids for each in group}
+    document = unlisted.rows.find_one({"rows": {"$exists": place != "a row alone"}})
+    everyone = {each for group in unlisted.ids for each in group}
     moment = document["rec"]
     queries = (both_kinds(EVERYTHING), Not(In("pt", ("Patient/x",))), In("t", (document["t"][0],)))
     for kind in ALL:
-        world.rows.delete_one({"_id": document["_id"]})
-        world.rows.insert_one(damaged(document, place, kind))
+        unlisted.rows.delete_one({"_id": document["_id"]})
+        unlisted.rows.insert_one(damaged(document, place, kind))
         lost = lost_of(document, place, kind)
         for query in queries:
-            told = found(world, query, 4)
-            counted = world.store.count_events(query, 100)
-            tallied = sum(each.count for each in world.store.tally_events(query, 100))
+            told = found(unlisted, query, 4)
+            counted = unlisted.store.count_events(query, 100)
+            tallied = sum(each.count for each in unlisted.store.tally_events(query, 100))
 
             assert (kind, {*told}) == (kind, everyone - lost)
             assert (kind, len(told)) == (kind, ROWS - len(lost))
-            assert found(world, query, 7, oldest_first=True) == told[::-1]
+            assert found(unlisted, query, 7, oldest_first=True) == told[::-1]
             assert (kind, counted.told, tallied) == (kind, len(told), len(told))
             assert (kind, counted.lost, {*counted.rows}) == (kind, len(lost), lost)
         for bounds in (Between("rec", SINCE, UNTIL), Between("rec", moment - 4, moment + 1)):
-            told = found(world, bounds)
+            told = found(unlisted, bounds)
             assert (kind, lost.isdisjoint(told)) == (kind, True)
-            assert (kind, world.store.count_events(bounds).told) == (kind, len(told))
-            assert (kind, sum(each.count for each in world.store.tally_events(bounds, 100))) == (kind, len(told))
-        findings = world.verify().findings
+            assert (kind, unlisted.store.count_events(bounds).told) == (kind, len(told))
+            assert (kind, sum(each.count for each in unlisted.store.tally_events(bounds, 100))) == (kind, len(told))
+        findings = unlisted.verify().findings
         assert (kind, {each.kind for each in findings}) == (kind, {"altered"})
         assert all(any(each in finding.text for finding in findings) for each in lost)
-    world.rows.replace_one({"_id": document["_id"]}, document)
-    assert world.verify().findings == []
+    unlisted.rows.replace_one({"_id": document["_id"]}, document)
+    assert unlisted.verify().findings == []
 
 
-def test_of_a_block_that_begins_before_its_month_the_rows_before_it_are_lost(world):
+def test_of_a_block_that_begins_before_its_month_the_rows_before_it_are_lost(unlisted):
     """Each stands at its own moment: some of the block are of the month before, and the others are told."""
-    block = world.rows.find_one({"rows": {"$exists": True}})
+    block = unlisted.rows.find_one({"rows": {"$exists": True}})
     ids = [row["i"] for row in block["rows"]]
     for latest in (SINCE, SINCE + 5, SINCE + SPAN - 1):
         own = [latest - (SPAN if at == 2 else at) for at in range(len(ids))]
         moments = {f"rows.{at}.rec": Int64(moment) for at, moment in enumerate(own)}
-        world.rows.update_one({"_id": block["_id"]}, {"$set": {"rec": Int64(latest), **moments}})
+        unlisted.rows.update_one({"_id": block["_id"]}, {"$set": {"rec": Int64(latest), **moments}})
         lost = {each for each, moment in zip(ids, own, strict=True) if moment < SINCE}
-        told, counted = found(world), world.store.count_events(EVERYTHING, 100)
+        told, counted = found(unlisted), unlisted.store.count_events(EVERYTHING, 100)
 
         assert 0 < len(lost) < len(ids)
         assert len(told) == counted.told == ROWS - len(lost)
-        assert sum(each.count for each in world.store.tally_events(EVERYTHING, 100)) == len(told)
+        assert sum(each.count for each in unlisted.store.tally_events(EVERYTHING, 100)) == len(told)
         assert lost.isdisjoint(told)
         assert (counted.lost, {*counted.rows}) == (len(lost), lost)
 
 
 @pytest.mark.parametrize(("place", "first"), [("a row alone", False), ("a row alone", True), ("a block", False)])
-def test_a_row_that_says_two_moments_stands_where_the_database_finds_it(world, place, first):
+def test_a_row_that_says_two_moments_stands_where_the_database_finds_it(unlisted, place, first):
     """It finds the first, and the driver tells the last: pages told another row than totals, and went on from where it did not stand."""
-    document = world.rows.find_one({"rows": {"$exists": place != "a row alone"}})
+    document = unlisted.rows.find_one({"rows": {"$exists": place != "a row alone"}})
     own = element(18, pack("<q", document["rec"]), b"rec")
     for lie in LIES.values():
-        put(world.rows, document, *((b"", own, lie + own, 1) if first else (lie,)))
-        counted = world.store.count_events(EVERYTHING, 100)
-        whole = found(world, size=100)
+        put(unlisted.rows, document, *((b"", own, lie + own, 1) if first else (lie,)))
+        counted = unlisted.store.count_events(EVERYTHING, 100)
+        whole = found(unlisted, size=100)
 
         assert counted.told + counted.lost == ROWS
-        assert (len(whole), {*whole, *counted.rows}) == (counted.told, {each for group in world.ids for each in group})
-        assert sum(each.count for each in world.store.tally_events(EVERYTHING, 100)) == counted.told
-        assert [found(world, size=size) for size in (1, 4)] == [whole] * 2
-        assert [found(world, size=size, oldest_first=True) for size in (1, 4)] == [whole[::-1]] * 2
-        assert {finding.kind for finding in world.verify().findings} == {"altered"}
+        assert (len(whole), {*whole, *counted.rows}) == (
+            counted.told,
+            {each for group in unlisted.ids for each in group},
+        )
+        assert sum(each.count for each in unlisted.store.tally_events(EVERYTHING, 100)) == counted.told
+        assert [found(unlisted, size=size) for size in (1, 4)] == [whole] * 2
+        assert [found(unlisted, size=size, oldest_first=True) for size in (1, 4)] == [whole[::-1]] * 2
+        assert {finding.kind for finding in unlisted.verify().findings} == {"altered"}
 
 
 @pytest.mark.parametrize("name", ["audit_", "audit_2026", "audit_2026_13", "audit_2026_10_16", "audit_2026_10x"])
-def test_rows_in_what_is_no_month_are_lost_and_told_so(world, name):
+def test_rows_in_what_is_no_month_are_lost_and_told_so(unlisted, name):
     """Pages go through months one after the other: of a time that is another's they told rows twice, or passed over them."""
-    row = world.rows.find_one({"rows": {"$exists": False}})
-    world.rows.delete_one({"_id": row["_id"]})
-    world.rows.database[name].insert_one(row)
-    counted = world.store.count_events(EVERYTHING, 100)
+    row = unlisted.rows.find_one({"rows": {"$exists": False}})
+    unlisted.rows.delete_one({"_id": row["_id"]})
+    unlisted.rows.database[name].insert_one(row)
+    counted = unlisted.store.count_events(EVERYTHING, 100)
 
     assert (counted.told, counted.lost, counted.rows) == (ROWS - 1, 1, (row["_id"],))
     for size in (1, 4, 100):
-        told = found(world, size=size)
+        told = found(unlisted, size=size)
         assert len(told) == ROWS - 1
-        assert found(world, size=size, oldest_first=True) == told[::-1]
-    assert sum(each.count for each in world.store.tally_events(EVERYTHING, 100)) == ROWS - 1
-    assert world.store.find_event(row["_id"]).id == row["_id"]
-    assert world.verify().findings
+        assert found(unlisted, size=size, oldest_first=True) == told[::-1]
+    assert sum(each.count for each in unlisted.store.tally_events(EVERYTHING, 100)) == ROWS - 1
+    assert unlisted.store.find_event(row["_id"]).id == row["_id"]
+    assert unlisted.verify().findings
