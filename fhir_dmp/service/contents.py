@@ -149,7 +149,7 @@ def _created(plan: Plan, call: Call) -> Iterator[str]:
 def placed(act: Act, context: Context, env: Env) -> Act:
     """Return the act with whatever contents it met, or its error is about, where the documents are that name them.
 
-    It goes to the log and nowhere else. A database that does not answer leaves the answer as it is.
+    It goes to the log and nowhere else. A database that does not answer leaves the answer as it is, and representatives are told nothing then.
     """
     about = _refused(act) if act.error is not None and context.subject is not None else ()
     if not about and not has_contents(act.met):
@@ -161,7 +161,7 @@ def placed(act: Act, context: Context, env: Env) -> Act:
         act = replace(act, met=documents.told(act.met))
     except Exception as fault:  # noqa: BLE001 - whatever it is, the caller is told of the error, and the log of it
         _log.warning("documents-unknown", fault=type(fault).__name__, request_id=context.request_id)
-        return act
+        return replace(act, hidden=True)
     if act.error is not None:
         _tell(act.error, found)
     return act

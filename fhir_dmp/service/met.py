@@ -42,8 +42,8 @@ _OF_ITS_PATIENT = re.compile(r"(?:patient|subject)(?::Patient)?\.[^.]*\Z")
 _NAMING = re.compile(r"(?:_id|identifier|patient|subject)(?![a-z-])")
 """How a parameter begins that names a resource or its patient."""
 
-_NAMED_IN = re.compile(r"[A-Z][A-Za-z]+/")
-"""How a reference stands in a value, of whatever parameter."""
+_NAMED_IN = re.compile(r"(?<![A-Za-z])[A-Z][A-Za-z]+/")
+"""How a reference stands in a value, of whatever parameter: looked for from where a word begins, however long it is."""
 
 _MOST = 20
 """Items that a search names and that its event tells of."""
@@ -258,7 +258,9 @@ def _reaching(params: Params) -> bool:
 
 def _is_of_several(name: str, value: str) -> bool:
     """Tell whether a parameter names several of whom one may be found: of the others no is said."""
-    return "," in value and bool(_NAMING.match(name) or _NAMED_IN.search(value))
+    if "," not in value:
+        return False
+    return bool(_NAMING.match(name)) or any("|" not in each and _NAMED_IN.search(each) for each in value.split(","))
 
 
 def is_unmet(act: Act) -> bool:

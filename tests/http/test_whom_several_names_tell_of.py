@@ -7,7 +7,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from fhir_dmp.call import Call
+from fhir_dmp.call import Act, Call, Entity, Result
+from fhir_dmp.fhir.reference import Ref
+from fhir_dmp.service.met import _NAMED_IN, has_met
 from tests.access_world import observation
 from tests.http.newest_row import bundle, entry, numbered, shown, told, whose
 
@@ -72,3 +74,27 @@ def test_several_that_are_all_found_are_not_looked_for_again(world, pair, monkey
     ):
         assert world.ehr.search("Observation", query.format(**pair)).status == 200
         assert whose(world) == pair["both"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("result", "Observation/a,Observation/b", True),
+        ("result", "https://other.test/fhir/Observation/a,b", True),
+        ("code", "http://terminology.hl7.org/CodeSystem/x|a,http://terminology.hl7.org/CodeSystem/x|b", False),
+        ("code", "a,b", False),
+        ("_id", "a,b", True),
+    ],
+)
+def test_codes_are_taken_for_no_names(name, value, expected):
+    """A search for several codes is a usual one: what it asks is not read again to tell whom it names."""
+    found = Result("ok", entities=(Entity(Ref("Observation", "a"), 1, ("Patient/p",)),))
+    act = Act(Call("search-type", "Observation", params=((name, value),)), found)
+
+    assert has_met(act) is expected
+
+
+def test_what_no_name_begins_in_is_looked_through_once():
+    """However long it is: a value of letters alone was gone through anew from each of them."""
+    assert _NAMED_IN.match("AAAA/", 0)
+    assert all(_NAMED_IN.match("AAAA/", place) is None for place in (1, 2, 3))

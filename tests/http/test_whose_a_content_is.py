@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fhir_dmp.call import Call
+from fhir_dmp.service.contents import Documents
 from tests.access_world import consent, document, observation
 from tests.http.journal import acts, parent_of, traces
 from tests.http.newest_row import HIDDEN, bundle, entry, told
@@ -372,3 +373,20 @@ def test_the_holder_is_told_alike_of_a_content_that_is_hidden_from_them_and_of_a
             seen.append((acts([event]), event.get("outcomeDesc"), event["meta"].get("security")))
 
     assert seen[:4] == seen[4:8] == seen[8:]
+
+
+def test_where_its_documents_cannot_be_looked_for_parents_are_told_nothing(world, parent, monkeypatch):
+    """Whether what failed is hidden is unknown then: the holder is told."""
+    own = content(world, **of_record(world))
+    named(world, own)
+
+    def failing():
+        assert world.ehr.delete(own, if_match='W/"9"').status == 412
+
+    assert to_both(world, parent, failing) == ([("delete", "4")], [("delete", "4")])
+
+    def fault(*_):
+        raise ConnectionError
+
+    monkeypatch.setattr(Documents, "told", fault)
+    assert to_both(world, parent, failing) == ([("delete", "4")], [])
